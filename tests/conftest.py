@@ -1,0 +1,18 @@
+"""Every test has caches and a store of its own, no network, and one thread per process."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported, here and in the processes that tests start: workers that each
+# take all cores spend their time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder: Path = tmp_path_factory.mktemp("places")
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("TRANSFERKIT_STORE", str(folder / "store"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")

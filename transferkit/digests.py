@@ -1,0 +1,328 @@
+"""What a row's address is made of: the digests of files and of pixels in memory.
+
+`DigestMemory` saves reading a file again whose path, size and times are those of the
+last time, as git's index does. It is only a shortcut: without it, or with a broken one,
+everything is hashed and the digests are the same.
+"""
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import sqlite3
+import stat
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = [
+    "ID_BYTES",
+    "DigestMemory",
+    "Digests",
+    "cache_folder",
+    "check_folder",
+    "file_digest",
+    "pixel_digest",
+    "row_id",
+]
+
+ID_BYTES = 16
+"""Length of a row id: the first bytes of a digest."""
+
+# File systems tell times apart by up to 2 s (FAT). A file changed less than that before it
+# was hashed could change again without its stamp changing: such an entry is not kept.
+RACY_NS = 2_000_000_000
+
+_DEFAULT_THREADS = min(16, os.cpu_count() or 1)
+_PATHS_PER_QUERY = 900  # older SQLite takes at most 999 parameters
+_BUSY_TIMEOUT_S = 5.0
+_PIXEL_PREFIX = b"transferkit-pixels\0"
+# The table's name carries its version: another layout is another table.
+_CREATE = """
+    CREATE TABLE IF NOT EXISTS files_1 (
+        path BLOB PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL, crc INTEGER NOT NULL
+    ) WITHOUT ROWID
+"""
+
+_logger = logging.getLogger(__name__)
+
+
+def file_digest(path: str | Path) -> bytes:
+    """SHA-256 of a file's bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    bytes
+        The whole digest, 32 bytes.
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def pixel_digest(array: np.ndarray) -> bytes:
+    """SHA-256 of an array: its type, shape and values; not of its memory layout.
+
+    Parameters
+    ----------
+    array : ndarray
+        Pixels, of any numeric type and shape.
+
+    Returns
+    -------
+    bytes
+        The whole digest, 32 bytes; never that of a file, because of a prefix.
+
+    Examples
+    --------
+    >>> pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    >>> pixel_digest(pixels) == pixel_digest(np.asfortranarray(pixels))
+    True
+    >>> pixel_digest(pixels) == pixel_digest(pixels.reshape(4, 1, 3))
+    False
+    """
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"array has dtype {array.dtype}, whose bytes are addresses; give an array of numbers"
+        )
+    digest = hashlib.sha256(_PIXEL_PREFIX)
+    digest.update(f"{array.dtype.str}{array.shape}\0".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def row_id(digest: bytes) -> bytes:
+    """Return the id of the row that belongs to a digest: its first `ID_BYTES` bytes."""
+    return digest[:ID_BYTES]
+
+
+def cache_folder() -> Path:
+    """Folder for what may be deleted at any time; it need not exist.
+
+    ``$TRANSFERKIT_CACHE`` if set, else ``transferkit`` in the user's cache directory.
+    """
+    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        base = Path(local) if local else Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "transferkit"
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise now, not after hours of work, where nothing can be written.
+
+    Parameters
+    ----------
+    folder : Path
+        Will be made if it doesn't exist.
+    what : str
+        Beginning of the sentence: what can't be done.
+
+    Raises
+    ------
+    OSError
+        If the folder, or the nearest one above it, is no folder or not writable.
+    """
+    nearest = folder.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{what}: {str(nearest)!r} is a file; choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{what}: {str(nearest)!r} isn't writable; choose another place")
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests of some files, and what it took to know them.
+
+    Parameters
+    ----------
+    values : list of bytes or OSError
+        One per path, in the order asked: the digest (32 bytes) or, for a file that could
+        not be read, the error.
+    n_read : int
+        How many files had to be read.
+    """
+
+    values: list[bytes | OSError]
+    n_read: int
+
+
+class DigestMemory:
+    """Remembers the digests of files in a small SQLite file.
+
+    An entry counts only while the file's device, inode, size, mtime and ctime (ns) are
+    those it was hashed with. One connection is opened per call and closed in it, so threads
+    and forks are safe. A memory that is locked, broken or not writable never fails a call:
+    the files are hashed.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        The SQLite file, on a local disk; ``digests.sqlite`` in `cache_folder` by default.
+        It is made when needed and may be deleted at any time.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = Path(path) if path is not None else cache_folder() / "digests.sqlite"
+
+    def digests(self, paths: Sequence[str | Path], *, threads: int = _DEFAULT_THREADS) -> Digests:
+        """Digests of files, read only where they aren't known.
+
+        Parameters
+        ----------
+        paths : sequence of str or Path
+            The files; a path may stand there more than once.
+        threads : int
+            How many files are read at a time.
+
+        Returns
+        -------
+        Digests
+            In the order asked, with the error in the place of an unreadable file.
+        """
+        absolute = [os.path.abspath(p) for p in paths]  # noqa: PTH100 (Path is 10 times slower)
+        found: dict[str, bytes | OSError] = {}
+        stamps: dict[str, str] = {}
+        for path in dict.fromkeys(absolute):
+            try:
+                stamps[path] = _stamp(_stat(path))
+            except OSError as error:
+                found[path] = error
+        found.update(self._recall(stamps))
+        unknown = {path: stamp for path, stamp in stamps.items() if path not in found}
+        if unknown:
+            found.update(self._hash_all(unknown, threads))
+        return Digests([found[path] for path in absolute], len(unknown))
+
+    def _hash_all(self, stamps: dict[str, str], threads: int) -> dict[str, bytes | OSError]:
+        """Read the files with these paths and stamps, and remember their digests."""
+        start = time.perf_counter()
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            results = list(pool.map(_hash, stamps, stamps.values()))
+        hashed = dict(zip(stamps, results, strict=True))
+        self._record(
+            {
+                path: (stamps[path], digest)
+                for path, (digest, is_lasting) in hashed.items()
+                if is_lasting and isinstance(digest, bytes)
+            }
+        )
+        seconds = time.perf_counter() - start
+        _logger.info("hashed %s files in %.1f s", f"{len(stamps):,}", seconds)
+        return {path: digest for path, (digest, _) in hashed.items()}
+
+    def _recall(self, stamps: dict[str, str]) -> dict[str, bytes]:
+        """Return the digests remembered for these paths with these very stamps."""
+        known: dict[str, bytes] = {}
+        keys = {os.fsencode(path): path for path in stamps}
+        with self._forgiving("read"):
+            if not keys or not self.path.exists():
+                return known
+            with self._connection() as connection:
+                for some in _chunks(list(keys), _PATHS_PER_QUERY):
+                    places = ",".join("?" * len(some))
+                    rows = connection.execute(
+                        f"SELECT path, stamp, digest, crc FROM files_1 WHERE path IN ({places})",
+                        some,
+                    )
+                    for key, stamp, digest, crc in rows:
+                        path = keys.get(key, "")
+                        # The checksum, because SQLite has none: a flipped bit must not pass.
+                        if stamp == stamps.get(path) and crc == _crc(key, stamp, digest):
+                            known[path] = digest
+        return known
+
+    def _record(self, entries: dict[str, tuple[str, bytes]]) -> None:
+        """Remember digests, in one transaction."""
+        if not entries:
+            return
+        rows = [
+            (key := os.fsencode(path), stamp, digest, _crc(key, stamp, digest))
+            for path, (stamp, digest) in entries.items()
+        ]
+        with self._forgiving("written"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._connection() as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO files_1 VALUES (?, ?, ?, ?)", rows)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        # The default rollback journal: WAL would add two files and not work on network shares.
+        connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S)
+        with contextlib.closing(connection):
+            connection.execute(_CREATE)
+            yield connection
+
+    @contextlib.contextmanager
+    def _forgiving(self, what: str) -> Iterator[None]:
+        """Turn a failure of the memory into a log line; remove the file if it is corrupt."""
+        try:
+            yield
+        # The row types of a damaged file are anything: hence TypeError and the like.
+        except (sqlite3.Error, OSError, TypeError, ValueError, OverflowError) as error:
+            _logger.info("%s could not be %s (%s); files are hashed", self.path, what, error)
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                with contextlib.suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (60,000 Path objects would take longer)
+    except ValueError as error:  # a null character
+        raise OSError(errno.EINVAL, str(error), path) from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+        raise OSError(errno.EINVAL, "Not a regular file", path)
+    return status
+
+
+def _stamp(status: os.stat_result) -> str:
+    # As text: inodes and devices may be unsigned 64-bit and more, SQLite's integers are not.
+    s = status
+    return f"{s.st_dev}:{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}"
+
+
+def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
+    """Digest of a file and whether its stamp will tell if it changes after this."""
+    now = time.time_ns()  # before reading: a change during or after it must show in the stamp
+    try:
+        with Path(path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        return error, False
+    is_old = max(after.st_mtime_ns, after.st_ctime_ns) + RACY_NS <= now
+    return digest, is_old and _stamp(after) == stamp
+
+
+def _crc(key: bytes, stamp: str, digest: bytes) -> int:
+    return zlib.crc32(digest, zlib.crc32(stamp.encode(), zlib.crc32(key)))
+
+
+def _chunks(values: list[bytes], size: int) -> Iterator[list[bytes]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

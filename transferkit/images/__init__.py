@@ -1,0 +1,35 @@
+"""Images: which there are, and from their bytes to the network's input.
+
+`list_images` makes an `ImageSet` of a folder, a CSV, a list or an array; `read_rgb` decodes
+one of its items; `prepare` resizes and crops it to the pixels that a backbone takes.
+"""
+
+from transferkit.images.decode import (
+    ImageError,
+    crop_fraction,
+    prepare,
+    read_rgb,
+    upscale_factor,
+)
+from transferkit.images.listing import (
+    EXTENSIONS,
+    Failure,
+    ImageSet,
+    UnreadableImages,
+    list_images,
+)
+from transferkit.images.table import SPLITS
+
+__all__ = [
+    "EXTENSIONS",
+    "SPLITS",
+    "Failure",
+    "ImageError",
+    "ImageSet",
+    "UnreadableImages",
+    "crop_fraction",
+    "list_images",
+    "prepare",
+    "read_rgb",
+    "upscale_factor",
+]

@@ -1,0 +1,151 @@
+"""A CSV of images: paths, labels and splits, as the user wrote them."""
+
+import csv
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["SPLITS", "SPLIT_OF", "Table", "read_table"]
+
+SPLITS = ("train", "val", "test")
+"""The splits' names; ``valid`` and ``validation`` mean ``val``."""
+
+SPLIT_OF = {**{name: name for name in SPLITS}, "valid": "val", "validation": "val"}
+"""Split of every way to write it, in lower case."""
+
+# Columns of these names may be missing; one that was asked for by another name may not.
+_OPTIONAL = ("label", "split")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a CSV says.
+
+    Parameters
+    ----------
+    paths : tuple of str
+        As written.
+    labels : tuple of tuples of str or None; optional
+        One row per image, one entry per label column; None where it is empty.
+    splits : tuple of str or None; optional
+        As in `SPLITS`; None where it is empty.
+    """
+
+    paths: tuple[str, ...]
+    labels: tuple[tuple[str | None, ...], ...] | None
+    splits: tuple[str | None, ...] | None
+
+
+def read_table(
+    file: Path, path_column: str, label_columns: Sequence[str], split_column: str
+) -> Table:
+    """Read the paths, labels and splits of a CSV with a header row.
+
+    Parameters
+    ----------
+    file : Path
+        The CSV: UTF-8, separated by commas.
+    path_column, split_column : str
+        Names of these columns; one called ``"split"`` may be missing.
+    label_columns : sequence of str
+        Names of the label columns; a single one called ``"label"`` may be missing.
+
+    Returns
+    -------
+    Table
+        In the file's order.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a line isn't what it should be; the message says which.
+    """
+    if not label_columns:
+        raise ValueError("no label columns; give at least one name")
+    lines = _lines(file)
+    _, header = next(lines, (0, []))
+    header = [name.strip() for name in header]
+    if not header:
+        raise ValueError(f"{str(file)!r} is empty; its first line must name its columns")
+    path_at = _column(file, header, path_column)
+    label_at = [_column(file, header, name) for name in label_columns]
+    if len(label_columns) > 1 and None in label_at:  # "label" is optional only by itself
+        raise _missing(file, header, label_columns[label_at.index(None)])
+    split_at = _column(file, header, split_column)
+    if path_at is None:
+        raise _missing(file, header, path_column)
+
+    paths, labels, splits = [], [], []
+    for number, row in lines:
+        if len(row) != len(header):
+            raise ValueError(
+                f"{str(file)!r}, line {number}: {len(row)} values, but the header names "
+                f"{len(header)} columns; put values that contain a comma in double quotes"
+            )
+        if not row[path_at].strip():
+            raise ValueError(f"{str(file)!r}, line {number}: the {path_column!r} column is empty")
+        paths.append(row[path_at])
+        labels.append(tuple(_value(row[i]) for i in label_at if i is not None))
+        if split_at is not None:
+            splits.append(_split(file, number, row[split_at]))
+    if not paths:
+        raise ValueError(f"{str(file)!r} lists no images: it has a header and nothing below it")
+    has_labels = None not in label_at
+    return Table(
+        tuple(paths),
+        tuple(labels) if has_labels else None,
+        tuple(splits) if split_at is not None else None,
+    )
+
+
+def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number (of a row's last line) and values of every row that isn't blank."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:  # Excel writes a BOM
+            reader = csv.reader(text)
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(file)!r} isn't UTF-8 ({error}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"{str(file)!r}, line {reader.line_num}: {error}") from error
+
+
+def _column(file: Path, header: list[str], name: str) -> int | None:
+    """Position of a column; None if it is missing and may be."""
+    if header.count(name) > 1:
+        raise ValueError(f"{str(file)!r} has {header.count(name)} columns named {name!r}")
+    if name in header:
+        return header.index(name)
+    if name in _OPTIONAL:
+        return None
+    raise _missing(file, header, name)
+
+
+def _missing(file: Path, header: list[str], name: str) -> ValueError:
+    message = f"{str(file)!r} has no column {name!r}"
+    if close := difflib.get_close_matches(name, header, n=1):
+        message += f"; did you mean {close[0]!r}?"
+    elif len(header) == 1 and (others := [c for c in ";\t|" if c in header[0]]):
+        message += f", but values separated by {others[0]!r}; save it with commas."
+    else:
+        message += "."
+    return ValueError(f"{message} Columns: {', '.join(header)}")
+
+
+def _value(text: str) -> str | None:
+    return text if text.strip() else None
+
+
+def _split(file: Path, number: int, text: str) -> str | None:
+    if not text.strip():
+        return None
+    split = SPLIT_OF.get(text.strip().lower())
+    if split is None:
+        raise ValueError(
+            f"{str(file)!r}, line {number}: unknown split {text!r}; "
+            f"choose one of {', '.join(SPLIT_OF)}, or leave it empty"
+        )
+    return split

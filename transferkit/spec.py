@@ -1,0 +1,235 @@
+"""What decides a number: `Preprocess`, `BackboneSpec`, `FeatureSpec` and their key.
+
+A cache key is a value that can be printed. Everything that can change a feature stands
+in a `FeatureSpec`, fully resolved; what only moves it within rounding (device, threads,
+batch size, versions) and what merely names it (paths, tags) does not.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+__all__ = [
+    "CROP_MODES",
+    "INTERPOLATIONS",
+    "PRECISIONS",
+    "STORAGE_DTYPES",
+    "BackboneSpec",
+    "FeatureSpec",
+    "Preprocess",
+    "canonical_json",
+]
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+CROP_MODES = ("center", "squash", "border")
+PRECISIONS = ("float32", "fp16", "bf16")
+STORAGE_DTYPES = ("float32", "float16")
+FORMAT_VERSION = 1
+
+
+def canonical_json(value: object) -> str:
+    """JSON with one spelling per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _one_of(what: str, given: object, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise ValueError(f"{what} is {given!r}; choose one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes the network's input; resolved, nothing left to a default.
+
+    Parameters
+    ----------
+    image_size : (int, int)
+        Height and width of the network's input, px.
+    interpolation : str
+        Resampling filter, one of `INTERPOLATIONS`; always antialiased.
+    crop_pct : float
+        Input size over the size that the image is resized to, in (0, 1].
+    crop_mode : {"center", "squash", "border"}
+        What happens to the aspect ratio, as timm defines it: crop the centre, squash,
+        or add a border of the mean colour.
+    mean, std : tuple of float
+        Per channel, for pixels scaled to [0, 1].
+    decode : str, default="exact"
+        Decode mode: ``"exact"`` decodes every pixel.
+    exif : bool, default=False
+        Whether the EXIF orientation is applied; published protocols don't.
+    """
+
+    image_size: tuple[int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    decode: str = "exact"
+    exif: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or any(
+            not isinstance(s, int) or s < 1 for s in self.image_size
+        ):
+            raise ValueError(
+                f"image_size is {self.image_size!r}; give (height, width) in whole pixels above 0"
+            )
+        _one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        _one_of("crop_mode", self.crop_mode, CROP_MODES)
+        _one_of("decode", self.decode, ("exact",))
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"crop_pct is {self.crop_pct!r}; give a number above 0 and at most 1")
+        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+            raise ValueError(
+                f"mean is {self.mean!r} and std {self.std!r}; give one of each per channel, std > 0"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, for values that came through JSON."""
+        lists = ("image_size", "mean", "std")
+        fields: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in values.items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone, resolved without building it: all that `create_backbone` needs.
+
+    Parameters
+    ----------
+    name : str
+        As the user wrote it; names nothing that decides a number.
+    source : str
+        The file of `transferkit.backbones` that builds it.
+    architecture : str
+        The network's architecture, without tag.
+    arguments : dict
+        Creation arguments, resolved: a ``config.json``'s own included.
+    weights : str
+        ``"sha256:…"`` of the weights file, or ``"random:SEED"``.
+    preprocess : Preprocess
+        How images are made into its input.
+    weights_path : str, default=""
+        Where the weights file is; empty for random weights.
+    loading : dict
+        What else the source needs to load the weights; not part of the key.
+    """
+
+    name: str
+    source: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    weights: str
+    preprocess: Preprocess
+    weights_path: str = ""
+    loading: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`."""
+        values = json.loads(text)
+        return cls(**values | {"preprocess": Preprocess.from_dict(values["preprocess"])})
+
+    def to_json(self) -> str:
+        """Canonical JSON of all fields."""
+        return canonical_json(dataclasses.asdict(self))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are drawn, not loaded."""
+        return self.weights.startswith("random:")
+
+    def feature_spec(
+        self, feature: str, *, precision: str = "float32", storage: str = "float32"
+    ) -> "FeatureSpec":
+        """The spec of one of its features."""
+        return FeatureSpec(
+            architecture=f"{self.source}:{self.architecture}",
+            arguments=canonical_json(self.arguments),
+            weights=self.weights,
+            preprocess=self.preprocess,
+            feature=feature,
+            precision=precision,
+            storage=storage,
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Everything that decides the numbers in a store's directory.
+
+    Parameters
+    ----------
+    architecture : str
+        ``source:architecture``, such as ``"timm:resnet50"``.
+    arguments : str
+        Canonical JSON of the resolved creation arguments.
+    weights : str
+        ``"sha256:…"`` of the weights file, or ``"random:SEED"``.
+    preprocess : Preprocess
+        How an image becomes the network's input.
+    feature : str
+        Feature name, ``layer[.pooling]``.
+    view : int, default=0
+        Augmented view; 0 is none.
+    precision : {"float32", "fp16", "bf16"}, default="float32"
+        Numeric class of the forward pass.
+    storage : {"float32", "float16"}, default="float32"
+        Numeric type of the stored rows.
+    version : int
+        Version of the store's format and of what these fields mean.
+
+    Examples
+    --------
+    >>> preprocess = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> spec = FeatureSpec("timm:resnet18", "{}", "random:0", preprocess, "pre_logits")
+    >>> len(spec.key)
+    16
+    >>> FeatureSpec.from_json(spec.to_json()) == spec
+    True
+    """
+
+    architecture: str
+    arguments: str
+    weights: str
+    preprocess: Preprocess
+    feature: str
+    view: int = 0
+    precision: str = "float32"
+    storage: str = "float32"
+    version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("storage", self.storage, STORAGE_DTYPES)
+
+    @property
+    def key(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal specs have equal texts."""
+        return canonical_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If the text isn't a spec's.
+        """
+        try:
+            values = json.loads(text)
+            values["preprocess"] = Preprocess.from_dict(values["preprocess"])
+            return cls(**values)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"not a feature spec: {text[:80]!r} ({error})") from error

@@ -1,0 +1,358 @@
+"""Backbones: frozen pretrained networks that turn images into feature maps.
+
+A file of this folder is a source of backbones, used as ``source:model``; names without
+a known source are timm's. Each file exposes ``resolve`` (a name → `BackboneSpec`,
+without building anything), ``build`` (a spec → `Backbone`) and ``search``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from transferkit import registry
+from transferkit.maps import FeatureMaps, LayerInfo
+from transferkit.registry import unknown
+from transferkit.spec import BackboneSpec, Preprocess
+
+__all__ = [
+    "Backbone",
+    "BackboneInfo",
+    "build_backbone",
+    "create_backbone",
+    "gmacs_of",
+    "resolve_backbone",
+    "search_backbones",
+]
+
+
+class Backbone(nn.Module):
+    """A frozen network: eval mode, no gradient, running statistics untouched.
+
+    Made by `create_backbone`. Copying returns the same object and pickling stores how it
+    was made, so that a network is never held twice.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        What it is.
+    network : nn.Module
+        Called with normalised images ``(B, 3, H, W)`` and the names of the layers that
+        are wanted; returns their `FeatureMaps`.
+    layers : mapping of str to LayerInfo
+        The layers that features can be taken from.
+    built_layers : iterable of str, optional
+        The layers that it was built for; None for all.
+    """
+
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        network: nn.Module,
+        *,
+        layers: Mapping[str, LayerInfo],
+        built_layers: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layers = dict(layers)
+        self.network = network
+        self._built_layers = None if built_layers is None else tuple(sorted(built_layers))
+        shape = (1, len(spec.preprocess.mean), 1, 1)
+        self.register_buffer("_mean", torch.tensor(spec.preprocess.mean).view(shape))
+        self.register_buffer("_std", torch.tensor(spec.preprocess.std).view(shape))
+        self._lock = threading.Lock()
+        self.requires_grad_(False)
+        self.train(False)
+
+    @property
+    def name(self) -> str:
+        """The backbone's name, as the user wrote it."""
+        return self.spec.name
+
+    @property
+    def weights_digest(self) -> str:
+        """``"sha256:…"`` of the weights file, or ``"random:SEED"``."""
+        return self.spec.weights
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How images are made into the input."""
+        return self.spec.preprocess
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Width of every layer."""
+        return {name: info.channels for name, info in self.layers.items()}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Nominal stride of every map, input px per map px."""
+        return {name: info.stride for name, info in self.layers.items() if info.is_map}
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode: a frozen network has no other."""
+        return super().train(False)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Input for `forward`: pixels scaled to [0, 1], less mean, over standard deviation.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            uint8, ``(B, 3, H, W)``.
+        """
+        return pixels.to(self._mean.dtype).div_(255).sub_(self._mean).div_(self._std)
+
+    def check_layer(self, layer: str, *, class_token: bool = False) -> LayerInfo:
+        """Information about a layer.
+
+        Raises
+        ------
+        ValueError
+            If there's no such layer, or it has no class token and should have.
+        """
+        base = layer.removesuffix("_norm")
+        if base not in self.layers:
+            raise unknown(f"layer of {self.name!r}:", base, self.layers)
+        info = self.layers[base]
+        if class_token and not info.has_class_token:
+            raise ValueError(
+                f"layer {base!r} of {self.name!r} has no class token; pool it with 'avg' instead"
+            )
+        return info
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> FeatureMaps:
+        """Everything that is asked for, from one pass through the network.
+
+        Parameters
+        ----------
+        images : Tensor
+            Normalised, ``(B, 3, H, W)``.
+        layers : iterable of str
+            Layer names, such as ``"stage3"``, ``"final"``, ``"pre_logits"``.
+
+        Raises
+        ------
+        ValueError
+            If a layer doesn't exist, or the backbone was built without it.
+        """
+        wanted = set(layers)
+        for layer in wanted:
+            self.check_layer(layer)
+        if self._built_layers is not None and not wanted <= set(self._built_layers):
+            raise ValueError(
+                f"{self.name!r} was built for {', '.join(self._built_layers)} only; build it "
+                f"again with layers={sorted(wanted)}"
+            )
+        with self._lock:
+            maps = self.network(images, wanted)
+        assert isinstance(maps, FeatureMaps)
+        return maps
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.spec.to_json(), self._built_layers)
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, weights={self.weights_digest[:19]!r})"
+
+
+def _rebuild(spec: str, layers: tuple[str, ...] | None) -> Backbone:
+    return build_backbone(BackboneSpec.from_json(spec), layers=layers)
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What is known of a backbone without its weights.
+
+    Parameters
+    ----------
+    name : str
+        Architecture, without tag.
+    tags : tuple of str
+        Its pretrained weights; the first is the default.
+    image_size : (int, int)
+        Default input, height and width in px.
+    n_parameters : int, optional
+        Parameters, the classifier included; None where it wasn't built.
+    gmacs : float, optional
+        10⁹ multiply-adds for one image of the default size.
+    layers : mapping of str to LayerInfo
+        What features can be taken from.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    image_size: tuple[int, int]
+    n_parameters: int | None
+    gmacs: float | None
+    layers: Mapping[str, LayerInfo]
+
+
+def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
+    """10⁹ multiply-adds for one image, counted on the meta device; None where it can't."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, 3, *size, device="meta"))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return None  # some networks compute with values that the meta device doesn't have
+    return float(counter.get_total_flops()) / 2e9
+
+
+def _source(name: str) -> tuple[str, str]:
+    prefix, colon, model = name.partition(":")
+    if colon and prefix in registry.names(__name__):
+        return prefix, model
+    return "timm", name  # timm's own prefixes, hf-hub: and local-dir:, among them
+
+
+def resolve_backbone(
+    name: str,
+    pretrained: bool = True,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    image_size: int | tuple[int, int] | None = None,
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
+    interpolation: str | None = None,
+    exif: bool = False,
+    **arguments: Any,
+) -> BackboneSpec:
+    """Everything that decides a backbone's numbers, without building it.
+
+    Weights that aren't on this machine yet are downloaded, to be digested.
+
+    Parameters
+    ----------
+    name : str
+        timm's name: ``arch``, ``arch.tag``, ``hf-hub:…``, ``local-dir:…``.
+    pretrained : bool, default=True
+        False draws random weights.
+    weights : path, optional
+        A local weights file for the architecture (safetensors; or a PyTorch file, of
+        which only tensors are loaded).
+    seed : int, default=0
+        Of random weights.
+    image_size : int or (int, int), optional
+        Input height and width, px; None for the backbone's own.
+    crop_pct, crop_mode, interpolation
+        Override the backbone's own preprocessing; see `Preprocess`.
+    exif : bool, default=False
+        Whether to apply the EXIF orientation.
+    **arguments
+        timm's creation arguments, such as ``output_stride`` or ``pad_type``.
+
+    Returns
+    -------
+    BackboneSpec
+        Resolved.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the weights don't exist.
+    OSError
+        If the weights can't be downloaded or read.
+    """
+    source, model = _source(name)
+    overrides = {
+        "image_size": (image_size, image_size) if isinstance(image_size, int) else image_size,
+        "crop_pct": crop_pct,
+        "crop_mode": crop_mode,
+        "interpolation": interpolation,
+        "exif": exif,
+    }
+    resolved = registry.load(__name__, source, "backbone source").resolve(
+        model,
+        pretrained=pretrained,
+        weights=None if weights is None else Path(weights),
+        seed=seed,
+        overrides={key: value for key, value in overrides.items() if value is not None},
+        arguments=arguments,
+    )
+    assert isinstance(resolved, BackboneSpec)
+    return resolved
+
+
+def build_backbone(spec: BackboneSpec, *, layers: Iterable[str] | None = None) -> Backbone:
+    """Build a backbone from its resolved spec.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        From `resolve_backbone`.
+    layers : iterable of str, optional
+        The layers that will be asked for; what isn't needed may be left out. None for all.
+
+    Raises
+    ------
+    ValueError
+        If the network doesn't take an argument, or the weights don't fit it.
+    """
+    backbone = registry.load(__name__, spec.source, "backbone source").build(
+        spec, layers=None if layers is None else tuple(layers)
+    )
+    assert isinstance(backbone, Backbone)
+    return backbone
+
+
+def create_backbone(
+    name: str,
+    pretrained: bool = True,
+    *,
+    layers: Iterable[str] | None = None,
+    **options: Any,
+) -> Backbone:
+    """Build a frozen backbone.
+
+    Parameters
+    ----------
+    name : str
+        timm's name: ``arch``, ``arch.tag``, ``hf-hub:…``, ``local-dir:…``.
+    pretrained : bool, default=True
+        False draws random weights.
+    layers : iterable of str, optional
+        The layers that will be asked for; None for all.
+    **options
+        As for `resolve_backbone`: ``weights``, ``seed``, ``image_size``, … and timm's
+        creation arguments.
+
+    Examples
+    --------
+    >>> backbone = create_backbone("resnet18", pretrained=False)
+    >>> backbone.channels["final"], backbone.strides["stage3"]
+    (512, 16)
+    """
+    return build_backbone(resolve_backbone(name, pretrained, **options), layers=layers)
+
+
+def search_backbones(pattern: str = "*", *, details: int = 20) -> list[BackboneInfo]:
+    """Backbones whose name matches, without downloading anything.
+
+    Parameters
+    ----------
+    pattern : str, default="*"
+        Shell-style; a part of a name is enough.
+    details : int, default=20
+        For how many matches the network is built without weights, to count parameters
+        and multiply-adds and list the layers; above that only names, tags and sizes.
+    """
+    found: list[BackboneInfo] = []
+    for source in registry.names(__name__):
+        found += registry.load(__name__, source, "backbone source").search(pattern, details)
+    return found

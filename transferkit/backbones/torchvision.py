@@ -1,0 +1,219 @@
+"""Backbones from torchvision that timm lacks: AlexNet and GoogLeNet."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
+from transferkit.backbones._weights import digest_of, find_weights
+from transferkit.maps import FeatureMaps, LayerInfo
+from transferkit.registry import unknown
+from transferkit.spec import BackboneSpec, Preprocess
+
+__all__ = ["build", "resolve", "search"]
+
+# Modules in the order of the forward pass, and the layers that stand behind some of them.
+_ALEXNET = {
+    **{f"features.{i}": "" for i in range(13)},
+    "features.1": "stage0",
+    "features.4": "stage1",
+    "features.11": "stage2",
+    "features.12": "final",
+}
+_GOOGLENET = {
+    "conv1": "stage0",
+    "maxpool1": "",
+    "conv2": "",
+    "conv3": "stage1",
+    "maxpool2": "",
+    "inception3a": "",
+    "inception3b": "stage2",
+    "maxpool3": "",
+    "inception4a": "",
+    "inception4b": "",
+    "inception4c": "",
+    "inception4d": "",
+    "inception4e": "stage3",
+    "maxpool4": "",
+    "inception5a": "",
+    "inception5b": "final",
+}
+_LAYERS = {
+    "alexnet": {
+        "stage0": LayerInfo(64, 4),
+        "stage1": LayerInfo(192, 8),
+        "stage2": LayerInfo(256, 16),
+        "final": LayerInfo(256, 32),
+        "pre_logits": LayerInfo(4096, 0),
+        "logits": LayerInfo(1000, 0),
+    },
+    "googlenet": {
+        "stage0": LayerInfo(64, 2),
+        "stage1": LayerInfo(192, 4),
+        "stage2": LayerInfo(480, 8),
+        "stage3": LayerInfo(832, 16),
+        "final": LayerInfo(1024, 32),
+        "pre_logits": LayerInfo(1024, 0),
+        "logits": LayerInfo(1000, 0),
+    },
+}
+_URLS = {
+    "alexnet": torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url,
+    "googlenet": torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.url,
+}
+_TAG = "imagenet1k_v1"
+
+
+def resolve(
+    name: str,
+    *,
+    pretrained: bool,
+    weights: Path | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> BackboneSpec:
+    """Resolve a torchvision name into all that decides the numbers."""
+    architecture, _, tag = name.partition(".")
+    if architecture not in _LAYERS:
+        raise unknown("torchvision backbone", architecture, sorted(_LAYERS))
+    if tag not in ("", _TAG):
+        raise unknown(f"weights of {architecture!r}:", tag, [_TAG])
+    path: Path | None = None
+    if pretrained or weights is not None:
+        path = find_weights(f"torchvision:{name}", {"url": _URLS[architecture]}, weights)
+    # torchvision's GoogLeNet weights were trained on another normalisation, which the network
+    # undoes itself.
+    own = {"transform_input": True} if path and architecture == "googlenet" else {}
+    if arguments and dict(arguments) != own:
+        raise ValueError(
+            f"torchvision:{architecture} takes no creation arguments; leave out "
+            f"{', '.join(arguments)}"
+        )
+    size = overrides.get("image_size", (224, 224))
+    return BackboneSpec(
+        name=f"torchvision:{name}",
+        source="torchvision",
+        architecture=architecture,
+        arguments=own,
+        weights=f"random:{seed}" if path is None else digest_of(path),
+        preprocess=Preprocess(
+            image_size=(int(size[0]), int(size[1])),
+            interpolation=overrides.get("interpolation", "bilinear"),
+            crop_pct=float(overrides.get("crop_pct", 0.875)),
+            crop_mode=overrides.get("crop_mode", "center"),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            exif=bool(overrides.get("exif", False)),
+        ),
+        weights_path="" if path is None else str(path),
+        loading={"weights_given": weights is not None},
+    )
+
+
+def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
+    """Build the network, strictly loaded; it is small enough never to be cut short."""
+    infos = _LAYERS[spec.architecture]
+    for layer in layers or ():
+        if layer not in infos:
+            raise unknown(f"layer of {spec.name!r}:", layer, infos)
+    seed = int(spec.weights.removeprefix("random:")) if spec.is_random else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _create(spec.architecture, **spec.arguments)
+    if spec.weights_path:
+        try:
+            network.load_state_dict(_tensors(Path(spec.weights_path)))
+        except (RuntimeError, AttributeError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"the weights {spec.weights_path!r} don't fit torchvision:{spec.architecture} "
+                f"({reason}); give those of that architecture"
+            ) from error
+    order = _ALEXNET if spec.architecture == "alexnet" else _GOOGLENET
+    return Backbone(spec, _Network(network, order, infos), layers=infos)
+
+
+def _create(architecture: str, **arguments: Any) -> Any:
+    if architecture == "alexnet":
+        return torchvision.models.alexnet(weights=None)
+    # Published weights hold the auxiliary classifiers too; features don't pass through them.
+    return torchvision.models.googlenet(
+        weights=None, aux_logits=True, init_weights=False, **arguments
+    )
+
+
+def _tensors(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Network(nn.Module):
+    """The modules one after the other, with their maps kept."""
+
+    def __init__(
+        self, network: nn.Module, order: Mapping[str, str], infos: Mapping[str, LayerInfo]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.order = dict(order)
+        self.infos = dict(infos)
+
+    def forward(self, images: Tensor, layers: set[str]) -> FeatureMaps:
+        maps: dict[str, Tensor] = {}
+        x = images
+        if isinstance(self.network, torchvision.models.GoogLeNet):
+            x = self.network._transform_input(x)
+        for module, layer in self.order.items():
+            x = self.network.get_submodule(module)(x)
+            if layer in layers:
+                maps[layer] = x.clone()  # the next module may compute in place
+            if layers <= set(maps):
+                break
+        strides = {layer: self.infos[layer].stride for layer in maps}
+        if not layers & {"pre_logits", "logits"}:
+            return FeatureMaps(maps, strides)
+        pre_logits, logits = self._head(x)
+        return FeatureMaps(maps, strides, pre_logits=pre_logits, logits=logits)
+
+    def _head(self, final: Tensor) -> tuple[Tensor, Tensor]:
+        network: Any = self.network
+        pooled = network.avgpool(final).flatten(1)
+        if isinstance(self.network, torchvision.models.GoogLeNet):
+            return pooled, network.fc(pooled)
+        pre_logits = network.classifier[:-1](pooled)
+        return pre_logits, network.classifier[-1](pre_logits)
+
+
+def search(pattern: str, details: int) -> list[BackboneInfo]:
+    """The architectures whose name matches, described without weights."""
+    glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    names = [n for n in _LAYERS if fnmatch.fnmatchcase(f"torchvision:{n}", glob)]
+    return [_info(name, len(names) <= details) for name in names]
+
+
+def _info(name: str, described: bool) -> BackboneInfo:
+    size = (224, 224)
+    if not described:
+        return BackboneInfo(f"torchvision:{name}", (_TAG,), size, None, None, {})
+    with torch.device("meta"):
+        network = _create(name).eval()
+    main = [p for n, p in network.named_parameters() if not n.startswith("aux")]
+    return BackboneInfo(
+        f"torchvision:{name}",
+        (_TAG,),
+        size,
+        sum(p.numel() for p in main),
+        gmacs_of(network, size),
+        _LAYERS[name],
+    )

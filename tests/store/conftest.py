@@ -1,0 +1,72 @@
+"""Rows that follow from their ids, so that any row can be checked without a second store."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from transferkit.spec import FeatureSpec, Preprocess
+from transferkit.store import FeatureStore
+
+PREPROCESS = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
+SPEC = FeatureSpec("timm:resnet18", "{}", "random:0", PREPROCESS, "pre_logits")
+
+
+@pytest.fixture
+def spec() -> FeatureSpec:
+    return SPEC
+
+
+@pytest.fixture
+def half_spec() -> FeatureSpec:
+    return dataclasses.replace(SPEC, storage="float16")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def make_ids() -> Callable[..., list[bytes]]:
+    def make(n: int, begin: int = 0) -> list[bytes]:
+        # Some end in zero bytes, which NumPy's strings would lose.
+        tails = (b"", b"\0", b"\0\0\0")
+        whole = [hashlib.sha256(str(i).encode()).digest() for i in range(begin, begin + n)]
+        return [d[: 16 - len(tails[d[0] % 3])] + tails[d[0] % 3] for d in whole]
+
+    return make
+
+
+@pytest.fixture
+def rows_of() -> Callable[..., NDArray[np.float32]]:
+    def rows(ids: Sequence[bytes], shape: tuple[int, ...] = (4,)) -> NDArray[np.float32]:
+        # Small whole numbers, so that float16 holds them too.
+        size = int(np.prod(shape))
+        values = [np.random.default_rng(list(i)).integers(-2000, 2000, size) for i in ids]
+        return np.array(values, np.float32).reshape(len(ids), *shape)
+
+    return rows
+
+
+@pytest.fixture
+def flip() -> Callable[[Path, int], None]:
+    def flip(path: Path, at: int, bits: int = 0x40) -> None:
+        content = bytearray(path.read_bytes())
+        content[at] ^= bits
+        # In place: the same file, as a bad disk would have it.
+        with path.open("r+b") as file:
+            file.write(content)
+            file.flush()
+
+    return flip
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing takes most of these tests' time; the processes that they start do sync."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)

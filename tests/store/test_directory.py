@@ -1,0 +1,388 @@
+"""`FeatureStore`: what goes in comes out, in any order, and nothing else ever does."""
+
+import copy
+import dataclasses
+import gc
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transferkit.store import FeatureStore, MissingRows, files
+
+
+def test_nothing_is_created_before_the_first_write(store, spec, make_ids):
+    assert store.missing(spec, make_ids(3)) == make_ids(3)
+    assert store.provenance(spec) is None
+    assert store.specs() == store.list_keys() == store.verify() == store.gc() == []
+    assert store.compact() == []
+    assert not store.path.exists()
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 5)])
+def test_rows_come_back_in_any_order_with_repeats(store, spec, make_ids, rows_of, shape):
+    ids = make_ids(40)
+    for begin in range(0, 40, 8):
+        part = ids[begin : begin + 8]
+        store.write(spec, part, rows_of(part, shape))
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 5, 40, 200):
+        asked = [ids[i] for i in rng.integers(0, 40, n)]
+        for reader in (store, FeatureStore(store.path)):
+            found = reader.read(spec, asked)
+            np.testing.assert_array_equal(found, rows_of(asked, shape))
+            assert found.dtype == np.float32
+            assert found.flags.c_contiguous
+            assert found.flags.writeable
+
+
+def test_nothing_asked_of_nothing(store, spec):
+    assert store.read(spec, []).shape == (0, 0)
+    assert store.missing(spec, []) == []
+
+
+def test_missing_keeps_the_order_and_names_each_once(store, spec, make_ids, rows_of):
+    ids = make_ids(10)
+    held = ids[::2]
+    store.write(spec, held, rows_of(held))
+    asked = [*reversed(ids), *ids]
+    assert store.missing(spec, asked) == [i for i in reversed(ids) if i not in held]
+    store.write(spec, ids[1::2], rows_of(ids[1::2]))
+    assert store.missing(spec, asked) == []
+
+
+def test_ids_that_differ_in_zeros_are_different(store, spec):
+    ids = [b"a" + b"\0" * 15, b"a\0b" + b"\0" * 13, b"\0" * 16, b"\0" * 15 + b"a"]
+    rows = np.arange(8).reshape(4, 2)
+    store.write(spec, ids, rows)
+    np.testing.assert_array_equal(store.read(spec, ids[::-1]), rows[::-1])
+    assert store.missing(spec, [b"a" * 16]) == [b"a" * 16]
+
+
+def test_specs_are_kept_apart(store, spec, half_spec, make_ids, rows_of):
+    ids = make_ids(4)
+    store.write(spec, ids, rows_of(ids))
+    assert store.missing(half_spec, ids) == ids
+    store.write(half_spec, ids, rows_of(ids, (9,)))
+    assert store.read(spec, ids).shape == (4, 4)
+    assert sorted(s.key for s in store.specs()) == sorted([spec.key, half_spec.key])
+
+
+def test_float16_is_stored_rounded(store, half_spec, make_ids):
+    ids = make_ids(2)
+    rows = np.random.default_rng(0).normal(size=(2, 5))
+    store.write(half_spec, ids, rows)
+    found = store.read(half_spec, ids)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, rows.astype(np.float16))
+
+
+def test_values_above_the_storage_type_are_refused(store, half_spec, spec, make_ids):
+    ids = make_ids(3)
+    rows = np.array([[1.0], [1e5], [-1e5]])
+    with pytest.raises(ValueError, match="2 of 3 rows hold values above 65504"):
+        store.write(half_spec, ids, rows)
+    with pytest.raises(ValueError, match="1 of 3 rows hold values above"):
+        store.write(spec, ids, np.array([[1.0], [1e300], [0.0]]))
+    assert not store.path.exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_never_stored(store, spec, make_ids, rows_of, value):
+    ids = make_ids(5)
+    rows = rows_of(ids)
+    rows[[1, 4], 2] = value
+    with pytest.raises(ValueError, match="2 of 5 rows hold values that aren't finite"):
+        store.write(spec, ids, rows)
+    assert store.missing(spec, ids) == ids
+
+
+@pytest.mark.parametrize(
+    ("n", "rows"),
+    [
+        (2, np.zeros((3, 4))),
+        (2, np.zeros(2)),
+        (2, np.zeros((2, 0))),
+        (0, np.zeros((0, 4))),
+        (1, np.zeros((1,) * 9)),
+        (1, np.array([["text"]])),
+        (1, np.zeros((1, 2), complex)),
+    ],
+)
+def test_rows_that_fit_nothing_are_refused(store, spec, make_ids, n, rows):
+    with pytest.raises(ValueError, match="give"):
+        store.write(spec, make_ids(n), rows)
+    assert not store.path.exists()
+
+
+@pytest.mark.parametrize("wrong", [b"short", b"x" * 17, "x" * 16, bytearray(16), 5])
+def test_ids_are_sixteen_bytes(store, spec, make_ids, wrong):
+    for ask in (store.missing, store.read):
+        with pytest.raises(ValueError, match="isn't a row id; give 16 bytes"):
+            ask(spec, [*make_ids(1), wrong])
+
+
+def test_one_spec_has_one_row_shape(store, spec, make_ids, rows_of):
+    ids = make_ids(4)
+    store.write(spec, ids[:2], rows_of(ids[:2]))
+    for writer in (store, FeatureStore(store.path)):
+        with pytest.raises(ValueError, match=r"shape \(5,\), those in .* \(4,\)"):
+            writer.write(spec, ids[2:], rows_of(ids[2:], (5,)))
+
+
+def test_a_stray_shape_is_left_out(store, spec, make_ids, rows_of, tmp_path, caplog):
+    ids = make_ids(6)
+    store.write(spec, ids[:4], rows_of(ids[:4]))
+    other = FeatureStore(tmp_path / "other")
+    path = other.write(spec, ids[4:], rows_of(ids[4:], (1,)))
+    for name in ("0.safetensors", "z.safetensors"):
+        stray = store.path / spec.key / "shards" / name
+        stray.write_bytes(path.read_bytes())
+        for reader in (store, FeatureStore(store.path)):
+            assert reader.missing(spec, ids) == ids[4:]
+            np.testing.assert_array_equal(reader.read(spec, ids[:4]), rows_of(ids[:4]))
+        assert name in caplog.text
+        stray.unlink()
+
+
+@pytest.mark.parametrize("provenance", [{"key": "x"}, {"batch_size": 64}, {5: "x"}])
+def test_provenance_is_texts_by_name(store, spec, make_ids, rows_of, provenance):
+    with pytest.raises(ValueError, match="give texts by name"):
+        store.write(spec, make_ids(1), rows_of(make_ids(1)), provenance=provenance)
+
+
+def test_provenance_is_that_of_the_first_shard_by_name(store, spec, make_ids, rows_of):
+    paths = {}
+    for i in range(6):
+        ids = make_ids(2, 2 * i)
+        path = store.write(spec, ids, rows_of(ids), provenance={"batch_size": str(i)})
+        paths[path.name] = {"batch_size": str(i)}
+    assert store.provenance(spec) == paths[min(paths)]
+    assert FeatureStore(store.path).provenance(spec) == paths[min(paths)]
+
+
+def test_of_equal_ids_the_smallest_name_wins(store, spec, make_ids):
+    ids = make_ids(3)
+    written = {store.write(spec, ids, np.full((3, 2), value)).name: value for value in range(8)}
+    expected = np.full((3, 2), written[min(written)])
+    for reader in (store, FeatureStore(store.path)):
+        np.testing.assert_array_equal(reader.read(spec, ids), expected)
+
+
+def test_missing_rows_are_named(store, spec, make_ids, rows_of):
+    ids = make_ids(5)
+    store.write(spec, ids[:3], rows_of(ids[:3]))
+    with pytest.raises(MissingRows, match="2 of the rows asked for aren't in") as caught:
+        store.read(spec, [ids[4], *ids, ids[3]])
+    assert caught.value.ids == (ids[4], ids[3])
+    twin = pickle.loads(pickle.dumps(caught.value))
+    assert (str(twin), twin.ids) == (str(caught.value), caught.value.ids)
+
+
+def test_other_writers_are_seen(store, spec, make_ids, rows_of):
+    ids = make_ids(6)
+    other = FeatureStore(store.path)
+    for i in ids:
+        assert store.missing(spec, [i]) == [i]
+        other.write(spec, [i], rows_of([i]))
+        assert store.missing(spec, [i]) == []
+        np.testing.assert_array_equal(store.read(spec, [i]), rows_of([i]))
+
+
+def test_large_results_live_in_a_temporary_file(store, spec, make_ids, rows_of, monkeypatch):
+    ids = make_ids(100)
+    store.write(spec, ids, rows_of(ids))
+    monkeypatch.setattr(files, "MEMORY_BYTES", 1000)
+    found = store.read(spec, ids)
+    assert isinstance(found, np.memmap)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, rows_of(ids))
+    found[0] = 0  # Nobody else's: the store stays as it is.
+    np.testing.assert_array_equal(store.read(spec, ids), rows_of(ids))
+    assert not isinstance(store.read(spec, ids[:10]), np.memmap)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists open files through /proc")
+def test_nothing_stays_open(store, spec, make_ids, rows_of, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    ids = make_ids(100)
+    store.write(spec, ids, rows_of(ids))
+    monkeypatch.setattr(files, "MEMORY_BYTES", 1000)
+    found = store.read(spec, ids)
+    assert list((tmp_path / "scratch").iterdir()) == []
+    del found
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208
+
+
+def test_spec_file_is_readable_and_whole(store, spec, make_ids, rows_of):
+    store.write(spec, make_ids(1), rows_of(make_ids(1)))
+    text = (store.path / spec.key / "spec.json").read_text()
+    assert json.loads(text) == json.loads(spec.to_json())
+    assert type(spec).from_json(text) == spec
+    assert sorted(p.name for p in (store.path / spec.key).iterdir()) == ["shards", "spec.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "holds another spec"),
+        ("", "isn't a spec"),
+        ("[]", "isn't a spec"),
+        ('{"preprocess": "x"}', "isn't a spec"),
+        ("[" * 100_000, "isn't a spec"),
+        ("\x00\x01", "isn't a spec"),
+    ],
+)
+def test_another_spec_under_the_key(store, spec, make_ids, rows_of, caplog, text, message):
+    ids = make_ids(2)
+    store.write(spec, ids, rows_of(ids))
+    path = store.path / spec.key / "spec.json"
+    path.write_text(dataclasses.replace(spec, view=1).to_json() if text is None else text)
+    for ask in (store.missing, store.read, FeatureStore(store.path).read):
+        with pytest.raises(ValueError, match=message):
+            ask(spec, ids)
+    with pytest.raises(ValueError, match=message):
+        store.write(spec, ids, rows_of(ids))
+    assert store.specs() == store.list_keys() == store.gc() == store.compact() == []
+    assert message in caplog.text
+    assert [f.path for f in store.verify()] == [path]
+    # As the message says.
+    path.unlink()
+    np.testing.assert_array_equal(store.read(spec, ids), rows_of(ids))
+    store.write(spec, make_ids(1, 5), rows_of(make_ids(1, 5)))
+    assert store.specs() == [spec]
+
+
+def test_a_colliding_key(store, spec, make_ids, rows_of, monkeypatch):
+    store.write(spec, make_ids(1), rows_of(make_ids(1)))
+    monkeypatch.setattr(type(spec), "key", spec.key)
+    other = dataclasses.replace(spec, view=1)
+    with pytest.raises(ValueError, match="another spec than the one asked for"):
+        store.missing(other, make_ids(1))
+
+
+def test_info(store, spec, half_spec, make_ids, rows_of):
+    ids = make_ids(9)
+    first = store.write(spec, ids[:6], rows_of(ids[:6]), provenance={"device": "cpu"})
+    second = store.write(spec, ids[3:], rows_of(ids[3:]), provenance={"device": "cpu"})
+    store.write(half_spec, ids[:1], rows_of(ids[:1], (2, 3)))
+    assert {i.key for i in store.list_keys()} == {spec.key, half_spec.key}
+    info = store.info(spec.key[:8])
+    assert info in store.list_keys()
+    assert (info.key, info.spec, info.n_rows, info.n_shards) == (spec.key, spec, 9, 2)
+    assert info.n_bytes == first.stat().st_size + second.stat().st_size
+    assert (info.row_shape, info.dtype, info.provenance) == ((4,), "float32", {"device": "cpu"})
+    info = store.info(half_spec.key)
+    assert (info.n_rows, info.row_shape, info.dtype) == (1, (2, 3), "float16")
+
+
+def test_keys_by_their_beginning(store, spec, make_ids, rows_of):
+    specs = [dataclasses.replace(spec, view=view) for view in range(17)]
+    for one in specs:
+        store.write(one, make_ids(1), rows_of(make_ids(1)))
+    keys = [one.key for one in specs]
+    digit = next(d for d in "0123456789abcdef" if sum(k.startswith(d) for k in keys) > 1)
+    with pytest.raises(ValueError, match=r"stands for several: .* give more"):
+        store.info(digit)
+    for unknown in ("", "..", "../..", "g" * 16, spec.key + "0", "*"):
+        with pytest.raises(ValueError, match="unknown key"):
+            store.info(unknown)
+        with pytest.raises(ValueError, match="unknown key"):
+            store.gc([unknown])
+
+
+def test_copies_read_for_themselves(store, spec, make_ids, rows_of):
+    ids = make_ids(3)
+    store.write(spec, ids, rows_of(ids))
+    for twin in (pickle.loads(pickle.dumps(store)), copy.deepcopy(store)):
+        assert twin.path == store.path
+        assert twin._indexes == {}
+        np.testing.assert_array_equal(twin.read(spec, ids), rows_of(ids))
+
+
+def test_a_read_only_store_is_readable(store, spec, make_ids, rows_of):
+    ids = make_ids(3)
+    store.write(spec, ids, rows_of(ids))
+    before = {p: p.stat().st_mtime_ns for p in store.path.rglob("*")}
+    folders = [store.path, *(p for p in store.path.rglob("*") if p.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        reader = FeatureStore(store.path)
+        np.testing.assert_array_equal(reader.read(spec, ids), rows_of(ids))
+        assert reader.missing(spec, make_ids(4)) == make_ids(4)[3:]
+        assert reader.info(spec.key).n_rows == 3
+        assert reader.verify() == []
+        # Even for root, whom modes don't stop: reading wrote nothing.
+        assert {p: p.stat().st_mtime_ns for p in store.path.rglob("*")} == before
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_files_follow_the_umask(store, spec, make_ids, rows_of):
+    old = os.umask(0o022)
+    try:
+        path = store.write(spec, make_ids(1), rows_of(make_ids(1)))
+    finally:
+        os.umask(old)
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_default_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRANSFERKIT_STORE", str(tmp_path / "mine"))
+    assert FeatureStore().path == tmp_path / "mine"
+    monkeypatch.delenv("TRANSFERKIT_STORE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert FeatureStore().path == tmp_path / "cache" / "transferkit" / "store"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert FeatureStore().path == tmp_path / ".cache" / "transferkit" / "store"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert FeatureStore().path == tmp_path / "Library" / "Caches" / "transferkit" / "store"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert FeatureStore().path == tmp_path / "local" / "transferkit" / "store"
+
+
+def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write(spec, make_ids(1), rows_of(make_ids(1)))
+    assert [p for p in store.path.rglob("*") if p.is_file()] == []
+
+
+def test_a_shard_is_on_the_disk_before_it_has_its_name(store, spec, make_ids, rows_of, monkeypatch):
+    events = []
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append("sync"))
+
+    def note(self, target):
+        events.append(Path(target).suffix)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    store.write(spec, make_ids(1), rows_of(make_ids(1)))
+    of_file_and_folder = ["sync", "sync"] if os.name == "posix" else ["sync"]
+    expected = [".json", ".safetensors"]
+    assert [e for e in events if e != "sync"] == expected
+    assert events == [e for suffix in expected for e in ("sync", suffix, *of_file_and_folder[1:])]
+
+
+def test_importing_the_store_loads_no_network():
+    code = "import sys, transferkit.store; print({'torch', 'timm', 'torchvision'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,140 @@
+"""merge and export: the doors around the store."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from transferkit.spec import FeatureSpec, Preprocess
+from transferkit.store import FORMATS, FeatureStore, export
+
+PREPROCESS = Preprocess((64, 64), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
+
+
+def spec(feature="pre_logits"):
+    return FeatureSpec("timm:resnet18", "{}", "random:0", PREPROCESS, feature)
+
+
+def ids(*numbers):
+    return [bytes([n]) * 16 for n in numbers]
+
+
+def rows(*numbers, shape=(5,)):
+    return np.stack([np.full(shape, n, np.float32) + np.arange(shape[-1]) / 8 for n in numbers])
+
+
+@pytest.fixture
+def stores(tmp_path):
+    here, there = FeatureStore(tmp_path / "here"), FeatureStore(tmp_path / "there")
+    here.write(spec(), ids(1, 2), rows(1, 2), provenance={"device": "here"})
+    there.write(spec(), ids(2, 3, 4), rows(2, 3, 4), provenance={"device": "there"})
+    there.write(spec("final.avg"), ids(7), rows(7))
+    return here, there
+
+
+def test_merge_takes_what_is_missing(stores):
+    here, there = stores
+    merged = {m.key: m for m in here.merge(there)}
+    assert (merged[spec().key].n_rows, merged[spec().key].n_known) == (2, 1)
+    assert (merged[spec("final.avg").key].n_rows, merged[spec("final.avg").key].n_known) == (1, 0)
+    np.testing.assert_array_equal(here.read(spec(), ids(4, 3, 2, 1)), rows(4, 3, 2, 1))
+    np.testing.assert_array_equal(here.read(spec("final.avg"), ids(7)), rows(7))
+    assert {s.name for s in (here.path / spec().key / "shards").iterdir()}
+    assert here.verify() == []
+    assert all(m.n_rows == 0 for m in here.merge(there))
+
+
+def test_merge_of_one_key(stores):
+    here, there = stores
+    [merged] = here.merge(there, spec("final.avg").key[:6])
+    assert merged.n_rows == 1
+    assert here.missing(spec(), ids(3)) == ids(3)
+    with pytest.raises(ValueError, match="unknown key 'ffff'"):
+        here.merge(there, "ffff")
+
+
+def test_merge_keeps_the_provenance(stores):
+    here, there = stores
+    other = FeatureStore(here.path.with_name("new"))
+    other.merge(there)
+    assert other.provenance(spec()) == {"device": "there"}
+
+
+def test_merge_never_takes_a_damaged_row(stores):
+    here, there = stores
+    [shard] = (there.path / spec().key / "shards").iterdir()
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1  # of the last row, id 4
+    shard.write_bytes(data)
+    [merged] = here.merge(FeatureStore(there.path), spec().key)
+    assert merged.n_rows == 1
+    assert [f.ids for f in merged.faults] == [tuple(ids(4))]
+    assert here.missing(spec(), ids(3, 4)) == ids(4)
+
+
+def read_back(path, form):
+    if form == "npy":
+        with path.with_name(f"{path.name}.csv").open() as file:
+            table = list(csv.DictReader(file))
+        return np.load(path), [t["id"] for t in table], [t["path"] for t in table]
+    if form == "parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path).to_pydict()
+        return np.array(table["features"], np.float32), table["id"], table["path"]
+    import h5py
+
+    with h5py.File(path) as file:
+        names = [text.decode() for text in file["paths"][:]]
+        return file["features"][:], [text.decode() for text in file["ids"][:]], names
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("block_bytes", [1, 64 * 2**20])
+def test_export_has_rows_ids_and_paths_in_order(stores, tmp_path, monkeypatch, form, block_bytes):
+    monkeypatch.setattr("transferkit.store.exporting._BLOCK_BYTES", block_bytes)
+    _, there = stores
+    path = export(
+        there, spec(), tmp_path / "out", ids=ids(4, 2, 4), names=["a", "b/ü", "c"], form=form
+    )
+    got, row_ids, names = read_back(path, form)
+    np.testing.assert_array_equal(got, rows(4, 2, 4))
+    assert row_ids == [i.hex() for i in ids(4, 2, 4)]
+    assert names == ["a", "b/ü", "c"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_of_everything(stores, tmp_path, form):
+    _, there = stores
+    got, row_ids, _ = read_back(export(there, spec(), tmp_path / "out", form=form), form)
+    np.testing.assert_array_equal(got, rows(2, 3, 4))
+    assert row_ids == [i.hex() for i in ids(2, 3, 4)]
+
+
+def test_export_of_maps(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    maps = rows(1, 2, shape=(3, 2, 2))
+    store.write(spec("final.map"), ids(1, 2), maps)
+    np.testing.assert_array_equal(np.load(export(store, spec("final.map"), tmp_path / "m")), maps)
+
+
+def test_export_errors(stores, tmp_path):
+    _, there = stores
+    with pytest.raises(ValueError, match="format is 'xls'; choose one of npy, parquet, hdf5"):
+        export(there, spec(), tmp_path / "x", form="xls")
+    with pytest.raises(ValueError, match="no rows"):
+        export(there, spec("logits"), tmp_path / "x")
+    with pytest.raises(ValueError, match="3 ids, but 1 names"):
+        export(there, spec(), tmp_path / "x", names=["a"])
+    with pytest.raises(LookupError):
+        export(there, spec(), tmp_path / "x", ids=ids(9))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_missing_library_is_named(stores, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ValueError, match=r"pip install 'transferkit\[hdf5\]'"):
+        export(stores[1], spec(), tmp_path / "x", form="hdf5")

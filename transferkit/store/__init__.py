@@ -1,0 +1,30 @@
+"""Features on disk: immutable shards in one directory per spec, safe to kill, share and copy.
+
+::
+
+    <store>/<key>/spec.json                    what the numbers are
+    <store>/<key>/shards/<digest>.safetensors  ids, rows, a CRC-32 per row, provenance
+
+A file appears whole or not at all, and that is all the store relies on: no lock, no
+appending, no order of times. Writers never coordinate, a row that stands twice does no
+harm, and a row whose checksum fails counts as missing.
+"""
+
+from transferkit.store.directory import FeatureStore, KeyInfo
+from transferkit.store.exporting import FORMATS, export
+from transferkit.store.merging import Merged
+from transferkit.store.rows import CorruptRows, MissingRows
+from transferkit.store.upkeep import Compaction, Fault, Removed
+
+__all__ = [
+    "FORMATS",
+    "Compaction",
+    "CorruptRows",
+    "Fault",
+    "FeatureStore",
+    "KeyInfo",
+    "Merged",
+    "MissingRows",
+    "Removed",
+    "export",
+]

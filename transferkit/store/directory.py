@@ -1,0 +1,448 @@
+"""`FeatureStore`: rows by spec and id, in a directory that many processes may use at once."""
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transferkit import registry
+from transferkit.spec import FeatureSpec
+from transferkit.store import files, shards, upkeep
+from transferkit.store.index import KeyIndex
+from transferkit.store.inputs import checked_provenance, id_array, storable
+from transferkit.store.merging import Merged, merge_shards
+from transferkit.store.rows import read
+from transferkit.store.upkeep import Compaction, Fault, Removed
+
+__all__ = ["FeatureStore", "KeyInfo"]
+
+logger = logging.getLogger(__name__)
+
+SHARDS_FOLDER = "shards"
+SPEC_FILE = "spec.json"
+MAX_SPEC_BYTES = 1 << 20
+KEY_PATTERN = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class KeyInfo:
+    """What the store holds under one key.
+
+    Parameters
+    ----------
+    key : str
+        The key.
+    spec : FeatureSpec
+        What it stands for.
+    n_rows : int
+        Number of distinct row ids; rows not yet read may still turn out damaged.
+    n_shards : int
+        Number of readable shards.
+    n_bytes : int
+        Their size.
+    row_shape : tuple of int, or None
+        Shape of one row; None if there is no row.
+    dtype : str
+        Storage type.
+    provenance : dict of str, or None
+        Of the first shard by name; None if there is no row.
+    """
+
+    key: str
+    spec: FeatureSpec
+    n_rows: int
+    n_shards: int
+    n_bytes: int
+    row_shape: tuple[int, ...] | None
+    dtype: str
+    provenance: Mapping[str, str] | None
+
+
+class FeatureStore:
+    """Rows of features on disk, by spec and row id.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        The directory; by default ``$TRANSFERKIT_STORE``, otherwise ``transferkit/store`` in
+        the user's cache directory. Nothing is created before the first write.
+
+    Attributes
+    ----------
+    path : Path
+        The directory, absolute.
+
+    Notes
+    -----
+    Any number of threads, processes and machines may read and write at once. Every row is
+    checked against its CRC-32 whenever it is read. A damaged row is named in the log and
+    counts as missing; if another shard holds a good copy, that is used. Of several good
+    copies the one in the shard with the smallest name wins.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from transferkit.spec import FeatureSpec, Preprocess
+    >>> preprocess = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> spec = FeatureSpec("timm:resnet18", "{}", "random:0", preprocess, "pre_logits")
+    >>> ids = [bytes([i]) * 16 for i in range(3)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = FeatureStore(folder)
+    ...     _ = store.write(spec, ids[:2], np.eye(2))
+    ...     print(store.missing(spec, ids) == ids[2:])
+    ...     print(store.read(spec, [ids[1], ids[0], ids[1]]))
+    True
+    [[0. 1.]
+     [1. 0.]
+     [0. 1.]]
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        chosen = files.default_path() if path is None else Path(path)
+        self.path = chosen.expanduser().absolute()
+        self._indexes: dict[str, KeyIndex] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        # Copies read the directory themselves.
+        return type(self), (self.path,)
+
+    def missing(self, spec: FeatureSpec, ids: Sequence[bytes]) -> list[bytes]:
+        """Ids of which the store has no row; reads ids only.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What the rows are.
+        ids : sequence of bytes
+            Row ids of 16 bytes.
+
+        Returns
+        -------
+        list of bytes
+            Each once, in the order asked. Rows already found damaged are among them.
+        """
+        snapshot = self._index(spec).snapshot()
+        absent = np.flatnonzero(snapshot.find(id_array(ids)) < 0)
+        return list(dict.fromkeys(ids[i] for i in absent.tolist()))
+
+    def write(
+        self,
+        spec: FeatureSpec,
+        ids: Sequence[bytes],
+        rows: NDArray[Any],
+        *,
+        provenance: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write rows as one shard, which exists whole or not at all.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What the rows are.
+        ids : sequence of bytes
+            Row ids of 16 bytes.
+        rows : array of shape (len(ids), ...)
+            The rows; cast to ``spec.storage``.
+        provenance : dict of str, optional
+            Whence they come: versions, device, engine, batch size, ``date``.
+
+        Returns
+        -------
+        Path
+            The shard.
+
+        Raises
+        ------
+        ValueError
+            If rows aren't finite in the storage type, or don't fit the ids or the rows
+            that are there.
+        """
+        given = id_array(ids)
+        index = self._index(spec)
+        stored = storable(rows, len(ids), spec.storage)
+        shape = index.row_shape()
+        if shape not in (None, stored.shape[1:]):
+            raise ValueError(
+                f"the rows have shape {stored.shape[1:]}, those in {self.path / spec.key} {shape}; "
+                "one spec has one shape of rows: write these under the spec they belong to"
+            )
+        self._write_spec(spec)
+        path = shards.write(
+            index.folder,
+            given,
+            stored,
+            key=spec.key,
+            storage=spec.storage,
+            provenance=checked_provenance(provenance or {}),
+        )
+        # A damaged shard may just have been replaced by its own content.
+        index.forget(path.name)
+        return path
+
+    def read(self, spec: FeatureSpec, ids: Sequence[bytes]) -> NDArray[Any]:
+        """Rows in the order asked, each checked.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What the rows are.
+        ids : sequence of bytes
+            Row ids of 16 bytes; an id may stand several times.
+
+        Returns
+        -------
+        array of shape (len(ids), ...)
+            C-contiguous, in the storage type; above 1 GB a temporary memory-mapped file,
+            deleted with the array. Of shape (0, 0) if no rows are asked for and none are
+            there.
+
+        Raises
+        ------
+        CorruptRows
+            If every copy of a row is damaged.
+        MissingRows
+            If a row isn't there; `CorruptRows` is one too.
+        """
+        return read(self._index(spec), ids)
+
+    def provenance(self, spec: FeatureSpec) -> dict[str, str] | None:
+        """Provenance of the first shard by name; None if there are no rows."""
+        found = self._index(spec).snapshot().shards
+        return dict(found[0].metadata) if found else None
+
+    def specs(self) -> list[FeatureSpec]:
+        """Every spec with a folder in the store, by key; damaged ones are logged."""
+        found = []
+        for key in self._keys():
+            try:
+                found.append(self._spec(key))
+            except ValueError as error:
+                logger.warning("%s", error)
+        return found
+
+    def list_keys(self) -> list[KeyInfo]:
+        """List what the store holds, by key; keys with a damaged ``spec.json`` are logged."""
+        return [self._info(spec) for spec in self.specs()]
+
+    def info(self, key: str) -> KeyInfo:
+        """Say what the store holds under one key.
+
+        Parameters
+        ----------
+        key : str
+            The key or the beginning of it that no other key shares.
+        """
+        return self._info(self._spec(self._resolve(key)))
+
+    def verify(self, key: str | None = None) -> list[Fault]:
+        """Read everything and name every damage.
+
+        Parameters
+        ----------
+        key : str, optional
+            Only this key, or the one that begins so.
+
+        Returns
+        -------
+        list of Fault
+            Empty if all is well. The rows concerned count as missing from now on.
+        """
+        faults = []
+        for name in self._keys() if key is None else [self._resolve(key)]:
+            try:
+                index = self._fresh_index(self._spec(name))
+            except ValueError as error:
+                faults.append(Fault(name, self.path / name / SPEC_FILE, str(error)))
+            else:
+                faults += upkeep.faults(index)
+        return faults
+
+    def gc(self, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[Removed]:
+        """Remove what nobody can miss, and the keys named.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Keys to remove with all their rows; the beginning of a key is enough.
+        dry_run : bool, default=False
+            Whether to remove nothing and only say what would go.
+
+        Returns
+        -------
+        list of Removed
+            What went, or would.
+
+        Notes
+        -----
+        Besides the keys named go: temporary files older than a day, and shards whose every
+        row, good or damaged, stands good in another shard that stays. So no row is removed
+        by itself, and a damaged row that stands nowhere else keeps its shard until it is
+        computed again or `compact` leaves it behind. Unreadable shards stay too.
+        """
+        named = [self._resolve(key) for key in keys]
+        removed = []
+        for key in self._keys():
+            folder = self.path / key
+            if key in named:
+                removed.append(Removed(key, folder, "named", upkeep.folder_bytes(folder)))
+                if not dry_run:
+                    shutil.rmtree(folder)
+                    self._indexes.pop(key, None)
+                continue
+            removed += upkeep.remove_temporary(key, folder, dry_run=dry_run)
+            removed += upkeep.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
+            try:
+                index = self._fresh_index(self._spec(key))
+            except ValueError as error:
+                logger.warning("%s", error)
+            else:
+                removed += upkeep.remove_spare(index, dry_run=dry_run)
+        return removed
+
+    def compact(self, key: str | None = None) -> list[Compaction]:
+        """Merge small shards into larger ones and leave damaged rows behind.
+
+        The merged shard is written before its sources go. Shards are merged if their
+        provenance agrees in everything but ``date``, of which the range is kept.
+
+        Parameters
+        ----------
+        key : str, optional
+            Only this key, or the one that begins so.
+
+        Returns
+        -------
+        list of Compaction
+            What was merged into what.
+        """
+        done = []
+        for name in self._keys() if key is None else [self._resolve(key)]:
+            try:
+                spec = self._spec(name)
+            except ValueError as error:
+                if key is not None:
+                    raise
+                logger.warning("%s", error)
+            else:
+                done += upkeep.compact(self._fresh_index(spec))
+        return done
+
+    def ids(self, spec: FeatureSpec) -> list[bytes]:
+        """Ids of all rows not known to be bad, each once, sorted."""
+        return shards.raw_ids(np.unique(self._index(spec).snapshot().ids))
+
+    def merge(self, other: "FeatureStore", key: str | None = None) -> list[Merged]:
+        """Take another store's rows, verified, where they aren't here yet.
+
+        Parameters
+        ----------
+        other : FeatureStore
+            Where they come from; it isn't changed.
+        key : str, optional
+            One of its keys, or its unambiguous beginning; by default all.
+
+        Returns
+        -------
+        list of Merged
+            One per key; damaged rows are named and not taken.
+
+        Raises
+        ------
+        ValueError
+            If `other` has no such key.
+        """
+        specs = other.specs() if key is None else [other.info(key).spec]
+        return [merge_shards(self, spec, other._index(spec).snapshot().shards) for spec in specs]
+
+    def _keys(self) -> list[str]:
+        try:
+            with os.scandir(self.path) as entries:
+                return sorted(e.name for e in entries if KEY_PATTERN.fullmatch(e.name))
+        except FileNotFoundError:
+            return []
+
+    def _resolve(self, key: str) -> str:
+        keys = self._keys()
+        fitting = [k for k in keys if key and k.startswith(key)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise ValueError(
+                f"key {key!r} stands for several: {', '.join(fitting[:10])}; "
+                "give more of its digits"
+            )
+        raise registry.unknown("key", key, keys, f"The store is {self.path}")
+
+    def _index(self, spec: FeatureSpec) -> KeyIndex:
+        key = spec.key
+        if (self.path / key / SPEC_FILE).exists() and self._spec(key).to_json() != spec.to_json():
+            raise ValueError(
+                f"{self.path / key / SPEC_FILE} holds another spec than the one asked for, under "
+                "the same key; move that folder away, and its rows are computed again"
+            )
+        if key not in self._indexes:
+            return self._fresh_index(spec)
+        return self._indexes[key]
+
+    def _fresh_index(self, spec: FeatureSpec) -> KeyIndex:
+        """Return an index that remembers nothing, for those who must read everything."""
+        folder = self.path / spec.key / SHARDS_FOLDER
+        index = KeyIndex(folder, key=spec.key, storage=spec.storage)
+        self._indexes[spec.key] = index
+        return index
+
+    def _spec(self, key: str) -> FeatureSpec:
+        path = self.path / key / SPEC_FILE
+        try:
+            with path.open("rb") as file:
+                text = file.read(MAX_SPEC_BYTES)
+        except OSError as error:
+            raise ValueError(
+                f"{path} can't be read ({error.strerror}); the next write puts it there if it is "
+                "missing"
+            ) from error
+        try:
+            spec = FeatureSpec.from_json(text.decode())
+            fits = spec.key == key
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} isn't a spec ({type(error).__name__}); remove that file, and the next "
+                "write puts a good one there"
+            ) from error
+        if not fits:
+            raise ValueError(
+                f"{path} holds another spec than its folder's name says; remove that file, "
+                "and the next write puts the right one there"
+            )
+        return spec
+
+    def _write_spec(self, spec: FeatureSpec) -> None:
+        path = self.path / spec.key / SPEC_FILE
+        if not path.exists():
+            text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"
+            files.write_whole(path, [text.encode()])
+
+    def _info(self, spec: FeatureSpec) -> KeyInfo:
+        snapshot = self._index(spec).snapshot()
+        return KeyInfo(
+            key=spec.key,
+            spec=spec,
+            n_rows=snapshot.n_ids,
+            n_shards=len(snapshot.shards),
+            n_bytes=sum(shard.n_bytes for shard in snapshot.shards),
+            row_shape=snapshot.row_shape,
+            dtype=spec.storage,
+            provenance=dict(snapshot.shards[0].metadata) if snapshot.shards else None,
+        )

@@ -1,0 +1,92 @@
+import logging
+
+import numpy as np
+import pytest
+
+from transferkit.heads import _neighbors, knn
+from transferkit.heads.knn import Classifier, Regressor
+
+
+def data(n=80, n_classes=4):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 6)), rng.integers(n_classes, size=n), rng.normal(size=(30, 6))
+
+
+@pytest.mark.parametrize("weights", ["softmax", "distance", "uniform"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("center", [False, True])
+def test_equals_brute_force(weights, metric, center):
+    X, y, new = data()
+    head = Classifier(5, metric=metric, weights=weights, center=center).fit(X, y)
+    mean = X.mean(axis=0) if center else 0
+    rows, queries = X - mean, new - mean
+    if metric == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    for query, proba in zip(queries, head.predict_proba(new), strict=True):
+        distance = np.linalg.norm(rows - query, axis=1)
+        near = np.argsort(distance)[:5]
+        vote = {
+            "softmax": np.exp(-(distance[near] ** 2) / 0.14),
+            "distance": 1 / distance[near],
+            "uniform": np.ones(5),
+        }[weights]
+        expected = np.bincount(y[near], vote, minlength=4) / vote.sum()
+        np.testing.assert_allclose(proba, expected, atol=1e-9)
+
+
+def test_softmax_of_cosines_as_in_dino():
+    X, y, new = data()
+    rows, queries = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (X, new))
+    vote = np.exp(queries @ rows.T / 0.07) @ np.eye(4)[y]
+    proba = Classifier(len(X)).fit(X, y).predict_proba(new)
+    np.testing.assert_allclose(proba, vote / vote.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
+def test_numbers_are_weighted_means():
+    X, _, new = data()
+    head = Regressor(3, metric="l2", weights="uniform").fit(X, X[:, :2])
+    near = np.argsort(np.linalg.norm(X - new[:1], axis=1))[:3]
+    np.testing.assert_allclose(head.predict(new)[0], X[near, :2].mean(axis=0))
+
+
+def test_an_equal_row_decides_alone():
+    X, y, _ = data()
+    assert (Classifier(5, weights="distance").fit(X, y).predict(X) == y).all()
+
+
+def test_blocks_change_nothing(monkeypatch):
+    X, y, new = data()
+    expected = Classifier().fit(X, y).predict_proba(new)
+    monkeypatch.setattr(knn, "BLOCK", 3 * len(X))
+    np.testing.assert_allclose(Classifier().fit(X, y).predict_proba(new), expected, rtol=1e-9)
+
+
+def test_no_block_holds_more_than_asked():
+    X, _, new = data()
+    parts = [part for part, _, _ in _neighbors.nearest(new, X, 2, 7)]
+    assert [p.stop - p.start for p in parts] == [7, 7, 7, 7, 2]
+
+
+def test_k_above_the_number_of_samples(caplog):
+    X, y, new = data(10)
+    with caplog.at_level(logging.INFO, logger="transferkit"):
+        head = Classifier(50).fit(X, y)
+    assert head.k_ == 10
+    assert "there are 10 samples; all of them vote" in caplog.text
+    assert np.isfinite(head.predict_proba(np.zeros_like(new))).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"k": 0}, "k is 0; give a whole number above 0"),
+        ({"metric": "cosin"}, "unknown metric 'cosin'; did you mean 'cosine'"),
+        ({"weights": "inverse"}, "unknown weights 'inverse'; known: softmax, distance, uniform"),
+        ({"temperature": -1}, "temperature is -1; give a number above 0"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    X, y, _ = data()
+    with pytest.raises(ValueError, match=message):
+        Classifier(**parameters).fit(X, y)

@@ -1,0 +1,266 @@
+import logging
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from transferkit.heads._logistic import score
+from transferkit.heads._rows import hold_out
+from transferkit.heads._scores import log_softmax
+from transferkit.heads.linear import C_WITHOUT_HOLDOUT, Classifier
+
+
+def data(n=200, n_classes=3, seed=0):
+    X, y = make_classification(
+        n, 12, n_informative=6, n_classes=n_classes, flip_y=0.1, random_state=seed
+    )
+    return 3 * X + np.arange(12), y
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("C", [0.01, 1.0])
+@pytest.mark.parametrize("class_weight", [None, {0: 1, 1: 1, 2: 1}])
+def test_equals_a_pipeline_at_fixed_C(n_classes, C, class_weight):
+    X, y = data(n_classes=n_classes)
+    if class_weight is not None:
+        class_weight = {label: class_weight[label] for label in range(n_classes)}
+    head = Classifier(C=C, tol=1e-8, class_weight=class_weight).fit(X, y)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-8, max_iter=1000))
+    pipeline.fit(X, y)
+    scaler, model = pipeline[0], pipeline[1]
+    coef = model.coef_ / scaler.scale_
+    np.testing.assert_allclose(head.coef_, coef, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        head.intercept_, model.intercept_ - coef @ scaler.mean_, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(head.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(head.decision_function(X), pipeline.decision_function(X), atol=1e-5)
+    assert head.C_path_ == []
+    assert not head.C_on_edge_
+
+
+def test_without_standardisation_it_is_plain_logistic_regression():
+    X, y = data()
+    head = Classifier(C=0.1, tol=1e-7, standardize=False).fit(X, y)
+    plain = LogisticRegression(C=0.1, tol=1e-7, max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(head.coef_, plain.coef_, rtol=1e-4, atol=1e-6)
+
+
+def test_balanced_classes_equal_their_sample_weights():
+    X, y = data()
+    keep = (y > 0) | (np.arange(len(y)) % 4 == 0)
+    X, y = X[keep], y[keep]
+    weight = (len(y) / 3 / np.bincount(y))[y]
+    balanced = Classifier(C=0.1, class_weight="balanced", tol=1e-7).fit(X, y)
+    weighted = Classifier(C=0.1, tol=1e-7).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(balanced.coef_, weighted.coef_, atol=1e-6)
+
+
+def test_weights_are_repetitions_at_fixed_C():
+    X, y = data(60)
+    weight = np.arange(len(y)) % 3
+    weighted = Classifier(C=0.1, tol=1e-8).fit(X, y, sample_weight=weight)
+    repeated = Classifier(C=0.1, tol=1e-8).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6)
+
+
+def test_given_validation_chooses_as_a_plain_loop_does():
+    X, y = data(300)
+    train, held = slice(0, 100), slice(100, 300)
+    Cs = [1e-4, 1e-3, 1e-2, 0.1, 1, 10]
+    scaler = StandardScaler().fit(X[train])
+    losses = []
+    for C in Cs:
+        model = LogisticRegression(C=C, max_iter=1000, tol=1e-6)
+        model.fit(scaler.transform(X[train]), y[train])
+        losses.append(log_loss(y[held], model.predict_proba(scaler.transform(X[held]))))
+    head = Classifier(Cs=Cs, tol=1e-7)
+    head.fit(X[train], y[train], validation=(X[held], y[held]))
+    assert Cs[int(np.argmin(losses))] == head.C_
+    found = [point["log_loss"] for point in head.C_path_]
+    np.testing.assert_allclose(found, losses[: len(found)], rtol=1e-3)
+    on_all = Classifier(C=head.C_, tol=1e-7).fit(X, y)
+    np.testing.assert_allclose(head.coef_, on_all.coef_, atol=1e-6)
+
+
+def test_the_path_leaves_no_trace_in_the_final_fit():
+    X, y = data()
+    tuned = Classifier().fit(X, y)
+    fixed = Classifier(C=tuned.C_).fit(X, y)
+    np.testing.assert_array_equal(tuned.coef_, fixed.coef_)
+
+
+def test_the_path_reports_what_it_did():
+    X, y = data()
+    head = Classifier(n_candidates=5).fit(X, y)
+    Cs = [point["C"] for point in head.C_path_]
+    np.testing.assert_allclose(Cs, np.geomspace(1e-5, 100, 5)[: len(Cs)])
+    best = min(head.C_path_, key=lambda point: point["log_loss"])
+    assert best["C"] == head.C_
+    assert all(0 <= point["accuracy"] <= 1 and point["converged"] for point in head.C_path_)
+
+
+def test_ties_go_to_the_smallest_C():
+    X, y = data()
+    # So loose a tolerance that the solver never moves: every candidate scores the same.
+    head = Classifier(Cs=[0.1, 1.0, 10.0], tol=100.0).fit(X, y)
+    assert len({point["log_loss"] for point in head.C_path_}) == 1
+    assert head.C_ == 0.1
+
+
+@pytest.mark.parametrize(("Cs", "edge"), [([1e-8, 1e-7], True), ([1e-6, 0.05, 1e3], False)])
+def test_an_edge_is_reported(Cs, edge, caplog):
+    X, y = data(40)
+    with caplog.at_level(logging.INFO, logger="transferkit"):
+        head = Classifier(Cs=Cs).fit(X, y)
+    assert head.C_on_edge_ is edge
+    assert ("edge of the path" in caplog.text) is edge
+
+
+def test_too_few_samples_to_tune(caplog):
+    X = np.eye(3, 5)
+    with caplog.at_level(logging.INFO, logger="transferkit"):
+        head = Classifier().fit(X, ["a", "b", "c"])
+    assert head.C_ == C_WITHOUT_HOLDOUT
+    assert head.C_path_ == []
+    assert "not tuned" in caplog.text
+    assert head.predict(X).tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6, -3e4])
+def test_constant_features_have_no_coefficient(dtype, value):
+    X, y = data()
+    X = X.astype(dtype)
+    X[:, 3] = value
+    head = Classifier().fit(X, y)
+    assert (head.coef_[:, 3] == 0).all()
+    without = Classifier().fit(np.delete(X, 3, axis=1), y)
+    np.testing.assert_allclose(
+        head.predict_proba(X), without.predict_proba(np.delete(X, 3, axis=1)), atol=2e-3
+    )
+
+
+def test_features_far_from_zero_in_float32():
+    X, y = data()
+    X = X.astype(np.float32)
+    near, far = (Classifier(C=0.1).fit(X + s, y) for s in (np.float32(0), np.float32(1000)))
+    np.testing.assert_allclose(near.predict_proba(X), far.predict_proba(X + 1000), atol=5e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_float32_stays_float32(dtype):
+    X, y = data()
+    head = Classifier(C=1.0).fit(X.astype(dtype), y)
+    assert head.coef_.dtype == head.intercept_.dtype == np.float32
+    assert head.predict_proba(X.astype(dtype)).dtype == np.float32
+
+
+def test_binary_has_one_row_of_coefficients():
+    X, y = data(n_classes=2)
+    head = Classifier().fit(X, y)
+    assert head.coef_.shape == (1, 12)
+    assert head.intercept_.shape == (1,)
+    assert head.decision_function(X).shape == (len(X),)
+
+
+def test_one_warning_of_our_own_without_convergence():
+    X, y = data()
+    with pytest.warns(ConvergenceWarning, match="did not converge in .* raise max_iter") as caught:
+        head = Classifier(max_iter=2).fit(X, y)
+    assert len(caught) == 1
+    assert not head.converged_
+    assert not all(point["converged"] for point in head.C_path_)
+
+
+def test_no_warning_where_only_the_path_failed():
+    X = data(60)[0]
+    y = np.arange(60) % 2  # says nothing about X, so that the strongest penalty is best
+    # Enough iterations for C = 1e-3, too few for C = 1e5.
+    iterations = Classifier(C=1e-3, tol=1e-6).fit(X, y).n_iter_
+    head = Classifier(Cs=[1e-3, 1e5], tol=1e-6, max_iter=iterations + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        head.fit(X, y)
+    assert head.C_ == 1e-3
+    assert head.converged_
+    assert not head.C_path_[-1]["converged"]
+
+
+def test_a_class_known_to_validation_only():
+    X, y = data(n_classes=3)
+    train, held = y < 2, np.arange(len(y)) % 2 == 0
+    head = Classifier().fit(X[train], y[train], validation=(X[held], y[held]))
+    assert head.classes_.tolist() == [0, 1, 2]
+    assert head.coef_.shape == (3, 12)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"C": 0}, r"C is 0; give \"auto\" or a number above 0"),
+        ({"C": "best"}, r"C is 'best'; give \"auto\" or a number above 0"),
+        ({"C": float("nan")}, "C is nan; give"),
+        ({"n_candidates": 2.5}, "n_candidates is 2.5; give a whole number above 0"),
+        ({"Cs": []}, "Cs is empty; give at least one number above 0"),
+        ({"Cs": [1, -1]}, "an entry of Cs is -1; give a number above 0"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0; give a number between 0 and 1"),
+        ({"max_iter": 0}, "max_iter is 0; give a whole number above 0"),
+        ({"tol": True}, "tol is True; give a number above 0"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    X, y = data()
+    with pytest.raises(ValueError, match=message):
+        Classifier(**parameters).fit(X, y)
+
+
+def test_bad_data():
+    X, y = data()
+    with pytest.raises(ValueError, match="y holds one class, 'a'; give samples of at least two"):
+        Classifier().fit(X, np.full(len(X), "a"))
+    with pytest.raises(ValueError, match=r"validation must be a pair \(X, y\)"):
+        Classifier().fit(X, y, validation=X)
+    with pytest.raises(ValueError, match="validation has 200 rows of X and 3 labels"):
+        Classifier().fit(X, y, validation=(X, y[:3]))
+    with pytest.raises(ValueError, match="give labels of the same type"):
+        Classifier().fit(X, y, validation=(X, y.astype(str)))
+    with pytest.raises(ValueError, match="sample_weight must be 0 or more"):
+        Classifier().fit(X, y, sample_weight=-np.ones(len(y)))
+    with pytest.raises(ValueError, match="NaN"):
+        Classifier().fit(np.where(X > 3, np.nan, X), y)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+def test_hold_out_takes_a_share_of_each_class(fraction):
+    counts = np.array([1, 2, 10, 101, 1])
+    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts))
+    held = hold_out(codes, fraction, 0)
+    taken = np.bincount(codes[held], minlength=5)
+    for n, k in zip(counts, taken, strict=True):
+        assert k == (0 if n < 2 else min(max(1, round(fraction * n)), n - 1))
+    assert (held == hold_out(codes, fraction, 0)).all()
+    assert (held != hold_out(codes, fraction, 1)).any()
+
+
+def test_log_softmax_of_large_scores_is_finite():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log_proba = log_softmax(np.array([[1e5, 0.0, -1e5]], dtype=np.float32))
+        two = log_softmax(np.array([-1e5, 0.0, 1e5]))
+    np.testing.assert_array_equal(log_proba, [[0, -1e5, -2e5]])
+    np.testing.assert_allclose(two[1], np.log(0.5))
+    assert np.isfinite(two).all()
+
+
+def test_score_leaves_unknown_classes_out_of_the_log_loss():
+    log_proba = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    accuracy, loss = score(log_proba, np.array([0, 2]), np.array([0, 0, 1]), np.array([1, 2, 1]))
+    assert accuracy == pytest.approx(1 / 4)
+    assert loss == pytest.approx(-(np.log(0.9) + 2 * np.log(0.2)) / 3)

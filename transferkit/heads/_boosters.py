@@ -1,0 +1,212 @@
+"""The pure parts of the boosting head: three libraries, one pair of functions.
+
+A model of XGBoost or LightGBM is kept as the text that the library itself writes (JSON and
+its own format), so that a fitted head holds strings and numbers only and can be saved
+without pickling anything.
+"""
+
+import importlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LIBRARIES", "Plan", "boost", "probe", "raw_scores"]
+
+Array = NDArray[Any]
+LIBRARIES = ("sklearn", "xgboost", "lightgbm")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The head's parameters, resolved.
+
+    Parameters
+    ----------
+    library : {"sklearn", "xgboost", "lightgbm"}
+        Who grows the trees.
+    n_classes : int
+        0 for numbers.
+    rounds, patience, max_leaves, max_bins, min_samples_leaf, seed, n_threads : int
+        As in `transferkit.heads.boosting.Classifier`.
+    learning_rate, max_features : float
+        As there.
+    """
+
+    library: str
+    n_classes: int
+    rounds: int
+    patience: int
+    max_leaves: int
+    max_bins: int
+    min_samples_leaf: int
+    learning_rate: float
+    max_features: float
+    seed: int
+    n_threads: int
+
+
+def probe(library: str) -> Any:
+    """Import a library, or say how to get it."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f'library is {library!r}, which is not installed; give library="sklearn", or '
+            "install it with: pip install transferkit[boosting]"
+        ) from error
+
+
+def boost(
+    X: Array, y: Array, weight: Array | None, held: Array | None, plan: Plan
+) -> tuple[Any, int]:
+    """Grow trees, until the loss on the held-out rows hasn't fallen for a while.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    y : ndarray of shape (n_samples,)
+        Class numbers, or numbers.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights.
+    held : ndarray of bool of shape (n_samples,) or None
+        Rows that decide when to stop; None to do all rounds.
+    plan : Plan
+        Everything else.
+
+    Returns
+    -------
+    (estimator or str, int)
+        The model, as text unless it is scikit-learn's; its best number of rounds.
+    """
+    grow = {"sklearn": _sklearn, "xgboost": _xgboost, "lightgbm": _lightgbm}[plan.library]
+    train = slice(None) if held is None else ~held
+    parts = [(X[train], y[train], None if weight is None else weight[train])]
+    if held is not None:
+        parts.append((X[held], y[held], None if weight is None else weight[held]))
+    return grow(parts, plan)
+
+
+def raw_scores(model: Any, X: Array, plan: Plan) -> Array:
+    """Scores before any softmax.
+
+    Parameters
+    ----------
+    model
+        What `boost` returned.
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    plan : Plan
+        As for `boost`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or, for three classes or more, (n_samples, n_classes)
+    """
+    if plan.library == "sklearn":
+        found = model.predict(X) if plan.n_classes == 0 else model.decision_function(X)
+    elif plan.library == "xgboost":
+        xgboost = probe("xgboost")
+        found = _read_xgboost(model).predict(xgboost.DMatrix(X), output_margin=True)
+    else:
+        found = _read_lightgbm(model).predict(X, raw_score=True)
+    return np.asarray(found)
+
+
+def _sklearn(parts: list[Any], plan: Plan) -> tuple[Any, int]:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    kind = HistGradientBoostingClassifier if plan.n_classes else HistGradientBoostingRegressor
+    model = kind(
+        learning_rate=plan.learning_rate,
+        max_iter=plan.rounds,
+        max_leaf_nodes=plan.max_leaves,
+        min_samples_leaf=plan.min_samples_leaf,
+        max_features=plan.max_features,
+        max_bins=plan.max_bins,
+        early_stopping=len(parts) > 1,
+        n_iter_no_change=plan.patience,
+        random_state=plan.seed,
+    )
+    (X, y, weight), *others = parts
+    if not others:
+        return model.fit(X, y, sample_weight=weight), plan.rounds
+    X_held, y_held, weight_held = others[0]
+    model.fit(X, y, sample_weight=weight, X_val=X_held, y_val=y_held, sample_weight_val=weight_held)
+    # The first score is that of no tree at all.
+    return model, max(1, int(np.argmax(model.validation_score_)))
+
+
+def _xgboost(parts: list[Any], plan: Plan) -> tuple[str, int]:
+    xgboost = probe("xgboost")
+    parameters: dict[str, Any] = {
+        "objective": "reg:squarederror",
+        "tree_method": "hist",
+        "eta": plan.learning_rate,
+        "grow_policy": "lossguide",
+        "max_depth": 0,
+        "max_leaves": plan.max_leaves,
+        "max_bin": plan.max_bins,
+        "min_child_weight": 0.01,
+        "colsample_bynode": plan.max_features,
+        "nthread": plan.n_threads,
+        "seed": plan.seed,
+    }
+    if plan.n_classes == 2:
+        parameters["objective"] = "binary:logistic"
+    elif plan.n_classes:
+        parameters |= {"objective": "multi:softprob", "num_class": plan.n_classes}
+    sets = [xgboost.DMatrix(X, label=y, weight=weight) for X, y, weight in parts]
+    model = xgboost.train(
+        parameters,
+        sets[0],
+        plan.rounds,
+        evals=[(part, "held") for part in sets[1:]],
+        early_stopping_rounds=plan.patience if sets[1:] else None,
+        verbose_eval=False,
+    )
+    best = model.best_iteration + 1 if sets[1:] else plan.rounds
+    return model[:best].save_raw("json").decode(), best
+
+
+def _lightgbm(parts: list[Any], plan: Plan) -> tuple[str, int]:
+    lightgbm = probe("lightgbm")
+    parameters: dict[str, Any] = {
+        "objective": "regression",
+        "learning_rate": plan.learning_rate,
+        "num_leaves": plan.max_leaves,
+        "max_bin": plan.max_bins,
+        "min_data_in_leaf": plan.min_samples_leaf,
+        "feature_fraction_bynode": plan.max_features,
+        "num_threads": plan.n_threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": plan.seed,
+        "verbosity": -1,
+    }
+    if plan.n_classes == 2:
+        parameters["objective"] = "binary"
+    elif plan.n_classes:
+        parameters |= {"objective": "multiclass", "num_class": plan.n_classes}
+    (X, y, weight), *others = parts
+    train = lightgbm.Dataset(X, y, weight=weight, params=parameters)
+    held = [lightgbm.Dataset(X, y, weight=weight, reference=train) for X, y, weight in others]
+    stop = [lightgbm.early_stopping(plan.patience, verbose=False)] if held else []
+    model = lightgbm.train(parameters, train, plan.rounds, valid_sets=held, callbacks=stop)
+    best = max(1, model.best_iteration) if held else plan.rounds
+    return model.model_to_string(num_iteration=best), best
+
+
+@lru_cache(maxsize=8)
+def _read_xgboost(text: str) -> Any:
+    model = probe("xgboost").Booster()
+    model.load_model(bytearray(text, "utf-8"))
+    return model
+
+
+@lru_cache(maxsize=8)
+def _read_lightgbm(text: str) -> Any:
+    return probe("lightgbm").Booster(model_str=text)

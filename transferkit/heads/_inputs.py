@@ -1,0 +1,246 @@
+"""What every head checks before it learns: parameters, rows, targets, weights."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d, compute_class_weight, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+
+from transferkit import registry
+
+__all__ = [
+    "ClassRows",
+    "Rows",
+    "accepted",
+    "check_choice",
+    "check_positive",
+    "check_share",
+    "class_rows",
+    "class_weighted",
+    "number_rows",
+]
+
+Array = NDArray[Any]
+
+
+# ---- parameters ---------------------------------------------------------------------
+
+
+def check_positive(name: str, value: Any, kind: Any = Real, or_else: str = "") -> None:
+    """Raise a ValueError unless a parameter is a finite number (or whole number) above 0."""
+    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < float(value) < np.inf:
+        what = "whole number" if kind is Integral else "number"
+        raise ValueError(f"{name} is {value!r}; give {or_else}a {what} above 0")
+
+
+def check_share(name: str, value: Any, *, zero: bool = False) -> None:
+    """Raise a ValueError unless a parameter lies between 0 and 1, 0 allowed by `zero`."""
+    if not (isinstance(value, Real) and (0 < float(value) < 1 or (zero and value == 0))):
+        ends = "0 included and 1 excluded" if zero else "both excluded"
+        raise ValueError(f"{name} is {value!r}; give a number between 0 and 1, {ends}")
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a ValueError unless a parameter is one of some words."""
+    if not isinstance(value, str) or value not in tuple(allowed):
+        raise registry.unknown(name, str(value), allowed)
+
+
+# ---- rows ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Checked training rows; those of a validation part come last.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features, float32 or float64.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights, all above 0.
+    held : ndarray of bool of shape (n_samples,) or None
+        The validation part; None if none was given.
+    """
+
+    X: Array
+    y: Array
+    weight: Array | None
+    held: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class ClassRows(Rows):
+    """Rows with labels: `y` holds positions in `classes`, or 0 and 1 for several labels.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,), or list of ndarray
+        Labels, sorted; for several labels at once an array [0, 1] for each of them.
+    """
+
+    classes: Any
+
+    @property
+    def several(self) -> bool:
+        """Whether each row has several labels."""
+        return isinstance(self.classes, list)
+
+
+def accepted(X: Any) -> Any:
+    """Numeric types to compute in: float32 as it is, float16 as float32, all else float64."""
+    half = getattr(X, "dtype", None) == np.float16
+    return np.float32 if half else [np.float64, np.float32]
+
+
+def class_rows(
+    head: Any, X: Any, y: Any, sample_weight: Any = None, validation: Any = None
+) -> ClassRows:
+    """Check what a classifier is fitted on.
+
+    Parameters
+    ----------
+    head : estimator
+        Whose `n_features_in_` is set, and whose tags say whether it knows several labels.
+    X, y, sample_weight, validation
+        As they were given to `fit`.
+
+    Raises
+    ------
+    ValueError
+        If they don't fit, hold one class, or several labels for a head that knows one.
+    """
+    several = _is_table(y)
+    if several and not get_tags(head).classifier_tags.multi_label:
+        raise ValueError(
+            f"y has {np.asarray(y).shape[1]} columns, and the {_name(head)} head takes one label "
+            f"per sample; for several labels choose one of {', '.join(_heads_for_several())}"
+        )
+    rows = _rows(head, X, y, sample_weight, validation, several=several)
+    if several:
+        if not np.isin(rows.y, [0, 1]).all():
+            raise ValueError(
+                f"y has {rows.y.shape[1]} columns with values other than 0 and 1; give one label "
+                "per sample, or a column of 0 and 1 for each label"
+            )
+        both = np.array([0, 1]).astype(rows.y.dtype)
+        return ClassRows(
+            rows.X, rows.y.astype(np.int8), rows.weight, rows.held, [both] * rows.y.shape[1]
+        )
+    check_classification_targets(rows.y)
+    classes, codes = np.unique(rows.y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds one class, {classes.tolist()[0]!r}; give samples of at least two classes"
+        )
+    return ClassRows(rows.X, codes, rows.weight, rows.held, classes)
+
+
+def number_rows(
+    head: Any, X: Any, y: Any, sample_weight: Any = None, validation: Any = None
+) -> Rows:
+    """Check what a regressor is fitted on; `y` comes back as float64."""
+    several = np.asarray(y).ndim == 2 and get_tags(head).target_tags.multi_output
+    rows = _rows(head, X, y, sample_weight, validation, several=several, numeric=True)
+    return Rows(rows.X, rows.y.astype(np.float64), rows.weight, rows.held)
+
+
+def class_weighted(rows: ClassRows, class_weight: Any) -> Array | None:
+    """Sample weights times the weights of the samples' classes.
+
+    Parameters
+    ----------
+    rows : ClassRows
+        Training rows.
+    class_weight : dict, "balanced" or None
+        As in scikit-learn.
+    """
+    if class_weight is None:
+        return rows.weight
+    if rows.several:
+        raise ValueError(
+            f"class_weight is {class_weight!r}, and each sample has several labels; "
+            "give sample_weight instead"
+        )
+    y = rows.classes[rows.y]
+    per_class = compute_class_weight(class_weight, classes=rows.classes, y=y)[rows.y]
+    weight: Array = per_class if rows.weight is None else per_class * rows.weight
+    return weight
+
+
+def _is_table(y: Any) -> bool:
+    shape = np.asarray(y).shape
+    return len(shape) == 2 and shape[1] > 1
+
+
+def _name(head: Any) -> str:
+    return type(head).__module__.rpartition(".")[2]
+
+
+def _heads_for_several() -> list[str]:
+    from transferkit import heads  # late: it is this module's package
+
+    return [name for name in heads.head_names() if heads.describe(name).multilabel]
+
+
+def _rows(
+    head: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation: Any,
+    *,
+    several: bool,
+    numeric: bool = False,
+) -> Rows:
+    X, y = validate_data(
+        head, X, y, dtype=accepted(X), multi_output=several, y_numeric=numeric and not several
+    )
+    weight = held = None
+    if numeric and several:
+        y = check_array(y, dtype=np.float64, input_name="y")
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        if (weight < 0).any() or not (weight > 0).any():
+            raise ValueError("sample_weight must be 0 or more, and above 0 for some samples")
+        if not (weight > 0).all():
+            # A hold-out of rows without weight would say nothing.
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+    if validation is not None:
+        X_held, y_held = _validation(head, X, y, validation)
+        held = np.arange(len(X) + len(X_held)) >= len(X)
+        X, y = np.concatenate([X, X_held]), np.concatenate([y, y_held])
+        if weight is not None:
+            weight = np.concatenate([weight, np.ones(len(X_held), weight.dtype)])
+    return Rows(X, y, weight, held)
+
+
+def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, Array]:
+    try:
+        X_held, y_held = validation
+    except (TypeError, ValueError) as error:
+        raise ValueError("validation must be a pair (X, y) of features and labels") from error
+    X_held = validate_data(head, X_held, dtype=X.dtype, reset=False)
+    y_held = column_or_1d(y_held) if y.ndim == 1 else check_array(y_held, dtype=None)
+    if len(X_held) != len(y_held):
+        raise ValueError(f"validation has {len(X_held)} rows of X and {len(y_held)} labels")
+    if y.shape[1:] != y_held.shape[1:]:
+        raise ValueError(
+            f"y has {y.shape[1]} columns and validation's {y_held.shape[1]}; give the same"
+        )
+    if (y.dtype.kind in "US") != (y_held.dtype.kind in "US") and "O" not in (
+        y.dtype.kind,
+        y_held.dtype.kind,
+    ):
+        # NumPy would turn the numbers into strings without a word.
+        raise ValueError(
+            f"y holds {y.dtype} and validation {y_held.dtype}; give labels of the same type"
+        )
+    return X_held, y_held

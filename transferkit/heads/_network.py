@@ -1,0 +1,128 @@
+"""What both tasks of the mlp head share: the parameters and the two trainings."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import Array, Rows, accepted, check_positive, check_share
+from transferkit.heads._mlp import Plan, scores, train
+from transferkit.heads._rows import moments, standardised
+
+__all__ = ["Network"]
+
+logger = logging.getLogger(__name__)
+
+# "auto" epochs: as many as make this many steps, within bounds.
+STEPS = 2000
+EPOCHS = (20, 100)
+
+
+class Network(BaseEstimator):
+    """What both tasks share: the parameters and the two trainings."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512,),
+        *,
+        dropout: float = 0.5,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 0.05,
+        batch_size: int = 128,
+        max_epochs: Any = "auto",
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        refit: bool = True,
+        device: str = "auto",
+        random_state: Any = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.device = device
+        self.random_state = random_state
+
+    def _check_parameters(self) -> None:
+        for width in self.hidden:
+            check_positive("an entry of hidden", width, kind=Integral)
+        check_share("dropout", self.dropout, zero=True)
+        check_positive("learning_rate", self.learning_rate)
+        if self.weight_decay != 0:
+            check_positive("weight_decay", self.weight_decay, or_else="0 or ")
+        check_positive("batch_size", self.batch_size, kind=Integral)
+        if self.max_epochs != "auto":
+            check_positive("max_epochs", self.max_epochs, kind=Integral, or_else='"auto" or ')
+        check_positive("patience", self.patience, kind=Integral)
+        check_share("validation_fraction", self.validation_fraction)
+
+    def _train(
+        self, rows: Rows, Y: Array, weight: Array | None, held: Array | None, n_out: int, loss: str
+    ) -> None:
+        """Find the number of epochs on the rows not held out, then train on all."""
+        start = time.perf_counter()
+        plan = self._plan(len(rows.X), loss)
+        self.validation_losses_: list[float] = []
+        if held is not None:
+            known = None if weight is None else weight[~held]
+            _, mean, scale = standardised(rows.X[~held], known)
+            found = train(_placed(rows.X, mean, scale), Y, weight, held, n_out, plan)
+            self.validation_losses_ = found.losses
+            plan = plan.stopping_after(found.best_epoch)
+        if held is None or self.refit:
+            mean, scale = moments(rows.X, weight)
+            found = train(_placed(rows.X, mean, scale), Y, weight, None, n_out, plan)
+        self.mean_, self.scale_ = mean, scale
+        self.layers_, self.n_epochs_ = found.layers, found.best_epoch
+        logger.info(
+            "fitted the mlp head on %s rows of %s features in %.1f s; %d epochs",
+            f"{len(rows.X):,}", f"{rows.X.shape[1]:,}", time.perf_counter() - start, self.n_epochs_,
+        )  # fmt: skip
+
+    def _plan(self, n: int, loss: str) -> Plan:
+        import torch  # late: the list of heads shouldn't wait for it
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        epochs = self.max_epochs
+        if epochs == "auto":
+            epochs = min(max(math.ceil(STEPS * self.batch_size / n), EPOCHS[0]), EPOCHS[1])
+        return Plan(
+            loss=loss,
+            hidden=tuple(self.hidden),
+            dropout=self.dropout,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            label_smoothing=getattr(self, "label_smoothing", 0.0),
+            batch_size=self.batch_size,
+            max_epochs=epochs,
+            patience=self.patience,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            device=device,
+        )
+
+    def _scores(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=accepted(X), reset=False)
+        return scores(_placed(rows, self.mean_, self.scale_), self.layers_)
+
+
+def _placed(X: Array, mean: Array, scale: Array) -> Array:
+    placed = np.empty(X.shape, np.float32)
+    np.subtract(X, mean, out=placed, casting="same_kind")
+    placed /= scale.astype(np.float32)
+    return placed

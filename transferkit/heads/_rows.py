@@ -1,0 +1,139 @@
+"""What is done to rows before a head learns from them: standardise, hold some out."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+
+__all__ = ["hold_out", "hold_out_any", "moments", "standardised", "unit"]
+
+Array = NDArray[Any]
+
+
+def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature, float64; of a constant one, 1.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features, or targets.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights.
+    """
+    scaler = StandardScaler().fit(X, sample_weight=weight)
+    return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
+
+
+def standardised(
+    X: Array, weight: Array | None, *, enabled: bool = True
+) -> tuple[Array, Array, Array]:
+    """Bring each feature to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights.
+    enabled : bool, default=True
+        If False, X itself with mean 0 and scale 1.
+
+    Returns
+    -------
+    (ndarray, ndarray, ndarray)
+        A copy, constant features exactly 0, in the type of X; the mean and the scale
+        that made it, float64.
+    """
+    if not enabled:
+        return X, np.zeros(X.shape[1]), np.ones(X.shape[1])
+    mean, scale = moments(X, weight)
+    scaled = np.empty_like(X, subok=False)
+    # In float64, rounded once at the end of each step.
+    np.subtract(X, mean, out=scaled, casting="same_kind")
+    np.divide(scaled, scale, out=scaled, casting="same_kind")
+    # A constant's rounded mean leaves a residue, and a coefficient on nothing.
+    scaled[:, X.min(axis=0) == X.max(axis=0)] = 0
+    return scaled, mean, scale
+
+
+def hold_out(codes: Array, fraction: float, random_state: Any) -> Array | None:
+    """Draw a share of every class that has two samples or more.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Class numbers from 0.
+    fraction : float
+        Share of each class; at least one sample is drawn and at least one stays.
+    random_state : int, RandomState or None
+        As in scikit-learn.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,), or None
+        The rows held out; None where fewer than two classes have two samples.
+
+    Examples
+    --------
+    >>> hold_out(np.array([0, 0, 1, 1, 2]), 0.2, 0).sum()
+    np.int64(2)
+    >>> hold_out(np.array([0, 0, 1, 2]), 0.2, 0) is None
+    True
+    """
+    counts = np.bincount(codes)
+    if (counts >= 2).sum() < 2:
+        return None
+    taken = np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 0)).astype(int)
+    order = check_random_state(random_state).permutation(len(codes))
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    first = np.cumsum(counts) - counts
+    rank = np.arange(len(codes)) - np.repeat(first, counts)
+    held = np.zeros(len(codes), dtype=bool)
+    held[by_class] = rank < np.repeat(taken, counts)
+    return held
+
+
+def hold_out_any(n: int, fraction: float, random_state: Any) -> Array | None:
+    """Draw a share of rows that have no classes: numbers, or several labels at once.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    fraction, random_state
+        As for `hold_out`.
+
+    Returns
+    -------
+    ndarray of bool of shape (n,), or None
+        The rows held out, at least one; None where there are fewer than five.
+
+    Examples
+    --------
+    >>> hold_out_any(10, 0.2, 0).sum()
+    np.int64(2)
+    """
+    if n < 5:
+        return None
+    held = np.zeros(n, dtype=bool)
+    taken = int(np.clip(round(fraction * n), 1, n - 1))
+    held[check_random_state(random_state).permutation(n)[:taken]] = True
+    return held
+
+
+def unit(X: Array) -> Array:
+    """Rows scaled to length 1; a row of zeros stays.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    """
+    # Through the largest entry, so that squares neither overflow nor vanish.
+    largest = np.abs(X).max(axis=1, keepdims=True)
+    scaled = X / np.where(largest > 0, largest, 1)
+    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
+    units: Array = scaled / np.where(length > 0, length, 1)
+    return units

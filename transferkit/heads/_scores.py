@@ -1,0 +1,79 @@
+"""From scores and probabilities to labels, the same for every head."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["labels_of_probabilities", "labels_of_scores", "log_softmax", "sigmoid"]
+
+Array = NDArray[Any]
+
+
+def log_softmax(scores: Array) -> Array:
+    """Logarithms of the class probabilities.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_classes), (n_samples, 1) or (n_samples,)
+        Linear scores; a single one per sample is the second of two classes' against 0.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        At most 0.
+    """
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        scores = np.column_stack([np.zeros_like(scores), scores])
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    log_proba: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_proba
+
+
+def sigmoid(scores: Array) -> Array:
+    """Probability of 1 for each score, without overflow.
+
+    Parameters
+    ----------
+    scores : ndarray
+        Of any shape.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    small = np.exp(-np.abs(scores))
+    probability: Array = np.where(scores >= 0, 1 / (1 + small), small / (1 + small))
+    return probability
+
+
+def labels_of_scores(classes: Any, scores: Array) -> Array:
+    """Labels with the highest scores; of two classes, and of each of several labels, above 0.
+
+    Parameters
+    ----------
+    classes : ndarray, or list of ndarray
+        A head's `classes_`; a list for several labels at once.
+    scores : ndarray of shape (n_samples, n_classes), (n_samples,) or (n_samples, n_labels)
+        What `decision_function` returns.
+    """
+    if isinstance(classes, list):
+        return np.asarray(classes[0][(scores > 0).astype(int)])
+    index = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+    return np.asarray(classes[index])
+
+
+def labels_of_probabilities(classes: Any, proba: Array) -> Array:
+    """Most probable labels; of several at once, those more probable than not.
+
+    Parameters
+    ----------
+    classes : ndarray, or list of ndarray
+        A head's `classes_`.
+    proba : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+        What `predict_proba` returns.
+    """
+    if isinstance(classes, list):
+        return np.asarray(classes[0][(proba > 0.5).astype(int)])
+    return np.asarray(classes[proba.argmax(axis=1)])

@@ -1,0 +1,282 @@
+"""Gradient-boosted trees: scikit-learn's histogram trees, or XGBoost, or LightGBM; slow."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from transferkit.heads._boosting import Boosting
+from transferkit.heads._inputs import Array, class_rows, class_weighted, number_rows
+from transferkit.heads._rows import hold_out, hold_out_any
+from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
+
+__all__ = ["Classifier", "Regressor"]
+
+
+class Classifier(ClassifierMixin, Boosting):
+    """Gradient-boosted trees on binned features, stopped early.
+
+    Deep features are many and smooth, so the bins are few and each node sees a sample of
+    the features; even so a linear head is usually quicker and better. For several labels
+    the trees of each label are grown apart.
+
+    Parameters
+    ----------
+    library : {"sklearn", "xgboost", "lightgbm"}, default="sklearn"
+        Who grows the trees; the latter two come with ``pip install transferkit[boosting]``.
+    max_rounds : int, default=200
+        Most rounds; each grows a tree per class.
+    learning_rate : float, default=0.2
+        Shrinkage of each tree.
+    max_leaves : int, default=8
+        Leaves of a tree.
+    max_bins : int, default=31
+        Bins of a feature.
+    max_features : float, default=0.1
+        Share of the features tried at each node.
+    min_samples_leaf : int, default=5
+        Fewest samples of a leaf (not known to XGBoost).
+    patience : int, default=10
+        Rounds without a smaller held-out loss after which to stop.
+    validation_fraction : float, default=0.1
+        Share of each class that is held out to know when to stop.
+    refit : bool, default=False
+        Whether to grow the trees again on all rows, for as many rounds as were best; it
+        takes as long again.
+    n_jobs : int, default=None
+        Threads of XGBoost and LightGBM; None for all. scikit-learn heeds OMP_NUM_THREADS.
+    random_state : int, RandomState or None, default=0
+        Draws the held-out rows and the features of each node.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in scikit-learn; not for several labels at once.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The labels, sorted; for several labels at once a list with [0, 1] for each.
+    models_ : list of estimator, str or float
+        One model, or one per label: scikit-learn's estimator, or the text that the library
+        writes (XGBoost's JSON, LightGBM's own); a number is the log odds of a label that
+        was always the same.
+    n_rounds_ : list of int
+        Best number of rounds of each.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Friedman (2001), "Greedy function approximation: a gradient boosting machine"; Ke et
+    al. (2017), "LightGBM"; Chen and Guestrin (2016), "XGBoost".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> head = Classifier(max_features=1.0).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
+    ['cat']
+    """
+
+    def __init__(
+        self,
+        library: str = "sklearn",
+        *,
+        max_rounds: int = 200,
+        learning_rate: float = 0.2,
+        max_leaves: int = 8,
+        max_bins: int = 31,
+        max_features: float = 0.1,
+        min_samples_leaf: int = 5,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        refit: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = 0,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            library,
+            max_rounds=max_rounds,
+            learning_rate=learning_rate,
+            max_leaves=max_leaves,
+            max_bins=max_bins,
+            max_features=max_features,
+            min_samples_leaf=min_samples_leaf,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            refit=refit,
+            n_jobs=n_jobs,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any one type; or 0 and 1 for each of several labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; a row of weight 0 is as good as absent.
+        validation : (array-like, array-like), default=None
+            Features and labels that decide when to stop, instead of a random hold-out; with
+            `refit` the trees are then grown on both parts, these rows with weight 1.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        rows = class_rows(self, X, y, sample_weight, validation)
+        weight = class_weighted(rows, self.class_weight)
+        self.classes_ = rows.classes
+        self.models_: list[Any] = []
+        self.n_rounds_: list[int] = []
+        for column in rows.y.T if rows.several else [rows.y]:
+            held = rows.held
+            ones, n = column.sum(), len(column)
+            if len(np.unique(column)) < 2:
+                # Laplace's rule of succession: a label never seen isn't impossible.
+                self.models_.append(float(np.log((ones + 1) / (n - ones + 1))))
+                self.n_rounds_.append(0)
+                continue
+            if held is None:
+                held = hold_out(column, self.validation_fraction, self.random_state)
+            if held is not None and not np.isin(column, column[~held]).all():
+                held = None  # the libraries refuse classes that only the held-out rows have
+            n_classes = 2 if rows.several else len(self.classes_)
+            model, best = self._grow(rows.X, column, weight, held, n_classes)
+            self.models_.append(model)
+            self.n_rounds_.append(best)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of `classes_`, each row summing to 1; for several labels the
+            probability of 1 for each.
+        """
+        check_is_fitted(self)
+        if isinstance(self.classes_, list):
+            return sigmoid(np.column_stack(self._columns(X, 2)))
+        return np.asarray(np.exp(log_softmax(self._columns(X, len(self.classes_))[0])))
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        proba = self.predict_proba(X)
+        return labels_of_probabilities(self.classes_, proba)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class Regressor(RegressorMixin, Boosting):
+    """Gradient-boosted trees for numbers; those of each output are grown apart.
+
+    Parameters
+    ----------
+    library, max_rounds, learning_rate, max_leaves, max_bins, max_features
+        As for `Classifier`.
+    min_samples_leaf, patience, validation_fraction, refit, n_jobs, random_state
+        As for `Classifier`.
+
+    Attributes
+    ----------
+    models_, n_rounds_, n_features_in_
+        As for `Classifier`, one model per output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 5))
+    >>> bool(Regressor(max_features=1.0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
+    True
+    """
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight, validation
+            As for `Classifier`.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        rows = number_rows(self, X, y, sample_weight, validation)
+        held = rows.held
+        if held is None:
+            held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+        grown = [
+            self._grow(rows.X, column, rows.weight, held, 0)
+            for column in rows.y.reshape(len(rows.y), -1).T
+        ]
+        self.models_ = [model for model, _ in grown]
+        self.n_rounds_ = [best for _, best in grown]
+        self.is_flat_ = rows.y.ndim == 1
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Numbers, in the shape they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        columns = self._columns(X, 0)
+        return columns[0] if self.is_flat_ else np.column_stack(columns)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

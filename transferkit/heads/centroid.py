@@ -1,0 +1,138 @@
+"""Nearest class mean of centred features of length 1 (SimpleShot); for few images per class."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import Array, accepted, check_positive, class_rows
+from transferkit.heads._rows import unit
+from transferkit.heads._scores import labels_of_scores, log_softmax
+
+__all__ = ["Classifier"]
+
+
+class Classifier(ClassifierMixin, BaseEstimator):
+    """The class whose mean is nearest, after centring and scaling rows to length 1.
+
+    Nothing is fitted but means, so it is the head for a handful of images per class.
+
+    Parameters
+    ----------
+    center : bool, default=True
+        Whether the mean of the training features is subtracted first.
+    temperature : float, default=0.05
+        Probabilities are the softmax of the negative squared distances over this. They
+        rank well, but nothing calibrates them.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    mean_ : ndarray of shape (n_features,)
+        What is subtracted.
+    centroids_ : ndarray of shape (n_classes, n_features)
+        Mean of each class's centred rows of length 1.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Wang, Chao, Weinberger and van der Maaten (2019), "SimpleShot: revisiting
+    nearest-neighbor classification for few-shot learning", CL2N. The softmax: Snell,
+    Swersky and Zemel (2017), "Prototypical networks for few-shot learning", equation 2.
+
+    Examples
+    --------
+    >>> head = Classifier().fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head.predict([[9, 1]]).tolist()
+    ['x']
+    """
+
+    def __init__(self, *, center: bool = True, temperature: float = 0.05) -> None:
+        self.center = center
+        self.temperature = temperature
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Average.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels of any one type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; a row of weight 0 is as good as absent.
+
+        Returns
+        -------
+        self
+        """
+        check_positive("temperature", self.temperature)
+        rows = class_rows(self, X, y, sample_weight)
+        self.classes_ = rows.classes
+        weight = np.ones(len(rows.X)) if rows.weight is None else rows.weight
+        mean = np.average(rows.X, axis=0, weights=weight) if self.center else 0 * rows.X[0]
+        self.mean_ = mean.astype(rows.X.dtype)
+        units = unit(rows.X - self.mean_)
+        members = [rows.y == code for code in range(len(self.classes_))]
+        self.centroids_ = np.stack(
+            [np.average(units[member], axis=0, weights=weight[member]) for member in members]
+        ).astype(rows.X.dtype)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Negative squared distances over the temperature.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Of two classes, the second's less the first's.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        rows = unit(X - self.mean_)
+        # |a - b|² = |a|² - 2ab + |b|²; the first term is the same for every class.
+        scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (
+            rows**2
+        ).sum(axis=1, keepdims=True)
+        scores = scores / self.temperature
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        scores = self.decision_function(X)
+        return labels_of_scores(self.classes_, scores)
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Class probabilities: the softmax of `decision_function`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row sums to 1.
+        """
+        return np.asarray(np.exp(log_softmax(self.decision_function(X))))

@@ -1,0 +1,246 @@
+"""Votes of the nearest training images by cosine, weighted by a softmax; nothing is fitted."""
+
+import logging
+from numbers import Integral
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import (
+    Array,
+    accepted,
+    check_choice,
+    check_positive,
+    class_rows,
+    number_rows,
+)
+from transferkit.heads._neighbors import BLOCK, nearest, vote_weights
+from transferkit.heads._rows import unit
+from transferkit.heads._scores import labels_of_probabilities
+
+__all__ = ["Classifier", "Regressor"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Neighbors(BaseEstimator):
+    """What both tasks share: the parameters, the stored rows, the weighted mean."""
+
+    def __init__(
+        self,
+        k: int = 20,
+        *,
+        metric: str = "cosine",
+        weights: str = "softmax",
+        temperature: float = 0.07,
+        center: bool = False,
+    ) -> None:
+        self.k = k
+        self.metric = metric
+        self.weights = weights
+        self.temperature = temperature
+        self.center = center
+
+    def _check_parameters(self) -> None:
+        check_positive("k", self.k, kind=Integral)
+        check_choice("metric", self.metric, ("cosine", "l2"))
+        check_choice("weights", self.weights, ("softmax", "distance", "uniform"))
+        check_positive("temperature", self.temperature)
+
+    def _store(self, X: Array) -> None:
+        mean = X.mean(axis=0, dtype=np.float64) if self.center else np.zeros(X.shape[1])
+        self.mean_ = mean.astype(X.dtype)
+        self.X_ = self._placed(X)
+        self.k_ = min(self.k, len(X))
+        if self.k_ < self.k:
+            logger.info("k = %d, and there are %d samples; all of them vote", self.k, len(X))
+
+    def _placed(self, X: Array) -> Array:
+        """Rows where distances are measured."""
+        rows = X - self.mean_
+        return unit(rows) if self.metric == "cosine" else rows
+
+    def _mean(self, X: ArrayLike, values: Array) -> Array:
+        """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
+        rows = validate_data(self, X, dtype=accepted(X), reset=False)
+        queries = self._placed(rows).astype(self.X_.dtype, copy=False)
+        mean = np.empty((len(rows), values.shape[1]), dtype=self.X_.dtype)
+        step = max(1, BLOCK // max(len(self.X_), self.k_ * values.shape[1]))
+        for part, index, squared in nearest(queries, self.X_, self.k_, step):
+            votes = vote_weights(squared, self.weights, self.temperature)
+            mean[part] = np.einsum("ik,ikv->iv", votes, values[index])
+        return mean
+
+
+class Classifier(ClassifierMixin, _Neighbors):
+    """The classes of the nearest training samples, weighted by how near they are.
+
+    By default as DINO evaluates features: cosine, 20 neighbours, votes weighted by
+    ``exp(cosine / 0.07)``. The training features are kept, and saved with the model.
+
+    Parameters
+    ----------
+    k : int, default=20
+        Neighbours; at most as many as there are samples.
+    metric : {"cosine", "l2"}, default="cosine"
+        Whether rows are scaled to length 1 first.
+    weights : {"softmax", "distance", "uniform"}, default="softmax"
+        Softmax of ``-distance² / (2 temperature)``, for the cosine the same as that of
+        ``cosine / temperature``; one over the distance; or equal votes.
+    temperature : float, default=0.07
+        Of the softmax. For "l2" choose one on the scale of the squared distances.
+    center : bool, default=False
+        Whether the mean of the training features is subtracted first.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The labels, sorted; for several labels at once a list with [0, 1] for each.
+    X_ : ndarray of shape (n_samples, n_features)
+        The training features, centred and scaled as asked.
+    y_ : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Positions in `classes_`, or 0 and 1 for several labels.
+    k_ : int
+        Neighbours that vote.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Wu, Xiong, Yu and Lin (2018), "Unsupervised feature learning via non-parametric
+    instance discrimination", section 3.4; Caron et al. (2021), "Emerging properties in
+    self-supervised vision transformers".
+
+    Examples
+    --------
+    >>> head = Classifier(k=2).fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head.predict([[9, 1]]).tolist()
+    ['x']
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Keep the samples; weights are not known to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any one type; or 0 and 1 for each of several labels.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        rows = class_rows(self, X, y)
+        self.classes_, self.y_ = rows.classes, rows.y
+        self._store(rows.X)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Shares of the votes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of `classes_`; for several labels the share for each. A class
+            without a vote has exactly 0.
+        """
+        check_is_fitted(self)
+        if self.y_.ndim == 2:
+            return self._mean(X, self.y_)
+        return self._mean(X, np.eye(len(self.classes_), dtype=np.int8)[self.y_])
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        proba = self.predict_proba(X)
+        return labels_of_probabilities(self.classes_, proba)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class Regressor(RegressorMixin, _Neighbors):
+    """The mean of the nearest training samples' numbers, weighted by how near they are.
+
+    Parameters
+    ----------
+    k, metric, weights, temperature, center
+        As for `Classifier`.
+
+    Attributes
+    ----------
+    X_, k_, n_features_in_
+        As for `Classifier`.
+    y_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The numbers.
+
+    Examples
+    --------
+    >>> head = Regressor(k=1).fit([[3, 1], [4, 1], [1, 3], [1, 5]], [1.0, 2.0, 3.0, 4.0])
+    >>> head.predict([[8, 2]]).tolist()
+    [2.0]
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Keep the samples; weights are not known to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        rows = number_rows(self, X, y)
+        self.y_ = rows.y
+        self._store(rows.X)
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Numbers, in the shape they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        check_is_fitted(self)
+        mean = self._mean(X, self.y_.reshape(len(self.y_), -1))
+        return mean[:, 0] if self.y_.ndim == 1 else mean
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,141 @@
+"""Linear discriminant analysis with a shrunken covariance; nothing to tune, quick."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import Array, accepted, class_rows
+from transferkit.heads._scores import labels_of_scores, log_softmax
+
+__all__ = ["Classifier"]
+
+
+class Classifier(ClassifierMixin, BaseEstimator):
+    """scikit-learn's linear discriminant analysis, by least squares with shrinkage.
+
+    Parameters
+    ----------
+    shrinkage : "auto", float or None, default="auto"
+        Of the classes' covariances towards a multiple of the identity: chosen by Ledoit and
+        Wolf's formula, a share from 0 to 1, or none.
+    priors : array-like of shape (n_classes,), default=None
+        Class probabilities; None for the classes' shares of the samples.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
+        Coefficients.
+    intercept_ : ndarray of shape (n_classes,) or (1,)
+        Intercepts.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance
+    matrices".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
+    ['cat']
+    """
+
+    def __init__(self, *, shrinkage: Any = "auto", priors: Any = None) -> None:
+        self.shrinkage = shrinkage
+        self.priors = priors
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit; weights are not known to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels of any one type.
+
+        Returns
+        -------
+        self
+        """
+        share = isinstance(self.shrinkage, int | float) and 0 <= self.shrinkage <= 1
+        if not (self.shrinkage is None or self.shrinkage == "auto" or share):
+            raise ValueError(
+                f'shrinkage is {self.shrinkage!r}; give "auto", None or a number from 0 to 1'
+            )
+        rows = class_rows(self, X, y)
+        self.classes_ = rows.classes
+        if len(rows.X) <= len(self.classes_):
+            raise ValueError(
+                f"there are {len(rows.X)} samples of {len(self.classes_)} classes, and the lda "
+                "head needs a class of two; give more samples, or choose the centroid head"
+            )
+        model = LinearDiscriminantAnalysis(
+            solver="lsqr", shrinkage=self.shrinkage, priors=self.priors
+        )
+        with warnings.catch_warnings():
+            # A class of one sample adds nothing to the covariance, and that is right.
+            warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
+            model.fit(rows.X, rows.y)
+        self.coef_ = model.coef_.astype(rows.X.dtype)
+        self.intercept_ = model.intercept_.astype(rows.X.dtype)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Logarithms of the class probabilities, up to a constant for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Of two classes, the log odds of the second.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        scores: Array = X @ self.coef_.T + self.intercept_
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        scores = self.decision_function(X)
+        return labels_of_scores(self.classes_, scores)
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row sums to 1.
+        """
+        return np.asarray(np.exp(log_softmax(self.decision_function(X))))

@@ -1,0 +1,292 @@
+"""Ridge regression on standardised features, its strength chosen by leave-one-out."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import (
+    Array,
+    accepted,
+    check_positive,
+    class_rows,
+    class_weighted,
+    number_rows,
+)
+from transferkit.heads._ridge import Solution, solve
+from transferkit.heads._scores import labels_of_scores
+
+__all__ = ["Classifier", "Regressor"]
+
+logger = logging.getLogger(__name__)
+
+# Candidates over the sum of the weights: the mean eigenvalue of the features' correlation is 1,
+# so these reach from hardly any penalty to hardly any coefficients.
+ALPHA_RANGE = (1e-5, 1e3)
+N_ALPHAS = 17
+
+
+class Regressor(RegressorMixin, BaseEstimator):
+    """Ridge regression whose strength has the smallest leave-one-out error.
+
+    All strengths come from one eigendecomposition, and their exact leave-one-out errors
+    from one more pass over the rows. (The standardisation is of all rows.)
+
+    Parameters
+    ----------
+    alpha : "auto" or float, default="auto"
+        L2 strength on the standardised features, the loss being summed over samples as in
+        scikit-learn's `Ridge`; a number fixes it.
+    alphas : sequence of float, default=None
+        The candidates; None for 17 values, evenly spaced in log alpha, from 1e-5 to 1000
+        times the number of samples (the sum of their weights).
+    standardize : bool, default=True
+        Whether each feature is brought to variance 1 first.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_outputs, n_features)
+        Coefficients on the features as given, the standardisation folded in.
+    intercept_ : float or ndarray of shape (n_outputs,)
+        What belongs to `coef_`.
+    alpha_ : float
+        The strength, the same for all outputs.
+    alpha_path_ : list of dict
+        alpha and leave-one-out error (mean squared, over the target's variance, averaged
+        over the outputs) of each candidate; empty if alpha was fixed.
+    alpha_on_edge_ : bool
+        Whether alpha was chosen at an end of the candidates.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Hoerl and Kennard (1970), "Ridge regression: biased estimation for nonorthogonal
+    problems"; Rifkin and Lippert (2007), "Notes on regularized least squares".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> head = Regressor().fit(X, 2 * X[:, 0] + 1)
+    >>> head.predict([[3, 0, 0, 0, 0]]).round(2).tolist()
+    [7.0]
+    """
+
+    def __init__(
+        self,
+        alpha: str | float = "auto",
+        *,
+        alphas: Sequence[float] | None = None,
+        standardize: bool = True,
+    ) -> None:
+        self.alpha = alpha
+        self.alphas = alphas
+        self.standardize = standardize
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose alpha and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; a row of weight 0 is as good as absent.
+
+        Returns
+        -------
+        self
+        """
+        _check_parameters(self)
+        rows = number_rows(self, X, y, sample_weight)
+        found = _fit(self, rows.X, rows.y.reshape(len(rows.y), -1), rows.weight)
+        coef, intercept = found.coef.astype(rows.X.dtype), found.intercept.astype(rows.X.dtype)
+        single = rows.y.ndim == 1
+        self.coef_: Any = coef[0] if single else coef
+        self.intercept_: Any = intercept[0] if single else intercept
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Numbers, in the shape they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        numbers: Array = X @ self.coef_.T + self.intercept_
+        return numbers
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class Classifier(ClassifierMixin, BaseEstimator):
+    """Ridge regression on -1 and 1, one column per class; the largest wins.
+
+    It is also known as the least-squares support vector machine. It has no probabilities.
+
+    Parameters
+    ----------
+    alpha, alphas, standardize
+        As for `Regressor`.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in scikit-learn; not for several labels at once.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The labels, sorted; for several labels at once a list with [0, 1] for each.
+    coef_ : ndarray of shape (n_classes, n_features), (1, n_features) or (n_labels, n_features)
+        Coefficients on the features as given, the standardisation folded in.
+    intercept_ : ndarray of shape (n_classes,), (1,) or (n_labels,)
+        What belongs to `coef_`.
+    alpha_, alpha_path_, alpha_on_edge_, n_features_in_
+        As for `Regressor`.
+
+    References
+    ----------
+    Suykens and Vandewalle (1999), "Least squares support vector machine classifiers".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
+    ['cat']
+    """
+
+    def __init__(
+        self,
+        alpha: str | float = "auto",
+        *,
+        alphas: Sequence[float] | None = None,
+        standardize: bool = True,
+        class_weight: Any = None,
+    ) -> None:
+        self.alpha = alpha
+        self.alphas = alphas
+        self.standardize = standardize
+        self.class_weight = class_weight
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose alpha and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any one type; or 0 and 1 for each of several labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; a row of weight 0 is as good as absent.
+
+        Returns
+        -------
+        self
+        """
+        _check_parameters(self)
+        rows = class_rows(self, X, y, sample_weight)
+        weight = class_weighted(rows, self.class_weight)
+        self.classes_ = rows.classes
+        if rows.several:
+            hot = rows.y
+        elif len(self.classes_) == 2:
+            hot = rows.y[:, None]
+        else:
+            hot = rows.y[:, None] == np.arange(len(self.classes_))
+        found = _fit(self, rows.X, 2.0 * hot - 1, weight)
+        self.coef_ = found.coef.astype(rows.X.dtype)
+        self.intercept_ = found.intercept.astype(rows.X.dtype)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Regressed scores: near 1 for the label, near -1 for any other.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Scores; of two classes, those of the second. For several labels
+            (n_samples, n_labels).
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        scores: Array = X @ self.coef_.T + self.intercept_
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        scores = self.decision_function(X)
+        return labels_of_scores(self.classes_, scores)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _check_parameters(head: Regressor | Classifier) -> None:
+    if head.alpha != "auto":
+        check_positive("alpha", head.alpha, or_else='"auto" or ')
+    if head.alphas is not None:
+        if len(head.alphas) == 0:
+            raise ValueError("alphas is empty; give at least one number above 0, or None")
+        for alpha in head.alphas:
+            check_positive("an entry of alphas", alpha)
+
+
+def _fit(head: Regressor | Classifier, X: Array, Y: Array, weight: Array | None) -> Solution:
+    """Choose alpha, set what both heads report, and return the coefficients."""
+    start = time.perf_counter()
+    if head.alpha != "auto":
+        alphas = np.array([float(head.alpha)])
+    elif head.alphas is not None:
+        alphas = np.sort(np.asarray(head.alphas, dtype=np.float64))[::-1]
+    else:
+        total = len(X) if weight is None else float(weight.sum())
+        alphas = total * np.geomspace(*ALPHA_RANGE[::-1], N_ALPHAS)
+    found = solve(X, Y, weight, alphas, head.standardize)
+    head.alpha_ = found.alpha
+    head.alpha_path_ = [
+        {"alpha": float(alpha), "error": float(error)}
+        for alpha, error in zip(alphas[: len(found.errors)], found.errors, strict=True)
+    ]
+    head.alpha_on_edge_ = bool(len(alphas) > 1 and found.alpha in (alphas[0], alphas[-1]))
+    logger.info(
+        "fitted the ridge head on %s rows of %s features in %.1f s; alpha = %.3g",
+        f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, found.alpha,
+    )  # fmt: skip
+    return found

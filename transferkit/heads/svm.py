@@ -1,0 +1,364 @@
+"""Support vector machine: RBF kernel (exact on few rows, Nyström on many) or linear."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, RegressorMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.svm import SVC, SVR
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from transferkit.heads._inputs import (
+    Array,
+    accepted,
+    check_positive,
+    class_rows,
+    class_weighted,
+    number_rows,
+)
+from transferkit.heads._machine import C_FIXED, Machine
+from transferkit.heads._rows import hold_out, hold_out_any, moments
+from transferkit.heads._scores import labels_of_probabilities, labels_of_scores
+
+__all__ = ["Classifier", "Regressor"]
+
+
+class Classifier(ClassifierMixin, Machine):
+    """A support vector machine on standardised features.
+
+    With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVC`; of more the
+    kernel is approximated from landmarks. That and the linear kernel are fitted one class
+    against the rest with the squared hinge, C being the one of a path with the smallest
+    held-out loss. `solver_` says which it was.
+
+    Parameters
+    ----------
+    kernel : {"rbf", "linear"}, default="rbf"
+        The kernel.
+    C : "auto" or float, default="auto"
+        Inverse of the strength of the penalty. "auto" is 10 for `SVC`, and chosen by
+        hold-out for the others.
+    gamma : "scale" or float, default="scale"
+        Of the RBF kernel on the standardised features; "scale" is 1 / n_features.
+    n_exact : int, default=3000
+        Most samples for `SVC`, whose time grows with their square.
+    n_landmarks : int, default=1000
+        Landmarks of the approximation.
+    validation_fraction : float, default=0.2
+        Share of each class that is held out to choose C.
+    tol : float, default=1e-4
+        Largest gradient of the mean loss at which the linear solver stops.
+    max_iter : int, default=1000
+        Most iterations of the linear solver.
+    random_state : int, RandomState or None, default=0
+        Draws held-out rows and landmarks.
+    probability : bool, default=False
+        Whether to fit probabilities too, by Platt's sigmoid on scores from
+        cross-validation; it takes several times as long.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in scikit-learn.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    solver_ : {"exact", "nystroem", "linear"}
+        How it was fitted.
+    C_ : float
+        The C that was used.
+    C_path_ : list of dict
+        C and held-out loss of each candidate; empty if nothing was chosen.
+    n_iter_ : int
+        Iterations of the final fit.
+    n_features_in_ : int
+        Number of features.
+
+    References
+    ----------
+    Cortes and Vapnik (1995), "Support-vector networks"; Williams and Seeger (2001), "Using
+    the Nyström method to speed up kernel machines".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(60, 5))
+    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head.predict([[3, 0, 0, 0, 0]]).tolist(), head.solver_
+    (['cat'], 'exact')
+    """
+
+    def __init__(
+        self,
+        kernel: str = "rbf",
+        *,
+        C: Any = "auto",
+        gamma: Any = "scale",
+        n_exact: int = 3000,
+        n_landmarks: int = 1000,
+        validation_fraction: float = 0.2,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        random_state: Any = 0,
+        probability: bool = False,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            kernel,
+            C=C,
+            gamma=gamma,
+            n_exact=n_exact,
+            n_landmarks=n_landmarks,
+            validation_fraction=validation_fraction,
+            tol=tol,
+            max_iter=max_iter,
+            random_state=random_state,
+        )
+        self.probability = probability
+        self.class_weight = class_weight
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Choose C and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels of any one type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; a row of weight 0 is as good as absent.
+        validation : (array-like, array-like), default=None
+            Features and labels that choose C, instead of a random hold-out; the final fit
+            is on both parts, these rows with weight 1.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        rows = class_rows(self, X, y, sample_weight, validation)
+        weight, held = class_weighted(rows, self.class_weight), rows.held
+        self.classes_ = rows.classes
+        mapped = self._map(rows.X, weight)
+        if self.solver_ == "exact":
+            self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
+            self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(mapped, rows.y, weight)
+            self.n_iter_ = int(np.max(self.machine_.n_iter_))
+        else:
+            if held is None:
+                held = hold_out(rows.y, self.validation_fraction, self.random_state)
+            if self.C != "auto" or (held is not None and len(np.unique(rows.y[~held])) < 2):
+                held = None
+            hot = rows.y[:, None] == np.arange(len(self.classes_))
+            self._fit_linear(
+                mapped,
+                2.0 * (hot[:, 1:] if len(self.classes_) == 2 else hot) - 1,
+                weight,
+                held,
+                None,
+            )
+        if self.probability:
+            self._calibrate(rows.X, rows.y, weight)
+        return self
+
+    def _calibrate(self, X: Array, codes: Array, weight: Array | None) -> None:
+        folds = min(5, int(np.bincount(codes).min()))
+        if folds < 2:
+            raise ValueError(
+                "probability is True, and a class has a single sample; give two samples or more "
+                "of each class, or probability=False"
+            )
+        inner = clone(self).set_params(probability=False, C=self.C_, class_weight=None)
+        self.calibrated_ = CalibratedClassifierCV(inner, cv=folds, ensemble=False)
+        self.calibrated_.fit(X, codes, sample_weight=weight)
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Scores: the larger, the surer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Of two classes, those of the second.
+        """
+        mapped = self._mapped(X)
+        if self.solver_ == "exact":
+            return np.asarray(self.machine_.decision_function(mapped))
+        scores: Array = mapped @ self.coef_.T + self.intercept_
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Labels, as they were given to `fit`; with `probability` the most probable ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        if self.probability:
+            proba = self.predict_proba(X)
+            return labels_of_probabilities(self.classes_, proba)
+        scores = self.decision_function(X)
+        return labels_of_scores(self.classes_, scores)
+
+    @available_if(lambda self: self.probability)
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Class probabilities; only with ``probability=True``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; each row sums to 1.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        return np.asarray(self.calibrated_.predict_proba(X))
+
+
+class Regressor(RegressorMixin, Machine):
+    """A support vector machine for numbers, on standardised features and numbers.
+
+    With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVR`, one for each
+    output; otherwise as `Classifier`, with the squared loss beyond `epsilon`.
+
+    Parameters
+    ----------
+    kernel, C, gamma, n_exact, n_landmarks, validation_fraction, tol, max_iter, random_state
+        As for `Classifier`.
+    epsilon : float, default=0.1
+        Errors up to this many standard deviations cost nothing.
+
+    Attributes
+    ----------
+    solver_, C_, C_path_, n_iter_, n_features_in_
+        As for `Classifier`.
+    target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
+        The standardisation of the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 5))
+    >>> bool(Regressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        kernel: str = "rbf",
+        *,
+        C: Any = "auto",
+        epsilon: float = 0.1,
+        gamma: Any = "scale",
+        n_exact: int = 3000,
+        n_landmarks: int = 1000,
+        validation_fraction: float = 0.2,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        random_state: Any = 0,
+    ) -> None:
+        super().__init__(
+            kernel,
+            C=C,
+            gamma=gamma,
+            n_exact=n_exact,
+            n_landmarks=n_landmarks,
+            validation_fraction=validation_fraction,
+            tol=tol,
+            max_iter=max_iter,
+            random_state=random_state,
+        )
+        self.epsilon = epsilon
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Choose C and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight, validation
+            As for `Classifier`.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        check_positive("epsilon", self.epsilon)
+        rows = number_rows(self, X, y, sample_weight, validation)
+        held = rows.held
+        Y = rows.y.reshape(len(rows.y), -1)
+        mean, scale = moments(Y, rows.weight)
+        scaled = (Y - mean) / scale
+        mapped = self._map(rows.X, rows.weight)
+        if self.solver_ == "exact":
+            self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
+            machine = SVR(C=self.C_, gamma=self.gamma_, epsilon=self.epsilon)
+            self.machines_ = [clone(machine).fit(mapped, t, rows.weight) for t in scaled.T]
+            self.n_iter_ = max(int(machine.n_iter_) for machine in self.machines_)
+        else:
+            if held is None:
+                held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+            if self.C != "auto":
+                held = None
+            self._fit_linear(mapped, scaled, rows.weight, held, self.epsilon)
+        single = rows.y.ndim == 1
+        self.target_mean_: Any = mean[0] if single else mean
+        self.target_scale_: Any = scale[0] if single else scale
+        return self
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Numbers, in the shape they were given to `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        mapped = self._mapped(X)
+        if self.solver_ == "exact":
+            found = np.column_stack([machine.predict(mapped) for machine in self.machines_])
+        else:
+            found = mapped @ self.coef_.T + self.intercept_
+        flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
+        return np.asarray(flat * self.target_scale_ + self.target_mean_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,33 @@
+"""Where features meet heads: an extractor, a classifier and a regressor of images."""
+
+from pathlib import Path
+from typing import Any
+
+from transferkit import artifacts
+from transferkit.estimators.classifier import TransferClassifier
+from transferkit.estimators.extractor import FeatureExtractor, side_by_side
+from transferkit.estimators.regressor import TransferRegressor
+from transferkit.estimators.targets import targets_of
+
+__all__ = [
+    "FeatureExtractor",
+    "TransferClassifier",
+    "TransferRegressor",
+    "load_estimator",
+    "side_by_side",
+    "targets_of",
+]
+
+
+def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | TransferRegressor:
+    """Load a saved model, whatever it was trained for.
+
+    Parameters
+    ----------
+    path : path
+        The folder that ``save`` wrote.
+    **options
+        As for `TransferClassifier.load`.
+    """
+    is_regression = artifacts.task_of(path) == "regression"
+    return (TransferRegressor if is_regression else TransferClassifier).load(path, **options)

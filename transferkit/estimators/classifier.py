@@ -1,0 +1,173 @@
+"""`TransferClassifier`: a frozen backbone's features and a head that classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from transferkit import artifacts
+from transferkit.estimators._base import TransferEstimator
+from transferkit.estimators.targets import targets_of
+from transferkit.heads import create_head
+from transferkit.images import list_images
+
+__all__ = ["TransferClassifier"]
+
+
+def _head_has(method: str) -> Any:
+    def check(self: TransferClassifier) -> bool:
+        head = getattr(self, "head_", None)
+        return hasattr(create_head(self.head) if head is None else head, method)
+
+    return check
+
+
+class TransferClassifier(ClassifierMixin, TransferEstimator):
+    """A classifier of images: a frozen backbone's features and a head.
+
+    Parameters
+    ----------
+    backbone : str, Backbone, BackboneSpec or FeatureExtractor
+        A backbone, or an extractor that holds more options.
+    head : str or estimator, default="linear"
+        A head's name, or any scikit-learn classifier.
+    features, store, device, batch_size : optional
+        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted, as they were written; of an indicator matrix, its columns.
+    is_multilabel_ : bool
+        Whether an image may have several labels.
+    head_ : estimator
+        The fitted head; its own labels are positions in `classes_`.
+    extractor_ : FeatureExtractor
+        What makes the features.
+    failures_ : list of Failure
+        Images that `fit` left out.
+    train_ids_ : ndarray of shape (n_samples, 16)
+        Row ids of the images that `fit` used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferkit import FeatureExtractor
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    >>> images[:10] //= 4  # ten dark ones
+    >>> extractor = FeatureExtractor("resnet18", pretrained=False, image_size=64, store=False)
+    >>> classifier = TransferClassifier(extractor).fit(images, ["dark"] * 10 + ["light"] * 10)
+    >>> classifier.predict(images[[0, 15]]).tolist()
+    ['dark', 'light']
+    """
+
+    task = "classification"
+
+    def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        self.is_multilabel_ = y.ndim == 2 and y.shape[1] > 1
+        if self.is_multilabel_:
+            self.classes_ = np.arange(y.shape[1]) if names is None else np.array(names)
+            return y
+        # The head sees positions: labels of any type come back as they were written.
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"the training images are all of one class, {self.classes_.tolist()[0]!r}; give "
+                f"images of at least two"
+            )
+        return codes.reshape(-1)
+
+    def predict_features(self, X: np.ndarray) -> np.ndarray:
+        """Label of every row of features, as it was written in training.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            From `extractor_`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or an indicator matrix (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        predicted = np.asarray(self.head_.predict(X))
+        return predicted if self.is_multilabel_ else np.asarray(self.classes_[predicted])
+
+    @available_if(_head_has("predict_proba"))
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Probability of every class for every image.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; rows sum to 1 unless images may have several labels.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.predict_proba_features(self._rows(images)[0]))
+
+    @available_if(_head_has("predict_proba"))
+    def predict_proba_features(self, X: np.ndarray) -> np.ndarray:
+        """Probability of every class for every row of features.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            From `extractor_`.
+        """
+        check_is_fitted(self)
+        proba = self.head_.predict_proba(X)
+        if self.is_multilabel_ and isinstance(proba, list):
+            # scikit-learn's own multi-output classifiers give (n, 2) per label.
+            proba = np.stack([p[:, -1] for p in proba], axis=1)
+        return np.asarray(proba)
+
+    @available_if(_head_has("decision_function"))
+    def decision_function(self, images: Any) -> np.ndarray:
+        """The head's scores, shape ``(n_samples, n_classes)``, or ``(n_samples,)`` for two."""
+        check_is_fitted(self)
+        return np.asarray(self.head_.decision_function(self._rows(images)[0]))
+
+    def score(self, images: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return accuracy on labelled images.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+        y : array-like, optional
+            The truth; by default the labels of the folders or the CSV.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights.
+        """
+        if y is None:
+            images = list_images(images)
+            y = targets_of(images, None, "given", self.task)
+        return float(super().score(images, y, sample_weight))
+
+    def _saved_task(self) -> str:
+        return "multilabel" if self.is_multilabel_ else "classification"
+
+    def _saved_classes(self) -> np.ndarray:
+        return np.asarray(self.classes_)
+
+    def _restore(self, model: artifacts.Model) -> None:
+        self.classes_ = model.classes
+        self.is_multilabel_ = model.task == "multilabel"
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        head = create_head(self.head, self.task)
+        tags.classifier_tags.multi_label = get_tags(head).classifier_tags.multi_label
+        return tags

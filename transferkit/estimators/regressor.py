@@ -1,0 +1,104 @@
+"""`TransferRegressor`: a frozen backbone's features and a head that predicts numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from transferkit import artifacts
+from transferkit.estimators._base import TransferEstimator
+from transferkit.estimators.targets import targets_of
+from transferkit.images import list_images
+
+__all__ = ["TransferRegressor"]
+
+
+class TransferRegressor(RegressorMixin, TransferEstimator):
+    """A regressor of images: a frozen backbone's features and a head.
+
+    Parameters
+    ----------
+    backbone : str, Backbone, BackboneSpec or FeatureExtractor
+        A backbone, or an extractor that holds more options.
+    head : str or estimator, default="linear"
+        A head's name (``linear`` is a ridge), or any scikit-learn regressor.
+    features, store, device, batch_size : optional
+        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own.
+
+    Attributes
+    ----------
+    target_names_ : ndarray of shape (n_targets,)
+        Names of the targets, or their positions.
+    head_, extractor_, failures_, train_ids_
+        As for `TransferClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferkit import FeatureExtractor
+    >>> rng = np.random.default_rng(0)
+    >>> light = rng.integers(1, 200, 30)
+    >>> images = rng.integers(0, 50, (30, 64, 64, 3)) + light[:, None, None, None]
+    >>> extractor = FeatureExtractor("resnet18", pretrained=False, image_size=64, store=False)
+    >>> regressor = TransferRegressor(extractor).fit(images.astype(np.uint8), light)
+    >>> bool(regressor.score(images.astype(np.uint8), light) > 0.9)
+    True
+    """
+
+    task = "regression"
+
+    def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        n_targets = 1 if y.ndim == 1 else y.shape[1]
+        self.target_names_ = np.arange(n_targets) if names is None else np.array(names)
+        return y
+
+    def predict_features(self, X: np.ndarray) -> np.ndarray:
+        """Numbers for every row of features.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            From `extractor_`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+        """
+        check_is_fitted(self)
+        return np.asarray(self.head_.predict(X))
+
+    def score(self, images: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return R² on labelled images.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+        y : array-like, optional
+            The truth; by default the labels of the folders or the CSV.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights.
+        """
+        if y is None:
+            images = list_images(images)
+            y = targets_of(images, None, "given", self.task)
+        return float(super().score(images, y, sample_weight))
+
+    def _saved_task(self) -> str:
+        return "regression"
+
+    def _saved_classes(self) -> np.ndarray:
+        return np.asarray(self.target_names_)
+
+    def _restore(self, model: artifacts.Model) -> None:
+        self.target_names_ = model.classes
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,148 @@
+"""Training images and what is to be learnt of them, from what `fit` is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+
+from transferkit.images import ImageSet, list_images
+
+__all__ = ["targets_of", "training_parts"]
+
+logger = logging.getLogger(__name__)
+
+
+def training_parts(
+    images: Any, y: Any, validation: Any, task: str
+) -> tuple[Any, np.ndarray, tuple[Any, np.ndarray] | None]:
+    """Training images and targets, and the validation part if there is one."""
+    if isinstance(validation, ImageSet):
+        validation = (validation, None)
+    if y is None:
+        images = list_images(images)
+        if images.split_names and "train" not in images.split_names and len(set(images.splits)) > 1:
+            raise ValueError(
+                f"the images have splits ({', '.join(images.split_names)}), but none is 'train'; "
+                f"name one so, or choose with ImageSet.split"
+            )
+        if "train" in images.split_names:
+            n_without = (images.splits or ()).count(None)
+            if n_without:
+                logger.warning(
+                    "%d of %d images are in no split and are left out", n_without, len(images)
+                )
+            if validation is None and "val" in images.split_names:
+                validation = (images.split("val"), None)
+            images = images.split("train")
+    held = None
+    if validation is not None:
+        held_images, held_y = validation
+        held_images = list_images(held_images) if held_y is None else _counted(held_images)
+        held = held_images, targets_of(held_images, held_y, "validation", task)
+    images = _counted(images)
+    labels = targets_of(images, y, "training", task)
+    if held is not None:
+        if labels.shape[1:] != held[1].shape[1:]:
+            raise ValueError(
+                f"the training labels have shape {labels.shape} and the validation labels "
+                f"{held[1].shape}; give the same columns"
+            )
+        kinds = labels.dtype.kind, held[1].dtype.kind
+        if "U" in kinds and set(kinds) - {"U", "O"}:
+            # NumPy would turn the numbers into strings without a word.
+            raise ValueError(
+                f"the training labels are of type {labels.dtype} and the validation labels of "
+                f"type {held[1].dtype}; give labels of the same type"
+            )
+    return images, labels, held
+
+
+def _counted(images: Any) -> Any:
+    """Images whose number is known: a folder or CSV as what it holds."""
+    return list_images(images) if isinstance(images, str | os.PathLike) else images
+
+
+def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
+    """Targets as an array, one row per image.
+
+    Parameters
+    ----------
+    images
+        The images; their own labels are taken if `y` is None.
+    y : array-like or None
+        Labels of shape (n,), an indicator matrix (n, n_labels) of 0 and 1, or numbers.
+    part : str
+        What the images are, for the message.
+    task : {"classification", "regression"}
+        What is to be learnt.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, not one per image, or they don't suit the task.
+    """
+    names = images.names if isinstance(images, ImageSet) else None
+    targets = np.asarray(_own_labels(images, part) if y is None else y)
+    n_images = len(images) if hasattr(images, "__len__") else None
+    if n_images is not None and len(targets) != n_images:
+        raise ValueError(f"{n_images} {part} images, but {len(targets)} labels; give one per image")
+    if targets.ndim > 2:
+        raise ValueError(f"labels of shape {targets.shape}; give (n,) or (n, n_labels)")
+    if task == "regression":
+        return _numbers(targets, names, "give a number for each image")
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        matrix = _numbers(targets, names, "give 0 or 1 for each label")
+        if not np.isin(matrix, (0, 1)).all():
+            raise ValueError(
+                f"several labels per image make an indicator matrix of 0 and 1; it holds "
+                f"{matrix[~np.isin(matrix, (0, 1))][0]:g}"
+            )
+        return matrix.astype(np.int64)
+    check_classification_targets(targets)
+    return targets
+
+
+def _own_labels(images: ImageSet, part: str) -> Any:
+    if images.labels is None:
+        raise ValueError(
+            f"the {part} images have no labels; give y, put each class into a folder of its "
+            f"own, or give a CSV with a 'label' column"
+        )
+    without = [
+        name
+        for name, label in zip(images.names, images.labels, strict=True)
+        if label is None or (isinstance(label, tuple) and None in label)
+    ]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(images)} {part} images have no label (the first: "
+            f"{without[0]!r}); move them into a class's folder, or fill in the CSV's column"
+        )
+    return images.labels
+
+
+def _numbers(targets: np.ndarray, names: Any, advice: str) -> np.ndarray:
+    """Targets as float64; texts, as a CSV gives them, are read as numbers."""
+    try:
+        numbers = targets.astype(np.float64)
+        is_good = np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
+    except (TypeError, ValueError):
+        is_good = np.array([_is_number(row) for row in targets])
+    if not is_good.all():
+        at = int(np.argmin(is_good))
+        name = f"image {at}" if names is None else repr(names[at])
+        value = np.asarray(targets[at]).tolist()
+        raise ValueError(f"the label of {name} is {value!r}; {advice}")
+    return numbers
+
+
+def _is_number(row: Any) -> bool:
+    try:
+        np.asarray(row).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,273 @@
+"""extract, fit, predict and evaluate, as a user calls them."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.model_selection import train_test_split
+
+from tests.cli.conftest import BACKBONE, jpeg
+from transferkit import FeatureExtractor, FeatureStore, TransferClassifier, list_images
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_extract_twice_computes_once(call, images: Path) -> None:
+    first = json.loads(call("extract", images, *BACKBONE, "--json").out)
+    assert (first["images"], first["rows"], first["computed"]) == (24, 24, 24)
+    assert first["failures"] == []
+    images.rename(images.with_name("moved"))
+    second = json.loads(call("extract", images.with_name("moved"), *BACKBONE, "--json").out)
+    assert (second["rows"], second["computed"]) == (24, 0)
+    assert second["features"] == first["features"]
+    text = call("extract", images.with_name("moved"), *BACKBONE).out
+    assert "no weights loaded, no image decoded" in text
+
+
+def test_several_features_have_a_key_each(call, images: Path) -> None:
+    result = call(
+        "extract", images, *BACKBONE, "--features", "stage2.gem, final,stage4.map", "--json"
+    )
+    features = json.loads(result.out)["features"]
+    assert list(features) == ["stage2.gem", "final.avg", "stage4.map"]
+    assert len({f["key"] for f in features.values()}) == 3
+    assert len(features["stage4.map"]["shape"]) == 3
+
+
+def test_unreadable_images_are_named_and_the_exit_code_tells(call, damaged: Path) -> None:
+    names = ("dark/05a.jpg: truncated", "light/03a.jpg: empty file", "light/07a.png: not an image")
+    result = call("extract", damaged, *BACKBONE)
+    assert result.code == 3
+    assert "3 of 27 images could not be read" in result.err
+    for name in names:
+        assert name in result.err
+    assert call("extract", damaged, *BACKBONE, "--on-error", "skip").code == 0
+    failed = call("extract", damaged, *BACKBONE, "--on-error", "raise")
+    assert failed.code == 1
+    assert all(name.partition(":")[0] in failed.err for name in names)
+
+
+def test_fit_predict_evaluate(call, images: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    fitted = json.loads(call("fit", images, *BACKBONE, "--out", model, "--json").out)
+    assert fitted["classes"] == ["dark", "light"]
+    assert (fitted["train"], fitted["test"]) == (19, 5)
+    assert fitted["report"]["accuracy"] == 1.0
+
+    predicted = call("predict", model, images, "--proba")
+    assert predicted.code == 0
+    rows = rows_of(predicted.out)
+    assert [r["path"] for r in rows] == list(list_images(images).names)
+    assert all(r["prediction"] == r["path"].partition("/")[0] for r in rows)
+    assert all(r["error"] == "" for r in rows)
+    for r in rows:
+        proba = {c: float(r[f"proba:{c}"]) for c in ("dark", "light")}
+        assert sum(proba.values()) == pytest.approx(1, abs=1e-5)
+        assert float(r["confidence"]) == pytest.approx(max(proba.values()), abs=1e-5)
+
+    lines = call("predict", model, images, "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["prediction"] for line in lines] == [r["prediction"] for r in rows]
+
+    table = tmp_path / "predictions.parquet"
+    assert call("predict", model, images, "--format", "parquet").code == 2
+    call("predict", model, images, "--format", "parquet", "--proba", "--out", table)
+    columns = pq.read_table(table).to_pydict()
+    assert columns["prediction"] == [r["prediction"] for r in rows]
+    assert columns["proba:dark"] == pytest.approx([float(r["proba:dark"]) for r in rows])
+
+    # evaluate leaves the training images out by their bytes, not their names
+    renamed = tmp_path / "renamed"
+    for i, path in enumerate(sorted(images.rglob("*.jpg"))):
+        (renamed / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, renamed / path.parent.name / f"x{i}.jpg")
+    report = json.loads(call("evaluate", model, renamed, "--json").out)
+    assert (report["n"], report["left_out"]) == (5, 19)
+    assert json.loads(call("evaluate", model, renamed, "--all", "--json").out)["n"] == 24
+    text = call("evaluate", model, images).out
+    for words in ("accuracy", "macro F1", "log loss", "precision", "confusion matrix"):
+        assert words in text
+
+
+def test_held_out_images_are_train_test_splits(call, images: Path, tmp_path: Path) -> None:
+    """The split is scikit-learn's over the listing's order, as documented."""
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m", "--test-size", "0.25", "--seed", "3")
+    listed = list_images(images)
+    train, _ = train_test_split(
+        range(len(listed)), test_size=0.25, random_state=3, stratify=listed.labels
+    )
+    model = TransferClassifier.load(tmp_path / "m")
+    extraction = model.extractor_.extract(listed)
+    expected = {extraction.ids[i] for i in train}
+    assert {row.tobytes() for row in model.train_ids_} == expected
+
+
+def test_fit_uses_the_splits_it_is_given(call, images: Path, tmp_path: Path) -> None:
+    rows = [(p, p.parent.name) for p in sorted(images.rglob("*.jpg"))]
+    table = images / "table.csv"
+    splits = ["train"] * 7 + ["val"] * 2 + ["test"] * 3
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for i, (path, label) in enumerate(rows):
+            writer.writerow([path.relative_to(images), label, splits[i % 12]])
+    fitted = json.loads(call("fit", table, *BACKBONE, "--out", tmp_path / "m", "--json").out)
+    assert (fitted["train"], fitted["test"]) == (18, 6)
+    report = json.loads(call("evaluate", tmp_path / "m", table, "--json").out)
+    assert (report["n"], report["left_out"]) == (6, 0)
+
+
+def test_fit_leaves_out_unreadable_images_with_their_labels(
+    call, damaged: Path, tmp_path: Path
+) -> None:
+    result = call("fit", damaged, *BACKBONE, "--out", tmp_path / "m", "--test-size", "0", "--json")
+    assert result.code == 3
+    fitted = json.loads(result.out)
+    assert fitted["train"] == 24
+    assert len(fitted["failures"]) == 3
+    result = call("predict", tmp_path / "m", damaged)
+    assert result.code == 3
+    rows = {r["path"]: r for r in rows_of(result.out)}
+    assert len(rows) == 27
+    assert rows["light/03a.jpg"]["prediction"] == ""
+    assert "empty" in rows["light/03a.jpg"]["error"]
+    assert all(
+        r["prediction"] == path.partition("/")[0] for path, r in rows.items() if not r["error"]
+    )
+    failed = call("fit", damaged, *BACKBONE, "--out", tmp_path / "n", "--on-error", "raise")
+    assert failed.code == 1
+    assert not (tmp_path / "n").exists()
+
+
+def test_predict_when_no_image_can_be_read(call, images: Path, tmp_path: Path) -> None:
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    (tmp_path / "bad.csv").write_text("path\nmissing.jpg\n")
+    result = call("predict", tmp_path / "m", tmp_path / "bad.csv", "--proba")
+    assert result.code == 3
+    [row] = rows_of(result.out)
+    assert (row["path"], row["prediction"]) == ("missing.jpg", "")
+    assert row["error"]
+
+
+def test_a_model_is_not_overwritten_unasked(call, images: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    call("fit", images, *BACKBONE, "--out", model)
+    before = (model / "model.json").read_bytes()
+    result = call("fit", images, *BACKBONE, "--out", model, "--head-arg", "C=5")
+    assert result.code == 1
+    assert "--force" in result.err
+    assert (model / "model.json").read_bytes() == before
+    assert call("fit", images, *BACKBONE, "--out", model, "--head-arg", "C=5", "--force").code == 0
+    assert TransferClassifier.load(model).head_.C_ == 5
+    assert call("fit", images, *BACKBONE, "--out", images, "--force").code == 1
+
+
+def test_evaluate_on_training_images_only_is_refused(call, images: Path, tmp_path: Path) -> None:
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m", "--test-size", "0")
+    result = call("evaluate", tmp_path / "m", images)
+    assert result.code == 1
+    assert "--all" in result.err
+
+
+def test_evaluate_against_a_second_way(call, images: Path, tmp_path: Path) -> None:
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    other = tmp_path / "other"
+    for name, level in (("dark", 90), ("light", 120), ("unknown", 10)):
+        (other / name).mkdir(parents=True)
+        for i in range(5):
+            (other / name / f"{i}.jpg").write_bytes(jpeg(level, seed=1000 + level + i))
+    report = json.loads(call("evaluate", tmp_path / "m", other, "--json").out)
+    rows = rows_of(call("predict", tmp_path / "m", other).out)
+    hits = [r["prediction"] == r["path"].partition("/")[0] for r in rows]
+    assert report["accuracy"] == pytest.approx(np.mean(hits))
+    assert report["n_unknown"] == 5
+
+
+def test_unlabelled_images_get_a_clear_sentence(call, images: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (images / "dark").iterdir():
+        shutil.copy(path, flat)
+    result = call("fit", flat, *BACKBONE, "--out", tmp_path / "m")
+    assert result.code == 1
+    assert "no labels" in result.err
+    shutil.copy(flat / "00.jpg", images)
+    result = call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    assert result.code == 1
+    assert "'00.jpg'" in result.err
+
+
+def test_plan_stops_before_anything_is_stored(call, images: Path, tmp_path: Path) -> None:
+    planned = json.loads(call("extract", images, *BACKBONE, "--plan", "--json").out)
+    assert (planned["n_images"], planned["n_missing"]) == (24, 24)
+    text = call("fit", images, *BACKBONE, "--out", tmp_path / "m", "--plan").out
+    for words in ("images/s", "disk", "slowest", "forward"):
+        assert words in text
+    assert not (tmp_path / "m").exists()
+    call("extract", images, *BACKBONE)
+    assert "everything is in the store" in call("extract", images, *BACKBONE, "--plan").out
+
+
+def test_labels_are_checked_before_anything_is_computed(call, images: Path, tmp_path: Path) -> None:
+    (images / "dark" / "00.jpg").rename(images / "00.jpg")
+    assert call("fit", images, *BACKBONE, "--out", tmp_path / "m").code == 1
+    assert "no features" in call("store", "ls").out
+
+
+def test_twins_are_not_measured_on(call, images: Path, tmp_path: Path) -> None:
+    """A held-out image whose bytes were trained on would flatter the model."""
+    for path in list(images.rglob("*.jpg")):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    result = call("fit", images, *BACKBONE, "--out", tmp_path / "m", "--json")
+    assert "same bytes as training images" in result.err
+    fitted = json.loads(result.out)
+    report = json.loads(call("evaluate", tmp_path / "m", images, "--json").out)
+    assert report["n"] == fitted["test"]
+    assert report["accuracy"] == fitted["report"]["accuracy"]
+
+
+def test_one_image_with_two_labels_is_named(call, images: Path, tmp_path: Path) -> None:
+    shutil.copy(images / "dark" / "03.jpg", images / "light" / "wrong.jpg")
+    result = call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    assert "'dark/03.jpg' and 'light/wrong.jpg'" in result.err
+
+
+def test_labels_are_compared_as_they_are_written(call, images: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("dark", "light")):
+        (images / name).rename(images / str(number))
+    extractor = FeatureExtractor("test_resnet", pretrained=False, image_size=48)
+    TransferClassifier(extractor).fit(images, [0] * 12 + [1] * 12).save(tmp_path / "m")
+    report = json.loads(call("evaluate", tmp_path / "m", images, "--all", "--json").out)
+    assert report["accuracy"] == 1
+    (images / "0").rename(images / "a")
+    (images / "1").rename(images / "b")
+    result = call("evaluate", tmp_path / "m", images, "--all")
+    assert result.code == 1
+    assert "the images' are 'a', 'b', the model's '0', '1'" in result.err
+
+
+def test_places_that_cannot_be_written_are_told_first(call, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for args in (
+        ("fit", images, *BACKBONE, "--out", tmp_path / "file" / "m"),
+        ("extract", images, *BACKBONE, "--store", tmp_path / "file" / "s"),
+        ("predict", "m", images, "--out", images),
+        ("fit", images, *BACKBONE, "--out", tmp_path / "m", "--features", "stage1.map"),
+    ):
+        result = call(*args)
+        assert result.code == 1
+        assert len(result.err.splitlines()) == 1
+    assert not FeatureStore().path.exists()
+
+
+def test_a_saved_model_can_be_read_by_others(call, images: Path, tmp_path: Path) -> None:
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "m").rglob("*") if p.is_file()}
+    (tmp_path / "plain").write_text("")
+    assert modes == {(tmp_path / "plain").stat().st_mode & 0o777}

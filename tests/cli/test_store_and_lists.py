@@ -1,0 +1,104 @@
+"""store, backbones and heads, as a user calls them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import BACKBONE, jpeg
+from transferkit import FeatureExtractor, list_images
+from transferkit.heads import head_names
+from transferkit.store import FeatureStore
+
+
+@pytest.fixture
+def key(call, images: Path) -> str:
+    out = call("extract", images, *BACKBONE, "--json").out
+    return json.loads(out)["features"]["pre_logits"]["key"]
+
+
+def test_ls_and_info(call, key: str) -> None:
+    [listed] = json.loads(call("store", "ls", "--json").out)
+    assert (listed["key"], listed["rows"]) == (key, 24)
+    assert key in call("store", "ls").out
+    text = call("store", "info", key[:5]).out
+    for words in ("timm:test_resnet", "random:0", "pre_logits", "batch_size", "[48, 48]"):
+        assert words in text
+
+
+def test_ls_of_an_empty_store(call, tmp_path: Path) -> None:
+    result = call("store", "ls", "--store", tmp_path / "none")
+    assert result.code == 0
+    assert "no features" in result.out
+    assert not (tmp_path / "none").exists()
+
+
+def test_damage_is_found_named_and_repaired(call, images: Path, key: str) -> None:
+    assert call("store", "verify").code == 0
+    store = FeatureStore()
+    [shard] = store.path.rglob("*.safetensors")
+    data = bytearray(shard.read_bytes())
+    data[-10] ^= 1
+    shard.write_bytes(data)
+    result = call("store", "verify")
+    assert result.code == 1
+    assert shard.name in result.out
+    again = call("extract", images, *BACKBONE, "--json")
+    assert json.loads(again.out)["computed"] == 1
+    assert shard.name in again.err
+    # Two shards now, the damaged row still on disk but never used; compacting drops it.
+    assert json.loads(call("extract", images, *BACKBONE, "--json").out)["computed"] == 0
+    call("store", "compact")
+    assert call("store", "verify").code == 0
+
+
+def test_gc_removes_only_what_is_named(call, images: Path, key: str) -> None:
+    assert json.loads(call("store", "gc", "--json").out) == []
+    assert "would remove" in call("store", "gc", "--key", key, "--dry-run").out
+    assert len(json.loads(call("store", "ls", "--json").out)) == 1
+    call("store", "gc", "--key", key)
+    assert json.loads(call("store", "ls", "--json").out) == []
+
+
+def test_backbones(call) -> None:
+    [info] = json.loads(call("backbones", "resnet18", "--json").out)
+    assert info["layers"]["stage4"] == {"channels": 512, "stride": 32, "has_class_token": False}
+    assert info["n_parameters"] == 11_689_512
+    assert info["gmacs"] == pytest.approx(1.81, abs=0.02)
+    text = call("backbones", "resnet18").out
+    for words in ("stage3 (256/16)", "final (512/32)", "pre_logits (512)", "a1_in1k", "224 × 224"):
+        assert words in text
+    many = call("backbones", "vit")
+    assert len(many.out.splitlines()) > 100
+
+
+def test_heads(call) -> None:
+    listed = json.loads(call("heads", "--json").out)
+    assert [head["name"] for head in listed] == head_names()
+    text = call("heads").out
+    assert all(head["name"] in text and head["summary"] in text for head in listed)
+
+
+def test_merge(call, images: Path, key: str, tmp_path: Path) -> None:
+    result = call("store", "merge", FeatureStore().path, "--store", tmp_path / "new", "--json")
+    assert json.loads(result.out) == [{"key": key, "new": 24, "known": 0, "faults": 0}]
+    again = call("extract", images, *BACKBONE, "--store", tmp_path / "new", "--json")
+    assert json.loads(again.out)["computed"] == 0
+    assert call("store", "merge", tmp_path / "nothing").code == 1
+
+
+def test_export(call, images: Path, key: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.npy"
+    assert call("store", "export", key[:6], out, "--images", images).code == 0
+    expected = FeatureExtractor(
+        "test_resnet", pretrained=False, image_size=48, store=False
+    ).transform(images)
+    np.testing.assert_array_equal(np.load(out), expected)
+    names = [line.partition(",")[2] for line in out.with_name("out.npy.csv").read_text().split()]
+    assert names == ["path", *list_images(images).names]
+    (images / "dark" / "new.jpg").write_bytes(jpeg(99, seed=1))
+    result = call("store", "export", key, out, "--images", images)
+    assert result.code == 1
+    assert "'dark/new.jpg'" in result.err
+    assert call("store", "export", key, tmp_path / "out.txt").code == 1

@@ -1,0 +1,221 @@
+"""Options that several commands share, and what they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from transferkit.spec import CROP_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
+
+if TYPE_CHECKING:
+    from transferkit.estimators import FeatureExtractor
+    from transferkit.images import Failure, ImageSet
+
+__all__ = [
+    "backbone_options",
+    "exit_code",
+    "extractor_from",
+    "image_options",
+    "images_from",
+    "json_option",
+    "machine_options",
+    "on_error_option",
+    "plan_option",
+    "report_failures",
+    "store_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+UNREADABLE = 3
+"""Exit code: done, but some images could not be read."""
+
+
+def _apply(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Feature store; default $TRANSFERKIT_STORE, else the user's cache directory.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+plan_option = click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Time a few batches, say what all would take, and stop.",
+)
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["report", "skip", "raise"]),
+    default="report",
+    show_default=True,
+    help="Unreadable images: go on and exit with 3; go on and exit with 0; or fail.",
+)
+image_options = _apply(
+    [
+        click.option("--path-column", default="path", show_default=True, help="CSV: the paths."),
+        click.option("--label-column", default="label", show_default=True, help="CSV: the labels."),
+        click.option("--labels", help="CSV: several label columns, with commas between: a,b,c."),
+        click.option("--split-column", default="split", show_default=True, help="CSV: the splits."),
+    ]
+)
+machine_options = _apply(
+    [
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+        ),
+        click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    ]
+)
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    parts = value.lower().replace("×", "x").split("x")
+    if not all(part.isdigit() and int(part) > 0 for part in parts) or len(parts) > 2:
+        raise click.BadParameter(f"{value!r}; give one number (224) or HEIGHTxWIDTH (224x320)")
+    sizes = [int(part) for part in parts]
+    return (sizes[0], sizes[-1])
+
+
+def _arguments(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
+    arguments = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{value!r}; write NAME=VALUE, as in output_stride=16")
+        try:
+            arguments[name] = json.loads(text)
+        except ValueError:
+            arguments[name] = text
+    return arguments
+
+
+backbone_options = _apply(
+    [
+        click.option(
+            "--backbone", required=True, help="timm's name: resnet50, hf-hub:…, local-dir:…"
+        ),
+        click.option(
+            "--features",
+            default="pre_logits",
+            show_default=True,
+            help="Feature names, layer[.pooling], with commas between: stage3.avg,pre_logits.",
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="A local weights file for the architecture.",
+        ),
+        click.option("--random", "random_weights", is_flag=True, help="Random weights instead."),
+        click.option(
+            "--weights-seed", default=0, show_default=True, help="Seed of random weights."
+        ),
+        click.option(
+            "--backbone-arg",
+            "arguments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            callback=_arguments,
+            help="Creation argument of the network, such as output_stride=16; repeatable.",
+        ),
+        click.option("--image-size", callback=_size, metavar="N|HxW", help="Input size, px."),
+        click.option("--crop-pct", type=float, help="Input size over resized size, up to 1."),
+        click.option(
+            "--crop-mode", type=click.Choice(CROP_MODES), help="Crop, squash or add borders."
+        ),
+        click.option(
+            "--interpolation", type=click.Choice(INTERPOLATIONS), help="Resampling filter."
+        ),
+        click.option("--exif", is_flag=True, help="Apply the EXIF orientation."),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="float32",
+            show_default=True,
+            help="Numeric class of the forward pass.",
+        ),
+        click.option(
+            "--storage",
+            type=click.Choice(STORAGE_DTYPES),
+            default="float32",
+            show_default=True,
+            help="Numeric type of the stored rows.",
+        ),
+    ]
+)
+
+
+def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
+    """Take an extractor's options out of a command's; the rest stays."""
+    import sys
+
+    from transferkit.estimators import FeatureExtractor
+
+    features = [name.strip() for name in options.pop("features").split(",") if name.strip()]
+    if not features:
+        raise click.UsageError("--features names no feature; write --features pre_logits")
+    quiet = options.pop("quiet")
+    names = [
+        "backbone",
+        "weights",
+        "image_size",
+        "crop_pct",
+        "crop_mode",
+        "interpolation",
+        "exif",
+        "arguments",
+        "store",
+        "device",
+        "precision",
+        "storage",
+        "batch_size",
+    ]
+    return FeatureExtractor(
+        features=features,
+        pretrained=not options.pop("random_weights"),
+        seed=options.pop("weights_seed"),
+        progress=not quiet and sys.stderr.isatty(),
+        **{name: options.pop(name) for name in names},
+    )
+
+
+def images_from(source: str, options: dict[str, Any]) -> ImageSet:
+    """Images that a command is given, with the CSV's columns taken out of its options."""
+    from transferkit.images import list_images
+
+    columns = {name: options.pop(f"{name}_column") for name in ("path", "label", "split")}
+    labels = options.pop("labels")
+    several = [name.strip() for name in labels.split(",") if name.strip()] if labels else []
+    return list_images(
+        source,
+        path_column=columns["path"],
+        label_column=several or columns["label"],
+        split_column=columns["split"],
+    )
+
+
+def report_failures(failures: Sequence[Failure], n_images: int) -> None:
+    """Name every unreadable image on stderr, with the reason."""
+    if failures:
+        click.echo(f"{len(failures)} of {n_images} images could not be read:", err=True)
+        for failure in failures:
+            click.echo(f"  {failure.name}: {failure.reason}", err=True)
+
+
+def exit_code(failures: Sequence[Failure], on_error: str) -> int:
+    """0, or 3 if images could not be read and that isn't to be passed over."""
+    return UNREADABLE if failures and on_error != "skip" else 0

@@ -1,0 +1,99 @@
+"""``transferkit evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._measure import measure, print_report
+from transferkit.cli._options import (
+    exit_code,
+    image_options,
+    images_from,
+    json_option,
+    machine_options,
+    on_error_option,
+    report_failures,
+    store_option,
+)
+from transferkit.cli._output import print_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.extract import Extraction
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images")
+@click.option("--all", "use_all", is_flag=True, help="Also images that the model was trained on.")
+@store_option
+@image_options
+@machine_options
+@on_error_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    model: str,
+    images: str,
+    use_all: bool,
+    store: Path | None,
+    device: str,
+    batch_size: int | None,
+    quiet: bool,
+    on_error: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure a saved MODEL on labelled IMAGES.
+
+    Uses the test split if there is one. Images that the model was trained on are left out,
+    whatever they are called now, unless --all is given.
+    """
+    from transferkit.estimators import load_estimator, side_by_side
+
+    listed = images_from(images, options)
+    if "test" in listed.split_names and not use_all:
+        listed = listed.split("test")
+    estimator = load_estimator(
+        model,
+        store=store,
+        device=device,
+        batch_size=batch_size,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    extraction = estimator.extractor_.extract(
+        listed, on_error="raise" if on_error == "raise" else "skip"
+    )
+    chosen = _unseen(extraction, estimator.train_ids_, use_all)
+    measured = listed.select(extraction.kept[chosen])
+    report = measure(estimator, measured, side_by_side(extraction)[chosen])
+    n_left_out = len(extraction.kept) - int(chosen.sum())
+    if as_json:
+        print_json({"model": model, "left_out": n_left_out, **report.to_dict()})
+    else:
+        print_report(report, n_left_out)
+    report_failures(extraction.failures, len(listed))
+    ctx.exit(exit_code(extraction.failures, on_error))
+
+
+def _unseen(extraction: Extraction, train_ids: np.ndarray, use_all: bool) -> np.ndarray:
+    """Which of the readable images to measure with."""
+    import numpy as np
+
+    seen = {row.tobytes() for row in train_ids}
+    unseen = np.array([row not in seen for row in extraction.ids], dtype=bool)
+    if use_all:
+        return np.ones(len(unseen), dtype=bool)
+    if not unseen.any():
+        raise ValueError(
+            "the model was trained on every one of these images, so they can't tell how good it "
+            "is; give others, or --all to measure on them all the same"
+        )
+    return unseen

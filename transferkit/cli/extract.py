@@ -1,0 +1,88 @@
+"""``transferkit extract``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from transferkit.cli._options import (
+    backbone_options,
+    exit_code,
+    extractor_from,
+    image_options,
+    images_from,
+    json_option,
+    machine_options,
+    on_error_option,
+    plan_option,
+    report_failures,
+    store_option,
+)
+from transferkit.cli._output import print_json, print_pairs, print_plan
+
+
+@click.command()
+@click.argument("images")
+@backbone_options
+@store_option
+@image_options
+@machine_options
+@on_error_option
+@plan_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    images: str,
+    on_error: str,
+    only_plan: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fill the store with features of IMAGES (a folder, a CSV or one file).
+
+    What is in the store already is not computed again, whatever the files are called; run
+    the same command again to go on after an interruption.
+    """
+    extractor = extractor_from(options)
+    listed = images_from(images, options)
+    if only_plan:
+        print_plan(extractor.plan(listed), as_json=as_json)
+        return
+    mode = "raise" if on_error == "raise" else "skip"
+    extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
+    store = extractor.open_store()
+    assert store is not None
+    spec = extractor.resolve()
+    features = {
+        name: {
+            "shape": list(rows.shape[1:]),
+            "key": spec.feature_spec(
+                name, precision=extractor.precision, storage=extractor.storage
+            ).key,
+        }
+        for name, rows in extraction.rows.items()
+    }
+    if as_json:
+        print_json(
+            {
+                "images": len(listed),
+                "rows": len(extraction.kept),
+                "computed": extraction.n_computed,
+                "files_read": extraction.n_read,
+                "seconds": round(extraction.seconds, 3),
+                "store": str(store.path),
+                "features": features,
+                "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
+            }
+        )
+    else:
+        pairs = [("images", f"{len(listed):,}"), ("result", extraction.summary())]
+        for name, feature in features.items():
+            shape = " × ".join(map(str, feature["shape"]))
+            pairs.append((name, f"{shape}, key {feature['key']}"))
+        print_pairs([*pairs, ("store", str(store.path))])
+    report_failures(extraction.failures, len(listed))
+    ctx.exit(exit_code(extraction.failures, on_error))

@@ -1,0 +1,250 @@
+"""``transferkit fit``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._measure import headline, measure
+from transferkit.cli._options import (
+    backbone_options,
+    exit_code,
+    extractor_from,
+    image_options,
+    images_from,
+    json_option,
+    machine_options,
+    on_error_option,
+    plan_option,
+    report_failures,
+    store_option,
+)
+from transferkit.cli._output import print_json, print_pairs, print_plan
+
+if TYPE_CHECKING:
+    from transferkit.images import ImageSet
+
+
+def _head_parameters(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
+    parameters = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r}; write NAME=VALUE, as in C=0.1")
+        try:
+            parameters[name] = json.loads(text)
+        except ValueError:
+            parameters[name] = text
+    return parameters
+
+
+@click.command()
+@click.argument("images")
+@backbone_options
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    default="classification",
+    show_default=True,
+    help="Labels are classes, or numbers.",
+)
+@click.option("--head", default="linear", show_default=True, help="See `transferkit heads`.")
+@click.option(
+    "--head-arg",
+    "head_parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_head_parameters,
+    help="Parameter of the head, such as C=0.1; repeatable.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model's folder.")
+@click.option("--force", is_flag=True, help="Replace a model that is there.")
+@click.option(
+    "--test-size",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share held out to measure the model, where the images have no splits; 0 for none.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of that split.")
+@store_option
+@image_options
+@machine_options
+@on_error_option
+@plan_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    images: str,
+    task: str,
+    head: str,
+    head_parameters: dict[str, Any],
+    out: Path,
+    force: bool,
+    test_size: float,
+    seed: int,
+    on_error: str,
+    only_plan: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a model on labelled IMAGES and save it.
+
+    IMAGES is a folder with one folder per class, or with train/, val/ and test/ folders of
+    such folders, or a CSV with the columns path, label and optionally split. Without splits
+    a stratified part is held out and the model is measured on it.
+    """
+    from transferkit.artifacts import check_writable
+    from transferkit.estimators import TransferClassifier, TransferRegressor
+    from transferkit.estimators.extractor import check_vectors
+    from transferkit.estimators.targets import training_parts
+    from transferkit.heads import create_head
+
+    check_writable(out, overwrite=force)
+    estimator = create_head(head, task, **head_parameters)
+    extractor = extractor_from(options)
+    listed = images_from(images, options)
+    training_parts(listed, None, None, task)  # says now what is wrong with the labels
+    check_vectors(extractor.feature_names)
+    if only_plan:
+        print_plan(extractor.plan(listed), as_json=as_json)
+        return
+    mode = "raise" if on_error == "raise" else "skip"
+    # One pass over everything: it tells which images can be read before any is split off.
+    extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
+    readable = listed.select(extraction.kept)
+    train, test = _split(readable, extraction.ids, test_size, seed, task)
+    extractor.progress = False
+    start = time.perf_counter()
+    kind = TransferRegressor if task == "regression" else TransferClassifier
+    model = kind(extractor, head=estimator).fit(train)
+    seconds = time.perf_counter() - start
+    report = None
+    if test is not None and test.labels is not None:
+        report = measure(model, test, model.extractor_.transform(test))
+    path = model.save(out, overwrite=force)
+    result = {
+        "model": str(path),
+        "images": len(listed),
+        "train": len(model.train_ids_),
+        "test": len(test) if test is not None else 0,
+        "task": task,
+        "classes": (model.target_names_ if task == "regression" else model.classes_).tolist(),
+        "features": list(extraction.rows),
+        "head": head,
+        "fit_seconds": round(seconds, 3),
+        "chosen": _chosen(model.head_),
+        "report": None if report is None else report.to_dict(),
+        "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
+    }
+    if as_json:
+        print_json(result)
+    else:
+        part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
+        _print(result, extraction.summary(), None if report is None else headline(report), part)
+    report_failures(extraction.failures, len(listed))
+    ctx.exit(exit_code(extraction.failures, on_error))
+
+
+def _split(
+    images: ImageSet, ids: Sequence[bytes], test_size: float, seed: int, task: str
+) -> tuple[ImageSet, ImageSet | None]:
+    """Training images (with their val split) and those to measure with."""
+    _warn_of_twins(images, ids)
+    if "train" in images.split_names:
+        test = images.split("test") if "test" in images.split_names else None
+        return images, test
+    if images.split_names:
+        raise ValueError(
+            f"the images have splits ({', '.join(images.split_names)}) but no 'train'; add one"
+        )
+    if test_size == 0 or images.labels is None:
+        return images, None
+    from sklearn.model_selection import train_test_split
+
+    # Numbers and sets of labels have no classes to draw an equal share of.
+    is_plain = task == "classification" and images.label_names is None
+    try:
+        chosen, held = train_test_split(
+            range(len(images)),
+            test_size=test_size,
+            random_state=seed,
+            stratify=images.labels if is_plain else None,
+        )
+    except (ValueError, TypeError) as error:
+        if None in images.labels:  # fit says which images have no label
+            return images, None
+        raise ValueError(
+            f"--test-size {test_size} can't hold out a part of every class ({error}); give more "
+            f"images, another size, or 0"
+        ) from error
+    seen = {ids[i] for i in chosen}
+    twins = [i for i in held if ids[i] in seen]
+    if twins:
+        click.echo(
+            f"Warning: {len(twins)} of {len(held)} held-out images have the same bytes as training "
+            f"images; the model is not measured on them",
+            err=True,
+        )
+        held = [i for i in held if ids[i] not in seen]
+    # In the images' order: what a head makes of its rows must not depend on the draw.
+    return images.select(sorted(chosen)), images.select(sorted(held)) if held else None
+
+
+def _warn_of_twins(images: ImageSet, ids: Sequence[bytes]) -> None:
+    """Say so where one image has two labels."""
+    first: dict[bytes, int] = {}
+    twins = []
+    for i, row in enumerate(ids if images.labels is not None else ()):
+        j = first.setdefault(row, i)
+        if images.labels is not None and images.labels[j] != images.labels[i]:
+            twins.append((j, i))
+    if twins:
+        a, b = (images.names[i] for i in twins[0])
+        click.echo(
+            f"Warning: {len(twins)} images have the same bytes as another with another label (the "
+            f"first: {a!r} and {b!r})",
+            err=True,
+        )
+
+
+def _chosen(head: Any) -> dict[str, Any]:
+    """What the head chose by itself, where it says so."""
+    return {
+        name.removesuffix("_"): getattr(head, name)
+        for name in ("C_", "C_on_edge_", "alpha_", "converged_", "n_iter_")
+        if isinstance(getattr(head, name, None), int | float | bool)
+    }
+
+
+def _print(result: dict[str, Any], summary: str, measured: str | None, part: str) -> None:
+    chosen = result["chosen"]
+    head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
+    for name in ("C", "alpha"):
+        if name in chosen:
+            head += f"; {name} = {chosen[name]:.3g}"
+    head += " (edge of the grid)" * chosen.get("C_on_edge", False)
+    head += "; did not converge" * (not chosen.get("converged", True))
+    is_regression = result["task"] == "regression"
+    what = ", ".join(map(str, result["classes"])) if is_regression else ""
+    n_classes = f"{len(result['classes'])} classes"
+    pairs = [
+        ("images", f"{result['images']:,} ({f'regression of {what}' if what else n_classes})"),
+        ("features", f"{', '.join(result['features'])}; {summary}"),
+        ("head", head),
+        (
+            "test",
+            f"{measured}, on {result['test']:,} images ({part})"
+            if measured
+            else "not measured: nothing was held out",
+        ),
+        ("model", f"{result['model']} (trained on {result['train']:,} images)"),
+    ]
+    print_pairs(pairs)

@@ -1,0 +1,280 @@
+"""``transferkit store``: look after the feature store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._options import json_option, store_option
+from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+
+if TYPE_CHECKING:
+    from transferkit.store import KeyInfo
+
+
+@click.group()
+def command() -> None:
+    """Look at the feature store, check it, clean it up."""
+
+
+def _open(path: Path | None) -> Any:
+    from transferkit.store import FeatureStore
+
+    opened = FeatureStore(path)
+    if opened.path.exists() and not opened.path.is_dir():
+        raise NotADirectoryError(f"{str(opened.path)!r} is a file; a store is a folder")
+    if opened.path.is_dir() and any(opened.path.iterdir()) and not opened.specs():
+        raise ValueError(f"{str(opened.path)!r} is a folder of other things, and no feature store")
+    return opened
+
+
+def _backbone(info: KeyInfo) -> str:
+    name = (info.provenance or {}).get("backbone", "")
+    architecture = info.spec.architecture.removeprefix("timm:")
+    return name if name.partition(".")[0] == architecture else architecture
+
+
+@command.command("ls")
+@store_option
+@json_option
+def list_keys(store: Path | None, as_json: bool) -> None:
+    """List the keys: what features there are, of how many images."""
+    opened = _open(store)
+    keys = opened.list_keys()
+    if as_json:
+        print_json([_as_dict(info) for info in keys])
+        return
+    if not keys:
+        click.echo(f"no features in {opened.path}")
+        return
+    print_table(
+        ("key", "backbone", "weights", "feature", "input", "type", "rows", "shards", "size"),
+        [
+            (
+                info.key,
+                _backbone(info),
+                info.spec.weights.removeprefix("sha256:")[:12],
+                info.spec.feature,
+                "×".join(map(str, info.spec.preprocess.image_size)),
+                info.spec.precision,
+                f"{info.n_rows:,}",
+                f"{info.n_shards:,}",
+                size_of(info.n_bytes),
+            )
+            for info in keys
+        ],
+    )
+    total = sum(info.n_bytes for info in keys)
+    click.echo(f"{len(keys)} keys, {size_of(total)} in {opened.path}", err=True)
+
+
+def _as_dict(info: KeyInfo) -> dict[str, Any]:
+    return {
+        "key": info.key,
+        "rows": info.n_rows,
+        "shards": info.n_shards,
+        "bytes": info.n_bytes,
+        "row_shape": None if info.row_shape is None else list(info.row_shape),
+        "dtype": info.dtype,
+        "spec": json.loads(info.spec.to_json()),
+        "provenance": info.provenance,
+    }
+
+
+@command.command("info")
+@click.argument("key")
+@store_option
+@json_option
+def show_key(key: str, store: Path | None, as_json: bool) -> None:
+    """Show everything that decides the numbers of KEY (its beginning is enough)."""
+    info = _open(store).info(key)
+    if as_json:
+        print_json(_as_dict(info))
+        return
+    shape = "n/a" if info.row_shape is None else " × ".join(map(str, info.row_shape))
+    pairs = [
+        ("key", info.key),
+        ("rows", f"{info.n_rows:,} of {shape}, {info.dtype}"),
+        ("size", f"{size_of(info.n_bytes)} in {info.n_shards:,} shards"),
+    ]
+    print_pairs(pairs)
+    click.echo("\ndecides the numbers")
+    spec = json.loads(info.spec.to_json())
+    print_pairs([(f"  {name}", _text(value)) for name, value in spec.items()])
+    click.echo("\nwhere the first shard came from")
+    provenance = info.provenance or {"": "n/a"}
+    print_pairs([(f"  {name}", value) for name, value in provenance.items()])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(v)}" for name, v in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@command.command("verify")
+@click.argument("key", required=False)
+@store_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: bool) -> None:
+    """Read every row of KEY, or of all keys, and check it; exit with 1 if any is damaged.
+
+    Damaged rows are never used: the next extract computes them again.
+    """
+    opened = _open(store)
+    faults = opened.verify(key)
+    n_rows = sum(i.n_rows for i in opened.list_keys() if key is None or i.key.startswith(key))
+    if as_json:
+        print_json(
+            [
+                {"key": f.key, "file": str(f.path), "reason": f.reason, "rows": f.n_rows}
+                for f in faults
+            ]
+        )
+    else:
+        for fault in faults:
+            click.echo(f"{fault.path}: {fault.reason}")
+        click.echo(
+            f"{len(faults)} faults; {n_rows:,} rows are good. Damaged rows are never used: the "
+            f"next extract computes them again, and `transferkit store compact` removes them"
+            if faults
+            else f"{n_rows:,} rows, all good"
+        )
+    ctx.exit(1 if faults else 0)
+
+
+@command.command("gc")
+@click.option("--key", "keys", multiple=True, help="Remove this key whole; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@store_option
+@json_option
+def collect(keys: tuple[str, ...], dry_run: bool, store: Path | None, as_json: bool) -> None:
+    """Remove leftovers of killed runs, shards that stand elsewhere, and the keys given."""
+    removed = _open(store).gc(keys, dry_run=dry_run)
+    if as_json:
+        print_json(
+            [
+                {"key": r.key, "path": str(r.path), "reason": r.reason, "bytes": r.n_bytes}
+                for r in removed
+            ]
+        )
+        return
+    for item in removed:
+        click.echo(f"{item.path}: {item.reason}, {size_of(item.n_bytes)}")
+    total = size_of(sum(item.n_bytes for item in removed))
+    click.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)} items, {total}")
+
+
+@command.command("compact")
+@click.argument("key", required=False)
+@store_option
+@json_option
+def compact(key: str | None, store: Path | None, as_json: bool) -> None:
+    """Merge the small shards of KEY, or of all keys; damaged rows are left behind."""
+    done = _open(store).compact(key)
+    if as_json:
+        print_json(
+            [
+                {"key": c.key, "merged": len(c.sources), "rows": c.n_rows, "dropped": c.n_dropped}
+                for c in done
+            ]
+        )
+        return
+    for item in done:
+        dropped = f", {item.n_dropped:,} damaged rows left behind" if item.n_dropped else ""
+        click.echo(f"{item.key}: {len(item.sources)} shards → 1, {item.n_rows:,} rows{dropped}")
+    if not done:
+        click.echo("nothing to merge")
+
+
+@command.command("merge")
+@click.argument("other", type=click.Path(path_type=Path))
+@click.option("--key", help="Only this key (its beginning is enough).")
+@store_option
+@json_option
+@click.pass_context
+def merge(
+    ctx: click.Context,
+    /,
+    other: Path,
+    key: str | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Take the rows of the store OTHER that aren't here yet, each one verified.
+
+    OTHER isn't changed. Damaged rows are named, not taken, and make the exit code 1.
+    """
+    if not other.is_dir():
+        raise FileNotFoundError(f"{str(other)!r} is no folder; give another store's")
+    merged = _open(store).merge(_open(other), key)
+    faults = [fault for one in merged for fault in one.faults]
+    if as_json:
+        print_json(
+            [
+                {"key": m.key, "new": m.n_rows, "known": m.n_known, "faults": len(m.faults)}
+                for m in merged
+            ]
+        )
+    else:
+        for one in merged:
+            click.echo(f"{one.key}: {one.n_rows:,} new rows, {one.n_known:,} were here already")
+        for fault in faults:
+            click.echo(f"{fault.path}: {fault.reason}; not taken", err=True)
+        if not merged:
+            click.echo(f"no features in {other}")
+    ctx.exit(1 if faults else 0)
+
+
+@command.command("export")
+@click.argument("key")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--images", help="Rows of these images, in their order, with their paths.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["npy", "parquet", "hdf5"]),
+    help="Form of the file; by default what OUT's ending says.",
+)
+@store_option
+def export_key(
+    key: str, out: Path, images: str | None, form: str | None, store: Path | None
+) -> None:
+    """Write the rows of KEY (its beginning is enough) to the file OUT, with ids and paths.
+
+    npy writes ids and paths beside it, to OUT.csv; Parquet and HDF5 need extras.
+    """
+    from transferkit.store import export
+
+    opened = _open(store)
+    spec = opened.info(key).spec
+    endings = {".npy": "npy", ".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5"}
+    form = form or endings.get(out.suffix.lower())
+    if form is None:
+        raise ValueError(f"{str(out)!r} doesn't tell its format; end it in .npy or give --format")
+    ids, names = (None, None) if images is None else _named_ids(images, opened, spec)
+    export(opened, spec, out, ids=ids, names=names, form=form)
+    n_rows = len(opened.ids(spec)) if ids is None else len(ids)
+    click.echo(f"{n_rows:,} rows of {spec.feature} in {out}")
+
+
+def _named_ids(source: str, store: Any, spec: Any) -> tuple[list[bytes], list[str]]:
+    """Row ids and names of images, all of which must be in the store."""
+    from transferkit.digests import DigestMemory, row_id
+    from transferkit.images import list_images
+
+    images = list_images(source)
+    digests = DigestMemory().digests([str(item) for item in images.items]).values
+    ids = [b"" if isinstance(d, OSError) else row_id(d) for d in digests]
+    absent = set(store.missing(spec, [i for i in ids if i])) | {b""}
+    without = [name for name, i in zip(images.names, ids, strict=True) if i in absent]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(images)} images have no row under {spec.key} (the first: "
+            f"{without[0]!r}); extract them first, or leave --images out"
+        )
+    return ids, list(images.names)

@@ -1,0 +1,39 @@
+"""Every notebook runs from its first cell to its last, and was saved with its outputs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+# In a process of its own: what the kernel's machinery warns of isn't ours.
+SCRIPT = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=sys.argv[2])
+print(sum(cell.cell_type == "code" and cell.execution_count is not None for cell in notebook.cells))
+"""
+
+
+def test_there_are_notebooks():
+    assert [path.name for path in NOTEBOOKS] == ["01_first_model.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, tmp_path):
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    assert any(cell["outputs"] for cell in cells)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, path, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) == len(cells)

@@ -1,0 +1,42 @@
+"""What the README shows is true: its Python runs, and its commands exist."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from transferkit import registry
+from transferkit.pooling import pooling_names
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) == 1
+    names = {}
+    exec(blocks[0], names)
+    assert capsys.readouterr().out.split("\n")[0] == str(np.array(["dark", "light"]))
+    assert set(names["search"].best_params_) == {"head__C"}
+
+
+def test_the_table_names_every_command():
+    shown = set(re.findall(r"^\| `transferkit (\w+)", README, re.M))
+    assert shown == set(registry.names("transferkit.cli"))
+    store = re.search(r"`transferkit store ([^`]*)`", README)[1]
+    group = registry.load("transferkit.cli", "store", "command").command
+    assert set(store.replace("\\|", "").split()) == set(group.commands)
+
+
+def test_the_map_names_every_module():
+    shown = set(re.findall(r"^  (\w+)(?:/|\.py) ", README, re.M))
+    package = Path(registry.__file__).parent
+    modules = {p.stem for p in package.iterdir() if not p.name.startswith(("_", "py.typed"))}
+    assert shown == modules
+
+
+def test_poolings_and_heads_are_named():
+    for name in pooling_names():
+        assert f"`{name}`" in README
+    for name in registry.names("transferkit.heads"):
+        assert name in README

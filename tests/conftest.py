@@ -1,6 +1,7 @@
 """Every test has caches and a store of its own, no network, and one thread per process."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,16 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
     monkeypatch.setenv("TRANSFERKIT_STORE", str(folder / "store"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def n_jobs() -> Iterator[int]:
+    """Two worker processes of joblib's, which end with the test.
+
+    joblib keeps its workers for the next call, and replaces one that has grown by 300 MB since
+    its first: one that imports torch in between does, and the replacement can wait for ever.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    yield 2
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -94,7 +94,9 @@ def test_debug_shows_the_traceback(images: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_keeps_what_is_done(images: Path, tmp_path: Path) -> None:
     script = (
-        "import time, transferkit.extract.writing as writing\n"
+        "import signal, time, transferkit.extract.writing as writing\n"
+        # A test run in the background is started with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from transferkit.forward import Forward\n"
         "writing.SHARD_ROWS = 2\n"
         "rows = Forward.rows\n"

@@ -220,7 +220,7 @@ def searched(tmp_path):
     return paths, means[:, 0] > means[:, 1]
 
 
-def test_grid_search_over_head_and_features(searched, builds):
+def test_grid_search_over_head_and_features(searched, builds, n_jobs):
     paths, y = searched
     model = Pipeline([("extractor", tiny()), ("head", LogisticRegression(max_iter=5000))])
     sets = ["pre_logits", "stage1.max", ["stage2.avg", "stage3.avg"]]
@@ -230,7 +230,7 @@ def test_grid_search_over_head_and_features(searched, builds):
     grid = {"head__C": [1e-4, 1.0], "extractor__features": sets}
     here = GridSearchCV(model, grid, cv=3).fit(paths, y)
     assert len(builds) == n_built  # every row came from the store
-    there = GridSearchCV(model, grid, cv=3, n_jobs=2).fit(paths, y)
+    there = GridSearchCV(model, grid, cv=3, n_jobs=n_jobs).fit(paths, y)
     for search in (here, there):
         assert len(search.cv_results_["params"]) == 6
     # The second way: features by hand, a plain search on each.

@@ -236,9 +236,9 @@ def test_number_types_agree(name, task):
 
 
 @every_classifier
-def test_grid_search_in_two_processes(name):
+def test_grid_search_in_two_processes(name, n_jobs):
     X, y = blobs()
-    search = GridSearchCV(quick(name), GRID[name], cv=2, n_jobs=2).fit(X, y)
+    search = GridSearchCV(quick(name), GRID[name], cv=2, n_jobs=n_jobs).fit(X, y)
     assert search.best_score_ > 0.85
 
 

@@ -30,7 +30,8 @@ def split_images(
     from sklearn.model_selection import train_test_split
 
     # Numbers and sets of labels have no classes to draw an equal share of.
-    is_plain = task == "classification" and images.label_names is None
+    has_sets = any(isinstance(label, tuple) for label in images.labels)
+    is_plain = task == "classification" and not has_sets
     try:
         chosen, held = train_test_split(
             range(len(images)),

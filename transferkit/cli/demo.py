@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +65,11 @@ def command(
     from transferkit.backbones import bundled
 
     out.mkdir(parents=True, exist_ok=True)
-    if images is None:
-        # Digits of 8 × 8 px are enlarged: it would be said of images of one's own.
-        logging.getLogger("transferkit.extract").setLevel(logging.ERROR)
     listed = list_images(_digits(out / "images") if images is None else images)
     name = backbone or f"bundled:{bundled.names()[0]}"
     extractor = FeatureExtractor(name, store=store)
-    extraction = extractor.extract(listed, on_error="skip", keep_rows=False)
+    with _calm(images is None):
+        extraction = extractor.extract(listed, on_error="skip", keep_rows=False)
     readable = listed.select(extraction.kept)
     train, test = split_images(readable, extraction.ids, 0.2, 0, "classification")
     if test is None:
@@ -103,6 +103,19 @@ def command(
         print_pairs([("model", str(path)), *([("picture", picture)] if picture else [])])
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, "report"))
+
+
+@contextlib.contextmanager
+def _calm(is_ours: bool) -> Iterator[None]:
+    """No word of our 8 × 8 px digits being enlarged: that is for images of one's own."""
+    logger = logging.getLogger("transferkit.extract")
+    level = logger.level
+    if is_ours:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _digits(folder: Path) -> Path:

@@ -167,11 +167,12 @@ def _print(result: dict[str, Any], summary: str, measured: str | None, part: str
             head += f"; {name} = {chosen[name]:.3g}"
     head += " (edge of the grid)" * chosen.get("C_on_edge", False)
     head += "; did not converge" * (not chosen.get("converged", True))
-    is_regression = result["task"] == "regression"
-    what = ", ".join(map(str, result["classes"])) if is_regression else ""
-    n_classes = f"{len(result['classes'])} classes"
+    kind = f"{len(result['classes'])} classes"
+    if result["task"] == "regression":
+        named = [name for name in result["classes"] if isinstance(name, str)]
+        kind = f"regression of {', '.join(named)}" if named else "regression"
     pairs = [
-        ("images", f"{result['images']:,} ({f'regression of {what}' if what else n_classes})"),
+        ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
         ("head", head),
         (

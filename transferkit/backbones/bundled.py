@@ -44,8 +44,8 @@ def card(name: str) -> dict[str, Any]:
 
     Examples
     --------
-    >>> card("mobilenetv2_050_distilled")["licence"]
-    'Apache-2.0'
+    >>> card("mobilenetv2_050_distilled")["architecture"]
+    'mobilenetv2_050'
     """
     name = name.removeprefix("bundled:")
     if name not in names():
@@ -66,7 +66,6 @@ def resolve(
 ) -> BackboneSpec:
     """Resolve a bundled name into all that decides the numbers; timm builds it."""
     known = card(name)
-    own = known["preprocess"]
     if pretrained and weights is None:
         weights = _FOLDER / f"{name}.safetensors"
     spec = timm.resolve(
@@ -75,18 +74,21 @@ def resolve(
         weights=weights,
         seed=seed,
         overrides={
-            "image_size": tuple(own["image_size"]),
-            "interpolation": own["interpolation"],
-            "crop_pct": own["crop_pct"],
-            "crop_mode": own["crop_mode"],
+            "image_size": _size(known),
+            **{name: known[name] for name in ("interpolation", "crop_pct", "crop_mode")},
             **overrides,
         },
         arguments={**known["arguments"], **arguments},
     )
     preprocess = dataclasses.replace(
-        spec.preprocess, mean=tuple(own["mean"]), std=tuple(own["std"])
+        spec.preprocess, mean=tuple(known["mean"]), std=tuple(known["std"])
     )
     return dataclasses.replace(spec, name=f"bundled:{name}", preprocess=preprocess)
+
+
+def _size(known: Mapping[str, Any]) -> tuple[int, int]:
+    _, height, width = known["input_size"]
+    return int(height), int(width)
 
 
 def search(pattern: str, details: int) -> list[BackboneInfo]:
@@ -98,7 +100,7 @@ def search(pattern: str, details: int) -> list[BackboneInfo]:
 
 def _info(name: str, described: bool) -> BackboneInfo:
     known = card(name)
-    size = (known["preprocess"]["image_size"][0], known["preprocess"]["image_size"][1])
+    size = _size(known)
     if not described:
         return BackboneInfo(f"bundled:{name}", (_TAG,), size, None, None, {})
     info = timm.describe(known["architecture"], size, **known["arguments"])

@@ -1,0 +1,195 @@
+"""Rows as the linear solver reads them: standardised, block by block, and their spectrum.
+
+A block is made when it is asked for out of any array, so a memory-mapped file is never
+copied whole; what fits easily is made once and kept. Centring changes no answer, as the
+intercept isn't penalised, and makes every problem easier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["Design", "Spectrum", "design"]
+
+Array = NDArray[Any]
+# Numbers of one block: 32 MB in float32. A row of scores then stays in the cache.
+BLOCK = 2**23
+# Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
+ROWS_PER_FEATURE = 4
+# Products with fewer numbers than this take no time in float64 either.
+SMALL = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvectors and eigenvalues of the rows' covariance.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_features,)
+        Eigenvalues, at least 0.
+    vectors : Tensor of shape (n_features, n_features)
+        One eigenvector per column.
+    """
+
+    values: Tensor
+    vectors: Tensor
+
+
+class Design:
+    """Standardised rows, and what takes coefficients back to the features as given.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray, ndarray or None)
+        Arrays of shape (·, n_features), each with the rows of it that count (None: all).
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights, for the mean and the variance.
+    standardize : bool
+        Whether each feature is brought to variance 1; it is centred in any case.
+    device : str, default="cpu"
+        Where products are computed.
+
+    Attributes
+    ----------
+    n, d : int
+        Rows and features. With fewer rows than features, the features are replaced by
+        their coordinates in the space of the rows, where the solution lies.
+    spectrum : Spectrum
+        Of the rows' covariance, from a sample of them.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[Array, Array | None]],
+        weight: Array | None,
+        *,
+        standardize: bool,
+        device: str = "cpu",
+    ) -> None:
+        import torch  # late: the list of heads shouldn't wait for it
+
+        self.device = torch.device(device)
+        self._parts = [
+            (X, np.arange(len(X)) if rows is None else np.asarray(rows)) for X, rows in parts
+        ]
+        self.n = sum(len(rows) for _, rows in self._parts)
+        first = self._parts[0][0]
+        self.n_features = self.d = int(first.shape[1])
+        self.dtype = torch.float64 if first.dtype == np.float64 else torch.float32
+        self._step = max(256, BLOCK // self.d // 64 * 64)
+        self._measure(weight, standardize)
+        self._basis: Tensor | None = None
+        self._kept: dict[torch.dtype, Tensor] = {}
+        if self.n <= self.d:
+            # X = R'Q' for orthonormal columns Q, and the solution is a combination of rows.
+            rows = torch.cat([block.double() for _, block in self._made()])
+            self._basis, triangle = torch.linalg.qr(rows.T)
+            self._kept[self.dtype] = triangle.T.contiguous().to(self.dtype)
+            self.d = self.n
+        elif not self._is_streamed():
+            self._kept[self.dtype] = torch.cat([block for _, block in self._made()])
+        self.spectrum = self._decomposed()
+
+    def blocks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Rows in order, a block at a time.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            Numeric type wanted.
+
+        Yields
+        ------
+        (slice, Tensor)
+            The rows of the block; their values, of shape (n_block, d).
+        """
+        if self.dtype not in self._kept:
+            for part, block in self._made():
+                yield part, block.to(dtype)
+            return
+        if dtype.itemsize < self.dtype.itemsize and dtype not in self._kept:
+            self._kept[dtype] = self._kept[self.dtype].to(dtype)
+        rows = self._kept.get(dtype, self._kept[self.dtype])
+        for first in range(0, self.n, self._step):
+            part = slice(first, min(first + self._step, self.n))
+            yield part, rows[part].to(dtype)
+
+    def given(self, coef: Tensor, intercept: Tensor) -> tuple[Array, Array]:
+        """Take coefficients on these rows to the features as given, float64."""
+        W = coef if self._basis is None else coef @ self._basis.T
+        # Exactly 0 for a constant feature, whatever rounding left.
+        given = (W.cpu().numpy() * self.inverse) * ~self.is_constant
+        return given, intercept.cpu().numpy() - given @ self.mean
+
+    def taken(self, coef: Array, intercept: Array) -> tuple[Tensor, Tensor]:
+        """Take coefficients on the features as given to these rows: the inverse of `given`."""
+        import torch
+
+        W = torch.as_tensor(coef / self.inverse, dtype=torch.float64, device=self.device)
+        b = torch.as_tensor(intercept + coef @ self.mean, dtype=torch.float64, device=self.device)
+        return (W if self._basis is None else W @ self._basis), b
+
+    def _raw(self) -> Iterator[tuple[slice, Array]]:
+        done = 0
+        for X, rows in self._parts:
+            for first in range(0, len(rows), self._step):
+                wanted = rows[first : first + self._step]
+                whole = wanted[-1] - wanted[0] + 1 == len(wanted)
+                block = X[wanted[0] : wanted[-1] + 1] if whole else X[wanted]
+                yield slice(done, done + len(wanted)), np.asarray(block)
+                done += len(wanted)
+
+    def _made(self) -> Iterator[tuple[slice, Tensor]]:
+        import torch
+
+        mean = torch.as_tensor(self.mean, dtype=self.dtype)
+        inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=self.dtype)
+        for part, block in self._raw():
+            made = torch.tensor(block, dtype=self.dtype).sub_(mean).mul_(inverse)
+            yield part, made.to(self.device)
+
+    def _measure(self, weight: Array | None, standardize: bool) -> None:
+        """Set `mean`, `inverse` (of the scale) and `is_constant`."""
+        scaler = StandardScaler()
+        low, high = np.full(self.d, np.inf), np.full(self.d, -np.inf)
+        kind = np.float64 if self.dtype.itemsize == 8 else np.float32
+        for part, block in self._raw():
+            block = block.astype(kind, copy=False)
+            scaler.partial_fit(block, sample_weight=None if weight is None else weight[part])
+            low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+        self.is_constant = low == high
+        # Rounded to the type of the rows once, here, so that `given` undoes exactly what
+        # `_made` does, also for features far from zero.
+        self.mean = scaler.mean_.astype(kind).astype(np.float64)
+        inverse = 1 / scaler.scale_ if standardize else np.ones(self.d)
+        self.inverse = inverse.astype(kind).astype(np.float64)
+
+    def _is_streamed(self) -> bool:
+        large = self.n * self.d > 4 * BLOCK
+        return large and any(
+            isinstance(X, np.memmap) or X.dtype == np.float16 for X, _ in self._parts
+        )
+
+    def _decomposed(self) -> Spectrum:
+        import torch
+
+        every = max(1, self.n // max(ROWS_PER_FEATURE * self.d, 1))
+        gram = torch.zeros(self.d, self.d, dtype=self.dtype, device=self.device)
+        count = 0
+        for _, block in self.blocks(self.dtype):
+            sample = block[::every]
+            gram.addmm_(sample.T, sample)
+            count += len(sample)
+        values, vectors = torch.linalg.eigh(gram / max(count, 1))
+        return Spectrum(values.clamp_(min=0), vectors)

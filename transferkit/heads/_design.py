@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "Spectrum", "design"]
+__all__ = ["Design", "Part", "Spectrum"]
 
 Array = NDArray[Any]
+Part = tuple[Array, Array | None]
 # Numbers of one block: 32 MB in float32. A row of scores then stays in the cache.
 BLOCK = 2**23
 # Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
@@ -71,7 +72,7 @@ class Design:
 
     def __init__(
         self,
-        parts: Sequence[tuple[Array, Array | None]],
+        parts: Sequence[Part],
         weight: Array | None,
         *,
         standardize: bool,
@@ -80,11 +81,9 @@ class Design:
         import torch  # late: the list of heads shouldn't wait for it
 
         self.device = torch.device(device)
-        self._parts = [
-            (X, np.arange(len(X)) if rows is None else np.asarray(rows)) for X, rows in parts
-        ]
-        self.n = sum(len(rows) for _, rows in self._parts)
-        first = self._parts[0][0]
+        self._parts = parts
+        self.n = sum(len(X if rows is None else rows) for X, rows in parts)
+        first = parts[0][0]
         self.n_features = self.d = int(first.shape[1])
         self.dtype = torch.float64 if first.dtype == np.float64 else torch.float32
         self._step = max(256, BLOCK // self.d // 64 * 64)
@@ -93,12 +92,12 @@ class Design:
         self._kept: dict[torch.dtype, Tensor] = {}
         if self.n <= self.d:
             # X = R'Q' for orthonormal columns Q, and the solution is a combination of rows.
-            rows = torch.cat([block.double() for _, block in self._made()])
+            rows = torch.cat([block.double() for _, block in self._made(self._parts)])
             self._basis, triangle = torch.linalg.qr(rows.T)
             self._kept[self.dtype] = triangle.T.contiguous().to(self.dtype)
             self.d = self.n
         elif not self._is_streamed():
-            self._kept[self.dtype] = torch.cat([block for _, block in self._made()])
+            self._kept[self.dtype] = torch.cat([block for _, block in self._made(self._parts)])
         self.spectrum = self._decomposed()
 
     def blocks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -115,7 +114,7 @@ class Design:
             The rows of the block; their values, of shape (n_block, d).
         """
         if self.dtype not in self._kept:
-            for part, block in self._made():
+            for part, block in self._made(self._parts):
                 yield part, block.to(dtype)
             return
         if dtype.itemsize < self.dtype.itemsize and dtype not in self._kept:
@@ -140,22 +139,46 @@ class Design:
         b = torch.as_tensor(intercept + coef @ self.mean, dtype=torch.float64, device=self.device)
         return (W if self._basis is None else W @ self._basis), b
 
-    def _raw(self) -> Iterator[tuple[slice, Array]]:
-        done = 0
-        for X, rows in self._parts:
-            for first in range(0, len(rows), self._step):
-                wanted = rows[first : first + self._step]
-                whole = wanted[-1] - wanted[0] + 1 == len(wanted)
-                block = X[wanted[0] : wanted[-1] + 1] if whole else X[wanted]
-                yield slice(done, done + len(wanted)), np.asarray(block)
-                done += len(wanted)
+    def scores(self, parts: Sequence[Part], coef: Tensor, intercept: Tensor) -> Array:
+        """Score other rows of the same features.
 
-    def _made(self) -> Iterator[tuple[slice, Tensor]]:
+        Parameters
+        ----------
+        parts : sequence of (ndarray, ndarray or None)
+            As in the constructor.
+        coef : Tensor of shape (n_scores, d)
+            Coefficients on this design's rows.
+        intercept : Tensor of shape (n_scores,)
+            Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_scores)
+        """
+        W = coef if self._basis is None else coef @ self._basis.T
+        W, b = W.to(self.dtype), intercept.to(self.dtype)
+        found = [block @ W.T + b for _, block in self._made(parts)]
+        return np.concatenate([block.cpu().numpy() for block in found])
+
+    def _raw(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Array]]:
+        done = 0
+        for X, rows in parts:
+            count = len(X if rows is None else rows)
+            for first in range(0, count, self._step):
+                block = (
+                    X[first : first + self._step]
+                    if rows is None
+                    else (X[rows[first : first + self._step]])
+                )
+                yield slice(done, done + len(block)), np.asarray(block)
+                done += len(block)
+
+    def _made(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
         import torch
 
         mean = torch.as_tensor(self.mean, dtype=self.dtype)
         inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=self.dtype)
-        for part, block in self._raw():
+        for part, block in self._raw(parts):
             made = torch.tensor(block, dtype=self.dtype).sub_(mean).mul_(inverse)
             yield part, made.to(self.device)
 
@@ -164,7 +187,7 @@ class Design:
         scaler = StandardScaler()
         low, high = np.full(self.d, np.inf), np.full(self.d, -np.inf)
         kind = np.float64 if self.dtype.itemsize == 8 else np.float32
-        for part, block in self._raw():
+        for part, block in self._raw(self._parts):
             block = block.astype(kind, copy=False)
             scaler.partial_fit(block, sample_weight=None if weight is None else weight[part])
             low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
@@ -177,14 +200,14 @@ class Design:
 
     def _is_streamed(self) -> bool:
         large = self.n * self.d > 4 * BLOCK
-        return large and any(
-            isinstance(X, np.memmap) or X.dtype == np.float16 for X, _ in self._parts
-        )
+        return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
 
     def _decomposed(self) -> Spectrum:
         import torch
 
         every = max(1, self.n // max(ROWS_PER_FEATURE * self.d, 1))
+        if self.n * self.d <= SMALL:
+            every = 1  # the order of few rows shouldn't matter
         gram = torch.zeros(self.d, self.d, dtype=self.dtype, device=self.device)
         count = 0
         for _, block in self.blocks(self.dtype):
@@ -193,3 +216,12 @@ class Design:
             count += len(sample)
         values, vectors = torch.linalg.eigh(gram / max(count, 1))
         return Spectrum(values.clamp_(min=0), vectors)
+
+
+def _is_mapped(X: Any) -> bool:
+    """Whether an array is, or looks into, a memory-mapped file."""
+    while X is not None:
+        if isinstance(X, np.memmap):
+            return True
+        X = getattr(X, "base", None)
+    return False

@@ -1,163 +1,173 @@
-"""The pure parts of the linear head: solver, path, score. Arrays in, arrays out."""
+"""The pure parts of the linear head: problems, paths, score. Arrays in, arrays out.
 
-import warnings
+The objective is scikit-learn's, ``C * sum(weight * loss) + ||coef||² / 2``, and the solver
+wants weights that sum to 1: both agree with ``penalty = 1 / (C * sum(weight))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
-from transferkit.heads._rows import standardised
-from transferkit.heads._scores import log_softmax
+from transferkit.heads._design import Design, Part
+from transferkit.heads._losses import Loss, Sigmoid, Softmax
+from transferkit.heads._newton import Start, State, follow, minimise
 
-__all__ = [
-    "Candidate",
-    "Solution",
-    "path",
-    "score",
-    "solve",
-]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Fit", "Problems", "score"]
 
 Array = NDArray[Any]
-# The path ends after this many rises of the held-out log loss in a row.
-PATIENCE = 2
 
 
-class Candidate(TypedDict):
-    """One point of the path: a strength and how it did on the held-out rows."""
-
-    C: float
-    accuracy: float
-    log_loss: float
-    n_iter: int
-    converged: bool
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What the solver found.
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Solved problems, one entry or row per problem where nothing else is said.
 
     Parameters
     ----------
-    coef : ndarray of shape (n_scores, n_features)
-        One row of coefficients per class, or a single one for two classes.
-    intercept : ndarray of shape (n_scores,)
+    coef : ndarray of shape (n_problems * n_scores, n_features)
+        Coefficients on the features as given: per class, or a single row for two classes.
+    intercept : ndarray of shape (n_problems * n_scores,)
         The intercepts.
+    objective : ndarray
+        ``C * sum(weight * loss) + ||coef||² / 2``, on the standardised features.
+    gradient : ndarray
+        Largest component of the gradient of the mean loss with its penalty.
+    gap : ndarray
+        Estimated distance of the objective from its optimum, relative to it.
+    converged : ndarray of bool
+        Whether gradient and gap are within the tolerance.
     n_iter : int
-        Iterations.
-    converged : bool
-        Whether the solver says that it arrived.
+        Newton steps, of all problems together.
     """
 
     coef: Array
     intercept: Array
+    objective: Array
+    gradient: Array
+    gap: Array
+    converged: Array
     n_iter: int
-    converged: bool
 
 
-def solve(
-    X: Array,
-    codes: Array,
-    weight: Array | None = None,
-    *,
-    C: float,
-    tol: float,
-    max_iter: int,
-    start: Solution | None = None,
-) -> Solution:
-    """Minimise ``C * sum(weight * loss) + ||coef||² / 2``.
+class Problems:
+    """Logistic regressions on the same rows: of one label, or of several, one against the rest.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Features.
-    codes : ndarray of shape (n_samples,)
-        Class numbers, at least two different ones.
-    weight : ndarray of shape (n_samples,), default=None
-        Sample weights.
-    C, tol, max_iter
-        As in `transferkit.heads.linear.Classifier`.
-    start : Solution, default=None
-        Where to start, instead of zero.
-
-    Returns
-    -------
-    Solution
-        Without any warning; ask its `converged`.
+    parts : sequence of (ndarray, ndarray or None)
+        Features, as in `Design`.
+    y : ndarray of shape (n_samples,) or (n_samples, n_problems)
+        Class numbers from 0, each of which occurs; or 0 and 1 for several labels.
+    weight : ndarray of shape (n_samples,), (n_samples, n_problems) or None
+        Sample weights; 0 keeps a sample out of a problem.
+    standardize : bool, default=True
+        Whether the penalty is on features of variance 1.
+    smoothing : float, default=0
+        Label smoothing.
+    device : str, default="cpu"
+        Where to compute.
     """
-    model = LogisticRegression(C=C, tol=tol, max_iter=max_iter, warm_start=start is not None)
-    if start is not None:
-        model.coef_, model.intercept_ = start.coef, start.intercept
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(X, codes, sample_weight=weight)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-    failed = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return Solution(model.coef_, model.intercept_, int(np.max(model.n_iter_)), not failed)
 
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        y: Array,
+        weight: Array | None = None,
+        *,
+        standardize: bool = True,
+        smoothing: float = 0.0,
+        device: str = "cpu",
+    ) -> None:
+        import torch  # late: the list of heads shouldn't wait for it
 
-def path(
-    Cs: Array,
-    X: Array,
-    codes: Array,
-    weight: Array | None,
-    held: Array,
-    *,
-    standardize: bool,
-    tol: float,
-    max_iter: int,
-) -> list[Candidate]:
-    """Fit along ascending C on the rows not held out, score each on those held out.
+        shared = weight if weight is None or weight.ndim == 1 else weight.mean(axis=1)
+        self.design = Design(parts, shared, standardize=standardize, device=device)
+        w = np.ones((len(y), 1)) if weight is None else weight.reshape(len(y), -1)
+        self.total = w.sum(axis=0, dtype=np.float64)
+        dtype = self.design.dtype
+        unit = torch.tensor((w / self.total).T, dtype=dtype, device=device)
+        n_classes = int(y.max()) + 1 if y.ndim == 1 else 2
+        self.loss: Loss
+        if n_classes > 2:
+            codes = torch.tensor(y, dtype=torch.int64, device=device)
+            self.loss = Softmax(codes, unit, n_classes, smoothing)
+        else:
+            signs = torch.tensor(2.0 * y.reshape(len(y), -1).T - 1, dtype=dtype, device=device)
+            self.loss = Sigmoid(signs, unit, smoothing)
+        self.n_problems = 1 if y.ndim == 1 else y.shape[1]
 
-    Parameters
-    ----------
-    Cs : ndarray
-        The candidates, ascending; each starts where the one before ended.
-    X, codes, weight
-        As in `solve`.
-    held : ndarray of bool of shape (n_samples,)
-        The rows held out.
-    standardize : bool
-        Whether to standardise, by the rows not held out.
-    tol, max_iter
-        As in `solve`.
+    def solve(
+        self, C: float | Array, *, tol: float, max_iter: int, start: tuple[Array, Array] | None
+    ) -> Fit:
+        """Solve at one strength, or one for each problem.
 
-    Returns
-    -------
-    list of Candidate
-        Those tried, until the log loss has risen `PATIENCE` times in a row.
-    """
-    known, train_codes = np.unique(codes[~held], return_inverse=True)
-    train_weight, held_weight = (None, None) if weight is None else (weight[~held], weight[held])
-    train, mean, scale = standardised(X[~held], train_weight, enabled=standardize)
-    test = ((X[held] - mean) / scale).astype(X.dtype, copy=False)
-    points: list[Candidate] = []
-    found = None
-    for C in Cs.tolist():
-        found = solve(
-            train, train_codes, train_weight, C=C, tol=tol, max_iter=max_iter, start=found
+        Parameters
+        ----------
+        C : float or ndarray of shape (n_problems,)
+            Inverse of the strength of the penalty.
+        tol, max_iter
+            As in `transferkit.heads._newton.minimise`.
+        start : (ndarray, ndarray) or None
+            Coefficients and intercepts on the features as given to start from, not zero.
+        """
+        first = None if start is None else Start(*self.design.taken(*start))
+        state = minimise(
+            self.design, self.loss, self._penalty(C), tol=tol, max_iter=max_iter, start=first
         )
-        log_proba = log_softmax(test @ found.coef.T + found.intercept)
-        accuracy, loss = score(log_proba, known, codes[held], held_weight)
-        points.append(
-            Candidate(
-                C=C,
-                accuracy=accuracy,
-                log_loss=loss,
-                n_iter=found.n_iter,
-                converged=found.converged,
-            )
+        return self._fit(C, state)
+
+    def path(
+        self, Cs: Array, held: Sequence[Part], *, tol: float, max_iter: int
+    ) -> Iterator[tuple[float, Fit, Array]]:
+        """Solve along ascending C, each from the ones before.
+
+        Parameters
+        ----------
+        Cs : ndarray of shape (n_strengths,)
+            Inverses of the strength, ascending.
+        held : sequence of (ndarray, ndarray or None)
+            Features to score.
+        tol, max_iter
+            As in `transferkit.heads._newton.minimise`.
+
+        Yields
+        ------
+        (float, Fit, ndarray)
+            C; its solution; scores of the rows of `held`.
+        """
+        import torch
+
+        penalties = torch.stack([self._penalty(C) for C in Cs.tolist()])
+        states = follow(self.design, self.loss, penalties, tol=tol, max_iter=max_iter)
+        for C, state in zip(Cs.tolist(), states, strict=True):
+            scores = self.design.scores(held, state.coef, state.intercept)
+            yield C, self._fit(C, state), scores
+
+    def _penalty(self, C: float | Array) -> Tensor:
+        import torch
+
+        penalty = np.broadcast_to(1 / (np.asarray(C) * self.total), self.n_problems)
+        return torch.tensor(penalty.copy(), dtype=torch.float64, device=self.design.device)
+
+    def _fit(self, C: float | Array, state: State) -> Fit:
+        coef, intercept = self.design.given(state.coef, state.intercept)
+        value = state.value.cpu().numpy()
+        return Fit(
+            coef,
+            intercept,
+            objective=value * np.asarray(C) * self.total,
+            gradient=state.gradient.cpu().numpy(),
+            gap=state.gap.cpu().numpy() / np.where(value == 0, 1, np.abs(value)),
+            converged=state.is_converged.cpu().numpy(),
+            n_iter=state.n_iter,
         )
-        losses = [point["log_loss"] for point in points[-PATIENCE - 1 :]]
-        if len(losses) > PATIENCE and all(np.diff(losses) > 0):
-            break
-    return points
 
 
 def score(

@@ -19,8 +19,10 @@ in float64 once rounding keeps them from improving.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferkit.heads._design import SMALL, Design
 from transferkit.heads._losses import Loss
@@ -29,12 +31,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Start", "State", "minimise", "quick_dtype"]
+__all__ = ["Start", "State", "follow", "minimise", "quick_dtype"]
 
 # A step is taken if it brings this share of the decrease that its slope promises (Armijo).
 SUFFICIENT = 1e-4
 MAX_PRODUCTS = 60  # of one Newton step
 MAX_HALVINGS = 30
+ORDER = 3  # points that foretell the next along a path
 # Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
 LARGE = 2**24
 
@@ -95,9 +98,9 @@ def quick_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     # An older PyTorch can't tell, and then float32 it is.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if native and torch.backends.mkldnn.is_available() else None
+    return torch.bfloat16 if native and torch.backends.mkldnn.enabled else None
 
 
 def minimise(
@@ -330,3 +333,47 @@ def _size(point: _Point) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=(1, 2))
+
+
+def follow(
+    design: Design, loss: Loss, penalties: Tensor, *, tol: float, max_iter: int
+) -> Iterator[State]:
+    """Find the minima along falling strengths of the penalty, each from the ones before.
+
+    Solutions change smoothly with the logarithm of the strength, so the next start is
+    the parabola through the last three.
+
+    Parameters
+    ----------
+    design, loss, tol, max_iter
+        As in `minimise`.
+    penalties : Tensor of shape (n_strengths, n_problems)
+        Strengths, falling.
+
+    Yields
+    ------
+    State
+        For each row of `penalties`.
+    """
+    import torch
+
+    known: list[tuple[float, Tensor]] = []
+    for penalty in penalties:
+        at = -float(penalty[0].log())
+        start = None
+        if known:
+            shares = _shares(known[-ORDER:], at)
+            flat = torch.stack([share * theta for share, theta in shares]).sum(dim=0)
+            start = Start(flat[:, :-1], flat[:, -1])
+        found = minimise(design, loss, penalty, tol=tol, max_iter=max_iter, start=start)
+        known.append((at, torch.cat([found.coef, found.intercept[:, None]], dim=1)))
+        yield found
+
+
+def _shares(known: list[tuple[float, Tensor]], at: float) -> list[tuple[float, Tensor]]:
+    """Lagrange's weights of known points for the polynomial's value elsewhere."""
+    shares = []
+    for i, (x, theta) in enumerate(known):
+        others = [other for j, (other, _) in enumerate(known) if j != i and other != x]
+        shares.append((math.prod((at - other) / (x - other) for other in others), theta))
+    return shares

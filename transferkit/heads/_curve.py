@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.heads._inputs import ClassRows
-from transferkit.heads._logistic import Fit, Problems, score
+from transferkit.heads._problems import Fit, Problems
 from transferkit.heads._scores import log_softmax
 
-__all__ = ["Candidate", "Plan", "best", "curve", "curves", "mean_curve"]
+__all__ = ["Candidate", "Plan", "best", "curve", "curves", "mean_curve", "score"]
 
 Array = NDArray[Any]
 # The path ends after this many rises of the held-out log loss in a row.
@@ -42,7 +42,7 @@ class Plan:
     Cs : ndarray of shape (n_strengths,)
         Inverses of the strength, ascending.
     problem : dict
-        Options of `Problems`.
+        Options of `Problems.logistic`.
     tol, max_iter
         As in `transferkit.heads._newton.minimise`.
     """
@@ -73,7 +73,7 @@ def curve(
     """
     known, codes = np.unique(rows.y[~held], return_inverse=True)
     train_weight, test_weight = (None, None) if weight is None else (weight[~held], weight[held])
-    problems = Problems(rows.some(~held), codes, train_weight, **plan.problem)
+    problems = Problems.logistic(rows.some(~held), codes, train_weight, **plan.problem)
     found = problems.path(plan.Cs, rows.some(held), tol=plan.tol, max_iter=plan.max_iter)
     points: list[Candidate] = []
     for C, fit, scores in found:
@@ -131,9 +131,9 @@ def curves(rows: ClassRows, Y: Array, held: Array, plan: Plan) -> list[list[Cand
         How.
     """
     given = np.ones(len(Y)) if rows.weight is None else rows.weight
-    train: Array = ~held.all(axis=1)
+    train = np.asarray(~held.all(axis=1))
     weight = (given[:, None] * ~held)[train]
-    problems = Problems(rows.some(train), Y[train], weight, **plan.problem)
+    problems = Problems.logistic(rows.some(train), Y[train], weight, **plan.problem)
     everything = rows.some(np.ones(len(Y), bool))
     points: list[list[Candidate]] = [[] for _ in Y.T]
     done = np.zeros(len(points), bool)
@@ -152,6 +152,36 @@ def curves(rows: ClassRows, Y: Array, held: Array, plan: Plan) -> list[list[Cand
 def best(points: Sequence[Candidate]) -> float:
     """Return the C of the smallest log loss; the first of equals."""
     return min(points, key=lambda point: point["log_loss"])["C"]
+
+
+def score(
+    log_proba: Array, known: Array, codes: Array, weight: Array | None = None
+) -> tuple[float, float]:
+    """Accuracy and log loss.
+
+    Parameters
+    ----------
+    log_proba : ndarray of shape (n_samples, n_known)
+        Logarithms of the probabilities.
+    known : ndarray of shape (n_known,)
+        The class numbers of the columns, sorted.
+    codes : ndarray of shape (n_samples,)
+        The true class numbers. One that isn't known counts as an error, and is left
+        out of the log loss, which it would make infinite for every candidate alike.
+    weight : ndarray of shape (n_samples,), default=None
+        Sample weights.
+
+    Returns
+    -------
+    (float, float)
+        Accuracy; log loss, 0 where no sample's class is known.
+    """
+    weight = np.ones(len(codes)) if weight is None else weight.astype(np.float64)
+    right = known[log_proba.argmax(axis=1)] == codes
+    rows = np.flatnonzero(np.isin(codes, known))
+    losses = -log_proba[rows, np.searchsorted(known, codes[rows])].astype(np.float64)
+    log_loss = np.average(losses, weights=weight[rows]) if len(rows) else 0.0
+    return float(np.average(right, weights=weight)), float(log_loss)
 
 
 def _candidate(C: float, fit: Fit, problem: int, accuracy: float, log_loss: float) -> Candidate:

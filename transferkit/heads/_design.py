@@ -23,8 +23,8 @@ __all__ = ["Design", "Part", "Spectrum"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
-# Numbers of one block: 32 MB in float32. A row of scores then stays in the cache.
-BLOCK = 2**23
+# Numbers of one block: 16 MB in float32. A row of scores then stays in the cache.
+BLOCK = 2**22
 # Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
 ROWS_PER_FEATURE = 4
 # Products with fewer numbers than this take no time in float64 either.
@@ -199,7 +199,7 @@ class Design:
         self.inverse = inverse.astype(kind).astype(np.float64)
 
     def _is_streamed(self) -> bool:
-        large = self.n * self.d > 4 * BLOCK
+        large = self.n * self.d > 8 * BLOCK
         return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
 
     def _decomposed(self) -> Spectrum:

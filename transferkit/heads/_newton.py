@@ -37,7 +37,7 @@ __all__ = ["Start", "State", "follow", "minimise", "quick_dtype"]
 SUFFICIENT = 1e-4
 MAX_PRODUCTS = 60  # of one Newton step
 MAX_HALVINGS = 30
-ORDER = 3  # points that foretell the next along a path
+ORDER = 2  # points that foretell the next along a path; more of them amplify their errors
 # Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
 LARGE = 2**24
 
@@ -340,8 +340,8 @@ def follow(
 ) -> Iterator[State]:
     """Find the minima along falling strengths of the penalty, each from the ones before.
 
-    Solutions change smoothly with the logarithm of the strength, so the next start is
-    the parabola through the last three.
+    Solutions change smoothly with the logarithm of the strength, so the next start is on
+    the line through the last two.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from transferkit.heads._inputs import (
     class_rows,
     class_weighted,
 )
-from transferkit.heads._logistic import Problems
+from transferkit.heads._problems import Problems
 from transferkit.heads._rows import hold_out, stratified_folds
 from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, sigmoid
 from transferkit.heads.ridge import Regressor
@@ -38,7 +38,7 @@ C_RANGE = (1e-5, 1e2)
 # Used when nothing can be held out; the middle of what the hold-out chooses on real features.
 C_WITHOUT_HOLDOUT = 0.1
 # The path only ranks candidates, for which a rough solution is enough.
-LOOSE = 10
+LOOSE = 3
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -71,7 +71,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     tol : float, default=1e-4
         Largest component of the mean loss's gradient, and largest estimated distance of the
         objective from its optimum relative to it, at which the solver stops. The path is
-        solved to ten times as much.
+        solved to three times as much.
     label_smoothing : float, default=0
         Share of each target that is spread evenly over all classes.
     folds : int or None, default=None
@@ -187,7 +187,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         else:
             weight = class_weighted(rows, self.class_weight)
             self._choose_C(rows, weight)
-            problems = Problems(rows.parts, rows.y, weight, **self._options())
+            problems = Problems.logistic(rows.parts, rows.y, weight, **self._options())
             self._fit_final(problems, self.C_, before)
         d = self.coef_.shape[1]
         logger.info(
@@ -380,7 +380,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         }
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems(rows.parts, rows.y[:, both], rows.weight, **self._options())
+            problems = Problems.logistic(
+                rows.parts, rows.y[:, both], rows.weight, **self._options()
+            )
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)

@@ -1,4 +1,4 @@
-"""The pure parts of the linear head: problems, paths, score. Arrays in, arrays out.
+"""Linear problems on the same rows, at one strength or along a path of them.
 
 The objective is scikit-learn's, ``C * sum(weight * loss) + ||coef||² / 2``, and the solver
 wants weights that sum to 1: both agree with ``penalty = 1 / (C * sum(weight))``.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.heads._design import Design, Part
-from transferkit.heads._losses import Loss, Sigmoid, Softmax
+from transferkit.heads._losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
 from transferkit.heads._newton import Start, State, follow, minimise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "Problems", "score"]
+__all__ = ["Fit", "Problems"]
 
 Array = NDArray[Any]
 
@@ -57,26 +57,27 @@ class Fit:
 
 
 class Problems:
-    """Logistic regressions on the same rows: of one label, or of several, one against the rest.
+    """Problems on the same rows that differ in targets, weights or strength.
 
     Parameters
     ----------
-    parts : sequence of (ndarray, ndarray or None)
-        Features, as in `Design`.
-    y : ndarray of shape (n_samples,) or (n_samples, n_problems)
-        Class numbers from 0, each of which occurs; or 0 and 1 for several labels.
-    weight : ndarray of shape (n_samples,), (n_samples, n_problems) or None
-        Sample weights; 0 keeps a sample out of a problem.
-    standardize : bool, default=True
-        Whether the penalty is on features of variance 1.
-    smoothing : float, default=0
-        Label smoothing.
-    device : str, default="cpu"
-        Where to compute.
+    design : Design
+        Rows.
+    loss : Loss
+        Of these rows.
+    total : ndarray of shape (n_problems or 1,)
+        Sums of the samples' weights.
+    n_problems : int
+        Number of problems.
     """
 
-    def __init__(
-        self,
+    def __init__(self, design: Design, loss: Loss, total: Array, n_problems: int) -> None:
+        self.design, self.loss, self.total = design, loss, total
+        self.n_problems = n_problems
+
+    @classmethod
+    def logistic(
+        cls,
         parts: Sequence[Part],
         y: Array,
         weight: Array | None = None,
@@ -84,27 +85,69 @@ class Problems:
         standardize: bool = True,
         smoothing: float = 0.0,
         device: str = "cpu",
-    ) -> None:
+    ) -> Self:
+        """Logistic regressions: of one label, or of several labels, one against the rest.
+
+        Parameters
+        ----------
+        parts : sequence of (ndarray, ndarray or None)
+            Features, as in `Design`.
+        y : ndarray of shape (n_samples,) or (n_samples, n_problems)
+            Class numbers from 0, each of which occurs; or 0 and 1 for several labels.
+        weight : ndarray of shape (n_samples,), (n_samples, n_problems) or None
+            Sample weights; 0 keeps a sample out of a problem.
+        standardize : bool, default=True
+            Whether the penalty is on features of variance 1.
+        smoothing : float, default=0
+            Label smoothing.
+        device : str, default="cpu"
+            Where to compute.
+        """
         import torch  # late: the list of heads shouldn't wait for it
 
         shared = weight if weight is None or weight.ndim == 1 else weight.mean(axis=1)
-        self.design = Design(parts, shared, standardize=standardize, device=device)
-        w = np.ones((len(y), 1)) if weight is None else weight.reshape(len(y), -1)
-        self.total = w.sum(axis=0, dtype=np.float64)
-        dtype = self.design.dtype
-        unit = torch.tensor((w / self.total).T, dtype=dtype, device=device)
+        design = Design(parts, shared, standardize=standardize, device=device)
+        unit, total = _unit(design, weight, len(y))
         n_classes = int(y.max()) + 1 if y.ndim == 1 else 2
-        self.loss: Loss
         if n_classes > 2:
-            codes = torch.tensor(y, dtype=torch.int64, device=device)
-            self.loss = Softmax(codes, unit, n_classes, smoothing)
-        else:
-            signs = torch.tensor(2.0 * y.reshape(len(y), -1).T - 1, dtype=dtype, device=device)
-            self.loss = Sigmoid(signs, unit, smoothing)
-        self.n_problems = 1 if y.ndim == 1 else y.shape[1]
+            codes = torch.tensor(y, dtype=torch.int64, device=design.device)
+            return cls(design, Softmax(codes, unit, n_classes, smoothing), total, 1)
+        signs = _targets(design, 2.0 * y.reshape(len(y), -1) - 1)
+        return cls(design, Sigmoid(signs, unit, smoothing), total, len(signs))
+
+    @classmethod
+    def margins(
+        cls, X: Array, Y: Array, weight: Array | None = None, *, epsilon: float | None = None
+    ) -> Self:
+        """Squared margins, a problem per column: those of `LinearSVC` and `LinearSVR`.
+
+        But the intercept isn't penalised, as liblinear's is.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Features.
+        Y : ndarray of shape (n_samples, n_problems)
+            -1 and 1 for the hinge, or numbers.
+        weight : ndarray of shape (n_samples,) or None
+            Sample weights.
+        epsilon : float, default=None
+            None for the hinge, ``max(0, 1 - Y * score)²``; a number for
+            ``max(0, |score - Y| - epsilon)²``.
+        """
+        design = Design([(X, None)], weight, standardize=False)
+        unit, total = _unit(design, weight, len(Y))
+        targets = _targets(design, Y)
+        loss = Hinge(targets, unit) if epsilon is None else Insensitive(targets, unit, epsilon)
+        return cls(design, loss, total, len(targets))
 
     def solve(
-        self, C: float | Array, *, tol: float, max_iter: int, start: tuple[Array, Array] | None
+        self,
+        C: float | Array,
+        *,
+        tol: float,
+        max_iter: int,
+        start: tuple[Array, Array] | None = None,
     ) -> Fit:
         """Solve at one strength, or one for each problem.
 
@@ -114,7 +157,7 @@ class Problems:
             Inverse of the strength of the penalty.
         tol, max_iter
             As in `transferkit.heads._newton.minimise`.
-        start : (ndarray, ndarray) or None
+        start : (ndarray, ndarray), default=None
             Coefficients and intercepts on the features as given to start from, not zero.
         """
         first = None if start is None else Start(*self.design.taken(*start))
@@ -170,31 +213,16 @@ class Problems:
         )
 
 
-def score(
-    log_proba: Array, known: Array, codes: Array, weight: Array | None = None
-) -> tuple[float, float]:
-    """Accuracy and log loss.
+def _unit(design: Design, weight: Array | None, n: int) -> tuple[Tensor, Array]:
+    """Weights that sum to 1 for each problem, and what they summed to."""
+    import torch
 
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n_samples, n_known)
-        Logarithms of the probabilities.
-    known : ndarray of shape (n_known,)
-        The class numbers of the columns, sorted.
-    codes : ndarray of shape (n_samples,)
-        The true class numbers. One that isn't known counts as an error, and is left
-        out of the log loss, which it would make infinite for every candidate alike.
-    weight : ndarray of shape (n_samples,), default=None
-        Sample weights.
+    w = np.ones((n, 1)) if weight is None else weight.reshape(n, -1)
+    total = w.sum(axis=0, dtype=np.float64)
+    return torch.tensor((w / total).T, dtype=design.dtype, device=design.device), total
 
-    Returns
-    -------
-    (float, float)
-        Accuracy; log loss, 0 where no sample's class is known.
-    """
-    weight = np.ones(len(codes)) if weight is None else weight.astype(np.float64)
-    right = known[log_proba.argmax(axis=1)] == codes
-    rows = np.flatnonzero(np.isin(codes, known))
-    losses = -log_proba[rows, np.searchsorted(known, codes[rows])].astype(np.float64)
-    log_loss = np.average(losses, weights=weight[rows]) if len(rows) else 0.0
-    return float(np.average(right, weights=weight)), float(log_loss)
+
+def _targets(design: Design, Y: Array) -> Tensor:
+    import torch
+
+    return torch.tensor(np.ascontiguousarray(Y.T), dtype=design.dtype, device=design.device)

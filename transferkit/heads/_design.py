@@ -199,6 +199,12 @@ class Design:
         self.inverse = inverse.astype(kind).astype(np.float64)
 
     def _is_streamed(self) -> bool:
+        import torch
+
+        if self.device.type == "cuda":
+            # Rows and their bfloat16 copy, where they leave room for the rest.
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return self.n * self.d * (self.dtype.itemsize + 2) > free / 2
         large = self.n * self.d > 8 * BLOCK
         return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
 

@@ -29,8 +29,10 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 # The 45 values of DINOv2's logistic regression.
 CS = 10 ** np.linspace(-6, 5, 45)
-PATH_TOL = 3e-4  # what the linear head solves its path to, at its default tol
+PATH_TOL = 5e-4  # what the linear head solves its path to, at its default tol
 COLD_EVERY = 5  # the cold loop is measured at every fifth value
+# The loop at equal objective divides its tolerance by ten until it is this near to ours.
+EQUAL = 1e-3
 LIMIT = 150.0  # CPU seconds, after which a loop of scikit-learn's ends and says where
 
 
@@ -115,7 +117,12 @@ def objective(Z: np.ndarray, y: np.ndarray, C: float, coef: Any, intercept: Any)
 
 
 def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
-    """The whole path: ours; scikit-learn warm-started at two tolerances, and cold."""
+    """The whole path: ours; scikit-learn warm-started at two tolerances, and cold.
+
+    Its tolerance is on the gradient, so at large C these loops stop far above the optimum.
+    A third warm loop goes on at every C, with a tenth of the tolerance each time, until its
+    objective is within 1e-3 of ours; only its fits are timed.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -135,7 +142,7 @@ def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
             "val": float((val == y_val).mean()), "test": float((test == y_test).mean()),
         })  # fmt: skip
 
-    loops = {"warm 1e-4": 1e-4, "warm 1e-5": 1e-5, "cold 1e-4": 1e-4}
+    loops = {"warm 1e-4": 1e-4, "warm 1e-5": 1e-5, "warm equal": 1e-4, "cold 1e-4": 1e-4}
     models = {}
     for name, tol in loops.items():
         seconds[name], results[name] = [], []
@@ -150,8 +157,17 @@ def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
             if is_skipped or sum(seconds[name]) > LIMIT:
                 continue
             spent, _ = timed(lambda model=model, C=C: model.set_params(C=C).fit(Z, y))
-            seconds[name].append(spent)
             value = objective(Z, y, C, model.coef_, model.intercept_)
+            tol = model.tol
+            while name == "warm equal" and value > (1 + EQUAL) * float(fit.objective[0]):
+                model.tol /= 10
+                more, _ = timed(lambda model=model: model.fit(Z, y))
+                spent += more
+                value = objective(Z, y, C, model.coef_, model.intercept_)
+                if model.tol < 1e-12 or sum(seconds[name]) + spent > LIMIT:
+                    break
+            model.tol = tol
+            seconds[name].append(spent)
             judge(name, C, value, model.predict(Z_val), model.predict(Z_test))
         print(f"C = {C:.2e}", {k: round(sum(v), 1) for k, v in seconds.items()}, flush=True)
     optimum = _optimum(problems, X[:1], Cs, results)

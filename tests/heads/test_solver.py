@@ -230,7 +230,7 @@ def test_a_fit_reports_how_it_was_solved():
     assert head.gradient_ <= 1e-8
     assert head.gap_ <= 1e-8
     path = Classifier(n_candidates=4).fit(X, y).C_path_
-    assert all(point["gap"] <= 3e-4 and point["objective"] > 0 for point in path)
+    assert all(point["gap"] <= 5e-4 and point["objective"] > 0 for point in path)
 
 
 @pytest.mark.parametrize("C", [1e-3, 1.0])

@@ -7,7 +7,7 @@ intercept isn't penalised, and makes every problem easier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,13 +139,33 @@ class Design:
         b = torch.as_tensor(intercept + coef @ self.mean, dtype=torch.float64, device=self.device)
         return (W if self._basis is None else W @ self._basis), b
 
-    def scores(self, parts: Sequence[Part], coef: Tensor, intercept: Tensor) -> Array:
-        """Score other rows of the same features.
+    def placed(self, parts: Sequence[Part]) -> Callable[[], Iterator[Tensor]]:
+        """Bring other rows of the same features where these are.
 
         Parameters
         ----------
         parts : sequence of (ndarray, ndarray or None)
             As in the constructor.
+
+        Returns
+        -------
+        callable
+            Gives their blocks, as often as it is called; kept if this design's are.
+        """
+        if self.dtype in self._kept:
+            kept = [block for _, block in self._made(parts)]
+            return lambda: iter(kept)
+        return lambda: (block for _, block in self._made(parts))
+
+    def scores(
+        self, placed: Callable[[], Iterator[Tensor]], coef: Tensor, intercept: Tensor
+    ) -> Array:
+        """Score rows.
+
+        Parameters
+        ----------
+        placed : callable
+            What `placed` returned.
         coef : Tensor of shape (n_scores, d)
             Coefficients on this design's rows.
         intercept : Tensor of shape (n_scores,)
@@ -157,8 +177,7 @@ class Design:
         """
         W = coef if self._basis is None else coef @ self._basis.T
         W, b = W.to(self.dtype), intercept.to(self.dtype)
-        found = [block @ W.T + b for _, block in self._made(parts)]
-        return np.concatenate([block.cpu().numpy() for block in found])
+        return np.concatenate([(block @ W.T + b).cpu().numpy() for block in placed()])
 
     def _raw(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Array]]:
         done = 0

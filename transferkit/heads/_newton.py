@@ -38,6 +38,7 @@ SUFFICIENT = 1e-4
 MAX_PRODUCTS = 60  # of one Newton step
 MAX_HALVINGS = 30
 ORDER = 2  # points that foretell the next along a path; more of them amplify their errors
+FEW = range(4, 49)
 # Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
 LARGE = 2**24
 
@@ -221,7 +222,7 @@ class _Search:
         curvature = torch.zeros(self.shape[:2], dtype=torch.float64, device=theta.device)
         memory = []
         for part, rows in self.design.blocks(self.dtype):
-            scores = torch.addmm(intercept, coef, rows.T).view(*self.shape[:2], -1)
+            scores = _scored(rows, coef, intercept).view(*self.shape[:2], -1)
             each, slope, kept = self.loss.slopes(scores, part)
             value += each
             gradient += self._gathered(slope, rows)
@@ -234,12 +235,10 @@ class _Search:
 
     def _bent(self, point: _Point, v: Tensor) -> Tensor:
         """Product of the Hessian with a vector, float64."""
-        import torch
-
         coef, intercept = self._split(v, self.quick)
         product = self.ridge * v
         for (part, rows), memory in zip(self.design.blocks(self.quick), point.memory, strict=True):
-            change = torch.addmm(intercept, coef, rows.T).view(*self.shape[:2], -1)
+            change = _scored(rows, coef, intercept).view(*self.shape[:2], -1)
             product += self._gathered(self.loss.bend(change, memory, part), rows)
         self.n_products += 1
         return product
@@ -325,6 +324,15 @@ class _Search:
             if not bool((length > 0).any()):
                 return None
         return None
+
+
+def _scored(rows: Tensor, coef: Tensor, intercept: Tensor) -> Tensor:
+    """Class-major scores; of a few classes the row-major product is half as quick again."""
+    import torch
+
+    if len(coef) in FEW:
+        return torch.addmm(intercept.T, rows, coef.T).T.contiguous()
+    return torch.addmm(intercept, coef, rows.T)
 
 
 def _size(point: _Point) -> Tensor:

@@ -187,10 +187,11 @@ class Problems:
         """
         import torch
 
+        placed = self.design.placed(held)
         penalties = torch.stack([self._penalty(C) for C in Cs.tolist()])
         states = follow(self.design, self.loss, penalties, tol=tol, max_iter=max_iter)
         for C, state in zip(Cs.tolist(), states, strict=True):
-            scores = self.design.scores(held, state.coef, state.intercept)
+            scores = self.design.scores(placed, state.coef, state.intercept)
             yield C, self._fit(C, state), scores
 
     def _penalty(self, C: float | Array) -> Tensor:

@@ -38,7 +38,7 @@ C_RANGE = (1e-5, 1e2)
 # Used when nothing can be held out; the middle of what the hold-out chooses on real features.
 C_WITHOUT_HOLDOUT = 0.1
 # The path only ranks candidates, for which a rough solution is enough.
-LOOSE = 3
+LOOSE = 5
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -71,7 +71,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     tol : float, default=1e-4
         Largest component of the mean loss's gradient, and largest estimated distance of the
         objective from its optimum relative to it, at which the solver stops. The path is
-        solved to three times as much.
+        solved to five times as much.
     label_smoothing : float, default=0
         Share of each target that is spread evenly over all classes.
     folds : int or None, default=None

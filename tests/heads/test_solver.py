@@ -132,7 +132,7 @@ def test_the_gap_is_about_the_distance_from_the_optimum():
     best = problems.solve(1.0, **TIGHT).objective
     for tol in (1e-2, 1e-3, 1e-4):
         fit = problems.solve(1.0, tol=tol, max_iter=100)
-        assert fit.objective / best - 1 <= tol
+        assert fit.objective / best - 1 <= 2 * tol
 
 
 def test_rough_products_lead_to_the_same_place(monkeypatch):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 
 if TYPE_CHECKING:
     import torch
@@ -182,16 +181,13 @@ class Design:
         W, b = W.to(self.dtype), intercept.to(self.dtype)
         return np.concatenate([(block @ W.T + b).cpu().numpy() for block in placed()])
 
-    def _raw(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Array]]:
+    def _raw(self, parts: Sequence[Part], step: int | None = None) -> Iterator[tuple[slice, Array]]:
+        step = step or self._step
         done = 0
         for X, rows in parts:
             count = len(X if rows is None else rows)
-            for first in range(0, count, self._step):
-                block = (
-                    X[first : first + self._step]
-                    if rows is None
-                    else (X[rows[first : first + self._step]])
-                )
+            for first in range(0, count, step):
+                block = X[first : first + step] if rows is None else (X[rows[first : first + step]])
                 yield slice(done, done + len(block)), np.asarray(block)
                 done += len(block)
 
@@ -206,18 +202,40 @@ class Design:
 
     def _measure(self, weight: Array | None, standardize: bool) -> None:
         """Set `mean`, `inverse` (of the scale) and `is_constant`."""
-        scaler = StandardScaler()
-        low, high = np.full(self.d, np.inf), np.full(self.d, -np.inf)
-        kind = np.float64 if self.dtype.itemsize == 8 else np.float32
-        for part, block in self._raw(self._parts):
-            block = block.astype(kind, copy=False)
-            scaler.partial_fit(block, sample_weight=None if weight is None else weight[part])
-            low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
-        self.is_constant = low == high
+        import torch
+
+        total, mean, squares = 0.0, torch.zeros(self.d).double(), torch.zeros(self.d).double()
+        low, high = torch.full((self.d,), torch.inf), torch.full((self.d,), -torch.inf)
+        # In float64, so few rows at once that they stay in the cache.
+        few = max(16, 2**18 // self.d)
+        for part, block in self._raw(self._parts, few):
+            rows = torch.tensor(block, dtype=torch.float64)
+            w = torch.ones(len(rows)).double()
+            if weight is not None:
+                w = torch.tensor(weight[part], dtype=torch.float64)
+            least, most = rows.aminmax(dim=0)
+            low, high = torch.minimum(low, least), torch.maximum(high, most)
+            # Means and sums of squares of two sets of rows merge exactly (Chan, Golub and
+            # LeVeque 1983, "Algorithms for computing the sample variance").
+            share = float(w.sum())
+            if share == 0:
+                continue
+            own = (w @ rows) / share
+            rows -= own
+            squares += w @ rows.square_() + (own - mean).square() * total * share / (total + share)
+            mean += (own - mean) * share / (total + share)
+            total += share
+        self.is_constant = (low == high).numpy()
         # Rounded to the type of the rows once, here, so that `given` undoes exactly what
         # `_made` does, also for features far from zero.
-        self.mean = scaler.mean_.astype(kind).astype(np.float64)
-        inverse = 1 / scaler.scale_ if standardize else np.ones(self.d)
+        kind = np.float64 if self.dtype.itemsize == 8 else np.float32
+        self.mean = mean.numpy().astype(kind).astype(np.float64)
+        variance = squares.numpy() / total
+        # What rounding makes of a constant isn't to be magnified; scikit-learn's bound.
+        eps = np.finfo(np.float64).eps
+        noise = self.n * eps * variance + (self.n * mean.numpy() * eps) ** 2
+        scale = np.where(variance <= noise, 1, np.sqrt(variance))
+        inverse = 1 / scale if standardize else np.ones(self.d)
         self.inverse = inverse.astype(kind).astype(np.float64)
 
     def _is_streamed(self) -> bool:

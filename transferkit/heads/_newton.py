@@ -38,7 +38,10 @@ SUFFICIENT = 1e-4
 MAX_PRODUCTS = 60  # of one Newton step
 MAX_HALVINGS = 30
 ORDER = 2  # points that foretell the next along a path; more of them amplify their errors
-FEW = range(4, 49)
+# Shares of the squared residual that end a step's conjugate gradients: one that needs less
+# than the first to arrive isn't the last step, and makes do with the second.
+LAST, FAR = 1e-2, 0.5
+FEW = range(4, 49)  # scores for which row-major products are quicker
 # Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
 LARGE = 2**24
 
@@ -279,9 +282,10 @@ class _Search:
         import torch
 
         z, first = down
-        # Far from the optimum the quadratic model is rough, and so may be its solution; the
-        # last step should just reach the tolerance.
-        forcing = (0.1 * tol * point.value.abs() / gap.clamp(min=1e-300)).clamp(1e-2, 0.1)
+        # The last step should just reach the tolerance. Before that the quadratic model is
+        # rough, and so may be its solution.
+        forcing = 0.1 * tol * point.value.abs() / gap.clamp(min=1e-300)
+        forcing = torch.where(forcing < LAST, FAR, forcing.clamp(max=0.1))
         r, p = -point.gradient, torch.zeros_like(z)
         d, rho = -z, first
         active = first > 0

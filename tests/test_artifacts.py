@@ -521,7 +521,29 @@ def test_an_entry_is_missing(saved, name):
         TransferClassifier.load(saved)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.pop("precision"),
+        lambda c: c["backbone"].pop("preprocess"),
+        lambda c: c["backbone"].update(name=5),
+        lambda c: c.update(classes=["a", "b"]),
+        lambda c: c.update(classes=5),
+        lambda c: c.update(classes_dtype="zz"),
+        lambda c: c.update(task="regression"),
+        lambda c: c.update(keys={}),
+        lambda c: c.update(features=["stage2.avg"]),
+        lambda c: c.update(files=[]),
+    ],
+    ids=str.split("no-precision no-preprocess name too-few classes dtype task keys features files"),
+)
+def test_values_that_make_no_model(saved, change):
+    rewrite(saved, change)
+    with pytest.raises(ValueError, match=r"model.*(can't be used|damaged|doesn't give any more)"):
+        artifacts.load(saved)
+
+
 def test_features_that_are_others_now(saved):
     rewrite(saved, lambda c: c["backbone"]["preprocess"].update(crop_pct=0.5))
-    with pytest.raises(ValueError, match="or its preprocessing has changed"):
+    with pytest.raises(ValueError, match="its preprocessing, arguments or features are others now"):
         TransferClassifier.load(saved)

@@ -124,6 +124,7 @@ def test_random_weights():
     [
         ("image_size", (224,), r"image_size is \(224,\); give \(height, width\)"),
         ("image_size", (224, 0), r"image_size is \(224, 0\); give \(height, width\)"),
+        ("image_size", (99999, 99999), "image_size is 99999 × 99999 px; give at most 100 mega"),
         ("image_size", (224, 224.0), "image_size is .* give"),
         ("interpolation", "cubic", "interpolation is 'cubic'; choose one of nearest, "),
         ("crop_mode", "top", "crop_mode is 'top'; choose one of center, squash, border"),

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from sklearn.base import is_classifier, is_regressor
 
 from transferkit import __version__
 from transferkit.backbones import resolve_backbone
@@ -276,24 +277,51 @@ def load(path: str | Path) -> Model:
             raise ValueError(
                 f"model {str(path)!r} is damaged: {name!r} isn't what was saved; copy it again"
             )
+    try:
+        classes = np.array(content["classes"], dtype=np.dtype(content["classes_dtype"]))
+        backbone = _load_backbone(path, content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"model {str(path)!r} can't be used: its model.json holds values that make no model "
+            f"({type(error).__name__}: {error}); copy it again, or train it again"
+        ) from error
     model = Model(
         task=content["task"],
-        backbone=_load_backbone(path, content),
+        backbone=backbone,
         features=tuple(content["features"]),
         precision=content["precision"],
         storage=content["storage"],
-        classes=np.array(content["classes"], dtype=np.dtype(content["classes_dtype"])),
+        classes=classes,
         head=_load_head(path / "head.skops"),
         train_ids=_load_ids(path / "train_ids.safetensors"),
     )
+    _check_agreement(path, model, content)
+    return model
+
+
+def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless backbone, head and labels are those that were saved."""
     if model.keys != content["keys"]:
+        now, then = model.backbone.weights, str(content["weights"])
+        what = "its preprocessing, arguments or features are others now"
+        if now != then:
+            what = f"its weights were {then[:19]}…, and are {now[:19]}… now"
         raise ValueError(
             f"model {str(path)!r} was trained on features that its backbone "
-            f"{model.backbone.name!r} doesn't give any more: its weights were "
-            f"{content['weights'][:19]}…, and are {model.backbone.weights[:19]}… now (or its "
-            f"preprocessing has changed); train it again, or restore those weights"
+            f"{model.backbone.name!r} doesn't give any more: {what}; train it again, or restore "
+            f"what it was trained with"
         )
-    return model
+    known = getattr(model.head, "classes_", None)
+    is_other = is_classifier if model.task == "regression" else is_regressor
+    fits = model.classes.ndim == 1 and not is_other(model.head)
+    if model.task == "classification" and known is not None:
+        fits = fits and len(known) == len(model.classes)
+    if not fits:
+        raise ValueError(
+            f"model {str(path)!r} can't be used: its {type(model.head).__name__} and its labels "
+            f"({model.classes.size}, for {model.task}) don't belong together; copy it again, or "
+            f"train it again"
+        )
 
 
 def task_of(path: str | Path) -> str:
@@ -324,8 +352,11 @@ def _load_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{str(file)!r} is damaged: it isn't what was saved; copy the model again")
     if content.get("task") not in TASKS:
         raise ValueError(f"{str(file)!r} has the task {content.get('task')!r}; known: {TASKS}")
-    required = ("backbone", "weights", "features", "keys", "classes", "classes_dtype", "files")
-    missing = [name for name in required if name not in content]
+    kinds: dict[str, type] = {
+        "backbone": dict, "weights": str, "features": list, "precision": str, "storage": str,
+        "keys": dict, "classes": list, "classes_dtype": str, "files": dict,
+    }  # fmt: skip
+    missing = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if missing or not {"head.skops", "train_ids.safetensors"} <= set(content["files"]):
         raise ValueError(f"{str(file)!r} is damaged: it lacks {', '.join(missing) or 'files'}")
     return content

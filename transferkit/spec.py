@@ -28,6 +28,8 @@ CROP_MODES = ("center", "squash", "border")
 PRECISIONS = ("float32", "fp16", "bf16")
 STORAGE_DTYPES = ("float32", "float16")
 FORMAT_VERSION = 1
+# No network takes more, and a slip of the finger asks for it.
+MAX_INPUT_PIXELS = 100_000_000
 
 
 def canonical_json(value: object) -> str:
@@ -78,6 +80,11 @@ class Preprocess:
         ):
             raise ValueError(
                 f"image_size is {self.image_size!r}; give (height, width) in whole pixels above 0"
+            )
+        if self.image_size[0] * self.image_size[1] > MAX_INPUT_PIXELS:
+            raise ValueError(
+                f"image_size is {self.image_size[0]} × {self.image_size[1]} px; give at most "
+                f"{MAX_INPUT_PIXELS // 10**6} megapixels"
             )
         _one_of("interpolation", self.interpolation, INTERPOLATIONS)
         _one_of("crop_mode", self.crop_mode, CROP_MODES)

@@ -17,7 +17,16 @@ COMMANDS = registry.names("transferkit.cli")
 
 
 def test_every_file_is_a_command() -> None:
-    assert COMMANDS == ["backbones", "evaluate", "extract", "fit", "heads", "predict", "store"]
+    assert COMMANDS == [
+        "backbones",
+        "demo",
+        "evaluate",
+        "extract",
+        "fit",
+        "heads",
+        "predict",
+        "store",
+    ]
     shown = CliRunner().invoke(cli, ["--help"]).output
     for name in COMMANDS:
         assert re.search(rf"^  {name} +\S", shown, re.M)

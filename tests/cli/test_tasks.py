@@ -46,7 +46,12 @@ def test_regression(call, table: Path, tmp_path: Path) -> None:
     assert report["r2"] == pytest.approx(r2_score(*zip(*pairs, strict=True)))
     assert report["r2"] > 0.8
     assert list(rows[0]) == ["path", "prediction", "error"]
-    assert "RMSE" in call("evaluate", model, table, "--label-column", "light").out
+    for options in (("--label-column", "light"), ()):  # the model remembers its column
+        assert "RMSE" in call("evaluate", model, table, *options).out
+    assert "regression of light" in fitted.out
+    both = call("predict", model, table, "--json", "--format", "csv")
+    assert both.code == 2
+    assert "--json and --format csv were both given" in both.err
 
 
 def test_two_numbers_at_once(call, table: Path, tmp_path: Path) -> None:
@@ -58,6 +63,10 @@ def test_two_numbers_at_once(call, table: Path, tmp_path: Path) -> None:
     assert [t["name"] for t in report["targets"]] == ["light", "dim"]
     header = call("predict", tmp_path / "m", table).out.splitlines()[0]
     assert header == "path,prediction:light,prediction:dim,error"
+    # The columns that were learnt are found again, whatever their order in the alphabet.
+    again = call("evaluate", tmp_path / "m", table)
+    assert again.code == 0
+    assert "light" in again.out
     wrong = call("evaluate", tmp_path / "m", table, "--label-column", "light")
     assert wrong.code == 1
     assert "--labels light,dim" in wrong.err
@@ -93,7 +102,7 @@ def test_labels_that_do_not_suit_the_task(call, table: Path, images: Path, tmp_p
     out = ("--out", tmp_path / "m")
     for args, words in (
         ((images, "--task", "regression"), "'dark'; give a number"),
-        ((table, "--labels", "light,dim"), "indicator matrix of 0 and 1"),
+        ((table, "--labels", "light,dim"), "numbers are learnt by regression (--task regression"),
         ((table, "--labels", "light,dark"), "'dark'"),
         ((table, "--task", "regression", "--head", "lda", "--label-column", "light"), "lda"),
     ):

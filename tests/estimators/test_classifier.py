@@ -399,7 +399,7 @@ def test_the_given_extractor_is_not_the_fitted_one():
 
 def test_errors_of_labels(tmp_path):
     model = classifier()
-    with pytest.raises(ValueError, match="the training images have no labels; give y"):
+    with pytest.raises(ValueError, match="the training images have no labels; put each class"):
         model.fit(IMAGES)
     with pytest.raises(ValueError, match="30 training images, but 29 labels; give one per image"):
         model.fit(IMAGES, CODES[:-1])
@@ -418,6 +418,66 @@ def test_errors_of_labels(tmp_path):
             model.fit(tmp_path, CODES[:n])
         with pytest.raises(ValueError, match=f"4 validation images, but {n} labels"):
             model.fit(IMAGES, CODES, validation=(str(tmp_path), CODES[:n]))
+
+
+@pytest.mark.parametrize("odd", [None, float("nan")])
+def test_an_image_without_a_label_is_named(odd):
+    labels = np.array(["red", "green", "blue"], dtype=object)[CODES]
+    labels[7] = odd
+    with pytest.raises(ValueError, match=r"the label of image 7 is (None|nan); give it a label"):
+        classifier().fit(IMAGES, labels)
+    with pytest.raises(ValueError, match="the label of image 3 is nan"):
+        classifier().fit(IMAGES, np.where(np.arange(30) == 3, np.nan, CODES))
+
+
+def test_labels_of_two_kinds_are_refused():
+    labels = CODES.astype(object)
+    labels[4] = "four"
+    with pytest.raises(ValueError, match=r"image 0 is \d and that of image 4 is 'four'"):
+        classifier().fit(IMAGES, labels)
+
+
+WEIGHTS = {"red": 1.0, "green": 30.0, "blue": 1.0}
+
+
+@pytest.mark.parametrize("labels", [["red", "green", "blue"], [7, 1, 2]], ids=["str", "int"])
+def test_class_weights_go_by_label(labels, tmp_path):
+    y, noise = np.array(labels)[CODES], np.random.default_rng(0).integers(0, 3, 30)
+    y[:20] = np.array(labels)[noise[:20]]  # so that a weight changes something
+    weights = dict(zip(labels, WEIGHTS.values(), strict=True))
+    model = classifier(create_head("ridge", alpha=1.0, class_weight=weights)).fit(IMAGES, y)
+    each = np.array([weights[label] for label in y.tolist()])
+    by_sample = classifier(create_head("ridge", alpha=1.0)).fit(IMAGES, y, sample_weight=each)
+    np.testing.assert_allclose(
+        model.decision_function(IMAGES), by_sample.decision_function(IMAGES), atol=1e-4
+    )
+    assert (model.predict(IMAGES) != classifier("ridge").fit(IMAGES, y).predict(IMAGES)).any()
+    assert model.head.class_weight == weights
+    # On the command line every key is a string; inside a pipeline the parameter has a prefix.
+    texts = {str(label): weight for label, weight in weights.items()}
+    inner = make_pipeline(StandardScaler(), LogisticRegression(class_weight=texts, max_iter=1000))
+    assert set(classifier(inner).fit(IMAGES, y).predict(IMAGES)) <= set(labels)
+    again = TransferClassifier.load(model.save(tmp_path / "m"))
+    assert again.head.class_weight == weights
+    again.fit(IMAGES, y)
+    np.testing.assert_array_equal(again.predict(IMAGES), model.predict(IMAGES))
+    with pytest.raises(ValueError, match="unknown class in class_weight: 'rad'"):
+        classifier(create_head("ridge", class_weight={"rad": 2})).fit(IMAGES, y)
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
+    model = classifier().fit(IMAGES, CODES)
+    before = dict(vars(model))
+    expected = model.predict(NEW_IMAGES)
+    for bad in ({"on_error": "foo"}, {"sample_weight": np.ones(3)}):
+        with pytest.raises(ValueError, match=r"foo|sample_weight"):
+            model.fit(IMAGES[::-1], CODES, **bad)
+    with pytest.raises(ValueError, match="one class"):
+        model.fit(IMAGES, np.zeros(30, int))
+    assert vars(model) == before
+    np.testing.assert_array_equal(model.predict(NEW_IMAGES), expected)
+    with pytest.raises(NotFittedError, match="TransferClassifier"):
+        classifier().predict(NEW_IMAGES)
 
 
 def test_labels_of_two_types_are_refused():

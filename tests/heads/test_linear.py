@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transferkit.heads._logistic import score
+from transferkit.heads._curve import score
 from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import log_softmax
 from transferkit.heads.linear import C_WITHOUT_HOLDOUT, Classifier

@@ -4,7 +4,7 @@ from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
-from transferkit.heads._margins import solve
+from transferkit.heads._problems import Problems
 from transferkit.heads.svm import Classifier, Regressor
 
 
@@ -41,7 +41,7 @@ def test_landmarks_for_every_row_are_the_exact_kernel():
 def test_the_hinge_is_liblinears():
     X, y = data(2)
     plain = LinearSVC(C=0.1, tol=1e-8, max_iter=100_000, intercept_scaling=1000).fit(X, y)
-    found = solve(X, 2.0 * y[:, None] - 1, C=0.1, tol=1e-9)
+    found = Problems.margins(X, 2.0 * y[:, None] - 1).solve(0.1, tol=1e-9, max_iter=1000)
     np.testing.assert_allclose(found.coef, plain.coef_, atol=1e-4)
     np.testing.assert_allclose(found.intercept, plain.intercept_, atol=1e-3)
 
@@ -53,7 +53,8 @@ def test_the_insensitive_loss_is_liblinears():
         C=0.1, epsilon=0.1, loss="squared_epsilon_insensitive", tol=1e-8, max_iter=100_000,
         intercept_scaling=1000,
     ).fit(X, y)  # fmt: skip
-    found = solve(X, y[:, None], C=0.1, epsilon=0.1, tol=1e-9)
+    problems = Problems.margins(X, y[:, None], epsilon=0.1)
+    found = problems.solve(0.1, tol=1e-9, max_iter=1000)
     np.testing.assert_allclose(found.coef[0], plain.coef_, atol=1e-4)
 
 

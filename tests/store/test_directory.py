@@ -360,7 +360,9 @@ def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        OSError, match=r"No space left on device; what was stored before is kept.*store"
+    ):
         store.write(spec, make_ids(1), rows_of(make_ids(1)))
     assert [p for p in store.path.rglob("*") if p.is_file()] == []
 

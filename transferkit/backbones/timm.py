@@ -28,7 +28,7 @@ from transferkit.backbones._weights import digest_of, find_weights, n_classes_in
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
-__all__ = ["build", "resolve", "search"]
+__all__ = ["build", "describe", "resolve", "search"]
 
 # Arguments of timm.create_model that are ours to give.
 _RESERVED = (
@@ -317,16 +317,20 @@ def _tags(name: str) -> tuple[str, ...]:
 
 
 def _info(name: str, described: bool) -> BackboneInfo:
-    tags = _tags(name)
-    cfg = timm.models.get_pretrained_cfg(name)
-    size = tuple(cfg.input_size[-2:])
+    height, width = timm.models.get_pretrained_cfg(name).input_size[-2:]
     if not described:
-        return BackboneInfo(name, tags, size, None, None, {})
+        return BackboneInfo(name, _tags(name), (height, width), None, None, {})
+    return describe(name, (height, width))
+
+
+def describe(name: str, image_size: tuple[int, int], **arguments: Any) -> BackboneInfo:
+    """An architecture described without weights: parameters, multiply-adds, layers."""
     with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False).eval()
+        network = timm.create_model(name, pretrained=False, **arguments).eval()
     try:
         layers = layer_infos(network)
     except ValueError:
         layers = {}
     n_parameters = sum(p.numel() for p in network.parameters())
-    return BackboneInfo(name, tags, size, n_parameters, gmacs_of(network, size), layers)
+    gmacs = gmacs_of(network, image_size)
+    return BackboneInfo(name, _tags(name), image_size, n_parameters, gmacs, layers)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from transferkit.images import ImageSet
 
-__all__ = ["headline", "measure", "print_report"]
+__all__ = ["headline", "learnt_columns", "measure", "print_report"]
 
 _SHOWN_CLASSES = 30
 
@@ -38,6 +38,15 @@ def measure(model: Any, images: ImageSet, X: np.ndarray) -> Any:
     if y.ndim == 1 or list(images.label_names or ()) not in ([], model.classes_.tolist()):
         raise _wrong_columns(model.classes_)
     return metrics.multilabel_report(y, predicted, proba, model.classes_.tolist())
+
+
+def learnt_columns(model: Any) -> list[str]:
+    """Names of the columns that a model has learnt, where it knows them."""
+    if model.task == "regression":
+        names = model.target_names_.tolist()
+    else:
+        names = model.classes_.tolist() if model.is_multilabel_ else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _as_known(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:

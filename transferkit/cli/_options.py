@@ -193,13 +193,22 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
     )
 
 
-def images_from(source: str, options: dict[str, Any]) -> ImageSet:
-    """Images that a command is given, with the CSV's columns taken out of its options."""
-    from transferkit.images import list_images
+def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()) -> ImageSet:
+    """Images that a command is given, with the CSV's columns taken out of its options.
+
+    A CSV that has the columns that a model has learnt needs no option to say so.
+    """
+    from transferkit.images import column_names, list_images
 
     columns = {name: options.pop(f"{name}_column") for name in ("path", "label", "split")}
     labels = options.pop("labels")
     several = [name.strip() for name in labels.split(",") if name.strip()] if labels else []
+    is_table = Path(source).suffix.lower() == ".csv" and Path(source).is_file()
+    is_open = is_table and not several and columns["label"] == "label"
+    if is_open and learnt and set(learnt) <= set(column_names(Path(source))):
+        several = list(learnt)
+    if len(several) == 1:
+        columns["label"], several = several[0], []
     return list_images(
         source,
         path_column=columns["path"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._measure import measure, print_report
+from transferkit.cli._measure import learnt_columns, measure, print_report
 from transferkit.cli._options import (
     exit_code,
     image_options,
@@ -58,9 +58,6 @@ def command(
     """
     from transferkit.estimators import load_estimator, side_by_side
 
-    listed = images_from(images, options)
-    if "test" in listed.split_names and not use_all:
-        listed = listed.split("test")
     estimator = load_estimator(
         model,
         store=store,
@@ -68,6 +65,9 @@ def command(
         batch_size=batch_size,
         progress=not quiet and sys.stderr.isatty(),
     )
+    listed = images_from(images, options, learnt_columns(estimator))
+    if "test" in listed.split_names and not use_all:
+        listed = listed.split("test")
     extraction = estimator.extractor_.extract(
         listed, on_error="raise" if on_error == "raise" else "skip"
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -25,9 +24,7 @@ from transferkit.cli._options import (
     store_option,
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
-
-if TYPE_CHECKING:
-    from transferkit.images import ImageSet
+from transferkit.cli._split import split_images
 
 
 def _head_parameters(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
@@ -120,7 +117,7 @@ def command(
     # One pass over everything: it tells which images can be read before any is split off.
     extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
     readable = listed.select(extraction.kept)
-    train, test = _split(readable, extraction.ids, test_size, seed, task)
+    train, test = split_images(readable, extraction.ids, test_size, seed, task)
     extractor.progress = False
     start = time.perf_counter()
     kind = TransferRegressor if task == "regression" else TransferClassifier
@@ -153,68 +150,6 @@ def command(
     ctx.exit(exit_code(extraction.failures, on_error))
 
 
-def _split(
-    images: ImageSet, ids: Sequence[bytes], test_size: float, seed: int, task: str
-) -> tuple[ImageSet, ImageSet | None]:
-    """Training images (with their val split) and those to measure with."""
-    _warn_of_twins(images, ids)
-    if "train" in images.split_names:
-        test = images.split("test") if "test" in images.split_names else None
-        return images, test
-    if images.split_names:
-        raise ValueError(
-            f"the images have splits ({', '.join(images.split_names)}) but no 'train'; add one"
-        )
-    if test_size == 0 or images.labels is None:
-        return images, None
-    from sklearn.model_selection import train_test_split
-
-    # Numbers and sets of labels have no classes to draw an equal share of.
-    is_plain = task == "classification" and images.label_names is None
-    try:
-        chosen, held = train_test_split(
-            range(len(images)),
-            test_size=test_size,
-            random_state=seed,
-            stratify=images.labels if is_plain else None,
-        )
-    except (ValueError, TypeError) as error:
-        if None in images.labels:  # fit says which images have no label
-            return images, None
-        raise ValueError(
-            f"--test-size {test_size} can't hold out a part of every class ({error}); give more "
-            f"images, another size, or 0"
-        ) from error
-    seen = {ids[i] for i in chosen}
-    twins = [i for i in held if ids[i] in seen]
-    if twins:
-        click.echo(
-            f"Warning: {len(twins)} of {len(held)} held-out images have the same bytes as training "
-            f"images; the model is not measured on them",
-            err=True,
-        )
-        held = [i for i in held if ids[i] not in seen]
-    # In the images' order: what a head makes of its rows must not depend on the draw.
-    return images.select(sorted(chosen)), images.select(sorted(held)) if held else None
-
-
-def _warn_of_twins(images: ImageSet, ids: Sequence[bytes]) -> None:
-    """Say so where one image has two labels."""
-    first: dict[bytes, int] = {}
-    twins = []
-    for i, row in enumerate(ids if images.labels is not None else ()):
-        j = first.setdefault(row, i)
-        if images.labels is not None and images.labels[j] != images.labels[i]:
-            twins.append((j, i))
-    if twins:
-        a, b = (images.names[i] for i in twins[0])
-        click.echo(
-            f"Warning: {len(twins)} images have the same bytes as another with another label (the "
-            f"first: {a!r} and {b!r})",
-            err=True,
-        )
-
-
 def _chosen(head: Any) -> dict[str, Any]:
     """What the head chose by itself, where it says so."""
     return {
@@ -232,11 +167,12 @@ def _print(result: dict[str, Any], summary: str, measured: str | None, part: str
             head += f"; {name} = {chosen[name]:.3g}"
     head += " (edge of the grid)" * chosen.get("C_on_edge", False)
     head += "; did not converge" * (not chosen.get("converged", True))
-    is_regression = result["task"] == "regression"
-    what = ", ".join(map(str, result["classes"])) if is_regression else ""
-    n_classes = f"{len(result['classes'])} classes"
+    kind = f"{len(result['classes'])} classes"
+    if result["task"] == "regression":
+        named = [name for name in result["classes"] if isinstance(name, str)]
+        kind = f"regression of {', '.join(named)}" if named else "regression"
     pairs = [
-        ("images", f"{result['images']:,} ({f'regression of {what}' if what else n_classes})"),
+        ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
         ("head", head),
         (

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl", "parquet"]),
-    default="csv",
-    show_default=True,
-    help="Form of the result.",
+    help="Form of the result.  [default: csv]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option("--proba", is_flag=True, help="With the probability of every class.")
@@ -52,7 +50,7 @@ def command(
     /,
     model: str,
     images: str,
-    form: str,
+    form: str | None,
     as_json: bool,
     proba: bool,
     out: Path | None,
@@ -71,7 +69,9 @@ def command(
     from transferkit.digests import check_folder
     from transferkit.estimators import load_estimator
 
-    form = "jsonl" if as_json else form
+    if as_json and form not in (None, "jsonl"):
+        raise click.UsageError(f"--json and --format {form} were both given; give one of them")
+    form = "jsonl" if as_json else form or "csv"
     if out is not None:
         if out.is_dir():
             raise IsADirectoryError(f"--out {str(out)!r} is a folder; give a file")
@@ -166,13 +166,14 @@ def _predictions(estimator: Any, X: np.ndarray, proba: bool) -> Iterator[dict[st
 
 def _flat(line: dict[str, Any], names: list[str], targets: list[str]) -> dict[str, Any]:
     """One line as columns of single values."""
-    cells = {k: v for k, v in line.items() if k not in ("prediction", "probabilities", "error")}
+    cells = {"path": line["path"]}
     value = line["prediction"]
     if targets:
         cells |= {f"prediction:{t}": None if value is None else value[t] for t in targets}
     else:
         cells["prediction"] = ";".join(value) if isinstance(value, list) else value
-    cells = {"path": cells.pop("path"), **dict(sorted(cells.items(), reverse=True))}
+    if "confidence" in line:
+        cells["confidence"] = line["confidence"]
     cells["error"] = line["error"]
     return cells | {f"proba:{n}": (line["probabilities"] or {}).get(n) for n in names}
 

@@ -106,6 +106,17 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         ValueError
             If there are no labels, or not one per image.
         """
+        before = dict(vars(self))
+        try:
+            return self._fit(images, y, sample_weight, validation, on_error)
+        except BaseException:
+            # A model that was trained before is still one.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, images: Any, y: Any, sample_weight: Any, validation: Any, on_error: str) -> Self:
+        is_own = y is None
         train, y, held = training_parts(images, y, validation, self.task)
         self.extractor_ = self._extractor()
         self.head_ = create_head(self.head, self.task)
@@ -124,7 +135,10 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             X_held, kept, held_ids, failures = self._rows(held[0], on_error)
             y = np.concatenate([y, held[1][kept]])
             ids, self.failures_ = ids + held_ids, self.failures_ + failures
-        targets = self._learn_targets(y, getattr(train, "label_names", None))
+        names = getattr(train, "label_names", None) or ()
+        # The columns' names, unless the targets come from elsewhere.
+        is_named = (is_own or len(names) > 1) and len(names) == (y.shape[1] if y.ndim == 2 else 1)
+        targets = self._learn_targets(y, names if is_named else None)
         self._fit_head(X, X_held, targets, weights)
         self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
         return self

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
 from transferkit.estimators._base import TransferEstimator
-from transferkit.estimators.targets import targets_of
+from transferkit.estimators.targets import renamed_class_weights, targets_of
 from transferkit.heads import create_head
 from transferkit.images import list_images
 
@@ -82,6 +82,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
                 f"the training images are all of one class, {self.classes_.tolist()[0]!r}; give "
                 f"images of at least two"
             )
+        codes_of = {label: code for code, label in enumerate(self.classes_.tolist())}
+        self.head_ = renamed_class_weights(self.head_, codes_of)
         return codes.reshape(-1)
 
     def predict_features(self, X: np.ndarray) -> np.ndarray:
@@ -165,6 +167,9 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     def _restore(self, model: artifacts.Model) -> None:
         self.classes_ = model.classes
         self.is_multilabel_ = model.task == "multilabel"
+        if not self.is_multilabel_:
+            labels = dict(enumerate(self.classes_.tolist()))
+            self.head = renamed_class_weights(self.head, labels)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

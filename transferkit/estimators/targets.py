@@ -7,11 +7,13 @@ import os
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.multiclass import check_classification_targets
 
 from transferkit.images import ImageSet, list_images
+from transferkit.registry import unknown
 
-__all__ = ["targets_of", "training_parts"]
+__all__ = ["renamed_class_weights", "targets_of", "training_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +40,13 @@ def training_parts(
             if validation is None and "val" in images.split_names:
                 validation = (images.split("val"), None)
             images = images.split("train")
+    images = _counted(images)
+    labels = targets_of(images, y, "training", task)
     held = None
     if validation is not None:
         held_images, held_y = validation
         held_images = list_images(held_images) if held_y is None else _counted(held_images)
         held = held_images, targets_of(held_images, held_y, "validation", task)
-    images = _counted(images)
-    labels = targets_of(images, y, "training", task)
-    if held is not None:
         if labels.shape[1:] != held[1].shape[1:]:
             raise ValueError(
                 f"the training labels have shape {labels.shape} and the validation labels "
@@ -59,6 +60,37 @@ def training_parts(
                 f"type {held[1].dtype}; give labels of the same type"
             )
     return images, labels, held
+
+
+def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
+    """Give a head whose dictionaries of class weights have other keys.
+
+    The head sees classes by number, and whoever writes weights knows them by label.
+
+    Parameters
+    ----------
+    head : estimator
+        Not changed; given back as it is if it has no such dictionary.
+    names : dict
+        New key of every old one; on the command line a key is always a string, so strings
+        stand for the label that is written so.
+
+    Raises
+    ------
+    ValueError
+        If a key is no class.
+    """
+    known = {str(name): name for name in names}
+    changed: dict[str, dict[Any, Any]] = {}
+    for parameter, weights in head.get_params(deep=True).items():
+        if parameter.rpartition("__")[2] != "class_weight" or not isinstance(weights, dict):
+            continue
+        changed[parameter] = {}
+        for name, weight in weights.items():
+            if name not in names and not (isinstance(name, str) and name in known):
+                raise unknown("class in class_weight:", name, sorted(known))
+            changed[parameter][names[name if name in names else known[name]]] = weight
+    return clone(head).set_params(**changed) if changed else head
 
 
 def _counted(images: Any) -> Any:
@@ -97,20 +129,45 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
     if targets.ndim == 2 and targets.shape[1] > 1:
         matrix = _numbers(targets, names, "give 0 or 1 for each label")
         if not np.isin(matrix, (0, 1)).all():
+            row, column = np.argwhere(~np.isin(matrix, (0, 1)))[0]
             raise ValueError(
-                f"several labels per image make an indicator matrix of 0 and 1; it holds "
-                f"{matrix[~np.isin(matrix, (0, 1))][0]:g}"
+                f"several labels per image are columns of 0 and 1, but column {column} of "
+                f"{_image(row, names)} is {matrix[row, column]:g}; numbers are learnt by "
+                f"regression (--task regression, TransferRegressor)"
             )
         return matrix.astype(np.int64)
-    check_classification_targets(targets)
+    _check_classes(targets, names)
     return targets
+
+
+def _check_classes(targets: np.ndarray, names: Any) -> None:
+    """Raise a ValueError unless the targets are labels of one kind, one for each image."""
+    flat = targets.reshape(-1)
+    values = flat.tolist()
+    for i, value in enumerate(values):
+        if value is None or value != value:  # NaN differs from itself
+            raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
+    if len({isinstance(value, str) for value in values}) > 1:
+        odd = next(
+            i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
+        )
+        raise ValueError(
+            f"the label of {_image(0, names)} is {values[0]!r} and that of {_image(odd, names)} is "
+            f"{values[odd]!r}; give all as strings or all as numbers"
+        )
+    check_classification_targets(targets)
+
+
+def _image(index: int, names: Any) -> str:
+    return f"image {index}" if names is None else repr(names[index])
 
 
 def _own_labels(images: ImageSet, part: str) -> Any:
     if images.labels is None:
         raise ValueError(
-            f"the {part} images have no labels; give y, put each class into a folder of its "
-            f"own, or give a CSV with a 'label' column"
+            f"the {part} images have no labels; put each class into a folder of its own, or "
+            f"name the CSV's column of labels (--label-column NAME, or --labels A,B for several; "
+            f"in Python list_images(…, label_column=NAME), or y)"
         )
     without = [
         name
@@ -134,7 +191,7 @@ def _numbers(targets: np.ndarray, names: Any, advice: str) -> np.ndarray:
         is_good = np.array([_is_number(row) for row in targets])
     if not is_good.all():
         at = int(np.argmin(is_good))
-        name = f"image {at}" if names is None else repr(names[at])
+        name = _image(at, names)
         value = np.asarray(targets[at]).tolist()
         raise ValueError(f"the label of {name} is {value!r}; {advice}")
     return numbers

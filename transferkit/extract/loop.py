@@ -175,6 +175,7 @@ class Loop:
     ids: list[bytes | None] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
+    positions: dict[Path, list[int]] = field(default_factory=dict)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -194,7 +195,10 @@ class Loop:
             except MissingRows as error:  # damaged, or a file was changed under our hands
                 if attempt == _ATTEMPTS - 1:
                     raise
-                logger.warning("%s; computing them again", error)
+                n_lost = len(error.ids)
+                logger.warning(
+                    "the store has lost %d row%s; computing again", n_lost, "s" * (n_lost != 1)
+                )
         return Extraction(
             rows,
             np.array([i for i, row in enumerate(self.ids) if row is not None], dtype=np.intp),
@@ -238,10 +242,13 @@ class Loop:
 
     def _entries(self, index: int) -> list[int]:
         """Positions at which an image's file is named; often it is once."""
+        if not self.positions:
+            for i, item in enumerate(self.images.items):
+                if isinstance(item, Path):
+                    self.positions.setdefault(item, []).append(i)
         file = self.images.items[index]
-        return [
-            i for i, item in enumerate(self.images.items) if isinstance(item, Path) and item == file
-        ]
+        assert isinstance(file, Path)
+        return self.positions[file]
 
     def _check_failures(self) -> None:
         if self.failures and (self.on_error == "raise" or len(self.failures) == len(self.images)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
 
@@ -60,8 +61,9 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Features, float32 or float64.
+    parts : list of (ndarray of shape (·, n_features), ndarray of int or None)
+        Arrays, and the rows of each that count (None: all). So that a memory-mapped array
+        needn't be copied.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     weight : ndarray of shape (n_samples,) or None
@@ -70,10 +72,28 @@ class Rows:
         The validation part; None if none was given.
     """
 
-    X: Array
+    parts: list[tuple[Array, Array | None]]
     y: Array
     weight: Array | None
     held: Array | None
+
+    @cached_property
+    def X(self) -> Array:
+        """All rows in one array of shape (n_samples, n_features)."""
+        arrays = [X if rows is None else X[rows] for X, rows in self.parts]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def some(self, wanted: Array) -> list[tuple[Array, Array | None]]:
+        """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied."""
+        chosen: list[tuple[Array, Array | None]] = []
+        done = 0
+        for X, rows in self.parts:
+            count = len(X if rows is None else rows)
+            index = np.flatnonzero(wanted[done : done + count])
+            if len(index):
+                chosen.append((X, index if rows is None else rows[index]))
+            done += count
+        return chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +114,24 @@ class ClassRows(Rows):
         return isinstance(self.classes, list)
 
 
-def accepted(X: Any) -> Any:
-    """Numeric types to compute in: float32 as it is, float16 as float32, all else float64."""
-    half = getattr(X, "dtype", None) == np.float16
-    return np.float32 if half else [np.float64, np.float32]
+def accepted(X: Any, *, half: bool = False) -> Any:
+    """Numeric types to compute in: float32 as it is, float16 as float32, all else float64.
+
+    With `half`, float16 as it is, for a head that converts it bit by bit.
+    """
+    is_half = getattr(X, "dtype", None) == np.float16
+    narrow = np.float16 if half else np.float32
+    return narrow if is_half else [np.float64, np.float32]
 
 
 def class_rows(
-    head: Any, X: Any, y: Any, sample_weight: Any = None, validation: Any = None
+    head: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    validation: Any = None,
+    *,
+    half: bool = False,
 ) -> ClassRows:
     """Check what a classifier is fitted on.
 
@@ -111,6 +141,8 @@ def class_rows(
         Whose `n_features_in_` is set, and whose tags say whether it knows several labels.
     X, y, sample_weight, validation
         As they were given to `fit`.
+    half : bool, default=False
+        As in `accepted`.
 
     Raises
     ------
@@ -123,7 +155,7 @@ def class_rows(
             f"y has {np.asarray(y).shape[1]} columns, and the {_name(head)} head takes one label "
             f"per sample; for several labels choose one of {', '.join(_heads_for_several())}"
         )
-    rows = _rows(head, X, y, sample_weight, validation, several=several)
+    rows = _rows(head, X, y, sample_weight, validation, several=several, half=half)
     if several:
         if not np.isin(rows.y, [0, 1]).all():
             raise ValueError(
@@ -132,7 +164,7 @@ def class_rows(
             )
         both = np.array([0, 1]).astype(rows.y.dtype)
         return ClassRows(
-            rows.X, rows.y.astype(np.int8), rows.weight, rows.held, [both] * rows.y.shape[1]
+            rows.parts, rows.y.astype(np.int8), rows.weight, rows.held, [both] * rows.y.shape[1]
         )
     check_classification_targets(rows.y)
     classes, codes = np.unique(rows.y, return_inverse=True)
@@ -140,7 +172,7 @@ def class_rows(
         raise ValueError(
             f"y holds one class, {classes.tolist()[0]!r}; give samples of at least two classes"
         )
-    return ClassRows(rows.X, codes, rows.weight, rows.held, classes)
+    return ClassRows(rows.parts, codes, rows.weight, rows.held, classes)
 
 
 def number_rows(
@@ -149,7 +181,7 @@ def number_rows(
     """Check what a regressor is fitted on; `y` comes back as float64."""
     several = np.asarray(y).ndim == 2 and get_tags(head).target_tags.multi_output
     rows = _rows(head, X, y, sample_weight, validation, several=several, numeric=True)
-    return Rows(rows.X, rows.y.astype(np.float64), rows.weight, rows.held)
+    return Rows(rows.parts, rows.y.astype(np.float64), rows.weight, rows.held)
 
 
 def class_weighted(rows: ClassRows, class_weight: Any) -> Array | None:
@@ -199,27 +231,32 @@ def _rows(
     *,
     several: bool,
     numeric: bool = False,
+    half: bool = False,
 ) -> Rows:
     X, y = validate_data(
-        head, X, y, dtype=accepted(X), multi_output=several, y_numeric=numeric and not several
-    )
-    weight = held = None
+        head, X, y, dtype=accepted(X, half=half), multi_output=several,
+        y_numeric=numeric and not several,
+    )  # fmt: skip
+    weight = held = kept = None
     if numeric and several:
         y = check_array(y, dtype=np.float64, input_name="y")
     if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        kind = np.float32 if X.dtype == np.float16 else X.dtype
+        weight = _check_sample_weight(sample_weight, X, dtype=kind)
         if (weight < 0).any() or not (weight > 0).any():
             raise ValueError("sample_weight must be 0 or more, and above 0 for some samples")
         if not (weight > 0).all():
             # A hold-out of rows without weight would say nothing.
-            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+            kept = np.flatnonzero(weight > 0)
+            y, weight = y[kept], weight[kept]
+    parts = [(X, kept)]
     if validation is not None:
         X_held, y_held = _validation(head, X, y, validation)
-        held = np.arange(len(X) + len(X_held)) >= len(X)
-        X, y = np.concatenate([X, X_held]), np.concatenate([y, y_held])
+        held = np.arange(len(y) + len(y_held)) >= len(y)
+        parts, y = [*parts, (X_held, None)], np.concatenate([y, y_held])
         if weight is not None:
             weight = np.concatenate([weight, np.ones(len(X_held), weight.dtype)])
-    return Rows(X, y, weight, held)
+    return Rows(parts, y, weight, held)
 
 
 def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, Array]:
@@ -227,7 +264,8 @@ def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, 
         X_held, y_held = validation
     except (TypeError, ValueError) as error:
         raise ValueError("validation must be a pair (X, y) of features and labels") from error
-    X_held = validate_data(head, X_held, dtype=X.dtype, reset=False)
+    kind = accepted(X_held, half=True) if X.dtype == np.float16 else X.dtype
+    X_held = validate_data(head, X_held, dtype=kind, reset=False)
     y_held = column_or_1d(y_held) if y.ndim == 1 else check_array(y_held, dtype=None)
     if len(X_held) != len(y_held):
         raise ValueError(f"validation has {len(X_held)} rows of X and {len(y_held)} labels")

@@ -10,7 +10,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from transferkit.heads._inputs import Array, accepted, check_choice, check_positive, check_share
-from transferkit.heads._margins import Solution, solve
+from transferkit.heads._problems import Problems
 from transferkit.heads._rows import standardised
 
 __all__ = ["C_FIXED", "Machine"]
@@ -19,6 +19,8 @@ __all__ = ["C_FIXED", "Machine"]
 CS = {"linear": np.geomspace(1e-6, 1, 7), "nystroem": np.geomspace(1e-2, 1e3, 6)}
 # Used by the exact kernel machine, and where nothing can be held out.
 C_FIXED = {"linear": 1e-3, "nystroem": 10.0, "exact": 10.0}
+# The path only ranks candidates, for which a rough solution is enough.
+LOOSE = 5
 
 
 class Machine(BaseEstimator):
@@ -92,20 +94,23 @@ class Machine(BaseEstimator):
         self, X: Array, Y: Array, weight: Array | None, held: Array | None, epsilon: float | None
     ) -> None:
         """Choose C by the held-out loss, and fit at it on all rows."""
-        options: dict[str, Any] = {"epsilon": epsilon, "tol": self.tol, "max_iter": self.max_iter}
         self.C_path_: list[dict[str, float]] = []
         self.C_ = C_FIXED[self.solver_] if self.C == "auto" else float(self.C)
         if held is not None:
-            train, known = X[~held], None if weight is None else weight[~held]
-            test_weight = None if weight is None else weight[held]
-            found: Solution | None = None
-            for C in CS[self.solver_].tolist():
-                found = solve(train, Y[~held], known, C=C, start=found, **options)
-                scores = X[held] @ found.coef.T + found.intercept
+            train_weight, test_weight = (None, None) if weight is None else (
+                weight[~held], weight[held],
+            )  # fmt: skip
+            problems = Problems.margins(X[~held], Y[~held], train_weight, epsilon=epsilon)
+            test = [(X, np.flatnonzero(held))]
+            path = problems.path(
+                CS[self.solver_], test, tol=LOOSE * self.tol, max_iter=self.max_iter
+            )
+            for C, _, scores in path:
                 loss = 1 - Y[held] * scores if epsilon is None else abs(Y[held] - scores) - epsilon
                 each = (np.maximum(0, loss) ** 2).mean(axis=1)
                 self.C_path_.append({"C": C, "loss": float(np.average(each, weights=test_weight))})
             self.C_ = min(self.C_path_, key=lambda point: point["loss"])["C"]
-        found = solve(X, Y, weight, C=self.C_, **options)
+        problems = Problems.margins(X, Y, weight, epsilon=epsilon)
+        found = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
         self.n_iter_ = found.n_iter
         self.coef_, self.intercept_ = found.coef.astype(X.dtype), found.intercept.astype(X.dtype)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
-__all__ = ["hold_out", "hold_out_any", "moments", "standardised", "unit"]
+__all__ = ["hold_out", "hold_out_any", "moments", "standardised", "stratified_folds", "unit"]
 
 Array = NDArray[Any]
 
@@ -93,6 +93,37 @@ def hold_out(codes: Array, fraction: float, random_state: Any) -> Array | None:
     held = np.zeros(len(codes), dtype=bool)
     held[by_class] = rank < np.repeat(taken, counts)
     return held
+
+
+def stratified_folds(codes: Array, n_folds: int, random_state: Any) -> Array:
+    """Deal the rows of each class over folds in turn.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Class numbers from 0.
+    n_folds : int
+        Number of folds.
+    random_state : int, RandomState or None
+        As in scikit-learn.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Number of each row's fold.
+
+    Examples
+    --------
+    >>> folds = stratified_folds(np.array([0, 0, 1, 1]), 2, 0)
+    >>> np.bincount(folds).tolist(), int(folds[0] + folds[1])
+    ([2, 2], 1)
+    """
+    order = check_random_state(random_state).permutation(len(codes))
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    fold_of = np.empty(len(codes), int)
+    # On from class to class, so that small classes don't all land in the first folds.
+    fold_of[by_class] = np.arange(len(codes)) % n_folds
+    return fold_of
 
 
 def hold_out_any(n: int, fraction: float, random_state: Any) -> Array | None:

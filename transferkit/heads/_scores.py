@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["labels_of_probabilities", "labels_of_scores", "log_softmax", "sigmoid"]
+__all__ = ["labels_of_probabilities", "labels_of_scores", "linear_scores", "log_softmax", "sigmoid"]
 
 Array = NDArray[Any]
+BLOCK = 4096  # rows widened at once
 
 
 def log_softmax(scores: Array) -> Array:
@@ -46,6 +47,27 @@ def sigmoid(scores: Array) -> Array:
     small = np.exp(-np.abs(scores))
     probability: Array = np.where(scores >= 0, 1 / (1 + small), small / (1 + small))
     return probability
+
+
+def linear_scores(X: Array, coef: Array, intercept: Array) -> Array:
+    """Scores ``X @ coef.T + intercept``; rows of float16 are widened a block at a time.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    coef : ndarray of shape (n_scores, n_features)
+        Coefficients.
+    intercept : ndarray of shape (n_scores,)
+        Intercepts.
+    """
+    if X.dtype != np.float16:
+        return np.asarray(X @ coef.T + intercept)
+    scores = np.empty((len(X), len(coef)), np.float32)
+    for first in range(0, len(X), BLOCK):
+        part = slice(first, first + BLOCK)
+        scores[part] = X[part].astype(np.float32) @ coef.T + intercept
+    return scores
 
 
 def labels_of_scores(classes: Any, scores: Array) -> Array:

@@ -253,7 +253,7 @@ class Regressor(RegressorMixin, _Forest):
         kinds = {"extra": ExtraTreesRegressor, "forest": RandomForestRegressor}
         self.is_column_ = rows.y.ndim == 2 and rows.y.shape[1] == 1
         if self.is_column_:  # scikit-learn would return a flat array
-            rows = Rows(rows.X, rows.y[:, 0], rows.weight, rows.held)
+            rows = Rows(rows.parts, rows.y[:, 0], rows.weight, rows.held)
         self._grow(kinds, rows, rows.weight)
         return self
 

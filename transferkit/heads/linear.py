@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from transferkit.heads._curve import Plan, best, curve, curves, mean_curve
 from transferkit.heads._inputs import (
     Array,
     ClassRows,
@@ -23,9 +24,9 @@ from transferkit.heads._inputs import (
     class_rows,
     class_weighted,
 )
-from transferkit.heads._logistic import Candidate, path, solve
-from transferkit.heads._rows import hold_out, standardised
-from transferkit.heads._scores import labels_of_scores, log_softmax, sigmoid
+from transferkit.heads._problems import Problems
+from transferkit.heads._rows import hold_out, stratified_folds
+from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, sigmoid
 from transferkit.heads.ridge import Regressor
 
 __all__ = ["Classifier", "Regressor"]
@@ -37,7 +38,7 @@ C_RANGE = (1e-5, 1e2)
 # Used when nothing can be held out; the middle of what the hold-out chooses on real features.
 C_WITHOUT_HOLDOUT = 0.1
 # The path only ranks candidates, for which a rough solution is enough.
-LOOSE = 10
+LOOSE = 5
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -68,9 +69,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
     max_iter : int, default=1000
         Most iterations of one fit.
     tol : float, default=1e-4
-        Largest component of the mean loss's gradient at which the solver stops.
+        Largest component of the mean loss's gradient, and largest estimated distance of the
+        objective from its optimum relative to it, at which the solver stops. The path is
+        solved to five times as much.
+    label_smoothing : float, default=0
+        Share of each target that is spread evenly over all classes.
+    folds : int or None, default=None
+        Choose C by the mean over this many stratified folds, instead of one hold-out; not
+        for several labels at once.
+    warm_start : bool, default=False
+        Start the final fit where the one before ended, if labels and features are as many.
+    device : str, default="cpu"
+        Where to compute, as PyTorch writes it.
     random_state : int, RandomState or None, default=0
-        Draws the held-out rows. Nothing else is random.
+        Draws the held-out rows or the folds. Nothing else is random.
 
     Attributes
     ----------
@@ -84,14 +96,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
     C_ : float
         The C of the final fit.
     C_path_ : list of dict
-        C, held-out accuracy and log loss, n_iter and converged of each candidate tried;
-        empty if C was fixed or no row could be held out.
+        C, held-out accuracy and log loss, n_iter, converged, objective, gradient (largest
+        component) and gap (estimated relative distance from the optimum) of each candidate
+        tried; empty if C was fixed or no row could be held out.
     C_on_edge_ : bool
         Whether C was chosen at an end of the path, so that a wider one may do better.
     n_iter_ : int
-        Iterations of the final fit.
+        Newton steps of the final fit.
     converged_ : bool
         Whether the final fit converged.
+    objective_, gradient_, gap_ : float
+        Of the final fit, as in `C_path_`.
     n_features_in_ : int
         Number of features.
 
@@ -116,6 +131,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         class_weight: Any = None,
         max_iter: int = 1000,
         tol: float = 1e-4,
+        label_smoothing: float = 0.0,
+        folds: int | None = None,
+        warm_start: bool = False,
+        device: str = "cpu",
         random_state: Any = 0,
     ) -> None:
         self.C = C
@@ -126,6 +145,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.class_weight = class_weight
         self.max_iter = max_iter
         self.tol = tol
+        self.label_smoothing = label_smoothing
+        self.folds = folds
+        self.warm_start = warm_start
+        self.device = device
         self.random_state = random_state
 
     def fit(
@@ -156,19 +179,21 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         start = time.perf_counter()
         self._check_parameters()
-        rows = class_rows(self, X, y, sample_weight, validation)
+        rows = class_rows(self, X, y, sample_weight, validation, half=True)
+        before = self._before(rows)
         self.classes_ = rows.classes
         if rows.several:
-            return self._fit_columns(rows)
-        X, codes, weight = rows.X, rows.y, class_weighted(rows, self.class_weight)
-        held = rows.held
-        if held is None and self.C == "auto":
-            held = hold_out(codes, self.validation_fraction, self.random_state)
-        self._choose_C(X, codes, weight, held)
-        self._fit_final(X, codes, weight)
+            self._fit_columns(rows, before)
+        else:
+            weight = class_weighted(rows, self.class_weight)
+            self._choose_C(rows, weight)
+            problems = Problems.logistic(rows.parts, rows.y, weight, **self._options())
+            self._fit_final(problems, self.C_, before)
+        d = self.coef_.shape[1]
         logger.info(
-            "fitted the linear head on %s rows of %s features in %.1f s; C = %.3g, %d iterations",
-            f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, self.C_, self.n_iter_,
+            "fitted the linear head on %s rows of %s features in %.1f s; C = %s, %d iterations",
+            f"{len(rows.y):,}", f"{d:,}", time.perf_counter() - start,
+            np.array2string(np.asarray(self.C_), precision=3), np.max(self.n_iter_),
         )  # fmt: skip
         return self
 
@@ -186,8 +211,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Scores; of two classes, those of the second.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
-        scores: Array = X @ self.coef_.T + self.intercept_
+        rows = validate_data(self, X, dtype=accepted(X, half=True), reset=False)
+        scores = linear_scores(rows, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: ArrayLike) -> Array:
@@ -261,79 +286,144 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_positive("max_iter", self.max_iter, kind=Integral)
         check_positive("tol", self.tol)
         check_share("validation_fraction", self.validation_fraction)
+        check_share("label_smoothing", self.label_smoothing, zero=True)
+        if self.folds is not None:
+            check_positive("folds", self.folds, kind=Integral, or_else="None or ")
+            if self.folds < 2:
+                raise ValueError(f"folds is {self.folds!r}; give None or a whole number above 1")
 
-    def _fit_columns(self, rows: ClassRows) -> Self:
-        """Fit one model for each of several labels, and stack them."""
-        one = clone(self)
-        n, d = rows.X.shape
-        n_labels = rows.y.shape[1]
-        self.coef_ = np.zeros((n_labels, d), rows.X.dtype)
-        self.intercept_ = np.zeros(n_labels)
-        self.C_: Any = np.full(n_labels, np.nan)
-        self.C_path_: list[Any] = []
-        self.C_on_edge_: Any = np.zeros(n_labels, bool)
-        self.n_iter_: Any = np.zeros(n_labels, int)
-        self.converged_: Any = np.ones(n_labels, bool)
-        train = slice(None) if rows.held is None else ~rows.held
-        for j, column in enumerate(rows.y.T):
-            paths: list[Candidate] = []
-            if len(np.unique(column[train])) < 2:
-                # Laplace's rule of succession: a label never seen isn't impossible.
-                ones = column.sum()
-                self.intercept_[j] = np.log((ones + 1) / (n - ones + 1))
-            else:
-                one.fit(
-                    rows.X[train],
-                    column[train],
-                    None if rows.weight is None else rows.weight[train],
-                    None if rows.held is None else (rows.X[rows.held], column[rows.held]),
-                )
-                self.coef_[j], self.intercept_[j] = one.coef_[0], one.intercept_[0]
-                self.C_[j], self.n_iter_[j] = one.C_, one.n_iter_
-                self.C_on_edge_[j], self.converged_[j] = one.C_on_edge_, one.converged_
-                paths = one.C_path_
-            self.C_path_.append(paths)
-        self.intercept_ = self.intercept_.astype(rows.X.dtype)
-        return self
+    def _options(self) -> dict[str, Any]:
+        return {
+            "standardize": self.standardize,
+            "smoothing": self.label_smoothing,
+            "device": self.device,
+        }
 
-    def _choose_C(self, X: Array, codes: Array, weight: Array | None, held: Array | None) -> None:
+    def _before(self, rows: ClassRows) -> tuple[Array, Array] | None:
+        """Coefficients of the fit before, where they can be a start."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        n_scores = len(rows.classes)
+        if not rows.several and n_scores == 2:
+            n_scores = 1
+        if self.coef_.shape != (n_scores, rows.parts[0][0].shape[1]):
+            return None
+        return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
+
+    def _plan(self) -> Plan:
+        Cs = np.geomspace(*C_RANGE, self.n_candidates) if self.Cs is None else np.unique(self.Cs)
+        return Plan(Cs, self._options(), LOOSE * self.tol, self.max_iter)
+
+    def _choose_C(self, rows: ClassRows, weight: Array | None) -> None:
         """Set `C_`, `C_path_` and `C_on_edge_`."""
-        self.C_path_ = []
-        self.C_on_edge_ = False
+        self.C_path_: list[Any] = []
+        self.C_on_edge_: Any = False
         if self.C != "auto":
-            self.C_ = float(self.C)
+            self.C_: Any = float(self.C)
             return
-        if held is None or len(np.unique(codes[~held])) < 2:
+        held = rows.held
+        if held is None:
+            held = hold_out(rows.y, self.validation_fraction, self.random_state)
+        if held is None or len(np.unique(rows.y[~held])) < 2:
             self.C_ = C_WITHOUT_HOLDOUT
             logger.info("too few samples to hold any out; C = %g is not tuned", self.C_)
             return
-        Cs = np.geomspace(*C_RANGE, self.n_candidates) if self.Cs is None else np.sort(self.Cs)
-        self.C_path_ = path(
-            Cs, X, codes, weight, held,
-            standardize=self.standardize, tol=LOOSE * self.tol, max_iter=self.max_iter,
-        )  # fmt: skip
-        self.C_ = min(self.C_path_, key=lambda point: point["log_loss"])["C"]
-        self.C_on_edge_ = bool(len(Cs) > 1 and self.C_ in (Cs[0], Cs[-1]))
-        if self.C_on_edge_:
-            logger.info(
-                "C = %.3g was chosen at the edge of the path (%.3g to %.3g); a wider Cs may do "
-                "better", self.C_, Cs[0], Cs[-1],
-            )  # fmt: skip
+        plan = self._plan()
+        if self.folds is not None and rows.held is None:
+            fold_of = stratified_folds(rows.y, self.folds, self.random_state)
+            self.C_path_ = mean_curve(rows, weight, fold_of, plan)
+        else:
+            self.C_path_ = curve(rows, weight, held, plan)
+        self.C_ = best(self.C_path_)
+        self.C_on_edge_ = _is_on_edge(self.C_, plan.Cs)
 
-    def _fit_final(self, X: Array, codes: Array, weight: Array | None) -> None:
-        """Fit at `C_` on all rows, from zero, so that the path leaves no trace."""
-        scaled, mean, scale = standardised(X, weight, enabled=self.standardize)
-        found = solve(scaled, codes, weight, C=self.C_, tol=self.tol, max_iter=self.max_iter)
-        self.coef_ = (found.coef / scale).astype(X.dtype)
-        # From the rounded coefficients: what rounding changes is then multiplied by x - mean,
-        # not by x, which may be far from zero.
-        offset = found.intercept - self.coef_.astype(np.float64) @ mean
-        self.intercept_ = offset.astype(X.dtype)
-        self.n_iter_, self.converged_ = found.n_iter, found.converged
-        if not self.converged_:
+    def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
+        """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
+        found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
+        dtype = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
+        self.coef_ = found.coef.astype(dtype)
+        self.intercept_ = found.intercept.astype(dtype)
+        several = isinstance(self.classes_, list)
+        self.n_iter_: Any = np.full(len(found.gap), found.n_iter) if several else found.n_iter
+        self.converged_: Any = found.converged if several else bool(found.converged[0])
+        self.objective_: Any = found.objective if several else float(found.objective[0])
+        self.gradient_: Any = found.gradient if several else float(found.gradient[0])
+        self.gap_: Any = found.gap if several else float(found.gap[0])
+        if not found.converged.all():
+            worst = np.max(np.asarray(C)[~found.converged] if several else C)
             warnings.warn(
-                f"the linear head did not converge in {self.n_iter_} iterations at "
-                f"C = {self.C_:.3g}; raise max_iter or tol, or lower C",
+                f"the linear head did not converge in {found.n_iter} iterations at "
+                f"C = {worst:.3g}; raise max_iter or tol, or lower C",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def _fit_columns(self, rows: ClassRows, before: tuple[Array, Array] | None) -> None:
+        """Fit one model for each of several labels, side by side in one solve."""
+        if self.class_weight is not None:
+            class_weighted(rows, self.class_weight)  # says why not
+        train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
+        n, n_labels = rows.y.shape
+        both = np.flatnonzero(np.ptp(rows.y[train], axis=0))
+        self._choose_Cs(rows, both)
+        ones = rows.y.sum(axis=0)
+        # Laplace's rule of succession: a label never seen isn't impossible.
+        intercept = np.log((ones + 1) / (n - ones + 1))
+        filled: dict[str, Array] = {
+            "coef_": np.zeros((n_labels, rows.parts[0][0].shape[1])),
+            "intercept_": intercept,
+            "n_iter_": np.zeros(n_labels, int),
+            "converged_": np.ones(n_labels, bool),
+            "objective_": np.full(n_labels, np.nan),
+            "gradient_": np.zeros(n_labels),
+            "gap_": np.zeros(n_labels),
+        }
+        if len(both):
+            first = None if before is None else (before[0][both], before[1][both])
+            problems = Problems.logistic(
+                rows.parts, rows.y[:, both], rows.weight, **self._options()
+            )
+            self._fit_final(problems, self.C_[both], first)
+            for name, values in filled.items():
+                values[both] = getattr(self, name)
+        dtype = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
+        for name, values in filled.items():
+            kind = dtype if name in ("coef_", "intercept_") else values.dtype
+            setattr(self, name, values.astype(kind))
+
+    def _choose_Cs(self, rows: ClassRows, both: Array) -> None:
+        """Set `C_`, `C_path_` and `C_on_edge_`, an entry per label; `both` holds those to fit."""
+        n_labels = rows.y.shape[1]
+        self.C_ = np.full(n_labels, np.nan)
+        self.C_path_ = [[] for _ in range(n_labels)]
+        self.C_on_edge_ = np.zeros(n_labels, bool)
+        self.C_[both] = C_WITHOUT_HOLDOUT if self.C == "auto" else self.C
+        if self.C != "auto":
+            return
+        held = {}
+        for j in both.tolist():
+            column = rows.y[:, j].astype(int)
+            own = rows.held
+            if own is None:
+                own = hold_out(column, self.validation_fraction, self.random_state)
+            if own is not None and len(np.unique(column[~own])) == 2:
+                held[j] = own
+        if not held:
+            logger.info("too few samples to hold any out; C = %g is not tuned", C_WITHOUT_HOLDOUT)
+            return
+        plan, chosen = self._plan(), list(held)
+        found = curves(rows, rows.y[:, chosen], np.column_stack(list(held.values())), plan)
+        for j, points in zip(chosen, found, strict=True):
+            self.C_path_[j], self.C_[j] = points, best(points)
+            self.C_on_edge_[j] = _is_on_edge(self.C_[j], plan.Cs)
+
+
+def _is_on_edge(C: float, Cs: Array) -> bool:
+    """Whether C lies at an end of the path, and say so."""
+    on_edge = bool(len(Cs) > 1 and C in (Cs[0], Cs[-1]))
+    if on_edge:
+        logger.warning(
+            "C = %.3g was chosen at the edge of the path (%.3g to %.3g); a wider Cs may do better",
+            C, Cs[0], Cs[-1],
+        )  # fmt: skip
+    return on_edge

@@ -50,7 +50,8 @@ class Classifier(ClassifierMixin, Machine):
     validation_fraction : float, default=0.2
         Share of each class that is held out to choose C.
     tol : float, default=1e-4
-        Largest gradient of the mean loss at which the linear solver stops.
+        Largest component of the mean loss's gradient, and largest estimated distance of the
+        objective from its optimum relative to it, at which the linear solver stops.
     max_iter : int, default=1000
         Most iterations of the linear solver.
     random_state : int, RandomState or None, default=0

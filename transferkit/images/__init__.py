@@ -18,7 +18,7 @@ from transferkit.images.listing import (
     UnreadableImages,
     list_images,
 )
-from transferkit.images.table import SPLITS
+from transferkit.images.table import SPLITS, column_names
 
 __all__ = [
     "EXTENSIONS",
@@ -27,6 +27,7 @@ __all__ = [
     "ImageError",
     "ImageSet",
     "UnreadableImages",
+    "column_names",
     "crop_fraction",
     "list_images",
     "prepare",

@@ -48,7 +48,7 @@ class ImageSet:
         ``"train"``, ``"val"``, ``"test"``, or None for an image in none of them. None if
         there are no splits.
     label_names : tuple of str, optional
-        Names of several label columns, in the order of a label's tuple.
+        Names of the label columns of a CSV, in the order of a label's tuple.
     """
 
     items: tuple[Item, ...]
@@ -289,7 +289,7 @@ def _from_csv(
     if is_single and table.labels is not None:
         labels = tuple(row[0] for row in table.labels)
     items = tuple(path.parent / p for p in table.paths)
-    label_names = None if is_single or table.labels is None else columns
+    label_names = None if table.labels is None else columns
     return ImageSet(items, table.paths, labels, table.splits, label_names)
 
 

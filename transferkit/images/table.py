@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SPLITS", "SPLIT_OF", "Table", "read_table"]
+__all__ = ["SPLITS", "SPLIT_OF", "Table", "column_names", "read_table"]
 
 SPLITS = ("train", "val", "test")
 """The splits' names; ``valid`` and ``validation`` mean ``val``."""
@@ -97,6 +97,11 @@ def read_table(
         tuple(labels) if has_labels else None,
         tuple(splits) if split_at is not None else None,
     )
+
+
+def column_names(file: Path) -> list[str]:
+    """Names of a CSV's columns; none of an empty file."""
+    return [name.strip() for name in next(_lines(file), (0, []))[1]]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:

@@ -54,6 +54,11 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = f"{error.strerror}; what was stored before is kept"
+        raise OSError(error.errno, reason, str(path.parent)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

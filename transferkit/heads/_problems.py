@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.heads._design import Design, Part
+from transferkit.heads._homotopy import follow
 from transferkit.heads._losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
-from transferkit.heads._newton import Start, State, follow, minimise
+from transferkit.heads._newton import Start, State, minimise
 
 if TYPE_CHECKING:
     from torch import Tensor

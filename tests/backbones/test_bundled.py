@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from transferkit import FeatureExtractor, TransferClassifier, create_backbone
@@ -50,8 +50,7 @@ def test_the_card_says_where_it_comes_from(name):
 @every_name
 def test_it_has_its_weights_and_preprocessing(name):
     backbone, card = create_backbone(f"bundled:{name}"), bundled.card(name)
-    with safe_open(path(name), "pt") as file:
-        stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    stored = load_file(path(name))
     ours = backbone.network.network.state_dict()
     assert set(ours) == set(stored)
     for key, values in stored.items():
@@ -99,8 +98,8 @@ def test_it_sees_more_than_random_weights_do():
         X = extractor.transform(images)
         head = TransferClassifier(extractor, "knn").fit(images[:300], y[:300])
         scores[pretrained] = (head.predict_features(X[300:]) == y[300:]).mean()
-    assert scores[True] > 0.6
-    assert scores[True] > scores[False] + 0.05
+    assert scores[True] > 0.65
+    assert scores[True] > scores[False] + 0.08
 
 
 def test_a_saved_model_takes_it_along(tmp_path):

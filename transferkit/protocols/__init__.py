@@ -1,0 +1,181 @@
+"""Published evaluation protocols, one file each: how a probe is trained and selected.
+
+A file of this folder exposes a frozen dataclass `Protocol` with the published settings and a
+function `fit` that trains the probe; the file's name is the protocol's. Where a protocol has
+a number of neighbours to choose, that is part of the name: ``dino-knn20``.
+
+Rows and class numbers come in, scores go out: a protocol knows nothing of images or the store,
+and none sees the split that is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transferkit import registry
+
+__all__ = ["Geometry", "Named", "Parts", "Probe", "create_protocol", "protocol_names"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a protocol wants images resized and cropped; None leaves it to the backbone.
+
+    Parameters
+    ----------
+    image_size : int, optional
+        Height and width of the input, px.
+    crop_pct : float, optional
+        Input size over the size that the image is resized to.
+    crop_mode, interpolation : str, optional
+        As in `transferkit.spec.Preprocess`.
+    """
+
+    image_size: int | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What is fixed, as options of `resolve_backbone`."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Rows to train on, and those to choose by if the dataset has such a part.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Training features.
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Class numbers from 0, each of which occurs; or 0 and 1 for several labels.
+    validation : (ndarray, ndarray) or None
+        The official validation part.
+    """
+
+    X: Array
+    y: Array
+    validation: tuple[Array, Array] | None = None
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, or of labels."""
+        return int(self.y.shape[1]) if self.y.ndim == 2 else int(self.y.max()) + 1
+
+    def merged(self) -> tuple[Array, Array]:
+        """Training and validation rows together."""
+        if self.validation is None:
+            return self.X, self.y
+        X, y = self.validation
+        return np.concatenate([self.X, X]), np.concatenate([self.y, y])
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A trained probe, and how it came to be.
+
+    Parameters
+    ----------
+    scores : callable
+        Features → ndarray of shape (n_samples, n_classes); the largest is the prediction.
+    chosen : dict
+        Hyper-parameters in force, those that were chosen among them.
+    on_edge : bool or None
+        Whether the choice stands at an end of its grid; None where nothing is chosen.
+    converged : bool or None
+        Whether the solver did; None where nothing is iterated.
+    has_probabilities : bool
+        Whether the softmax of the scores (sigmoid, for several labels) is a probability.
+    held : (ndarray, ndarray) or None
+        Scores and targets of rows that the chosen probe wasn't trained on, before any refit.
+    """
+
+    scores: Callable[[Array], Array]
+    chosen: dict[str, Any]
+    on_edge: bool | None = None
+    converged: bool | None = None
+    has_probabilities: bool = True
+    held: tuple[Array, Array] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A protocol under its full name.
+
+    Parameters
+    ----------
+    name : str
+        As it is reported, with k where there is one.
+    settings : dataclass
+        Its `Protocol`, with at least ``geometry``, ``feature`` and ``shots``.
+    function : callable
+        Its `fit`.
+    """
+
+    name: str
+    settings: Any
+    function: Callable[[Any, Parts, int], Probe]
+
+    def fit(self, parts: Parts, seed: int = 0) -> Probe:
+        """Train and select.
+
+        Parameters
+        ----------
+        parts : Parts
+            Rows; the reported split isn't among them.
+        seed : int, default=0
+            Of what the protocol draws by itself.
+        """
+        return self.function(self.settings, parts, seed)
+
+
+def protocol_names() -> list[str]:
+    """Names of all protocols, sorted, without their k.
+
+    Examples
+    --------
+    >>> "transfer-logreg" in protocol_names()
+    True
+    """
+    return registry.names(__name__)
+
+
+def create_protocol(name: str) -> Named:
+    """Find a protocol by its published name.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"transfer-logreg"`` or ``"dino-knn20"``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or k is missing or not a published one.
+
+    Examples
+    --------
+    >>> create_protocol("dino-knn20").settings.k
+    20
+    """
+    stem, digits = name, ""
+    if name not in protocol_names() and (found := re.fullmatch(r"(.*knn)(\d+)", name)):
+        stem, digits = found[1], found[2]
+    module = registry.load(__name__, stem, "protocol")
+    published = getattr(module, "KS", ())
+    if bool(digits) != bool(published) or (digits and int(digits) not in published):
+        known = ", ".join(f"{stem}{k}" for k in published) or stem
+        raise ValueError(f"protocol {name!r}: the number of neighbours is published; use {known}")
+    settings = module.Protocol(k=int(digits)) if digits else module.Protocol()
+    return Named(name, settings, module.fit)

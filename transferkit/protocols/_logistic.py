@@ -1,0 +1,127 @@
+"""Logistic regression as the published protocols select it: a path, a score, a refit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transferkit.heads._problems import Fit, Problems
+from transferkit.metrics.voc import mean_average_precision
+from transferkit.protocols import Parts, Probe
+
+__all__ = ["Path", "by_share", "refit", "validation_score"]
+
+Array = NDArray[Any]
+TOL = 1e-6  # of the mean loss's gradient; tighter than what the publications stop at
+
+
+def by_share(y: Array, share: float, seed: int) -> Array:
+    """Rows to hold out: a share of each class, or of all rows for several labels."""
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(y), bool)
+    groups = [np.arange(len(y))] if y.ndim == 2 else [np.flatnonzero(y == c) for c in np.unique(y)]
+    for rows in groups:
+        n = min(max(1, round(share * len(rows))), len(rows) - 1)
+        held[random.permutation(rows)[:n]] = True
+    if not held.any():
+        raise ValueError(
+            "a class of one sample leaves nothing to choose by; give more shots, or a protocol "
+            "that chooses nothing, such as bigvision-fewshot"
+        )
+    return held
+
+
+def validation_score(scores: Array, y: Array) -> float:
+    """Accuracy; for several labels the mean 11-point average precision."""
+    if y.ndim == 2:
+        return mean_average_precision(y, scores)
+    return float((scores.argmax(axis=1) == y).mean())
+
+
+class Path:
+    """Fits of one training part, scored on one held-out part.
+
+    Parameters
+    ----------
+    train, held : (ndarray, ndarray)
+        Features and targets.
+    max_iter : int
+        Of one fit.
+    """
+
+    def __init__(
+        self, train: tuple[Array, Array], held: tuple[Array, Array], max_iter: int
+    ) -> None:
+        self.problems = Problems.logistic([(train[0], None)], train[1], standardize=False)
+        self.held, self.max_iter = held, max_iter
+        self.found: dict[float, tuple[float, Array, bool]] = {}
+
+    def follow(self, Cs: Array) -> None:
+        """Fit at each strength, warm-started along ascending C; known ones are not repeated."""
+        new = np.array([C for C in np.unique(Cs) if float(C) not in self.found])
+        if not len(new):
+            return
+        rows = [(self.held[0], None)]
+        for C, fit, scores in self.problems.path(new, rows, tol=TOL, max_iter=self.max_iter):
+            wide = widened(scores, self.held[1])
+            score = validation_score(wide, self.held[1])
+            self.found[float(C)] = score, wide, bool(fit.converged.all())
+
+    def best(self, *, ascending_penalty: bool) -> float:
+        """The C with the best score, the first of equals in the order of the scan."""
+        order = sorted(self.found, reverse=ascending_penalty)
+        return max(order, key=lambda C: self.found[C][0])
+
+
+def widened(scores: Array, y: Array) -> Array:
+    """Two columns for two classes, whose solver gives the score of the second."""
+    scores = scores.reshape(len(scores), -1)
+    if y.ndim == 1 and scores.shape[1] == 1:
+        return np.concatenate([np.zeros_like(scores), scores], axis=1)
+    return scores
+
+
+def refit(parts: tuple[Array, Array], C: float, max_iter: int, **about: Any) -> Probe:
+    """Fit at one strength, as a probe."""
+    X, y = parts
+    fit: Fit = Problems.logistic([(X, None)], y, standardize=False).solve(
+        C, tol=TOL, max_iter=max_iter
+    )
+
+    def scores(rows: Array) -> Array:
+        return widened(rows @ fit.coef.T + fit.intercept, y)
+
+    chosen = {"C": float(C), "n_iter": int(fit.n_iter), **about.pop("chosen", {})}
+    return Probe(scores, chosen, converged=bool(fit.converged.all()), **about)
+
+
+def selected(
+    parts: Parts,
+    Cs: Array,
+    *,
+    seed: int,
+    share: float,
+    max_iter: int,
+    held: Array | None = None,
+    ascending_penalty: bool = True,
+) -> Probe:
+    """Choose C on the validation part, else on a share of the training rows; refit on both."""
+    X, y = parts.X, parts.y
+    train, validation = (X, y), parts.validation
+    if validation is None:
+        held = by_share(y, share, seed) if held is None else held
+        train, validation = (X[~held], y[~held]), (X[held], y[held])
+    path = Path(train, validation, max_iter)
+    path.follow(Cs)
+    C = path.best(ascending_penalty=ascending_penalty)
+    score, scores, _ = path.found[C]
+    return refit(
+        parts.merged(),
+        C,
+        max_iter,
+        chosen={"validation_score": score},
+        on_edge=C in (min(path.found), max(path.found)),
+        held=(scores, validation[1]),
+    )

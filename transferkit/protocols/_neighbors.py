@@ -1,0 +1,29 @@
+"""Votes of nearest training rows, as a probe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from transferkit.heads.knn import Classifier
+from transferkit.protocols import Array, Parts, Probe
+
+__all__ = ["voting"]
+
+# A class without votes has probability 0, whose logarithm has to stay finite.
+SMALLEST = 1e-12
+
+
+def voting(parts: Parts, **settings: Any) -> Probe:
+    """Keep the training rows; scores are logarithms of the shares of votes."""
+    head = Classifier(**settings).fit(parts.X, parts.y)
+
+    def scores(rows: Array) -> Array:
+        share = head.predict_proba(rows).astype(np.float64)
+        if parts.y.ndim == 2:  # the sigmoid has to give the share back
+            share = np.clip(share, SMALLEST, 1 - SMALLEST)
+            return np.log(share) - np.log1p(-share)
+        return np.log(np.maximum(share, SMALLEST))
+
+    return Probe(scores, {**settings, "k": int(head.k_)})

@@ -1,0 +1,66 @@
+"""Logistic regression of CLIP: seven strengths first, then finer and finer around the peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transferkit.protocols import Geometry, Parts, Probe
+from transferkit.protocols._logistic import Path, by_share, refit
+
+__all__ = ["Protocol", "fit"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Features before the projection, 224 px without margin; λ on 96 values, 1e-6 to 1e6.
+
+    References
+    ----------
+    Radford et al. (2021), "Learning transferable visual models from natural language
+    supervision", appendix A.3.
+    """
+
+    geometry: Geometry = Geometry(224, 1.0, "center", "bicubic")
+    feature: str = "pre_logits"
+    shots: tuple[int, ...] = ()
+    per_decade: int = 8
+    share: float = 0.2
+    max_iter: int = 1000
+    draws: bool = True
+
+
+def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+    """Search as published; refit on training and validation rows."""
+    train, validation = (parts.X, parts.y), parts.validation
+    if validation is None:
+        held = by_share(parts.y, protocol.share, seed)
+        train = parts.X[~held], parts.y[~held]
+        validation = parts.X[held], parts.y[held]
+    path = Path(train, validation, protocol.max_iter)
+    # Positions on a grid of 8 steps per decade; the first ones are two decades apart.
+    step = 2 * protocol.per_decade
+    seen = {round(position) for position in np.arange(-6, 7, 2) * protocol.per_decade}
+    path.follow(_strengths(seen, protocol))
+    while step > 1:
+        step //= 2
+        C = path.best(ascending_penalty=True)
+        peak = round(-np.log10(C) * protocol.per_decade)
+        ends = 6 * protocol.per_decade
+        seen = {p for p in (peak - step, peak + step) if -ends <= p <= ends}
+        path.follow(_strengths(seen, protocol))
+    C = path.best(ascending_penalty=True)
+    score, scores, _ = path.found[C]
+    return refit(
+        parts.merged(),
+        C,
+        protocol.max_iter,
+        chosen={"validation_score": score, "n_tried": len(path.found)},
+        on_edge=abs(round(-np.log10(C) * protocol.per_decade)) == 6 * protocol.per_decade,
+        held=(scores, validation[1]),
+    )
+
+
+def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:
+    return np.array([10.0 ** (-p / protocol.per_decade) for p in sorted(positions)])

@@ -1,0 +1,36 @@
+"""Nearest neighbours of DINO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transferkit.protocols import Geometry, Parts, Probe
+from transferkit.protocols._neighbors import voting
+
+__all__ = ["KS", "Protocol", "fit"]
+
+KS = (10, 20, 100, 200)
+"""The published numbers of neighbours; one of them stands in the name."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Votes of the k nearest by cosine, weighted by a softmax at temperature 0.07.
+
+    References
+    ----------
+    Caron et al. (2021), "Emerging properties in self-supervised vision transformers".
+    """
+
+    geometry: Geometry = Geometry(224, 224 / 256, "center", "bicubic")
+    feature: str = "pre_logits"
+    shots: tuple[int, ...] = ()
+    k: int = 20
+    draws: bool = False
+
+
+def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    return voting(
+        parts, k=protocol.k, metric="cosine", weights="softmax", temperature=0.07, center=False
+    )

@@ -1,0 +1,33 @@
+"""Nearest neighbours of instance discrimination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transferkit.protocols import Geometry, Parts, Probe
+from transferkit.protocols._neighbors import voting
+
+__all__ = ["Protocol", "fit"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Votes of the 200 nearest by cosine, weighted by a softmax at temperature 0.1.
+
+    References
+    ----------
+    Wu et al. (2018), "Unsupervised feature learning via non-parametric instance discrimination".
+    """
+
+    geometry: Geometry = Geometry(224, 224 / 256, "center", "bilinear")
+    feature: str = "pre_logits"
+    shots: tuple[int, ...] = ()
+    k: int = 200
+    draws: bool = False
+
+
+def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    return voting(
+        parts, k=protocol.k, metric="cosine", weights="softmax", temperature=0.1, center=False
+    )

@@ -1,0 +1,33 @@
+"""Nearest neighbours of torchgeo-bench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transferkit.protocols import Geometry, Parts, Probe
+from transferkit.protocols._neighbors import voting
+
+__all__ = ["Protocol", "fit"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Equal votes of the five nearest by Euclidean distance.
+
+    References
+    ----------
+    torchgeo-bench's published configuration.
+    """
+
+    geometry: Geometry = Geometry()
+    feature: str = "final.avg"
+    shots: tuple[int, ...] = ()
+    k: int = 5
+    draws: bool = False
+
+
+def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    return voting(
+        parts, k=protocol.k, metric="l2", weights="uniform", temperature=1.0, center=False
+    )

@@ -1,0 +1,33 @@
+"""Nearest neighbours of UNI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transferkit.protocols import Geometry, Parts, Probe
+from transferkit.protocols._neighbors import voting
+
+__all__ = ["Protocol", "fit"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Equal votes of the 20 nearest, centred by the training mean and of length 1.
+
+    References
+    ----------
+    Chen et al. (2024), "Towards a general-purpose foundation model for computational pathology".
+    """
+
+    geometry: Geometry = Geometry(224, 1.0, "center", "bilinear")
+    feature: str = "pre_logits"
+    shots: tuple[int, ...] = ()
+    k: int = 20
+    draws: bool = False
+
+
+def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    return voting(
+        parts, k=protocol.k, metric="cosine", weights="uniform", temperature=1.0, center=True
+    )

@@ -1,0 +1,26 @@
+"""Backbones compared under named protocols: tidy rows that resume, with honest statistics."""
+
+from transferkit.benchmark.data import Dataset, load_dataset
+from transferkit.benchmark.grid import Cell, Want, named_backbones
+from transferkit.benchmark.leaderboard import Board, Place, leaderboards
+from transferkit.benchmark.loop import Finished, benchmark, plan_benchmark
+from transferkit.benchmark.results import Results
+from transferkit.benchmark.screening import Hint, agreement, screen
+
+__all__ = [
+    "Board",
+    "Cell",
+    "Dataset",
+    "Finished",
+    "Hint",
+    "Place",
+    "Results",
+    "Want",
+    "agreement",
+    "benchmark",
+    "leaderboards",
+    "load_dataset",
+    "named_backbones",
+    "plan_benchmark",
+    "screen",
+]

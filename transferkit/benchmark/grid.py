@@ -1,0 +1,156 @@
+"""The grid: which probe on which features of which backbone, with how many shots."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferkit.backbones import resolve_backbone, search_backbones
+from transferkit.heads import create_head
+from transferkit.protocols import create_protocol
+from transferkit.spec import BackboneSpec, canonical_json
+
+__all__ = ["Cell", "Want", "cells_of", "named_backbones", "resolved"]
+
+
+@dataclass(frozen=True)
+class Want:
+    """What is asked for.
+
+    Parameters
+    ----------
+    protocols, heads : tuple of str
+        Probes by name.
+    features : tuple of str
+        Feature names that replace the protocols' own; ``("auto",)`` chooses; empty for the
+        protocols' own, and ``pre_logits`` for heads.
+    shots : tuple of int or None
+        Images per class, None for all; empty for what each protocol publishes.
+    seeds : int
+        How many seeds, where the seed changes something.
+    geometry : dict
+        Options of `resolve_backbone` that replace the protocols' geometry.
+    """
+
+    protocols: tuple[str, ...] = ("transfer-logreg",)
+    heads: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    shots: tuple[int | None, ...] = ()
+    seeds: int = 3
+    geometry: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the leaderboard, before it is known.
+
+    Parameters
+    ----------
+    backbone : str
+        As the user wrote it.
+    probe, kind : str
+        Name, and ``"protocol"`` or ``"head"``.
+    feature : str
+        Feature name, or ``"auto"``.
+    shots : int or None
+        Images per class; None for all.
+    seed : int or None
+        None where it changes nothing.
+    """
+
+    backbone: str
+    probe: str
+    kind: str
+    feature: str
+    shots: int | None
+    seed: int | None
+
+    def key(self, rows_digest: str, spec: BackboneSpec) -> str:
+        """Digest of everything that decides the number."""
+        settings = repr(create_protocol(self.probe).settings) if self.kind == "protocol" else ""
+        feature = spec.feature_spec("pre_logits" if self.feature == "auto" else self.feature).key
+        facts = [rows_digest, feature, self.feature, self.kind, self.probe, settings]
+        text = canonical_json([*facts, self.shots, self.seed])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def named_backbones(text: str) -> list[str]:
+    """Backbones out of an option: names with commas, a text file of them, or a timm pattern.
+
+    ``NAME@random`` or ``NAME@random:SEED`` stands for random weights.
+    """
+    if text.endswith(".txt"):
+        lines = (line.partition("#")[0].strip() for line in Path(text).read_text().splitlines())
+        return [line for line in lines if line]
+    if set(text) & set("*?["):
+        found = [info.name for info in search_backbones(text, details=0)]
+        if not found:
+            raise ValueError(f"no backbone matches {text!r}; try `transferkit backbones PATTERN`")
+        return found
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ValueError("no backbone was named; write --backbones resnet18,resnet50")
+    return names
+
+
+def resolved(name: str, options: dict[str, Any]) -> tuple[BackboneSpec, list[str]]:
+    """Spec of a backbone in a protocol's geometry, and in what it deviates from it."""
+    model, _, random = name.partition("@")
+    weights: dict[str, Any] = {}
+    if random:
+        kind, _, seed = random.partition(":")
+        if kind != "random" or (seed and not seed.isdigit()):
+            raise ValueError(f"backbone {name!r}; write NAME@random or NAME@random:SEED")
+        weights = {"pretrained": False, "seed": int(seed or 0)}
+    if model == "bundled":
+        model = "bundled:mobilenetv2_050_distilled"
+    own = resolve_backbone(model, **weights)
+    size = options.get("image_size")
+    if size is not None and own.loading.get("pretrained_cfg", {}).get("fixed_input_size"):
+        kept = {k: v for k, v in options.items() if k != "image_size"}
+        spec = resolve_backbone(model, **weights, **kept)
+        is_other = spec.preprocess.image_size != (size, size)
+        return spec, ["image_size"] if is_other else []
+    return resolve_backbone(model, **weights, **options), []
+
+
+def cells_of(backbone: str, want: Want, *, has_val: bool) -> list[Cell]:
+    """All cells of one backbone on a dataset, those that can't exist left out."""
+    cells = []
+    for kind, probes in (("protocol", want.protocols), ("head", want.heads)):
+        for probe in probes:
+            features = want.features or (_feature(kind, probe),)
+            for feature in features:
+                for shots in _shots(kind, probe, want):
+                    is_drawn = shots is not None or _draws(kind, probe, has_val)
+                    seeds: Sequence[int | None] = range(want.seeds) if is_drawn else (None,)
+                    cells += [Cell(backbone, probe, kind, feature, shots, s) for s in seeds]
+    return cells
+
+
+def _feature(kind: str, probe: str) -> str:
+    return str(create_protocol(probe).settings.feature) if kind == "protocol" else "pre_logits"
+
+
+def _shots(kind: str, probe: str, want: Want) -> list[int | None]:
+    settings = create_protocol(probe).settings if kind == "protocol" else None
+    published = settings.shots if settings is not None else ()
+    if not want.shots:
+        return list(published) or [None]
+    shots = list(want.shots)
+    if published and any(s is not None for s in shots):
+        shots = [s for s in shots if s is not None]
+    if hasattr(settings, "share"):  # one image per class leaves nothing to choose by
+        shots = [s for s in shots if s != 1]
+    return shots
+
+
+def _draws(kind: str, probe: str, has_val: bool) -> bool:
+    """Whether a seed changes anything when all images are used."""
+    if kind == "head":
+        return "random_state" in create_head(probe).get_params()
+    settings = create_protocol(probe).settings
+    return bool(settings.draws) and not (has_val and hasattr(settings, "share"))

@@ -1,0 +1,150 @@
+"""Rows → leaderboards: means over seeds, intervals, and groups that can't be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transferkit.benchmark.results import Results
+from transferkit.metrics.uncertainty import (
+    bootstrap_interval,
+    groups,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+)
+
+__all__ = ["Board", "Place", "leaderboards"]
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Place:
+    """One line of a leaderboard.
+
+    Parameters
+    ----------
+    backbone, feature : str
+        What was measured.
+    mean : float
+        Of the main metric over seeds.
+    spread : float or None
+        Standard deviation over seeds; None for one.
+    interval : (float, float)
+        95 % bootstrap interval over the test rows.
+    group : str
+        Letters; places that share one can't be told apart (5 %, Holm).
+    ece, ece_scaled : float or None
+        Calibration error before and after temperature scaling.
+    notes : tuple of str
+        What to know: ``edge``, ``not converged``, ``deviates: …``.
+    """
+
+    backbone: str
+    feature: str
+    mean: float
+    spread: float | None
+    interval: tuple[float, float]
+    group: str
+    ece: float | None
+    ece_scaled: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard: what its places share, and the places from the best down."""
+
+    dataset: str
+    probe: str
+    shots: int | None
+    metric: str
+    n_test: int
+    n_seeds: int
+    places: tuple[Place, ...]
+
+
+def leaderboards(results: Results) -> list[Board]:
+    """One board for each dataset, probe and number of shots.
+
+    Parameters
+    ----------
+    results : Results
+        Rows and predictions.
+    """
+    boards: dict[tuple[Any, ...], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    for row in results.rows():
+        if row["status"] == "done":
+            board = boards.setdefault((row["dataset"], row["probe"], row["shots"]), {})
+            wanted = "auto" if row["auto"] else row["feature"]
+            board.setdefault((row["backbone"], wanted), []).append(row)
+    return [_board(results, *key, list(found.values())) for key, found in boards.items()]
+
+
+def _board(
+    results: Results, dataset: str, probe: str, shots: int | None, sets: list[list[dict[str, Any]]]
+) -> Board:
+    metric = sets[0][0]["metrics"]["main"]
+
+    def mean(rows: list[dict[str, Any]]) -> float:
+        return float(np.mean([row["metrics"][metric] for row in rows]))
+
+    sets.sort(key=mean, reverse=True)
+    values = [np.mean([results.values(row["cell"]) for row in rows], axis=0) for rows in sets]
+    letters = groups(_different(values, [len(rows) for rows in sets]))
+    places = [
+        _place(rows, metric, mean(rows), array, group)
+        for rows, array, group in zip(sets, values, letters, strict=True)
+    ]
+    n_seeds = max(len(rows) for rows in sets)
+    return Board(dataset, probe, shots, metric, len(values[0]), n_seeds, tuple(places))
+
+
+def _different(values: Sequence[np.ndarray], n_seeds: Sequence[int]) -> np.ndarray:
+    n = len(values)
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n) if len(values[i]) == len(values[j])]
+    p_values = []
+    for i, j in pairs:
+        is_single = n_seeds[i] == n_seeds[j] == 1 and set(np.unique(values[i])) <= {0, 1}
+        test = mcnemar if is_single else paired_bootstrap
+        p_values.append(test(values[i], values[j]))
+    is_different = np.zeros((n, n), bool)
+    for (i, j), p in zip(pairs, holm(p_values), strict=True):
+        is_different[i, j] = is_different[j, i] = p < LEVEL
+    return is_different
+
+
+def _place(
+    rows: list[dict[str, Any]], metric: str, mean: float, values: np.ndarray, group: str
+) -> Place:
+    each = [row["metrics"][metric] for row in rows]
+    if metric == "accuracy":
+        interval = bootstrap_interval(lambda at: float(values[at].mean()), len(values))
+    else:
+        low, high = np.mean([row["metrics"]["interval"] for row in rows], axis=0)
+        interval = float(low), float(high)
+    notes = ["edge"] * any(row["on_edge"] for row in rows)
+    notes += ["not converged"] * any(row["converged"] is False for row in rows)
+    deviates = sorted({what for row in rows for what in row["deviates"]})
+    notes += [f"deviates: {', '.join(deviates)}"] * bool(deviates)
+    features = list(dict.fromkeys(row["feature"] for row in rows))
+    return Place(
+        rows[0]["backbone"],
+        ", ".join(features),
+        mean,
+        float(np.std(each, ddof=1)) if len(each) > 1 else None,
+        interval,
+        group,
+        _mean([row["metrics"].get("ece") for row in rows]),
+        _mean([row["metrics"].get("ece_scaled") for row in rows]),
+        tuple(notes),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

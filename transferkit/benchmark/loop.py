@@ -1,0 +1,272 @@
+"""The loop of the benchmark: datasets → backbones → one pass each → cells → rows."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sklearn
+import timm
+import torch
+
+import transferkit
+from transferkit.backbones import build_backbone
+from transferkit.benchmark.data import Dataset, Rows
+from transferkit.benchmark.evaluation import evaluate, parts_of
+from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
+from transferkit.benchmark.results import Results
+from transferkit.estimators import FeatureExtractor
+from transferkit.extract import Extraction, Plan
+from transferkit.heads import create_head
+from transferkit.protocols import create_protocol
+from transferkit.protocols._logistic import by_share
+from transferkit.spec import BackboneSpec
+
+__all__ = ["Finished", "Pass", "benchmark", "passes", "plan_benchmark"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Cells of one dataset that share a backbone and a geometry, and so one pass.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Images.
+    backbone : str
+        As the user wrote it.
+    spec : BackboneSpec
+        Resolved in the geometry.
+    deviates : dict of str to list of str
+        For each probe, in what it deviates from what is published.
+    cells : list of Cell
+        What is to be measured.
+    """
+
+    dataset: Dataset
+    backbone: str
+    spec: BackboneSpec
+    deviates: dict[str, list[str]]
+    cells: list[Cell]
+
+    def features(self) -> list[str]:
+        """All feature names that the cells need."""
+        names = [cell.feature for cell in self.cells if cell.feature != "auto"]
+        if any(cell.feature == "auto" for cell in self.cells):
+            names += candidates(self.spec)
+        return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of one cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Which.
+    status : {"done", "failed", "kept"}
+        ``kept`` was done by an earlier run.
+    row : dict
+        Its result row.
+    """
+
+    cell: Cell
+    status: str
+    row: dict[str, Any]
+
+
+def candidates(spec: BackboneSpec) -> list[str]:
+    """Features that ``auto`` chooses among: every layer, by mean, maximum or class token."""
+    names = []
+    for layer, info in build_backbone(spec).layers.items():
+        if not info.is_map:
+            names += [layer] * (layer == "pre_logits")
+        else:
+            names += [f"{layer}.{p}" for p in ("avg", "cls" if info.has_class_token else "max")]
+    return names
+
+
+def passes(datasets: Sequence[Dataset], backbones: Sequence[str], want: Want) -> list[Pass]:
+    """Group the cells of the whole grid by what one pass through a network can fill."""
+    found: list[Pass] = []
+    for dataset in datasets:
+        for backbone in backbones:
+            groups: dict[str, Pass] = {}
+            for cell in cells_of(backbone, want, has_val=bool((dataset.parts == "val").any())):
+                published: dict[str, Any] = {}
+                deviates: list[str] = []
+                if cell.kind == "protocol":
+                    settings = create_protocol(cell.probe).settings
+                    published = settings.geometry.options()
+                    deviates = list(getattr(settings, "deviates", ()))
+                    deviates += ["feature"] * (cell.feature != settings.feature)
+                given = dict(want.geometry)
+                spec, fixed = resolved(backbone, {**published, **given})
+                deviates += fixed + [k for k, v in given.items() if published.get(k, v) != v]
+                group = groups.setdefault(spec.to_json(), Pass(dataset, backbone, spec, {}, []))
+                group.deviates[cell.probe] = sorted(set(deviates))
+                group.cells.append(cell)
+            found += groups.values()
+    return found
+
+
+def plan_benchmark(
+    datasets: Sequence[Dataset], backbones: Sequence[str], want: Want, **machine: Any
+) -> list[tuple[Pass, Plan]]:
+    """What the passes would take, from a few timed batches of each; nothing is stored."""
+    return [
+        (
+            group,
+            FeatureExtractor(group.spec, group.features(), **machine).plan(group.dataset.images),
+        )
+        for group in passes(datasets, backbones, want)
+    ]
+
+
+def benchmark(
+    datasets: Sequence[Dataset],
+    backbones: Sequence[str],
+    results: Results,
+    want: Want | None = None,
+    **machine: Any,
+) -> Iterator[Finished]:
+    """Measure every combination that isn't in the results yet.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        From `load_dataset`.
+    backbones : sequence of str
+        Names, ``NAME@random`` for random weights.
+    results : Results
+        Where rows are kept; what is done there isn't done again.
+    want : Want, optional
+        Probes, features, shots and seeds.
+    **machine
+        Options of `FeatureExtractor`: ``store``, ``device``, ``precision``, ``batch_size``.
+
+    Yields
+    ------
+    Finished
+        One for each cell, when it is; a failed one doesn't stop the others.
+    """
+    for group in passes(datasets, backbones, want or Want()):
+        try:
+            extraction = _extracted(group, machine)
+        except (ValueError, OSError, RuntimeError) as error:
+            for cell in group.cells:
+                yield _failed(group, cell, f"pass:{group.spec.to_json()}", results, error)
+            continue
+        yield from _cells(group, extraction, results)
+
+
+def _extracted(group: Pass, machine: dict[str, Any]) -> Extraction:
+    extractor = FeatureExtractor(group.spec, group.features(), **machine)
+    return extractor.extract(group.dataset.images, on_error="skip")
+
+
+def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Finished]:
+    dataset, kept = group.dataset, extraction.kept
+    rows, y = dataset.rows(kept, extraction.ids), dataset.y[kept]
+    done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
+    for cell in group.cells:
+        key = cell.key(rows.digest, group.spec)
+        if key in done:
+            yield Finished(cell, "kept", done[key])
+            continue
+        try:
+            yield _measured(group, cell, key, extraction, rows, y, results)
+        except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+            yield _failed(group, cell, key, results, error)
+
+
+def _measured(
+    group: Pass, cell: Cell, key: str, extraction: Extraction, rows: Rows, y: Any, results: Results
+) -> Finished:
+    feature, tried = cell.feature, None
+    if feature == "auto":
+        tried = _tried(group, cell, extraction, rows, y)
+        feature = max(tried, key=lambda name: tried[name])
+    found = evaluate(cell, extraction.rows[feature], group.dataset, y, rows)
+    row = {
+        **_about(group, cell, key),
+        "status": "done",
+        "feature": feature,
+        "spec_key": group.spec.feature_spec(feature).key,
+        "auto": tried,
+        **found.row,
+        "extract_seconds": round(extraction.seconds, 3),
+        "n_extracted": extraction.n_computed,
+        "n_unreadable": len(extraction.failures),
+    }
+    results.add(row, found.values)
+    return Finished(cell, "done", row)
+
+
+def _tried(group: Pass, cell: Cell, extraction: Extraction, rows: Rows, y: Any) -> dict[str, float]:
+    """Score of every candidate feature on the validation part, by a ridge head."""
+    scores = {}
+    for feature, X in extraction.rows.items():
+        if feature not in candidates_of(extraction):
+            continue
+        parts = parts_of(cell, X, group.dataset, y, rows)
+        train, validation = (parts.X, parts.y), parts.validation
+        if validation is None:
+            held = by_share(parts.y, 0.2, cell.seed or 0)
+            train, validation = (parts.X[~held], parts.y[~held]), (parts.X[held], parts.y[held])
+        task = "regression" if group.dataset.task == "regression" else "classification"
+        scores[feature] = float(create_head("ridge", task).fit(*train).score(*validation))
+    return scores
+
+
+def candidates_of(extraction: Extraction) -> list[str]:
+    """Features of an extraction that a head can take."""
+    return [name for name, X in extraction.rows.items() if X.ndim == 2 and name != "logits"]
+
+
+def _failed(group: Pass, cell: Cell, key: str, results: Results, error: BaseException) -> Finished:
+    about = _about(group, cell, key)
+    row = {**about, "status": "failed", "error": f"{type(error).__name__}: {error}"}
+    results.add(row)
+    logger.warning("%s on %s, %s: %s", cell.backbone, group.dataset.name, cell.probe, error)
+    return Finished(cell, "failed", row)
+
+
+def _about(group: Pass, cell: Cell, key: str) -> dict[str, Any]:
+    preprocess = group.spec.preprocess
+    return {
+        "cell": key,
+        "dataset": group.dataset.name,
+        "task": group.dataset.task,
+        "n_classes": len(group.dataset.classes),
+        "backbone": cell.backbone,
+        "architecture": f"{group.spec.source}:{group.spec.architecture}",
+        "weights": group.spec.weights,
+        "probe": cell.probe,
+        "kind": cell.kind,
+        "feature": cell.feature,
+        "shots": cell.shots,
+        "seed": cell.seed,
+        "deviates": group.deviates.get(cell.probe, []),
+        "image_size": list(preprocess.image_size),
+        "crop_pct": preprocess.crop_pct,
+        "crop_mode": preprocess.crop_mode,
+        "interpolation": preprocess.interpolation,
+        "versions": {
+            "transferkit": transferkit.__version__,
+            "timm": timm.__version__,
+            "torch": torch.__version__,
+            "scikit-learn": sklearn.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

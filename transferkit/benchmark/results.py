@@ -1,0 +1,91 @@
+"""The results' folder: one JSON line per cell, and what was predicted beside it.
+
+A cell's predictions are written first and its line last, in one piece: a line means that the
+cell is complete, and a line cut short by a kill is as good as none.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Results"]
+
+
+class Results:
+    """Rows of a benchmark, on disk.
+
+    Parameters
+    ----------
+    path : path
+        The folder; made if it isn't there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        self._lines = self.path / "rows.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows that are complete, the last of each cell, in the order of their first line."""
+        found: dict[str, dict[str, Any]] = {}
+        if self._lines.exists():
+            for line in self._lines.read_text(encoding="utf-8").split("\n"):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # cut short by a kill, or the empty end
+                found[row["cell"]] = row
+        return list(found.values())
+
+    def done(self) -> set[str]:
+        """Cells that needn't run again."""
+        return {row["cell"] for row in self.rows() if row["status"] == "done"}
+
+    def add(self, row: Mapping[str, Any], values: NDArray[Any] | None = None) -> None:
+        """Keep a cell's row, and a value for each of its test rows."""
+        if values is not None:
+            target = self.path / "predictions" / f"{row['cell']}.npy"
+            temporary = target.with_suffix(f".{os.getpid()}.tmp")
+            with temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+            temporary.replace(target)
+        cut_short = self._lines.exists() and not self._lines.read_bytes().endswith(b"\n")
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write("\n" * (cut_short and self._lines.stat().st_size > 0) + text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def values(self, cell: str) -> NDArray[Any]:
+        """Return what `add` was given for each test row."""
+        array: NDArray[Any] = np.load(self.path / "predictions" / f"{cell}.npy", allow_pickle=False)
+        return array
+
+    def to_csv(self, path: str | Path | None = None) -> Path:
+        """Write all rows as a table; what is nested gets dotted columns or JSON."""
+        target = self.path / "rows.csv" if path is None else Path(path)
+        flat = [_flat(row) for row in self.rows()]
+        columns = list(dict.fromkeys(name for row in flat for name in row))
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(flat)
+        return target
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,220 @@
+"""``transferkit benchmark``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._options import json_option, machine_options, plan_option, store_option
+from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+
+if TYPE_CHECKING:
+    from transferkit.benchmark import Board, Hint
+
+_FAILED = 3
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    shots: list[int | None] = []
+    for text in _names(value or ""):
+        if text != "full" and not (text.isdigit() and int(text) > 0):
+            raise click.BadParameter(f"{text!r}; write numbers or 'full', as in 1,5,10,full")
+        shots.append(None if text == "full" else int(text))
+    return tuple(shots)
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option(
+    "--backbones",
+    required=True,
+    help="Names with commas between (NAME@random: random weights), a .txt file, or a pattern.",
+)
+@click.option("--protocols", help="Published protocols; default transfer-logreg without --heads.")
+@click.option("--heads", default="", help="Heads, on the backbone's own geometry.")
+@click.option("--features", default="", help="Instead of the protocols' own; or 'auto'.")
+@click.option("--shots", callback=_shots, help="Images per class: 1,5,10,full.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--task", type=click.Choice(["classification", "regression"]), default="classification"
+)
+@click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")
+@click.option("--screen", "only_screen", is_flag=True, help="Rank by cheap hints, and stop.")
+@store_option
+@machine_options
+@plan_option
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    datasets: tuple[str, ...],
+    backbones: str,
+    protocols: str | None,
+    heads: str,
+    features: str,
+    shots: tuple[int | None, ...],
+    seeds: int,
+    task: str,
+    image_size: int | None,
+    out: Path,
+    as_csv: bool,
+    only_screen: bool,
+    only_plan: bool,
+    as_json: bool,
+    quiet: bool,
+    **machine: Any,
+) -> None:
+    """Compare backbones on DATASETS (folders or CSVs, as for fit) under published protocols.
+
+    Every finished cell is a line of OUT/rows.jsonl and is not measured again; the same
+    command goes on where it was stopped. No protocol sees the test part.
+    """
+    from transferkit import benchmark as b
+    from transferkit.protocols import create_protocol
+
+    default = () if heads else ("transfer-logreg",)
+    want = b.Want(
+        _names(protocols) if protocols else default,
+        _names(heads),
+        _names(features),
+        shots,
+        seeds,
+        () if image_size is None else (("image_size", image_size),),
+    )
+    for name in want.protocols:
+        create_protocol(name)  # says now what is wrong with a name
+    names = b.named_backbones(backbones)
+    loaded = [b.load_dataset(source, task=task) for source in datasets]
+    machine["progress"] = not quiet and sys.stderr.isatty()
+    if only_plan:
+        machine.pop("progress")
+        _print_plan(b.plan_benchmark(loaded, names, want, **machine), as_json)
+        return
+    results = b.Results(out)
+    if only_screen:
+        for dataset in loaded:
+            hints = b.screen(dataset, names, **machine)
+            _print_hints(dataset.name, hints, b.leaderboards(results), as_json)
+        return
+    counts = {"done": 0, "kept": 0, "failed": 0}
+    for finished in b.benchmark(loaded, names, results, want, **machine):
+        counts[finished.status] += 1
+        if not quiet and finished.status != "kept":
+            cell = finished.cell
+            shown = "all" if cell.shots is None else f"{cell.shots} shots"
+            click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
+    if as_csv:
+        results.to_csv()
+    boards = b.leaderboards(results)
+    if as_json:
+        print_json({"cells": counts, "boards": [dataclasses.asdict(board) for board in boards]})
+    else:
+        for board in boards:
+            _print_board(board)
+        print_pairs([("cells", ", ".join(f"{n} {what}" for what, n in counts.items()))])
+    ctx.exit(_FAILED if counts["failed"] else 0)
+
+
+def _print_board(board: Board) -> None:
+    shots = "all training images" if board.shots is None else f"{board.shots} shots"
+    seeds = f", {board.n_seeds} seeds" if board.n_seeds > 1 else ""
+    click.echo(f"{board.dataset}, {board.probe}, {shots}{seeds}, {board.n_test:,} test images")
+    header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group", "ECE", "scaled"]
+    rows = [
+        [
+            _short(p.backbone),
+            p.feature,
+            f"{100 * p.mean:.1f}",
+            "-" if p.spread is None else f"{100 * p.spread:.1f}",
+            f"{100 * p.interval[0]:.1f}–{100 * p.interval[1]:.1f}",
+            p.group,
+            "-" if p.ece is None else f"{100 * p.ece:.1f}",
+            "-" if p.ece_scaled is None else f"{100 * p.ece_scaled:.1f}",
+            "; ".join(p.notes),
+        ]
+        for p in board.places
+    ]
+    print_table([*header, ""], rows)
+    click.echo()
+
+
+def _short(backbone: str) -> str:
+    return backbone.rpartition("/")[2] if backbone.startswith("local-dir:") else backbone
+
+
+def _print_plan(planned: Any, as_json: bool) -> None:
+    rows = [
+        (
+            _short(group.backbone),
+            group.dataset.name,
+            len(group.cells),
+            plan.n_missing,
+            plan.seconds,
+            plan.n_bytes,
+        )
+        for group, plan in planned
+    ]
+    # All features of one pass are held while its cells are measured.
+    peak = max(
+        (
+            n_bytes / max(missing, 1) * len(g.dataset.images)
+            for (g, _), (*_, missing, _, n_bytes) in zip(planned, rows, strict=True)
+        ),
+        default=0.0,
+    )
+    totals = {
+        "passes": len(rows),
+        "cells": sum(row[2] for row in rows),
+        "extract_seconds": sum(row[4] for row in rows),
+        "disk_bytes": sum(row[5] for row in rows),
+        "peak_row_bytes": round(peak),
+    }
+    if as_json:
+        print_json(totals)
+        return
+    header = ("backbone", "dataset", "cells", "to compute", "s", "disk")
+    print_table(header, [(*map(str, r[:4]), f"{r[4]:.0f}", size_of(r[5])) for r in rows])
+    print_pairs(
+        [
+            ("cells", f"{totals['cells']} in {totals['passes']} passes"),
+            ("time", f"{totals['extract_seconds']:.0f} s to extract; the probes come on top"),
+            ("disk", size_of(totals["disk_bytes"])),
+            ("memory", f"{size_of(totals['peak_row_bytes'])} of rows, besides the network"),
+        ]
+    )
+
+
+def _print_hints(
+    dataset: str, hints: Sequence[Hint], boards: Sequence[Board], as_json: bool
+) -> None:
+    from transferkit.benchmark import agreement
+
+    measured = next((board for board in boards if board.dataset == dataset), None)
+    places = {} if measured is None else {p.backbone: p.mean for p in measured.places}
+    agree = agreement(hints, places)
+    if as_json:
+        print_json({"hints": [dataclasses.asdict(hint) for hint in hints], "agreement": agree})
+        return
+    click.echo(f"{dataset}: hints, not results")
+    print_table(
+        ("backbone", "LogME", "H-score", "ridge leave-one-out %"),
+        [
+            (_short(h.backbone), f"{h.logme:.3f}", f"{h.h_score:.2f}", f"{100 * h.ridge:.1f}")
+            for h in hints
+        ],
+    )
+    if agree and measured is not None:
+        taus = ", ".join(f"{name} {tau:.2f}" for name, tau in agree.items())
+        click.echo(f"rank agreement (Kendall's τ) with {measured.probe}: {taus}")

@@ -1,0 +1,105 @@
+"""Scores that foretell how well features will do, without training a probe."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["h_score", "logme", "ridge_leave_one_out"]
+
+Array = NDArray[Any]
+
+
+def logme(X: Array, y: Array) -> float:
+    """Log of the maximum evidence of linear models for each class, per sample.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features.
+    y : ndarray of shape (n_samples,)
+        Class numbers.
+
+    References
+    ----------
+    You, Liu, Wang, Long (2021), "LogME: practical assessment of pre-trained models for
+    transfer learning", algorithm 1.
+    """
+    F = X.astype(np.float64)
+    n, d = F.shape
+    U, s, _ = np.linalg.svd(F, full_matrices=False)
+    sigma = s**2
+    evidences = []
+    for c in np.unique(y):
+        t = (y == c).astype(np.float64)
+        z2 = (U.T @ t) ** 2
+        rest = max(float(t @ t - z2.sum()), 0.0)
+        alpha = beta = 1.0
+        for _ in range(100):
+            ratio = alpha / beta
+            gamma = float((sigma / (sigma + ratio)).sum())
+            m2 = float((sigma * z2 / (sigma + ratio) ** 2).sum())
+            residual = float((z2 * ratio**2 / (sigma + ratio) ** 2).sum()) + rest
+            alpha, beta = gamma / (m2 + 1e-12), (n - gamma) / (residual + 1e-12)
+            if abs(alpha / beta - ratio) <= 1e-5 * ratio:
+                break
+        logdet = float(np.log(alpha + beta * sigma).sum()) + (d - len(sigma)) * np.log(alpha)
+        evidence = (n * np.log(beta) + d * np.log(alpha) - n * np.log(2 * np.pi)) / 2
+        evidence -= (beta * residual + alpha * m2 + logdet) / 2
+        evidences.append(evidence / n)
+    return float(np.mean(evidences))
+
+
+def h_score(X: Array, y: Array, shrinkage: float = 1e-3) -> float:
+    """Trace of the features' inverse covariance times that of their class means.
+
+    Parameters
+    ----------
+    X, y
+        As in `logme`.
+    shrinkage : float, default=0.001
+        Share of the mean variance that is added to each, so that an inverse exists.
+
+    References
+    ----------
+    Bao et al. (2019), "An information-theoretic approach to transferability in task transfer
+    learning", definition 2; shrinkage as in Ibrahim, Ponomareva, Mazumder (2022).
+    """
+    F = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
+    G = np.empty_like(F)
+    for c in np.unique(y):
+        G[y == c] = F[y == c].mean(axis=0)
+    covariance = F.T @ F / len(F)
+    scale = np.trace(covariance) / len(covariance)
+    covariance = (1 - shrinkage) * covariance + shrinkage * scale * np.eye(len(covariance))
+    return float(np.trace(np.linalg.solve(covariance, G.T @ G / len(F))))
+
+
+def ridge_leave_one_out(X: Array, y: Array) -> float:
+    """Accuracy of ridge regression to ±1 with each row left out in turn, at the best strength.
+
+    Parameters
+    ----------
+    X, y
+        As in `logme`; features are standardised.
+
+    References
+    ----------
+    Rifkin, Lippert (2007), "Notes on regularized least squares", section 3.
+    """
+    F = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
+    scale = F.std(axis=0)
+    F /= np.where(scale > 0, scale, 1)
+    T = 2.0 * (y[:, None] == np.unique(y)) - 1
+    U, s, _ = np.linalg.svd(F, full_matrices=False)
+    codes = np.searchsorted(np.unique(y), y)
+    n = len(y)
+    best = 0.0
+    for alpha in np.logspace(-2, 5, 15):
+        shares = s**2 / (s**2 + alpha)
+        leverage = (U**2 * shares).sum(axis=1) + 1 / n
+        mean = T.mean(axis=0)
+        fitted = mean + U @ (shares[:, None] * (U.T @ (T - mean)))
+        left_out = T - (T - fitted) / np.maximum(1 - leverage, 1e-10)[:, None]
+        best = max(best, float((left_out.argmax(axis=1) == codes).mean()))
+    return best

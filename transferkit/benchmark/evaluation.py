@@ -126,7 +126,8 @@ def _head(cell: Cell, parts: Parts, task: str) -> Probe:
             return np.asarray(head.predict(rows))
         if has_proba:
             p = np.clip(head.predict_proba(rows).astype(np.float64), 1e-12, 1)
-            return np.log(p) - (np.log(np.maximum(1 - p, 1e-12)) if task == "multilabel" else 0)
+            odds = np.log(np.maximum(1 - p, 1e-12)) if task == "multilabel" else 0
+            return np.asarray(np.log(p) - odds)
         margin = np.asarray(head.decision_function(rows))
         return np.stack([-margin, margin], axis=1) if margin.ndim == 1 else margin
 
@@ -156,7 +157,7 @@ def _measured(task: str, probe: Probe, scores: Array, y: Array) -> tuple[dict[st
             return float(1 + values[at].mean() / spread)
 
         main = {"r2": r2(np.arange(len(y))), "mae": float(np.abs(error).mean())}
-        return {**main, "main": "r2", "interval": bootstrap_interval(r2, len(y))}, values
+        return {**main, "main": "r2", "interval": list(bootstrap_interval(r2, len(y)))}, values
     if task == "multilabel":
         values = ((scores > 0) == y).mean(axis=1)
 
@@ -165,7 +166,7 @@ def _measured(task: str, probe: Probe, scores: Array, y: Array) -> tuple[dict[st
 
         metrics = {"map": ap(np.arange(len(y))), "label_accuracy": float(values.mean())}
         interval = bootstrap_interval(ap, len(y), n_draws=500)
-        return {**metrics, "main": "map", "interval": interval}, values
+        return {**metrics, "main": "map", "interval": list(interval)}, values
     return _classified(probe, scores, y)
 
 
@@ -182,7 +183,7 @@ def _classified(probe: Probe, scores: Array, y: Array) -> tuple[dict[str, Any], 
         ),
         "macro_f1": float(f1_score(y, predicted, average="macro", zero_division=0)),
         "main": "accuracy",
-        "interval": bootstrap_interval(lambda at: float(right[at].mean()), len(y)),
+        "interval": list(bootstrap_interval(lambda at: float(right[at].mean()), len(y))),
     }
     if scores.shape[1] == 2 and len(seen) == 2:
         metrics["auroc"] = float(roc_auc_score(y, scores[:, 1] - scores[:, 0]))

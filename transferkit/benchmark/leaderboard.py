@@ -10,10 +10,10 @@ import numpy as np
 
 from transferkit.benchmark.results import Results
 from transferkit.metrics.uncertainty import (
-    bootstrap_interval,
     groups,
     holm,
     mcnemar,
+    mean_interval,
     paired_bootstrap,
 )
 
@@ -35,7 +35,7 @@ class Place:
     spread : float or None
         Standard deviation over seeds; None for one.
     interval : (float, float)
-        95 % bootstrap interval over the test rows.
+        95 % bootstrap interval over test rows and seeds.
     group : str
         Letters; places that share one can't be told apart (5 %, Holm).
     ece, ece_scaled : float or None
@@ -76,13 +76,16 @@ def leaderboards(results: Results) -> list[Board]:
     results : Results
         Rows and predictions.
     """
-    boards: dict[tuple[Any, ...], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    boards: dict[tuple[str, str, int | None], dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for row in results.rows():
         if row["status"] == "done":
             board = boards.setdefault((row["dataset"], row["probe"], row["shots"]), {})
             wanted = "auto" if row["auto"] else row["feature"]
             board.setdefault((row["backbone"], wanted), []).append(row)
-    return [_board(results, *key, list(found.values())) for key, found in boards.items()]
+    return [
+        _board(results, dataset, probe, shots, list(found.values()))
+        for (dataset, probe, shots), found in boards.items()
+    ]
 
 
 def _board(
@@ -94,24 +97,28 @@ def _board(
         return float(np.mean([row["metrics"][metric] for row in rows]))
 
     sets.sort(key=mean, reverse=True)
-    values = [np.mean([results.values(row["cell"]) for row in rows], axis=0) for rows in sets]
-    letters = groups(_different(values, [len(rows) for rows in sets]))
+    values = [np.stack([results.values(row["cell"]) for row in rows]) for rows in sets]
+    letters = groups(_different(values))
     places = [
         _place(rows, metric, mean(rows), array, group)
         for rows, array, group in zip(sets, values, letters, strict=True)
     ]
     n_seeds = max(len(rows) for rows in sets)
-    return Board(dataset, probe, shots, metric, len(values[0]), n_seeds, tuple(places))
+    return Board(dataset, probe, shots, metric, values[0].shape[1], n_seeds, tuple(places))
 
 
-def _different(values: Sequence[np.ndarray], n_seeds: Sequence[int]) -> np.ndarray:
+def _different(values: Sequence[np.ndarray]) -> np.ndarray:
     n = len(values)
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n) if len(values[i]) == len(values[j])]
+    pairs = [
+        (i, j) for i in range(n) for j in range(i + 1, n) if values[i].shape == values[j].shape
+    ]
     p_values = []
     for i, j in pairs:
-        is_single = n_seeds[i] == n_seeds[j] == 1 and set(np.unique(values[i])) <= {0, 1}
-        test = mcnemar if is_single else paired_bootstrap
-        p_values.append(test(values[i], values[j]))
+        is_single = len(values[i]) == 1 and set(np.unique(values[i])) <= {0, 1}
+        if is_single:
+            p_values.append(mcnemar(values[i][0], values[j][0]))
+        else:
+            p_values.append(paired_bootstrap(values[i], values[j]))
     is_different = np.zeros((n, n), bool)
     for (i, j), p in zip(pairs, holm(p_values), strict=True):
         is_different[i, j] = is_different[j, i] = p < LEVEL
@@ -123,7 +130,7 @@ def _place(
 ) -> Place:
     each = [row["metrics"][metric] for row in rows]
     if metric == "accuracy":
-        interval = bootstrap_interval(lambda at: float(values[at].mean()), len(values))
+        interval = mean_interval(values)
     else:
         low, high = np.mean([row["metrics"]["interval"] for row in rows], axis=0)
         interval = float(low), float(high)

@@ -44,8 +44,8 @@ class Pass:
         As the user wrote it.
     spec : BackboneSpec
         Resolved in the geometry.
-    deviates : dict of str to list of str
-        For each probe, in what it deviates from what is published.
+    deviates : dict of (str, str) to list of str
+        For each probe and feature, in what they deviate from what is published.
     cells : list of Cell
         What is to be measured.
     """
@@ -53,7 +53,7 @@ class Pass:
     dataset: Dataset
     backbone: str
     spec: BackboneSpec
-    deviates: dict[str, list[str]]
+    deviates: dict[tuple[str, str], list[str]]
     cells: list[Cell]
 
     def features(self) -> list[str]:
@@ -110,9 +110,12 @@ def passes(datasets: Sequence[Dataset], backbones: Sequence[str], want: Want) ->
                     deviates += ["feature"] * (cell.feature != settings.feature)
                 given = dict(want.geometry)
                 spec, fixed = resolved(backbone, {**published, **given})
-                deviates += fixed + [k for k, v in given.items() if published.get(k, v) != v]
+                if given and cell.kind == "protocol":
+                    own = resolved(backbone, published)[0].preprocess
+                    deviates += [k for k in given if getattr(own, k) != getattr(spec.preprocess, k)]
+                deviates += fixed
                 group = groups.setdefault(spec.to_json(), Pass(dataset, backbone, spec, {}, []))
-                group.deviates[cell.probe] = sorted(set(deviates))
+                group.deviates[cell.probe, cell.feature] = sorted(set(deviates))
                 group.cells.append(cell)
             found += groups.values()
     return found
@@ -255,7 +258,7 @@ def _about(group: Pass, cell: Cell, key: str) -> dict[str, Any]:
         "feature": cell.feature,
         "shots": cell.shots,
         "seed": cell.seed,
-        "deviates": group.deviates.get(cell.probe, []),
+        "deviates": group.deviates[cell.probe, cell.feature],
         "image_size": list(preprocess.image_size),
         "crop_pct": preprocess.crop_pct,
         "crop_mode": preprocess.crop_mode,

@@ -191,9 +191,15 @@ def _print_plan(planned: Any, as_json: bool) -> None:
             ("cells", f"{totals['cells']} in {totals['passes']} passes"),
             ("time", f"{totals['extract_seconds']:.0f} s to extract; the probes come on top"),
             ("disk", size_of(totals["disk_bytes"])),
-            ("memory", f"{size_of(totals['peak_row_bytes'])} of rows, besides the network"),
+            ("memory", _memory(totals["peak_row_bytes"])),
         ]
     )
+
+
+def _memory(n_bytes: int) -> str:
+    if not n_bytes:
+        return "that of the rows in the store"
+    return f"{size_of(n_bytes)} of rows at once, besides the network"
 
 
 def _print_hints(

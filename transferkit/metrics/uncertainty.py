@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-__all__ = ["bootstrap_interval", "groups", "holm", "mcnemar", "paired_bootstrap"]
+__all__ = [
+    "bootstrap_interval",
+    "groups",
+    "holm",
+    "mcnemar",
+    "mean_interval",
+    "paired_bootstrap",
+]
 
 Array = NDArray[Any]
 N_DRAWS = 2000
@@ -48,9 +55,41 @@ def bootstrap_interval(
     True
     """
     random = np.random.default_rng(seed)
-    values = [measure(random.integers(0, n, n)) for _ in range(n_draws)]
+    return _middle([measure(random.integers(0, n, n)) for _ in range(n_draws)], level)
+
+
+def mean_interval(
+    values: ArrayLike, *, level: float = 0.95, n_draws: int = N_DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of a mean over seeds and test rows, both drawn with replacement.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_seeds, n_samples)
+        Of one seed, only rows are drawn.
+    level, n_draws, seed
+        As in `bootstrap_interval`.
+
+    References
+    ----------
+    Owen (2007), "The pigeonhole bootstrap", for two crossed factors.
+    """
+    return _middle(_drawn_means(np.asarray(values, float), n_draws, seed), level)
+
+
+def _middle(values: Array | list[float], level: float) -> tuple[float, float]:
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _drawn_means(values: Array, n_draws: int, seed: int) -> Array:
+    random = np.random.default_rng(seed)
+    n_seeds, n = values.shape
+    means = np.empty(n_draws)
+    for i in range(n_draws):
+        drawn = values[random.integers(0, n_seeds, n_seeds)].mean(axis=0)
+        means[i] = drawn[random.integers(0, n, n)].mean()
+    return means
 
 
 def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
@@ -79,21 +118,24 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
 
 
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, *, n_draws: int = N_DRAWS, seed: int = 0) -> float:
-    """Two-sided p-value of equal means, from rows drawn with replacement for both at once.
+    """Two-sided p-value of equal means, seeds and rows being drawn for both at once.
 
     Parameters
     ----------
-    a, b : array-like of shape (n_samples,)
-        A value for each row, such as the share of seeds that were right.
+    a, b : array-like of shape (n_samples,) or (n_seeds, n_samples)
+        A value for each row, such as whether it is right.
     n_draws, seed
         As in `bootstrap_interval`.
+
+    Examples
+    --------
+    >>> paired_bootstrap([1, 1, 0, 0], [0, 0, 1, 1]) > 0.5
+    True
     """
-    difference = np.asarray(a, float) - np.asarray(b, float)
+    difference = np.atleast_2d(np.asarray(a, float) - np.asarray(b, float))
     if not difference.any():
         return 1.0
-    random = np.random.default_rng(seed)
-    n = len(difference)
-    means = np.array([difference[random.integers(0, n, n)].mean() for _ in range(n_draws)])
+    means = _drawn_means(difference, n_draws, seed)
     share = min((means <= 0).mean(), (means >= 0).mean())
     # Never less than what this many draws can tell.
     return float(min(1.0, 2 * max(share, 1 / n_draws)))

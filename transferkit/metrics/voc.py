@@ -24,8 +24,8 @@ def average_precision_11(y_true: ArrayLike, scores: ArrayLike) -> float:
 
     Examples
     --------
-    >>> average_precision_11([1, 0, 1], [3, 2, 1])
-    0.8484848484848485
+    >>> round(average_precision_11([1, 0, 1], [3, 2, 1]), 4)
+    0.8485
     """
     true = np.asarray(y_true)[np.argsort(-np.asarray(scores), kind="stable")]
     hits = np.cumsum(true)

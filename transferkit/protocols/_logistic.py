@@ -69,10 +69,9 @@ class Path:
             score = validation_score(wide, self.held[1])
             self.found[float(C)] = score, wide, bool(fit.converged.all())
 
-    def best(self, *, ascending_penalty: bool) -> float:
-        """The C with the best score, the first of equals in the order of the scan."""
-        order = sorted(self.found, reverse=ascending_penalty)
-        return max(order, key=lambda C: self.found[C][0])
+    def best(self) -> float:
+        """The C with the best score; of equals the largest, first on the way up in λ = 1/C."""
+        return max(sorted(self.found, reverse=True), key=lambda C: self.found[C][0])
 
 
 def widened(scores: Array, y: Array) -> Array:
@@ -105,7 +104,6 @@ def selected(
     share: float,
     max_iter: int,
     held: Array | None = None,
-    ascending_penalty: bool = True,
 ) -> Probe:
     """Choose C on the validation part, else on a share of the training rows; refit on both."""
     X, y = parts.X, parts.y
@@ -115,7 +113,7 @@ def selected(
         train, validation = (X[~held], y[~held]), (X[held], y[held])
     path = Path(train, validation, max_iter)
     path.follow(Cs)
-    C = path.best(ascending_penalty=ascending_penalty)
+    C = path.best()
     score, scores, _ = path.found[C]
     return refit(
         parts.merged(),

@@ -45,12 +45,12 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     path.follow(_strengths(seen, protocol))
     while step > 1:
         step //= 2
-        C = path.best(ascending_penalty=True)
+        C = path.best()
         peak = round(-np.log10(C) * protocol.per_decade)
         ends = 6 * protocol.per_decade
         seen = {p for p in (peak - step, peak + step) if -ends <= p <= ends}
         path.follow(_strengths(seen, protocol))
-    C = path.best(ascending_penalty=True)
+    C = path.best()
     score, scores, _ = path.found[C]
     return refit(
         parts.merged(),

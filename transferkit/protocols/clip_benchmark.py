@@ -87,7 +87,7 @@ def _trained(
     steps = protocol.epochs * n_batches
     for step in range(steps):
         if step % n_batches == 0:
-            order = torch.randperm(len(rows), generator=generator).split(protocol.batch_size)
+            order = torch.split(torch.randperm(len(rows), generator=generator), protocol.batch_size)
         batch = order[step % n_batches]
         for group in solver.param_groups:
             group["lr"] = 0.5 * (1 + np.cos(np.pi * step / steps)) * protocol.lr

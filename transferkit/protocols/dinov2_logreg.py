@@ -53,5 +53,4 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         share=protocol.share,
         max_iter=protocol.max_iter,
         held=held,
-        ascending_penalty=False,
     )

@@ -34,5 +34,4 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         seed=seed,
         share=protocol.share,
         max_iter=protocol.max_iter,
-        ascending_penalty=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +43,14 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     weight = 1e-3 * torch.randn(parts.n_classes, X.shape[1], generator=generator, dtype=rows.dtype)
     weight.requires_grad_()
     bias = torch.zeros(parts.n_classes, dtype=rows.dtype, requires_grad=True)
-    solver = torch.optim.LBFGS(
+    solver: Any = torch.optim.LBFGS(
         [weight, bias], max_iter=protocol.max_iter, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:
         solver.zero_grad()
-        loss = torch.nn.functional.cross_entropy(rows @ weight.T + bias, codes)
-        loss = loss + 0.5 * weight.norm() / C
+        loss: torch.Tensor = torch.nn.functional.cross_entropy(rows @ weight.T + bias, codes)
+        loss = loss + 0.5 * torch.linalg.vector_norm(weight) / C
         torch.autograd.backward(loss)
         return loss
 

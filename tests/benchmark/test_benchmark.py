@@ -1,0 +1,273 @@
+"""The whole benchmark on tiny pictures and a network of random weights."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import coloured
+from transferkit.benchmark import (
+    Results,
+    Want,
+    agreement,
+    benchmark,
+    leaderboards,
+    load_dataset,
+    named_backbones,
+    plan_benchmark,
+    screen,
+)
+from transferkit.benchmark.evaluation import shots_of
+from transferkit.images import ImageSet
+
+SMALL = (("image_size", 32),)
+BACKBONES = ("test_resnet@random", "test_resnet@random:1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "colours"
+    for i, (image, code) in enumerate(zip(*coloured(14), strict=True)):
+        (root / "rgb"[code]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(root / "rgb"[code] / f"{i:03}.png")
+    return root
+
+
+def measured(folder, out, **want):
+    want = Want(**{"geometry": SMALL, "seeds": 2, **want})
+    return list(benchmark([load_dataset(folder)], BACKBONES, Results(out), want))
+
+
+def test_rows_say_how_to_repeat_them(folder, tmp_path):
+    found = measured(folder, tmp_path, protocols=("transfer-logreg", "dino-knn10"))
+    assert [f.status for f in found] == ["done"] * 6
+    rows = Results(tmp_path).rows()
+    assert rows == [f.row for f in found]
+    assert [(row["probe"], row["seed"]) for row in rows[:3]] == [
+        ("transfer-logreg", 0),
+        ("transfer-logreg", 1),
+        ("dino-knn10", None),
+    ]
+    for row in rows:
+        assert row["deviates"] == ["image_size"]
+        assert row["n_train"] + row["n_test"] == 42
+        assert row["weights"] in ("random:0", "random:1")
+        assert len(row["spec_key"]) == 16
+        low, high = row["metrics"]["interval"]
+        assert low <= row["metrics"]["accuracy"] <= high
+        right = Results(tmp_path).values(row["cell"])
+        assert right.mean() == pytest.approx(row["metrics"]["accuracy"])
+    assert {row["on_edge"] for row in rows if row["probe"] == "dino-knn10"} == {None}
+    assert "ece_scaled" in rows[0]["metrics"]
+
+
+def test_a_rerun_measures_nothing(folder, tmp_path):
+    first = measured(folder, tmp_path)
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    again = measured(folder, tmp_path)
+    assert [f.status for f in again] == ["kept"] * len(first)
+    assert [f.row for f in again] == [f.row for f in first]
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+    more = measured(folder, tmp_path, seeds=3)
+    assert sorted(f.status for f in more) == ["done"] * 2 + ["kept"] * 4
+
+
+def test_a_line_cut_short_runs_again_and_no_other(folder, tmp_path):
+    measured(folder, tmp_path)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert [f.status for f in measured(folder, tmp_path)] == ["kept"] * 3 + ["done"]
+    assert len(Results(tmp_path).rows()) == 4
+
+
+def test_other_images_are_another_cell(folder, tmp_path):
+    dataset = load_dataset(folder)
+    want = Want(("dino-knn10",), geometry=SMALL)
+    list(benchmark([dataset], BACKBONES[:1], Results(tmp_path), want))
+    fewer = load_dataset(dataset.images.select(range(40)), name="colours")
+    found = list(benchmark([fewer], BACKBONES[:1], Results(tmp_path), want))
+    assert [f.status for f in found] == ["done"]
+
+
+def test_a_failed_cell_does_not_stop_the_rest(folder, tmp_path):
+    want = {"protocols": ("clip-benchmark", "simpleshot"), "shots": (2, 100), "seeds": 1}
+    found = measured(folder, tmp_path, **want)
+    assert [f.status for f in found] == ["done", "failed"] * 4
+    assert "100 shots, but class 0 has 11 images" in found[1].row["error"]
+    assert [f.status for f in measured(folder, tmp_path, **want)] == ["kept", "failed"] * 4
+
+
+def test_a_backbone_without_the_feature_fails_alone(folder, tmp_path):
+    found = measured(folder, tmp_path, features=("stage9.avg",), seeds=1)
+    assert {f.status for f in found} == {"failed"}
+    assert "unknown layer" in found[0].row["error"]
+
+
+def test_features_are_chosen_on_the_validation_part(folder, tmp_path):
+    found = measured(folder, tmp_path, features=("auto",), seeds=1)
+    for f in found:
+        tried = f.row["auto"]
+        assert len(tried) > 5
+        assert tried[f.row["feature"]] == max(tried.values())
+
+
+def test_heads_beside_protocols(folder, tmp_path):
+    found = measured(folder, tmp_path, protocols=(), heads=("linear", "ridge", "knn"), seeds=1)
+    assert [f.status for f in found] == ["done"] * 6
+    assert found[0].row["chosen"]["C"] > 0
+
+
+def test_regression_and_several_labels(folder, tmp_path):
+    images = load_dataset(folder).images
+    codes = np.array(["rgb".index(label) for label in images.labels])
+    numbers = ImageSet(images.items, images.names, tuple(str(c + 0.5) for c in codes))
+    several = ImageSet(
+        images.items,
+        images.names,
+        tuple((str(int(c == 0)), str(int(c < 2))) for c in codes),
+        None,
+        ("red", "no blue"),
+    )
+    results = Results(tmp_path)
+    datasets = [
+        load_dataset(numbers, name="numbers", task="regression"),
+        load_dataset(several, name="several"),
+    ]
+    assert [d.task for d in datasets] == ["regression", "multilabel"]
+    want = Want((), ("ridge",), geometry=SMALL)
+    found = list(benchmark(datasets, BACKBONES[:1], results, want))
+    assert [f.row["metrics"]["main"] for f in found] == ["r2", "map"]
+    found = list(benchmark(datasets, BACKBONES[:1], results, Want(geometry=SMALL, seeds=1)))
+    assert [f.status for f in found] == ["failed", "done"]
+    assert "use --heads for regression" in found[0].row["error"]
+    assert {board.metric for board in leaderboards(results)} == {"r2", "map"}
+
+
+def test_leaderboards(folder, tmp_path):
+    measured(folder, tmp_path, protocols=("simpleshot",), shots=(1, 5))
+    boards = leaderboards(Results(tmp_path))
+    assert [(b.probe, b.shots, b.n_seeds) for b in boards] == [
+        ("simpleshot", 1, 2),
+        ("simpleshot", 5, 2),
+    ]
+    for board in boards:
+        assert [p.backbone for p in board.places] != []
+        assert board.places[0].mean >= board.places[1].mean
+        assert board.places[0].group.startswith("a")
+        assert board.places[0].spread is not None
+        assert board.places[0].notes == ("deviates: image_size",)
+
+
+def test_shots_of_a_seed_are_nested():
+    y = np.repeat([0, 1, 2], 10)
+    five, two = shots_of(y, 5, 0), shots_of(y, 2, 0)
+    assert set(two) <= set(five)
+    assert np.bincount(y[five]).tolist() == [5, 5, 5]
+    assert set(five) != set(shots_of(y, 5, 1))
+
+
+def test_twins_of_training_images_are_not_tested(folder):
+    dataset = load_dataset(folder)
+    ids = [i.to_bytes(16, "big") for i in range(42)]
+    train, test = (np.flatnonzero(dataset.parts == part) for part in ("train", "test"))
+    ids[test[0]] = ids[train[0]]
+    rows = dataset.rows(np.arange(42), tuple(ids))
+    assert set(rows.test) == set(test[1:])
+
+
+def test_the_csv_has_every_row(folder, tmp_path):
+    measured(folder, tmp_path, seeds=1)
+    with Results(tmp_path).to_csv().open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 2
+    assert 0 <= float(table[0]["metrics.accuracy"]) <= 1
+    assert json.loads(table[0]["deviates"]) == ["image_size"]
+
+
+def test_plan_stores_nothing(folder, tmp_path):
+    want = Want(("transfer-logreg", "dino-knn10"), geometry=SMALL)
+    planned = plan_benchmark([load_dataset(folder)], BACKBONES[:1], want, store=tmp_path / "s")
+    assert [len(group.cells) for group, _ in planned] == [3, 1]
+    assert all(plan.n_missing == 42 and plan.n_bytes > 0 for _, plan in planned)
+
+
+def test_hints(folder):
+    hints = screen(load_dataset(folder), BACKBONES)
+    assert {hint.backbone for hint in hints} == set(BACKBONES)
+    assert agreement(hints, {}) == {}
+    three = [*hints, hints[0]]
+    assert set(agreement(three, {b: i for i, b in enumerate(BACKBONES)})) == {
+        "logme",
+        "h_score",
+        "ridge",
+    }
+
+
+def test_names_of_backbones(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("resnet18  # small\n\nresnet50@random\n")
+    assert named_backbones(str(path)) == ["resnet18", "resnet50@random"]
+    assert named_backbones(" a, b ") == ["a", "b"]
+    assert "resnet18" in named_backbones("resnet1*")
+    with pytest.raises(ValueError, match="no backbone matches 'zzz"):
+        named_backbones("zzz*")
+    with pytest.raises(ValueError, match="no backbone was named"):
+        named_backbones(",")
+    with pytest.raises(ValueError, match="write NAME@random or NAME@random:SEED"):
+        screen(load_dataset(coloured_set()), ["resnet18@other"])
+
+
+def coloured_set():
+    images, codes = coloured(4)
+    return ImageSet(tuple(images), tuple(map(str, range(12))), tuple(map(str, codes)))
+
+
+def test_objects_of_torchvision(tmp_path):
+    from torchvision.datasets import FakeData
+
+    dataset = load_dataset(FakeData(40, (3, 32, 32), num_classes=2))
+    assert (dataset.name, len(dataset.images), len(dataset.classes)) == ("FakeData", 40, 2)
+
+
+def test_objects_of_hugging_face():
+    class Label:
+        names = ("cat", "dog")
+
+    class Table(list):
+        column_names = None
+        features = None
+
+    images, _ = coloured(4)
+    table = Table(
+        {"image": Image.fromarray(image), "label": i % 2} for i, image in enumerate(images)
+    )
+    table.column_names, table.features = ["image", "label"], {"label": Label()}
+    assert load_dataset(table).classes == ("cat", "dog")
+    table.column_names = ["img", "label"]
+    with pytest.raises(ValueError, match="rename two of them to 'image' and 'label'"):
+        load_dataset(table)
+
+
+SCRIPT = """
+import os, sys
+from transferkit.benchmark import Results, Want, benchmark, load_dataset
+want = Want(geometry=(("image_size", 32),), seeds=4)
+names = ["test_resnet@random"]
+for n, _ in enumerate(benchmark([load_dataset(sys.argv[1])], names, Results(sys.argv[2]), want)):
+    if n == 1:
+        os._exit(9)
+"""
+
+
+def test_a_killed_run_goes_on(folder, tmp_path):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, folder, tmp_path], check=False)
+    assert done.returncode == 9
+    want = Want(geometry=SMALL, seeds=4)
+    found = list(benchmark([load_dataset(folder)], BACKBONES[:1], Results(tmp_path), want))
+    assert [f.status for f in found] == ["kept", "kept", "done", "done"]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["cell"] for line in lines}) == len(lines) == 4

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+
+@pytest.fixture
+def run(call, images, tmp_path):
+    def benchmark(*options):
+        return call(
+            "benchmark", images, "--backbones", "test_resnet@random,test_resnet@random:1",
+            "--image-size", 48, "--out", tmp_path / "results", *options,
+        )  # fmt: skip
+
+    return benchmark
+
+
+def test_a_leaderboard_and_a_rerun(run, tmp_path):
+    done = run("--seeds", 1, "--csv")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "images, transfer-logreg, all training images, 5 test images"
+    assert lines[-1].split() == ["cells", "2", "done,", "0", "kept,", "0", "failed"]
+    assert (tmp_path / "results" / "rows.csv").exists()
+    again = run("--seeds", 1)
+    assert "0 done, 2 kept" in again.out
+    assert again.err == ""
+
+
+def test_json(run):
+    done = run("--protocols", "simpleshot,bigvision-fewshot", "--shots", "1,2", "--json", "--quiet")
+    found = json.loads(done.out)
+    assert found["cells"] == {"done": 24, "kept": 0, "failed": 0}
+    assert {(b["probe"], b["shots"]) for b in found["boards"]} == {
+        (probe, shots) for probe in ("simpleshot", "bigvision-fewshot") for shots in (1, 2)
+    }
+
+
+def test_failed_cells_are_told(run):
+    done = run("--shots", 500, "--seeds", 1)
+    assert done.code == 3
+    assert "500 shots, but class 0 has 9 images" in done.err
+    assert "2 failed" in done.out
+
+
+def test_plan_and_screen_write_no_rows(run, tmp_path):
+    planned = run("--plan")
+    assert planned.code == 0
+    assert "6 in 2 passes" in planned.out
+    assert not (tmp_path / "results").exists()
+    assert json.loads(run("--plan", "--json").out)["cells"] == 6
+    run("--seeds", 1, "--quiet")
+    hints = run("--screen")
+    assert hints.out.startswith("images: hints, not results")
+    assert run("--screen", "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--protocols", "dino-knn"), "the number of neighbours is published; use dino-knn10"),
+        (("--shots", "1,x"), "write numbers or 'full', as in 1,5,10,full"),
+        (("--heads", "lineer"), "unknown head 'lineer'; did you mean 'linear'"),
+    ],
+)
+def test_wrong_names(run, options, message):
+    done = run(*options)
+    assert done.code in (1, 2)
+    assert message in done.err

@@ -21,7 +21,10 @@ print(sum(cell.cell_type == "code" and cell.execution_count is not None for cell
 
 
 def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS] == ["01_first_model.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == [
+        "01_first_model.ipynb",
+        "02_compare_backbones.ipynb",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

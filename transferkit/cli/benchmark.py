@@ -207,7 +207,9 @@ def _print_hints(
 ) -> None:
     from transferkit.benchmark import agreement
 
-    measured = next((board for board in boards if board.dataset == dataset), None)
+    # All images rather than few shots, where both were measured.
+    known = sorted(boards, key=lambda board: board.shots is not None)
+    measured = next((board for board in known if board.dataset == dataset), None)
     places = {} if measured is None else {p.backbone: p.mean for p in measured.places}
     agree = agreement(hints, places)
     if as_json:

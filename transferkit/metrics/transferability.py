@@ -50,29 +50,36 @@ def logme(X: Array, y: Array) -> float:
     return float(np.mean(evidences))
 
 
-def h_score(X: Array, y: Array, shrinkage: float = 1e-3) -> float:
+def h_score(X: Array, y: Array, shrinkage: float | None = None) -> float:
     """Trace of the features' inverse covariance times that of their class means.
 
     Parameters
     ----------
     X, y
         As in `logme`.
-    shrinkage : float, default=0.001
-        Share of the mean variance that is added to each, so that an inverse exists.
+    shrinkage : float, optional
+        Share of the covariance that is replaced by its mean variance; None for the estimate
+        of Ledoit and Wolf, without which features that outnumber the rows all look perfect.
 
     References
     ----------
     Bao et al. (2019), "An information-theoretic approach to transferability in task transfer
-    learning", definition 2; shrinkage as in Ibrahim, Ponomareva, Mazumder (2022).
+    learning", definition 2; shrinkage as in Ibrahim, Ponomareva, Mazumder (2022), "Newer is
+    not always better".
     """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     F = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
     G = np.empty_like(F)
     for c in np.unique(y):
         G[y == c] = F[y == c].mean(axis=0)
+    share = (
+        float(ledoit_wolf_shrinkage(F, assume_centered=True)) if shrinkage is None else shrinkage
+    )
     covariance = F.T @ F / len(F)
     scale = np.trace(covariance) / len(covariance)
-    covariance = (1 - shrinkage) * covariance + shrinkage * scale * np.eye(len(covariance))
-    return float(np.trace(np.linalg.solve(covariance, G.T @ G / len(F))))
+    covariance = (1 - share) * covariance + share * scale * np.eye(len(covariance))
+    return (1 - share) * float(np.trace(np.linalg.solve(covariance, G.T @ G / len(F))))
 
 
 def ridge_leave_one_out(X: Array, y: Array) -> float:

@@ -19,6 +19,7 @@ COMMANDS = registry.names("transferkit.cli")
 def test_every_file_is_a_command() -> None:
     assert COMMANDS == [
         "backbones",
+        "benchmark",
         "demo",
         "evaluate",
         "extract",

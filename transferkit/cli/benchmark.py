@@ -43,9 +43,19 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @click.option("--heads", default="", help="Heads, on the backbone's own geometry.")
 @click.option("--features", default="", help="Instead of the protocols' own; or 'auto'.")
 @click.option("--shots", callback=_shots, help="Images per class: 1,5,10,full.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
-    "--task", type=click.Choice(["classification", "regression"]), default="classification"
+    "--seeds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How many, where the seed draws shots or a hold-out.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    default="classification",
+    show_default=True,
+    help="Labels are classes, or numbers.",
 )
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")

@@ -93,6 +93,19 @@ def test_other_images_are_another_cell(folder, tmp_path):
     assert [f.status for f in found] == ["done"]
 
 
+def test_another_precision_is_another_cell(folder, tmp_path):
+    want = Want(("simpleshot",), shots=(2,), seeds=1, geometry=SMALL)
+    statuses = [
+        finished.status
+        for options in ({}, {"storage": "float16"}, {"storage": "float32"})
+        for finished in benchmark(
+            [load_dataset(folder)], BACKBONES[:1], Results(tmp_path), want, **options
+        )
+    ]
+    assert statuses == ["done", "done", "kept"]
+    assert len({row["spec_key"] for row in Results(tmp_path).rows()}) == 2
+
+
 def test_a_failed_cell_does_not_stop_the_rest(folder, tmp_path):
     want = {"protocols": ("clip-benchmark", "simpleshot"), "shots": (2, 100), "seeds": 1}
     found = measured(folder, tmp_path, **want)

@@ -68,10 +68,12 @@ class Cell:
     shots: int | None
     seed: int | None
 
-    def key(self, rows_digest: str, spec: BackboneSpec) -> str:
+    def key(self, rows_digest: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
         """Digest of everything that decides the number."""
         settings = repr(create_protocol(self.probe).settings) if self.kind == "protocol" else ""
-        feature = spec.feature_spec("pre_logits" if self.feature == "auto" else self.feature).key
+        feature = spec.feature_spec(
+            "pre_logits" if self.feature == "auto" else self.feature, **numeric
+        ).key
         facts = [rows_digest, feature, self.feature, self.kind, self.probe, settings]
         text = canonical_json([*facts, self.shots, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ class Pass:
         For each probe and feature, in what they deviate from what is published.
     cells : list of Cell
         What is to be measured.
+    numeric : dict of str to str
+        Precision and storage, where they aren't the default.
     """
 
     dataset: Dataset
@@ -55,6 +57,7 @@ class Pass:
     spec: BackboneSpec
     deviates: dict[tuple[str, str], list[str]]
     cells: list[Cell]
+    numeric: dict[str, str]
 
     def features(self) -> list[str]:
         """All feature names that the cells need."""
@@ -94,9 +97,12 @@ def candidates(spec: BackboneSpec) -> list[str]:
     return names
 
 
-def passes(datasets: Sequence[Dataset], backbones: Sequence[str], want: Want) -> list[Pass]:
+def passes(
+    datasets: Sequence[Dataset], backbones: Sequence[str], want: Want, machine: Mapping[str, Any]
+) -> list[Pass]:
     """Group the cells of the whole grid by what one pass through a network can fill."""
     found: list[Pass] = []
+    numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
     for dataset in datasets:
         for backbone in backbones:
             groups: dict[str, Pass] = {}
@@ -114,7 +120,9 @@ def passes(datasets: Sequence[Dataset], backbones: Sequence[str], want: Want) ->
                     own = resolved(backbone, published)[0].preprocess
                     deviates += [k for k in given if getattr(own, k) != getattr(spec.preprocess, k)]
                 deviates += fixed
-                group = groups.setdefault(spec.to_json(), Pass(dataset, backbone, spec, {}, []))
+                group = groups.setdefault(
+                    spec.to_json(), Pass(dataset, backbone, spec, {}, [], numeric)
+                )
                 group.deviates[cell.probe, cell.feature] = sorted(set(deviates))
                 group.cells.append(cell)
             found += groups.values()
@@ -130,7 +138,7 @@ def plan_benchmark(
             group,
             FeatureExtractor(group.spec, group.features(), **machine).plan(group.dataset.images),
         )
-        for group in passes(datasets, backbones, want)
+        for group in passes(datasets, backbones, want, machine)
     ]
 
 
@@ -161,7 +169,7 @@ def benchmark(
     Finished
         One for each cell, when it is; a failed one doesn't stop the others.
     """
-    for group in passes(datasets, backbones, want or Want()):
+    for group in passes(datasets, backbones, want or Want(), machine):
         try:
             extraction = _extracted(group, machine)
         except (ValueError, OSError, RuntimeError) as error:
@@ -181,7 +189,7 @@ def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Fi
     rows, y = dataset.rows(kept, extraction.ids), dataset.y[kept]
     done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
     for cell in group.cells:
-        key = cell.key(rows.digest, group.spec)
+        key = cell.key(rows.digest, group.spec, group.numeric)
         if key in done:
             yield Finished(cell, "kept", done[key])
             continue
@@ -203,7 +211,7 @@ def _measured(
         **_about(group, cell, key),
         "status": "done",
         "feature": feature,
-        "spec_key": group.spec.feature_spec(feature).key,
+        "spec_key": group.spec.feature_spec(feature, **group.numeric).key,
         "auto": tried,
         **found.row,
         "extract_seconds": round(extraction.seconds, 3),

@@ -26,6 +26,14 @@ def test_a_leaderboard_and_a_rerun(run, tmp_path):
     assert again.err == ""
 
 
+def test_a_warning_is_said_once(run):
+    done = run("--seeds", 1, "--image-size", 192, "--plan")
+    assert done.err.count("are enlarged to twice their size or more") == 0
+    done = run("--seeds", 1, "--image-size", 192)
+    assert "2 done" in done.out
+    assert done.err.count("are enlarged to twice their size or more") == 1, done.err
+
+
 def test_json(run):
     done = run("--protocols", "simpleshot,bigvision-fewshot", "--shots", "1,2", "--json", "--quiet")
     found = json.loads(done.out)

@@ -53,6 +53,7 @@ def cli(ctx: click.Context, verbose: bool, debug: bool) -> None:
     ctx.obj = {"debug": debug}
     handler = logging.StreamHandler()  # stderr
     handler.setFormatter(_Formatter())
+    handler.addFilter(_Once())
     logger = logging.getLogger("transferkit")
     logger.handlers = [handler]
     logger.propagate = False
@@ -63,6 +64,20 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
         return prefix + record.getMessage()
+
+
+class _Once(logging.Filter):
+    """Says a warning once, however many passes over the same images it is true of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        is_new = record.levelno < logging.WARNING or message not in self.said
+        self.said.add(message)
+        return is_new
 
 
 def main(args: list[str] | None = None) -> None:

@@ -157,7 +157,7 @@ def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="doesn't exist; give a folder"):
         list_images(tmp_path / "nothing")
     make(tmp_path, "x.txt")
-    with pytest.raises(ValueError, match=r"x\.txt' is neither a folder nor a \.csv"):
+    with pytest.raises(ValueError, match=r"x\.txt' is neither a folder nor a \.csv or \.parquet"):
         list_images(tmp_path / "x.txt")
 
 
@@ -280,6 +280,40 @@ def test_csv_without_labels(tmp_path):
 def test_wrong_csv(tmp_path, text, options, message):
     with pytest.raises(ValueError, match=message):
         list_images(write_csv(tmp_path, text), **options)
+
+
+def test_parquet_says_what_a_csv_says(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {
+        "path": ["b.jpg", "a/ü.png", "c.jpg"],
+        "label": [7, None, 0],
+        "split": ["Train", "test", None],
+        "weight": [0.5, 1.0, 2.0],
+        "image": [{"bytes": b"x"}, None, None],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+    found = list_images(tmp_path / "x.parquet")
+    text = "path,label,split\nb.jpg,7,Train\na/ü.png,,test\nc.jpg,0,\n"
+    csv = list_images(write_csv(tmp_path, text, encoding="utf-8"))
+    assert vars(found) == vars(csv)
+    weights = list_images(tmp_path / "x.parquet", label_column="weight")
+    assert weights.labels == ("0.5", "1.0", "2.0")
+    with pytest.raises(ValueError, match="no column 'pth'; did you mean 'path'"):
+        list_images(tmp_path / "x.parquet", path_column="pth")
+    with pytest.raises(ValueError, match="no column 'image'"):  # nested
+        list_images(tmp_path / "x.parquet", label_column="image")
+    (tmp_path / "y.parquet").write_bytes(b"path,label\na.jpg,b\n")
+    with pytest.raises(ValueError, match="isn't a Parquet file"):
+        list_images(tmp_path / "y.parquet")
+
+
+def test_parquet_without_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"pip install 'transferkit\[parquet\]'"):
+        list_images(tmp_path / "x.parquet")
 
 
 def test_csv_that_is_not_text(tmp_path):

@@ -64,10 +64,14 @@ on_error_option = click.option(
 )
 image_options = _apply(
     [
-        click.option("--path-column", default="path", show_default=True, help="CSV: the paths."),
-        click.option("--label-column", default="label", show_default=True, help="CSV: the labels."),
-        click.option("--labels", help="CSV: several label columns, with commas between: a,b,c."),
-        click.option("--split-column", default="split", show_default=True, help="CSV: the splits."),
+        click.option("--path-column", default="path", show_default=True, help="Column of paths."),
+        click.option(
+            "--label-column", default="label", show_default=True, help="Column of labels."
+        ),
+        click.option("--labels", help="Several columns of labels, with commas between: a,b,c."),
+        click.option(
+            "--split-column", default="split", show_default=True, help="Column of splits."
+        ),
     ]
 )
 machine_options = _apply(
@@ -194,16 +198,16 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
 
 
 def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()) -> ImageSet:
-    """Images that a command is given, with the CSV's columns taken out of its options.
+    """Images that a command is given, with the table's columns taken out of its options.
 
-    A CSV that has the columns that a model has learnt needs no option to say so.
+    A table that has the columns that a model has learnt needs no option to say so.
     """
-    from transferkit.images import column_names, list_images
+    from transferkit.images import TABLE_SUFFIXES, column_names, list_images
 
     columns = {name: options.pop(f"{name}_column") for name in ("path", "label", "split")}
     labels = options.pop("labels")
     several = [name.strip() for name in labels.split(",") if name.strip()] if labels else []
-    is_table = Path(source).suffix.lower() == ".csv" and Path(source).is_file()
+    is_table = Path(source).suffix.lower() in TABLE_SUFFIXES and Path(source).is_file()
     is_open = is_table and not several and columns["label"] == "label"
     if is_open and learnt and set(learnt) <= set(column_names(Path(source))):
         several = list(learnt)

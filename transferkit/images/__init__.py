@@ -1,6 +1,6 @@
 """Images: which there are, and from their bytes to the network's input.
 
-`list_images` makes an `ImageSet` of a folder, a CSV, a list or an array; `read_rgb` decodes
+`list_images` makes an `ImageSet` of a folder, a table, a list or an array; `read_rgb` decodes
 one of its items; `prepare` resizes and crops it to the pixels that a backbone takes.
 """
 
@@ -18,11 +18,12 @@ from transferkit.images.listing import (
     UnreadableImages,
     list_images,
 )
-from transferkit.images.table import SPLITS, column_names
+from transferkit.images.table import SPLITS, TABLE_SUFFIXES, column_names
 
 __all__ = [
     "EXTENSIONS",
     "SPLITS",
+    "TABLE_SUFFIXES",
     "Failure",
     "ImageError",
     "ImageSet",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferkit.images.table import SPLIT_OF, SPLITS, read_table
+from transferkit.images.table import SPLIT_OF, SPLITS, TABLE_SUFFIXES, read_table
 
 __all__ = ["EXTENSIONS", "Failure", "ImageSet", "UnreadableImages", "list_images"]
 
@@ -161,17 +161,17 @@ def list_images(
     A folder's images are sorted bytewise by their path below it, in POSIX form. The label is
     the first folder below it; if its folders are ``train``, ``val`` (or ``valid``,
     ``validation``), ``test``, they are splits and the label is the next folder. Names that
-    begin with a dot are left out. A CSV keeps its order; its paths are relative to its own
-    folder. Whether the files of a CSV or list exist shows when they are read.
+    begin with a dot are left out. A table keeps its order; its paths are relative to its own
+    folder. Whether the files of a table or list exist shows when they are read.
 
     Parameters
     ----------
     source : str, Path, sequence, ndarray or ImageSet
-        A folder, a ``.csv`` file with a header, an image file; a list, array or Series of
-        paths, PIL images or uint8 arrays (H, W, 3); a PIL image; a uint8 array (n, H, W, 3),
-        (n, H, W, 1) or (n, H, W). An ImageSet is returned as it is.
+        A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file; a list, array
+        or Series of paths, PIL images or uint8 arrays (H, W, 3); a PIL image; a uint8 array
+        (n, H, W, 3), (n, H, W, 1) or (n, H, W). An ImageSet is returned as it is.
     path_column, split_column : str
-        Columns of the CSV. The split column may be missing if it is called ``"split"``.
+        Columns of the table. The split column may be missing if it is called ``"split"``.
     label_column : str or sequence of str, default="label"
         Column of the labels, or several for multi-label data. It may be missing if it is
         called ``"label"``.
@@ -184,7 +184,7 @@ def list_images(
     Raises
     ------
     ValueError
-        If there are no images, or a CSV or an array is not what it should be.
+        If there are no images, or a table or an array is not what it should be.
     FileNotFoundError
         If the path doesn't exist.
     TypeError
@@ -204,14 +204,15 @@ def list_images(
         return _from_folder(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{str(source)!r} doesn't exist; give a folder of images, a .csv file or an image"
+            f"{str(source)!r} doesn't exist; give a folder of images, a .csv or .parquet file "
+            "or an image"
         )
-    if path.suffix.lower() == ".csv":
-        return _from_csv(path, path_column, label_column, split_column)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _from_table(path, path_column, label_column, split_column)
     if path.suffix.lower() in EXTENSIONS:
         return ImageSet((path,), (path.name,))
     raise ValueError(
-        f"{str(source)!r} is neither a folder nor a .csv file nor an image "
+        f"{str(source)!r} is neither a folder nor a .csv or .parquet file nor an image "
         f"({', '.join(EXTENSIONS)})"
     )
 
@@ -279,7 +280,7 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
     return found, others
 
 
-def _from_csv(
+def _from_table(
     path: Path, path_column: str, label_column: str | Sequence[str], split_column: str
 ) -> ImageSet:
     is_single = isinstance(label_column, str)
@@ -317,8 +318,8 @@ def _from_items(source: Any) -> ImageSet:
         )
     ):
         raise TypeError(
-            f"images given as {type(source).__name__}; give a folder, a .csv file, an array or "
-            f"a list of {allowed}"
+            f"images given as {type(source).__name__}; give a folder, a .csv or .parquet file, an "
+            f"array or a list of {allowed}"
         )
     items: list[Item] = []
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""A CSV of images: paths, labels and splits, as the user wrote them."""
+"""A table of images, CSV or Parquet: paths, labels and splits, as the user wrote them."""
 
 import csv
 import difflib
@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SPLITS", "SPLIT_OF", "Table", "column_names", "read_table"]
+__all__ = ["SPLITS", "SPLIT_OF", "TABLE_SUFFIXES", "Table", "column_names", "read_table"]
+
+TABLE_SUFFIXES = (".csv", ".parquet")
+"""Endings of the tables that are read."""
 
 SPLITS = ("train", "val", "test")
 """The splits' names; ``valid`` and ``validation`` mean ``val``."""
@@ -20,7 +23,7 @@ _OPTIONAL = ("label", "split")
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV says.
+    """What a table says.
 
     Parameters
     ----------
@@ -40,12 +43,13 @@ class Table:
 def read_table(
     file: Path, path_column: str, label_columns: Sequence[str], split_column: str
 ) -> Table:
-    """Read the paths, labels and splits of a CSV with a header row.
+    """Read the paths, labels and splits of a table.
 
     Parameters
     ----------
     file : Path
-        The CSV: UTF-8, separated by commas.
+        A CSV with a header row, UTF-8, separated by commas; or a Parquet file, whose values
+        become text as Python writes them (3 is ``"3"``, 3.0 is ``"3.0"``, null is empty).
     path_column, split_column : str
         Names of these columns; one called ``"split"`` may be missing.
     label_columns : sequence of str
@@ -100,12 +104,15 @@ def read_table(
 
 
 def column_names(file: Path) -> list[str]:
-    """Names of a CSV's columns; none of an empty file."""
+    """Names of a table's columns; none of an empty file."""
     return [name.strip() for name in next(_lines(file), (0, []))[1]]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number (of a row's last line) and values of every row that isn't blank."""
+    if file.suffix.lower() == ".parquet":
+        yield from _parquet_lines(file)
+        return
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:  # Excel writes a BOM
             reader = csv.reader(text)
@@ -116,6 +123,30 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{str(file)!r} isn't UTF-8 ({error}); save it as UTF-8") from error
     except csv.Error as error:
         raise ValueError(f"{str(file)!r}, line {reader.line_num}: {error}") from error
+
+
+def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """As `_lines`: the columns' names as line 1, then the rows."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{str(file)!r}: Parquet needs pyarrow, which isn't installed; run pip install "
+            "'transferkit[parquet]', or give a .csv file"
+        ) from error
+    try:
+        with parquet.ParquetFile(file) as table:
+            # Only flat columns: an image's bytes in a nested one would be read for nothing.
+            names = [f.name for f in table.schema_arrow if not pa.types.is_nested(f.type)]
+            yield 1, names
+            number = 1
+            for batch in table.iter_batches(columns=names):
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield number, ["" if value is None else str(value) for value in row]
+    except pa.ArrowException as error:
+        raise ValueError(f"{str(file)!r} isn't a Parquet file ({error})") from error
 
 
 def _column(file: Path, header: list[str], name: str) -> int | None:

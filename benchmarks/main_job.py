@@ -134,7 +134,7 @@ start = time.perf_counter()
 import transferkit.extract.decoding, transferkit.extract.loop, transferkit.forward
 def forbidden(*args, **kwargs):
     raise AssertionError("decoded an image or built a network")
-transferkit.extract.decoding.read_rgb = forbidden
+transferkit.extract.decoding.network_input = forbidden
 transferkit.extract.loop.read_rgb = forbidden
 transferkit.forward.build_backbone = forbidden
 from transferkit import FeatureExtractor

@@ -72,7 +72,7 @@ def forbid_computing(monkeypatch):
         "transferkit.forward.build_backbone",
         "transferkit.extract.loop.Forward",
         "transferkit.extract.loop.read_rgb",
-        "transferkit.extract.decoding.read_rgb",
+        "transferkit.extract.decoding.network_input",
     ):
         monkeypatch.setattr(place, forbidden)
 
@@ -515,9 +515,10 @@ def test_what_was_done_before_an_interruption_is_kept(files, spec, store, monkey
         patch.setattr(Forward, "rows", interrupted)
         with pytest.raises(error, match="now"):
             extract_one(files, spec, store, batch_size=2)
-    assert store.list_keys()[0].n_rows == 4
+    n_kept = store.list_keys()[0].n_rows
+    assert n_kept in (4, 6)  # which of two workers makes the third call is chance
     result = extract(list_images(files), spec, ["pre_logits"], store)
-    assert result.n_computed == 3
+    assert result.n_computed == 7 - n_kept
     np.testing.assert_array_equal(result.rows["pre_logits"], expected)
 
 

@@ -26,7 +26,7 @@ def test_a_plan_stores_nothing_and_counts_what_is_missing(extractor, tmp_path):
     # What it said of the disk is what the rows take.
     assert plan.n_bytes == sum(array.nbytes for array in rows.values())
     assert plan.images_per_second == pytest.approx(20 / plan.seconds)
-    assert set(plan.seconds_per_image) == {"decode", "forward", "write"}
+    assert set(plan.seconds_per_image) == {"read", "decode", "forward", "write"}
     assert plan.slowest == max(plan.seconds_per_image, key=plan.seconds_per_image.get)
     again = extractor.plan(files)
     assert (again.n_missing, again.seconds, again.n_bytes) == (0, 0, 0)

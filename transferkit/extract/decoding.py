@@ -1,93 +1,76 @@
-"""Decoding ahead in threads; and what to say where images and input don't suit each other."""
+"""One image from its file to pixels; and what to say where images and input don't suit."""
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import logging
-import os
-import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from transferkit.digests import row_id
-from transferkit.images import (
-    ImageError,
-    ImageSet,
-    crop_fraction,
-    prepare,
-    read_rgb,
-    upscale_factor,
-)
+from transferkit.extract.pixels import network_input
+from transferkit.images import ImageError, ImageSet, crop_fraction, upscale_factor
 from transferkit.spec import Preprocess
 
-__all__ = ["decode", "warn_of_crop", "warn_of_size"]
+__all__ = ["Decoded", "decode", "warn_of_crop", "warn_of_size"]
 
 logger = logging.getLogger(__name__)
 
 
-def decode(
-    images: ImageSet, indices: list[int], preprocess: Preprocess, progress: bool
-) -> Iterator[tuple[int, Any]]:
-    """Decode in threads, a bounded number ahead, results in order.
+@dataclass(frozen=True)
+class Decoded:
+    """One image, or why there is none.
 
-    Yields
-    ------
+    Parameters
+    ----------
     index : int
-        Position of the image.
-    decoded : tuple
-        Row id of the bytes that were decoded (None for an image in memory, empty for a file
-        that can't be read), the pixels or the reason why there are none, height and width.
+        Its position.
+    row : bytes or None
+        Row id of the very bytes that were decoded; None for an image in memory, empty for a
+        file that can't be read.
+    pixels : ndarray or None
+        uint8, ``(H, W, 3)``: the network's input.
+    reason : str
+        Why there are no pixels; empty if there are.
+    size : (int, int)
+        Its own height and width, px.
+    seconds : (float, float)
+        To read and to decode.
     """
-    from tqdm import tqdm
 
-    def job(index: int) -> Any:
-        item = images.items[index]
-        row = b"" if isinstance(item, Path) else None
-        try:
-            if isinstance(item, Path):
-                # The digest of the very bytes that are decoded: a file may have been changed
-                # since it was looked at first.
-                data = item.read_bytes()
-                row = row_id(hashlib.sha256(data).digest())
-                image = read_rgb(data, exif=preprocess.exif)
-            else:
-                image = read_rgb(item, exif=preprocess.exif)
-            return row, prepare(image, preprocess), (image.height, image.width)
-        except ImageError as error:
-            return row, str(error), (0, 0)
-        except OSError as error:
-            return row, error.strerror or str(error), (0, 0)
+    index: int
+    row: bytes | None
+    pixels: np.ndarray | None
+    reason: str
+    size: tuple[int, int]
+    seconds: tuple[float, float]
 
-    threads = min(8, os.cpu_count() or 1)
-    ahead: collections.deque[tuple[int, Future[Any]]] = collections.deque()
-    bar = tqdm(
-        total=len(indices),
-        desc="extract",
-        unit=" images",
-        disable=not progress,
-        file=sys.stderr,
-        smoothing=0.1,
-    )
-    pool = ThreadPoolExecutor(threads)
+
+def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
+    """Read, decode, resize and crop one image."""
+    item = images.items[index]
+    row = b"" if isinstance(item, Path) else None
+    pixels, reason, size = None, "", (0, 0)
+    start = read = time.perf_counter()
     try:
-        with bar:
-            for index in indices:
-                ahead.append((index, pool.submit(job, index)))
-                if len(ahead) >= 4 * threads + 16:
-                    done, future = ahead.popleft()
-                    yield done, future.result()
-                    bar.update()
-            while ahead:
-                done, future = ahead.popleft()
-                yield done, future.result()
-                bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        if isinstance(item, Path):
+            # The digest of the very bytes that are decoded: a file may have been changed
+            # since it was looked at first.
+            data = item.read_bytes()
+            row = row_id(hashlib.sha256(data).digest())
+            read = time.perf_counter()
+            pixels, size = network_input(data, preprocess)
+        else:
+            pixels, size = network_input(item, preprocess)
+    except ImageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    end = time.perf_counter()
+    return Decoded(index, row, pixels, reason, size, (read - start, end - read))
 
 
 def warn_of_size(preprocess: Preprocess) -> None:

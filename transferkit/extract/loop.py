@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import logging
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from transferkit.backbones import Backbone
 from transferkit.digests import DigestMemory, check_folder, pixel_digest, row_id
-from transferkit.extract.decoding import decode, warn_of_crop, warn_of_size
+from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
+from transferkit.extract.result import Extraction
+from transferkit.extract.workers import Batch, Crew, crew_for, run
 from transferkit.extract.writing import SHARD_ROWS, Writer
-from transferkit.forward import Forward, check_device_name, choose_device
+from transferkit.forward import Forward, check_device_name, check_engine_name, choose_device
 from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, read_rgb
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows
 
-__all__ = ["BATCH_SIZE", "Extraction", "extract"]
+__all__ = ["BATCH_SIZE", "extract"]
 
 BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
@@ -39,55 +44,6 @@ _SIZES_SEEN = 10_000
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """Features of some images, and what it took to get them.
-
-    Parameters
-    ----------
-    rows : dict of str to ndarray
-        Feature name to rows, ``(n_kept, d)`` or ``(n_kept, D, H, W)``, in the images' order;
-        ``(0, …)`` if they were only to be checked.
-    kept : ndarray of int
-        Positions of the images that have a row.
-    ids : tuple of bytes
-        Row ids of the kept images.
-    failures : tuple of Failure
-        The images that could not be read.
-    n_computed : int
-        Different images that went through the network.
-    n_read : int
-        Files whose bytes were read to be digested.
-    seconds : float
-        Wall time.
-    """
-
-    rows: dict[str, np.ndarray]
-    kept: np.ndarray
-    ids: tuple[bytes, ...]
-    failures: tuple[Failure, ...]
-    n_computed: int
-    n_read: int
-    seconds: float
-
-    def summary(self) -> str:
-        """One line with numbers and units."""
-        n_stored = len(set(self.ids)) - self.n_computed
-        rate = f" ({self.n_computed / self.seconds:,.1f} images/s)" if self.n_computed else ""
-        line = f"extracted {self.n_computed:,} images in {self.seconds:.1f} s{rate}"
-        line += f"; {n_stored:,} from the store"
-        if not self.n_computed:
-            line += ": no weights loaded"
-            if not self.failures:  # these are tried again each time
-                line += ", no image decoded"
-                line += ", no file read" if not self.n_read else f", {self.n_read:,} files hashed"
-        if duplicates := len(self.ids) - len(set(self.ids)):
-            line += f"; {duplicates:,} duplicate{'s' * (duplicates > 1)}"
-        if self.failures:
-            line += f"; {len(self.failures):,} unreadable"
-        return line
-
-
 def extract(
     images: ImageSet,
     backbone: Backbone | BackboneSpec,
@@ -97,6 +53,7 @@ def extract(
     device: str = "auto",
     precision: str = "float32",
     storage: str = "float32",
+    engine: str = "auto",
     batch_size: int | None = None,
     on_error: str = "raise",
     keep_rows: bool = True,
@@ -114,7 +71,7 @@ def extract(
         Feature names, ``layer[.pooling]``; one pass fills all of them.
     store : FeatureStore or None
         Where rows are kept; None keeps nothing after the call.
-    device, precision, storage
+    device, precision, storage, engine
         See `Forward` and `FeatureSpec`.
     batch_size : int, optional
         Images per pass; by default that of the rows in the store, else `BATCH_SIZE`.
@@ -136,6 +93,7 @@ def extract(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}; choose 'raise' or 'skip'")
     check_device_name(device)
+    check_engine_name(engine)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give a whole number above 0")
     specs = specs_of(backbone, features, precision=precision, storage=storage)
@@ -143,7 +101,7 @@ def extract(
         if store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
             store = FeatureStore(folder)
-        loop = Loop(images, backbone, specs, store, device, batch_size, on_error, progress)
+        loop = Loop(images, backbone, specs, store, device, engine, batch_size, on_error, progress)
         result = loop.finish(keep_rows)
     logger.info("%s", result.summary())
     return result
@@ -169,9 +127,12 @@ class Loop:
     specs: dict[str, FeatureSpec]
     store: FeatureStore
     device: str
+    engine: str
     batch_size: int | None
     on_error: str
     progress: bool
+    network: Forward | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
     ids: list[bytes | None] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
@@ -207,6 +168,8 @@ class Loop:
             len(self.computed),
             n_read,
             time.perf_counter() - start,
+            self.seconds,
+            None if self.network is None else self.network.provenance(),
         )
 
     def _read(self, spec: FeatureSpec, ids: Sequence[bytes], keep_rows: bool) -> np.ndarray:
@@ -267,24 +230,36 @@ class Loop:
         check_folder(self.store.path, "features can't be stored")
         size = self.chosen_batch_size()
         unusable: dict[bytes, str] = {}
-        forward: Forward | None = None
         writer: Writer | None = None
+        batches = self._batches(list(first.values()), specs, size, unusable)
         try:
-            for batch_ids, pixels in self._batches(list(first.values()), size, unusable):
-                if forward is None or writer is None:  # now that there is something to compute
-                    forward = self.forward(specs)
-                    writer = Writer(self.store, specs, _provenance(forward, size))
-                unusable |= writer.add(batch_ids, forward.rows(pixels))
-                self.computed.update(batch_ids)
+            for ids, batch in batches:
+                self._count(batch.seconds)
+                if batch.rows is None:
+                    continue
+                assert self.network is not None
+                if writer is None:
+                    writer = Writer(self.store, specs, _provenance(self.network, size))
+                before = time.perf_counter()
+                unusable |= writer.add(ids, batch.rows)
+                self.computed.update(ids)
+                self._count({"write": time.perf_counter() - before})
         finally:
             # Also when interrupted: what is done is kept.
+            batches.close()
+            before = time.perf_counter()
             if writer is not None:
                 writer.flush()
+            self._count({"write": time.perf_counter() - before})
         self.computed -= set(unusable)
         for i, row in enumerate(self.ids):
             if row in unusable:
                 self._fail(i, unusable[row])
         return any(self.ids[i] != row and row not in unusable for row, i in first.items())
+
+    def _count(self, seconds: dict[str, float]) -> None:
+        for part, value in seconds.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + value
 
     def missing(self) -> tuple[dict[str, FeatureSpec], dict[bytes, int]]:
         """Features of which rows are missing, and where each image that lacks one stands first."""
@@ -297,11 +272,21 @@ class Loop:
                 first.setdefault(row, i)
         return {name: spec for name, spec in self.specs.items() if missing[name]}, first
 
-    def forward(self, specs: dict[str, FeatureSpec]) -> Forward:
-        """Build the network for some features."""
-        features = [parse_feature(name) for name in specs]
-        precision = next(iter(specs.values())).precision
-        return Forward(self.backbone, features, device=self.device, precision=precision)
+    def forward(self, specs: dict[str, FeatureSpec], n_images: int, n_callers: int) -> Forward:
+        """Build the network for some features, if it isn't there already."""
+        made = [] if self.network is None else [str(feature) for feature in self.network.features]
+        if self.network is not None and set(specs) <= set(made):
+            return self.network
+        self.network = Forward(
+            self.backbone,
+            [parse_feature(name) for name in specs],
+            device=self.device,
+            precision=next(iter(specs.values())).precision,
+            engine=self.engine,
+            n_images=n_images,
+            n_callers=n_callers,
+        )
+        return self.network
 
     def chosen_batch_size(self) -> int:
         """Batch size that was asked for, else that of the rows in the store, else the default."""
@@ -317,42 +302,74 @@ class Loop:
         return None
 
     def _batches(
-        self, indices: list[int], size: int, unusable: dict[bytes, str]
-    ) -> Iterator[tuple[list[bytes], np.ndarray]]:
-        """Batches of exactly `size`, the last one padded: a row's bits depend on the shape.
+        self,
+        indices: list[int],
+        specs: dict[str, FeatureSpec],
+        size: int,
+        unusable: dict[bytes, str],
+    ) -> Generator[tuple[list[bytes], Batch]]:
+        """Batches with the row ids of what could be read.
 
         Ids of images that can't be read are put into `unusable`, with the reason.
         """
         warn_of_size(self.preprocess)
-        ids: list[bytes] = []
-        pixels: list[np.ndarray] = []
+        chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+        batches = self.run(chunks, specs, len(indices), self.crew(len(chunks)))
         sizes: list[tuple[int, int]] = []
-        for index, decoded in decode(self.images, indices, self.preprocess, self.progress):
-            was = self.ids[index]
-            assert was is not None
-            row, array, original = decoded
-            if row is None:  # an image in memory can't have changed
-                row = was
-            if isinstance(array, str):
-                if row == was:
-                    unusable[was] = array
-                else:  # this file was changed or removed; others may still hold those bytes
-                    for i in self._entries(index):
-                        self._fail(i, array)
-                continue
-            if row != was:  # the file was changed after it was digested
-                for i in self._entries(index):
-                    self.ids[i] = row
-            ids.append(row)
-            pixels.append(array)
-            if len(sizes) < _SIZES_SEEN:
-                sizes.append(original)
-            if len(ids) == size:
-                yield ids, np.stack(pixels)
-                ids, pixels = [], []
-        if ids:
-            yield ids, np.stack(pixels + [pixels[-1]] * (size - len(ids)))
+        with _bar(len(indices), self.progress) as bar, contextlib.closing(batches):
+            for batch in batches:
+                ids = [self._noted(image, unusable) for image in batch.decoded]
+                sizes += [image.size for image in batch.decoded if not image.reason]
+                yield [row for row in ids if row is not None], batch
+                bar.update(len(ids))
+                del sizes[_SIZES_SEEN:]
         warn_of_crop(sizes, self.preprocess)
+
+    def crew(self, n_batches: int) -> Crew:
+        """Choose who does the work."""
+        return crew_for(choose_device(self.device), n_batches)
+
+    def run(
+        self, chunks: list[list[int]], specs: dict[str, FeatureSpec], n_images: int, crew: Crew
+    ) -> Generator[Batch]:
+        """Take chunks of images to rows; the network is built for `n_images`."""
+        return run(
+            chunks,
+            functools.partial(decode, self.images, preprocess=self.preprocess),
+            self.chosen_batch_size(),
+            functools.partial(self.forward, specs, n_images, crew.n_workers),
+            crew,
+        )
+
+    def _noted(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
+        """Row id of a decoded image, None if there is no image; changed files are looked after."""
+        was = self.ids[image.index]
+        assert was is not None
+        row = was if image.row is None else image.row  # in memory it can't have changed
+        if image.reason:
+            if row == was:
+                unusable[was] = image.reason
+            else:  # this file was changed or removed; others may still hold those bytes
+                for i in self._entries(image.index):
+                    self._fail(i, image.reason)
+            return None
+        if row != was:  # the file was changed after it was digested
+            for i in self._entries(image.index):
+                self.ids[i] = row
+        return row
+
+
+def _bar(n_images: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=n_images,
+        desc="extract",
+        unit=" images",
+        disable=not progress,
+        file=sys.stderr,
+        smoothing=0.1,
+    )
 
 
 def _provenance(forward: Forward, batch_size: int) -> dict[str, str]:

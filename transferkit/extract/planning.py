@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import tempfile
 import time
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.backbones import Backbone
-from transferkit.extract.decoding import decode
 from transferkit.extract.loop import Loop, specs_of
+from transferkit.extract.workers import Crew
 from transferkit.images import ImageSet
-from transferkit.spec import BackboneSpec
+from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["Plan", "plan"]
@@ -34,7 +35,7 @@ class Plan:
     n_missing : int
         Different images that would go through the network.
     seconds_per_image : dict of str to float
-        Wall time of each part on its own: decode, forward, write.
+        Time of each part, by the threads that do it: read, decode, forward, write.
     images_per_second : float or None
         Rate to be expected; None if nothing is missing.
     seconds : float
@@ -63,42 +64,43 @@ def plan(
     device: str = "auto",
     precision: str = "float32",
     storage: str = "float32",
+    engine: str = "auto",
     batch_size: int | None = None,
 ) -> Plan:
     """Time a few batches of what is missing; nothing is stored.
 
     Parameters
     ----------
-    images, backbone, features, store, device, precision, storage, batch_size
+    images, backbone, features, store, device, precision, storage, engine, batch_size
         As for `extract`.
     """
     specs = specs_of(backbone, features, precision=precision, storage=storage)
-    loop = Loop(images, backbone, specs, store, device, batch_size, "skip", False)
+    loop = Loop(images, backbone, specs, store, device, engine, batch_size, "skip", False)
     loop.identify()
     missing, first = loop.missing()
     if not first:
         return Plan(len(images), 0, {}, None, 0.0, 0, None)
     size = loop.chosen_batch_size()
+    indices = list(first.values())
+    crew = loop.crew(-(-len(indices) // size))
     # Spread over all images: neighbours are often alike in size.
-    chosen = np.linspace(0, len(first) - 1, min(len(first), BATCHES * size)).astype(int)
-    indices = [list(first.values())[i] for i in sorted(set(chosen.tolist()))]
-    start = time.perf_counter()
-    decoded = [pixels for _, (_, pixels, _) in decode(images, indices, loop.preprocess, False)]
-    seconds = {"decode": (time.perf_counter() - start) / len(indices)}
-    good = [pixels for pixels in decoded if isinstance(pixels, np.ndarray)]
-    if not good:
-        raise ValueError(f"none of {len(indices)} images that were tried could be read")
-    forward = loop.forward(missing)
-    batches = [_batch(good, start, size) for start in range(0, len(good), size)]
-    rows = forward.rows(batches[0])
-    start = time.perf_counter()
-    for batch in batches:
-        rows = forward.rows(batch)
-    seconds["forward"] = (time.perf_counter() - start) / (len(batches) * size)
+    wanted = (1 + BATCHES) * crew.n_workers * size
+    chosen = np.linspace(0, len(indices) - 1, min(len(indices), wanted)).astype(int)
+    indices = [indices[i] for i in sorted(set(chosen.tolist()))]
+    chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+    first_ones, others = chunks[: crew.n_workers], chunks[crew.n_workers :]
+    rows, _, _ = _timed(loop, missing, first_ones, len(first), crew)
+    if rows is None:
+        n_tried = sum(map(len, first_ones))
+        raise ValueError(f"none of {n_tried} images that were tried could be read")
+    _, wall, busy = _timed(loop, missing, others or first_ones, len(first), crew)
+    n_timed = sum(map(len, others or first_ones))
+    beside = {"read": crew.n_decoders, "decode": crew.n_decoders}
+    seconds = {
+        part: value / n_timed / (beside.get(part) or crew.n_workers) for part, value in busy.items()
+    }
     seconds["write"] = _seconds_to_write(rows, loop)
-    # On a CPU the parts share its cores; beside a GPU decoding goes on meanwhile.
-    is_cpu = forward.device.type == "cpu"
-    total = sum(seconds.values()) if is_cpu else max(seconds.values())
+    total = wall / n_timed + (0 if crew.n_decoders else seconds["write"])
     itemsize = np.dtype(storage).itemsize
     row_bytes = sum(itemsize * array[0].size for array in rows.values())
     return Plan(
@@ -112,9 +114,17 @@ def plan(
     )
 
 
-def _batch(pixels: list[np.ndarray], start: int, size: int) -> np.ndarray:
-    part = pixels[start : start + size]
-    return np.stack(part + [part[-1]] * (size - len(part)))
+def _timed(
+    loop: Loop, missing: dict[str, FeatureSpec], chunks: list[list[int]], n_images: int, crew: Crew
+) -> tuple[dict[str, np.ndarray] | None, float, dict[str, float]]:
+    """Rows of a batch, wall time, and time of each part added up over the threads."""
+    rows = None
+    busy: collections.Counter[str] = collections.Counter()
+    start = time.perf_counter()
+    for batch in loop.run(chunks, missing, n_images, crew):
+        rows = batch.rows or rows
+        busy.update(batch.seconds)
+    return rows, time.perf_counter() - start, dict(busy)
 
 
 def _seconds_to_write(rows: dict[str, np.ndarray], loop: Loop) -> float:

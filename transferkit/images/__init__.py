@@ -4,11 +4,12 @@
 one of its items; `prepare` resizes and crops it to the pixels that a backbone takes.
 """
 
-from transferkit.images.decode import (
-    ImageError,
+from transferkit.images.decode import FORMATS, ImageError, read_rgb
+from transferkit.images.geometry import (
     crop_fraction,
+    cut,
     prepare,
-    read_rgb,
+    resized_size,
     upscale_factor,
 )
 from transferkit.images.listing import (
@@ -22,6 +23,7 @@ from transferkit.images.table import SPLITS, TABLE_SUFFIXES, column_names
 
 __all__ = [
     "EXTENSIONS",
+    "FORMATS",
     "SPLITS",
     "TABLE_SUFFIXES",
     "Failure",
@@ -30,8 +32,10 @@ __all__ = [
     "UnreadableImages",
     "column_names",
     "crop_fraction",
+    "cut",
     "list_images",
     "prepare",
     "read_rgb",
+    "resized_size",
     "upscale_factor",
 ]

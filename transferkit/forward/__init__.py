@@ -1,0 +1,241 @@
+"""One batch through a backbone: pixels → rows, on a device, in a numeric class, by an engine."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import platform
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferkit.backbones import Backbone, build_backbone
+from transferkit.forward.devices import DEVICES, check_device_name, choose_device, has_fast_bf16
+from transferkit.forward.openvino_engine import OpenVinoEngine, is_installed
+from transferkit.forward.torch_engine import TorchEngine
+from transferkit.pooling import FeatureName, pool
+from transferkit.spec import BackboneSpec
+
+__all__ = [
+    "DEVICES",
+    "ENGINES",
+    "Forward",
+    "check_device_name",
+    "check_engine_name",
+    "choose_device",
+    "has_fast_bf16",
+]
+
+ENGINES = ("auto", "torch", "openvino")
+# Another engine hands over to torch above this, relative, in float32.
+_TOLERANCE = 1e-4
+# Converting a network costs what some hundred images cost.
+_WORTH_CONVERTING = 500
+
+logger = logging.getLogger(__name__)
+
+
+def check_engine_name(engine: str) -> None:
+    """Raise a ValueError if there's no such engine."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+
+
+class Forward:
+    """A backbone on a device, in a numeric class, giving the rows of some features.
+
+    Any number of threads may call `rows` at once. Whatever isn't PyTorch in float32 is
+    compared with it on the first batch: `agreement` tells the result.
+
+    Parameters
+    ----------
+    backbone : Backbone or BackboneSpec
+        A spec is built now; the last one built is kept for the next call.
+    features : sequence of FeatureName
+        What to compute, all from one pass.
+    device : str, default="auto"
+        See `choose_device`.
+    precision : {"float32", "bf16", "fp16"}, default="float32"
+        Numeric class; it is kept to, or an error is raised.
+    engine : {"auto", "torch", "openvino"}, default="auto"
+        What computes; ``"auto"`` is OpenVINO on a CPU if it is installed and worth its
+        conversion, else PyTorch.
+    n_images : int, default=0
+        How many images there are to be computed, by which ``"auto"`` decides.
+    n_callers : int, default=1
+        How many threads will call `rows` at once; each computes with as many threads as
+        PyTorch has where this object is made.
+
+    Raises
+    ------
+    ValueError
+        If a feature doesn't exist, or the device doesn't have the class or the engine.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | BackboneSpec,
+        features: Sequence[FeatureName],
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        engine: str = "auto",
+        n_images: int = 0,
+        n_callers: int = 1,
+    ) -> None:
+        check_engine_name(engine)
+        self.device = choose_device(device)
+        is_cpu = self.device.type == "cpu"
+        if precision == "fp16" and is_cpu:
+            raise ValueError("precision 'fp16' needs a GPU; on the CPU choose 'float32' or 'bf16'")
+        if engine == "openvino" and not is_cpu:
+            raise ValueError("engine 'openvino' computes on the CPU; add device 'cpu' or leave it")
+        if engine == "auto":
+            is_worth = is_cpu and n_images >= _WORTH_CONVERTING and is_installed()
+            engine = "openvino" if is_worth else "torch"
+        self.precision, self.n_callers = precision, n_callers
+        self.n_threads = torch.get_num_threads()
+        self.features = list(features)
+        layers = tuple(sorted({feature.source for feature in self.features}))
+        if isinstance(backbone, BackboneSpec):
+            backbone = _built(backbone.to_json(), layers)
+        for feature in self.features:
+            backbone.check_layer(feature.source, class_token=feature.needs_class_token)
+        self.backbone = backbone
+        self.layers = layers
+        self.agreement: dict[str, str] = {}
+        self._engine: Any = self._make_engine(engine, precision)
+        self._is_checked = precision == "float32" and engine == "torch"
+        self._lock = threading.Lock()
+
+    def _make_engine(self, engine: str, precision: str) -> TorchEngine | OpenVinoEngine:
+        if engine == "torch":
+            return _torch_engine(self.backbone, self.layers, self.device, precision)
+        # The conversion is traced from float32; bf16 is a hint to OpenVINO.
+        exact = _torch_engine(self.backbone, self.layers, self.device, "float32")
+        size = self.backbone.preprocess.image_size
+        return OpenVinoEngine(exact, self.features, size, precision, self.n_callers)
+
+    def rows(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of every feature.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            uint8, ``(B, H, W, 3)``.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Feature name to float32 rows, ``(B, d)`` or ``(B, D, H, W)``.
+        """
+        if not self._is_checked:
+            with self._lock:
+                if not self._is_checked:
+                    self._check(pixels)
+                    self._is_checked = True
+        return self._rows(self._engine, pixels)
+
+    def _rows(self, engine: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            with torch.inference_mode():
+                if isinstance(engine, OpenVinoEngine):
+                    return engine(pixels)
+                maps = engine(pixels)
+                return {str(f): pool(maps, f).float().cpu().numpy() for f in self.features}
+        except torch.OutOfMemoryError as error:
+            if len(pixels) == 1:
+                raise self._explained(error, pixels.shape) from error
+        except RuntimeError as error:
+            raise self._explained(error, pixels.shape) from error
+        logger.warning(
+            "%s has not enough memory for %d images at once; taking half as many",
+            self.device,
+            len(pixels),
+        )
+        torch.cuda.empty_cache()
+        half = (len(pixels) + 1) // 2
+        parts = [self._rows(engine, part) for part in (pixels[:half], pixels[half:])]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _explained(self, error: RuntimeError, shape: tuple[int, ...]) -> Exception:
+        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, torch.OutOfMemoryError):
+            return RuntimeError(
+                f"{self.device} has not enough memory for one image of {shape[1]} × {shape[2]} px "
+                f"with {self.backbone.name!r}; choose a smaller image_size (--image-size)"
+            )
+        return ValueError(
+            f"backbone {self.backbone.name!r} failed on {shape[0]} images of {shape[1]} × "
+            f"{shape[2]} px ({reason}); if the size doesn't suit it, choose another image_size "
+            f"(--image-size)"
+        )
+
+    def _check(self, pixels: np.ndarray) -> None:
+        """Compare with PyTorch in float32, and hand over to it where the class isn't kept."""
+        exact = _torch_engine(self.backbone, self.layers, self.device, "float32")
+        expected = self._rows(exact, pixels)
+        found = self._rows(self._engine, pixels)
+        flat = [
+            (found[name].reshape(len(pixels), -1), rows.reshape(len(pixels), -1))
+            for name, rows in expected.items()
+        ]
+        norms = [np.linalg.norm(rows, axis=1).clip(1e-30) for _, rows in flat]
+        error = max(
+            float((np.linalg.norm(f - e, axis=1) / n).max())
+            for (f, e), n in zip(flat, norms, strict=True)
+        )
+        if self.precision == "float32" and not error <= _TOLERANCE:
+            logger.warning(
+                "engine %r differs from torch by %.1e relative, more than %.0e; torch goes on",
+                self._engine.name,
+                error,
+                _TOLERANCE,
+            )
+            self._engine = self._make_engine("torch", self.precision)
+            return
+        cosines = np.concatenate(
+            [
+                (f * e).sum(axis=1) / n / np.linalg.norm(f, axis=1).clip(1e-30)
+                for (f, e), n in zip(flat, norms, strict=True)
+            ]
+        )
+        self.agreement = {
+            "difference": f"{error:.1e}",
+            "mean_cosine": f"{cosines.mean():.6f}",
+            "smallest_cosine": f"{cosines.min():.6f}",
+        }
+
+    def provenance(self) -> dict[str, str]:
+        """Where the numbers come from: what may move them within rounding."""
+        import timm
+
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = platform.processor() or platform.machine()
+        return {
+            "backbone": self.backbone.name,
+            "device": f"{self.device.type} ({name})",
+            "engine": self._engine.name,
+            "threads": str(self.n_threads),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            **self.agreement,
+        }
+
+
+@functools.lru_cache(maxsize=1)
+def _built(spec: str, layers: tuple[str, ...]) -> Backbone:
+    return build_backbone(BackboneSpec.from_json(spec), layers=layers)
+
+
+# Two: the one that computes, and the one in float32 that it is compared with.
+@functools.lru_cache(maxsize=2)
+def _torch_engine(
+    backbone: Backbone, layers: tuple[str, ...], device: torch.device, precision: str
+) -> TorchEngine:
+    return TorchEngine(backbone, layers, device, precision)

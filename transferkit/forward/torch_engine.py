@@ -1,0 +1,210 @@
+"""PyTorch's own kernels: the engine that every other one is measured by."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from transferkit.backbones import Backbone
+from transferkit.forward.folding import folded, twin
+from transferkit.maps import FeatureMaps
+
+__all__ = ["TorchEngine", "outputs_of"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Their statistics and scales stay float32: they cost nothing, and rounding them moves features.
+_NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+class TorchEngine:
+    """A backbone's network made fast without changing its numbers, for any number of threads.
+
+    On a CPU batch norms are folded; convolutions run in the channels-last layout; bf16 on a
+    CPU is the network's weights in bf16, on a GPU autocast. The backbone stays as it is.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What is computed.
+    layers : sequence of str
+        Layers that are wanted.
+    device : torch.device
+        Where.
+    precision : {"float32", "bf16", "fp16"}
+        Numeric class.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, backbone: Backbone, layers: Sequence[str], device: torch.device, precision: str
+    ) -> None:
+        self.layers = set(layers)
+        self.device = device
+        self.dtype = _DTYPES.get(precision)
+        preprocess = backbone.preprocess
+        self._image = torch.zeros(1, len(preprocess.mean), *preprocess.image_size)
+        shape = (1, len(preprocess.mean), 1, 1)
+        # (p / 255 - mean) / std with one pass less.
+        self._shift = 255 * torch.tensor(preprocess.mean, device=device).view(shape)
+        self._scale = 1 / (255 * torch.tensor(preprocess.std, device=device).view(shape))
+        network = backbone.network
+        self.is_folded = self.is_pure = False
+        if next(network.parameters(), self._image).device.type == "cpu":
+            network = self._folded(network)
+        self._network = self._placed(network)
+        # Networks may keep state while they run (hooks, caches): no two threads share one.
+        self._twins: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def _folded(self, network: nn.Module) -> nn.Module:
+        noise = torch.randn(self._image.shape, generator=torch.Generator().manual_seed(0))
+
+        def run(network: nn.Module) -> list[Tensor]:
+            with torch.inference_mode():
+                return outputs_of(network(noise, self.layers))
+
+        try:
+            changed = folded(network, run)
+        except (RuntimeError, ValueError):  # of this size, say; it is explained at the first batch
+            return network
+        self.is_folded = changed is not network
+        return changed
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        if self.dtype is not None and self.device.type == "cpu":
+            pure = _converted(network, self.device, self.dtype)
+            try:
+                with torch.inference_mode():
+                    pure(self._image.to(self.dtype), self.layers)
+            except (RuntimeError, ValueError):  # it makes float32 tensors of its own: autocast
+                pass
+            else:
+                self.is_pure = True
+                return pure
+        return _converted(network, self.device, None)
+
+    def __call__(self, pixels: np.ndarray) -> FeatureMaps:
+        """Everything that is wanted, from one pass; call it in inference mode.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            uint8, ``(B, H, W, 3)``.
+        """
+        batch = torch.from_numpy(pixels)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        images = self.normalised(batch.to(self.device))
+        with self._numeric_class(), self._borrowed() as network:
+            if self.is_pure:
+                images = images.to(self.dtype)
+            maps = network(images, self.layers)
+        assert isinstance(maps, FeatureMaps)
+        return maps
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Input of the network, float32 ``(B, 3, H, W)``, of uint8 pixels ``(B, H, W, 3)``."""
+        # Seen like this they lie in the channels-last layout already.
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        return images.sub_(self._shift).mul_(self._scale)
+
+    def twin(self) -> nn.Module:
+        """Return a network that nobody else runs; it shares the weights."""
+        with self._lock:
+            return twin(self._network)
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[nn.Module]:
+        try:
+            network = self._twins.get_nowait()
+        except queue.Empty:
+            network = self.twin()
+        try:
+            yield network
+        finally:
+            self._twins.put(network)
+
+    @contextlib.contextmanager
+    def _numeric_class(self) -> Iterator[None]:
+        if self.dtype is not None and not self.is_pure:
+            with torch.autocast(self.device.type, dtype=self.dtype):
+                yield
+        elif self.device.type == "cuda":
+            with _TF32_OFF:
+                yield
+        else:
+            yield
+
+
+class _Tf32Off:
+    """cuDNN computes convolutions in TF32 unless told otherwise: ten bits of mantissa.
+
+    That is far outside the float32 class. The switch is the process's: the first thread in
+    turns it, the last one out puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = [backend.allow_tf32 for backend in _backends()]
+                for backend in _backends():
+                    backend.allow_tf32 = False
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                for backend, allowed in zip(_backends(), self._before, strict=True):
+                    backend.allow_tf32 = allowed
+
+
+_TF32_OFF = _Tf32Off()
+
+
+def _backends() -> tuple[Any, ...]:
+    return torch.backends.cudnn, torch.backends.cuda.matmul
+
+
+def _converted(network: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+    """Copy a network to a device and type, its convolutions channels-last."""
+    network = twin(network)
+    done: dict[int, Tensor] = {}
+
+    def convert(tensor: Tensor, *, is_norm: bool) -> Tensor:
+        if id(tensor) not in done:
+            wanted = dtype if dtype and tensor.is_floating_point() and not is_norm else tensor.dtype
+            layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+            done[id(tensor)] = tensor.detach().to(device, wanted, memory_format=layout)
+        return done[id(tensor)]
+
+    for module in network.modules():
+        is_norm = isinstance(module, _NORMS)
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                changed = convert(parameter, is_norm=is_norm)
+                module._parameters[name] = nn.Parameter(changed, requires_grad=False)
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                module._buffers[name] = convert(buffer, is_norm=is_norm)
+    return network
+
+
+def outputs_of(maps: FeatureMaps) -> list[Tensor]:
+    """All tensors of a pass, in a fixed order."""
+    heads = [head for head in (maps.pre_logits, maps.logits) if head is not None]
+    return [*maps.maps.values(), *maps.prefix.values(), *heads]

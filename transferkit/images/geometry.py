@@ -1,0 +1,179 @@
+"""From RGB pixels to the network's 8-bit input: resize, crop, border."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from transferkit.images.decode import ImageError
+
+if TYPE_CHECKING:
+    from transferkit.spec import Preprocess
+
+__all__ = ["crop_fraction", "cut", "prepare", "resized_size", "upscale_factor"]
+
+
+def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Resize and crop an image to the network's input.
+
+    To the pixel what timm's evaluation transform gives before it normalises.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        In mode RGB.
+    preprocess : Preprocess
+        Input size, filter, crop fraction and mode; for ``"border"`` the mean too.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        uint8, H and W those of the network's input.
+
+    Raises
+    ------
+    ImageError
+        See `resized_size`.
+
+    References
+    ----------
+    R. Wightman, PyTorch Image Models (2019), ``transforms_imagenet_eval``.
+    """
+    height, width = resized_size((image.height, image.width), preprocess)
+    filter_ = Image.Resampling[preprocess.interpolation.upper()]
+    return cut(np.array(image.resize((width, height), filter_)), preprocess)
+
+
+def cut(resized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Cut the centre of a resized image, with a border where it is too small.
+
+    Parameters
+    ----------
+    resized : ndarray of shape (height, width, 3)
+        uint8, of the size that `resized_size` tells.
+    preprocess : Preprocess
+        Input size and crop mode; for ``"border"`` the mean, which is the border's colour.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        A copy, or a view if nothing had to be added.
+    """
+    out_height, out_width = preprocess.image_size
+    top, bottom, pad_top = _centre(resized.shape[0], out_height)
+    left, right, pad_left = _centre(resized.shape[1], out_width)
+    view = resized[top:bottom, left:right]
+    if view.shape[:2] == (out_height, out_width):
+        return view
+    is_border = preprocess.crop_mode == "border"
+    fill = [round(255 * m) for m in preprocess.mean] if is_border else [0]
+    padded = np.full((out_height, out_width, 3), fill, dtype=np.uint8)
+    padded[pad_top : pad_top + view.shape[0], pad_left : pad_left + view.shape[1]] = view
+    return padded
+
+
+def resized_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Height and width that an image of this size is resized to, before the crop.
+
+    Parameters
+    ----------
+    size : (int, int)
+        The image's height and width, px.
+    preprocess : Preprocess
+        Input size, crop fraction and mode.
+
+    Raises
+    ------
+    ImageError
+        If keeping the aspect ratio would enlarge a very long, thin image to more pixels than
+        `read_rgb` accepts.
+    """
+    height, width = _resized_size(size, preprocess)
+    maximum = Image.MAX_IMAGE_PIXELS
+    if maximum is not None and height * width > 2 * maximum:
+        raise ImageError(
+            f"{size[1]} × {size[0]} pixels are too long and thin: the shorter side at "
+            f"the network's size makes {width} × {height}; crop the image"
+        )
+    return height, width
+
+
+def _resized_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    target = [math.floor(side / preprocess.crop_pct) for side in preprocess.image_size]
+    if preprocess.crop_mode == "squash":
+        return target[0], target[1]
+    if preprocess.crop_mode == "center" and target[0] == target[1]:
+        # The shorter side fits; the longer one is rounded down, as torchvision does it.
+        short = min(size)
+        height, width = (int(target[0] * side / short) for side in size)
+        return height, width
+    # Other targets: the side that fits first (border) or last (center); rounded, as timm does.
+    ratios = [side / goal for side, goal in zip(size, target, strict=True)]
+    ratio = max(ratios) if preprocess.crop_mode == "border" else min(ratios)
+    # timm fails where the shorter side rounds to 0; there it is 1 pixel.
+    height, width = (max(1, round(side / ratio)) for side in size)
+    return height, width
+
+
+def _centre(length: int, wanted: int) -> tuple[int, int, int]:
+    """First and last + 1 pixel of the centre of one axis, and the padding before it."""
+    if length < wanted:
+        return 0, length, (wanted - length) // 2
+    start = round((length - wanted) / 2)
+    return start, start + wanted, 0
+
+
+def crop_fraction(size: tuple[int, int], preprocess: Preprocess) -> float:
+    """Fraction of an image's area that the network doesn't see.
+
+    Parameters
+    ----------
+    size : (int, int)
+        The image's height and width, px.
+    preprocess : Preprocess
+        How it is resized and cropped.
+
+    Returns
+    -------
+    float
+        In [0, 1): 0 if the whole image is seen.
+
+    Examples
+    --------
+    >>> from transferkit.spec import Preprocess
+    >>> square = Preprocess((224, 224), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> round(crop_fraction((480, 640), square), 2)
+    0.25
+    """
+    resized = _resized_size(size, preprocess)
+    seen = [min(r, out) / r for r, out in zip(resized, preprocess.image_size, strict=True)]
+    return 1.0 - seen[0] * seen[1]
+
+
+def upscale_factor(size: tuple[int, int], preprocess: Preprocess) -> float:
+    """How much an image is enlarged, along the side that is enlarged most.
+
+    Parameters
+    ----------
+    size : (int, int)
+        The image's height and width, px.
+    preprocess : Preprocess
+        How it is resized.
+
+    Returns
+    -------
+    float
+        Above 1: the image has fewer pixels than the network takes. Below 1: it has more.
+
+    Examples
+    --------
+    >>> from transferkit.spec import Preprocess
+    >>> square = Preprocess((224, 224), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> upscale_factor((32, 32), square)
+    7.0
+    """
+    resized = _resized_size(size, preprocess)
+    return max(r / side for r, side in zip(resized, size, strict=True))

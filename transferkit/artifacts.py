@@ -54,7 +54,7 @@ _TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
 )
-_OVERRIDES = ("image_size", "crop_pct", "crop_mode", "interpolation", "exif")
+_OVERRIDES = ("image_size", "crop_pct", "crop_mode", "interpolation", "exif", "decode")
 
 
 @dataclass(frozen=True, eq=False)

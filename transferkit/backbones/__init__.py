@@ -231,6 +231,7 @@ def resolve_backbone(
     crop_mode: str | None = None,
     interpolation: str | None = None,
     exif: bool = False,
+    decode: str = "exact",
     **arguments: Any,
 ) -> BackboneSpec:
     """Everything that decides a backbone's numbers, without building it.
@@ -254,6 +255,8 @@ def resolve_backbone(
         Override the backbone's own preprocessing; see `Preprocess`.
     exif : bool, default=False
         Whether to apply the EXIF orientation.
+    decode : {"exact", "scaled"}, default="exact"
+        Decode mode; see `Preprocess`.
     **arguments
         timm's creation arguments, such as ``output_stride`` or ``pad_type``.
 
@@ -276,6 +279,7 @@ def resolve_backbone(
         "crop_mode": crop_mode,
         "interpolation": interpolation,
         "exif": exif,
+        "decode": decode,
     }
     resolved = registry.load(__name__, source, "backbone source").resolve(
         model,

@@ -168,6 +168,7 @@ def _preprocess(
         mean=tuple(float(m) for m in data["mean"]),
         std=tuple(float(s) for s in data["std"]),
         exif=bool(overrides.get("exif", False)),
+        decode=overrides.get("decode", "exact"),
     )
 
 

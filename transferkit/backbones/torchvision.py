@@ -112,6 +112,7 @@ def resolve(
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
             exif=bool(overrides.get("exif", False)),
+            decode=overrides.get("decode", "exact"),
         ),
         weights_path="" if path is None else str(path),
         loading={"weights_given": weights is not None},

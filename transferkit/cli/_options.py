@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from transferkit.spec import CROP_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
+from transferkit.spec import CROP_MODES, DECODE_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
 
 if TYPE_CHECKING:
     from transferkit.estimators import FeatureExtractor
@@ -79,6 +79,12 @@ machine_options = _apply(
         click.option(
             "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
         ),
+        click.option(
+            "--engine",
+            default="auto",
+            show_default=True,
+            help="What computes: auto, torch, or openvino (an extra for CPUs).",
+        ),
         click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     ]
@@ -146,6 +152,13 @@ backbone_options = _apply(
         ),
         click.option("--exif", is_flag=True, help="Apply the EXIF orientation."),
         click.option(
+            "--decode",
+            type=click.Choice(DECODE_MODES),
+            default="exact",
+            show_default=True,
+            help="Every pixel, or large JPEGs at a fraction of their size.",
+        ),
+        click.option(
             "--precision",
             type=click.Choice(PRECISIONS),
             default="float32",
@@ -181,11 +194,13 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
         "crop_mode",
         "interpolation",
         "exif",
+        "decode",
         "arguments",
         "store",
         "device",
         "precision",
         "storage",
+        "engine",
         "batch_size",
     ]
     return FeatureExtractor(

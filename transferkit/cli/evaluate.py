@@ -45,6 +45,7 @@ def command(
     use_all: bool,
     store: Path | None,
     device: str,
+    engine: str,
     batch_size: int | None,
     quiet: bool,
     on_error: str,
@@ -62,6 +63,7 @@ def command(
         model,
         store=store,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         progress=not quiet and sys.stderr.isatty(),
     )

@@ -73,6 +73,8 @@ def command(
                 "computed": extraction.n_computed,
                 "files_read": extraction.n_read,
                 "seconds": round(extraction.seconds, 3),
+                "shares": {part: round(s, 3) for part, s in extraction.shares.items()},
+                "provenance": extraction.provenance,
                 "store": str(store.path),
                 "features": features,
                 "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
@@ -80,6 +82,7 @@ def command(
         )
     else:
         pairs = [("images", f"{len(listed):,}"), ("result", extraction.summary())]
+        pairs += extraction.notes()
         for name, feature in features.items():
             shape = " × ".join(map(str, feature["shape"]))
             pairs.append((name, f"{shape}, key {feature['key']}"))

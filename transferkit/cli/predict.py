@@ -56,6 +56,7 @@ def command(
     out: Path | None,
     store: Path | None,
     device: str,
+    engine: str,
     batch_size: int | None,
     quiet: bool,
     on_error: str,
@@ -82,6 +83,7 @@ def command(
         model,
         store=store,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         progress=not quiet and sys.stderr.isatty(),
     )

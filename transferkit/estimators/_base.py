@@ -266,6 +266,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         *,
         store: FeatureStore | str | Path | bool | None = None,
         device: str = "auto",
+        engine: str = "auto",
         batch_size: int | None = None,
         progress: bool = False,
     ) -> Self:
@@ -275,7 +276,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         ----------
         path : path
             The folder that `save` wrote.
-        store, device, batch_size, progress
+        store, device, engine, batch_size, progress
             As for `FeatureExtractor`.
 
         Raises
@@ -297,6 +298,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             storage=model.storage,
             store=store,
             device=device,
+            engine=engine,
             batch_size=batch_size,
             progress=progress,
         )

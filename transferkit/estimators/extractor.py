@@ -31,6 +31,7 @@ _FOR_A_NAME = {
     "crop_mode": None,
     "interpolation": None,
     "exif": False,
+    "decode": "exact",
     "arguments": None,
 }
 
@@ -48,7 +49,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     features : str or sequence of str, default="pre_logits"
         Feature names, ``layer[.pooling]``; several (a list, or with commas between) are put
         side by side.
-    pretrained, weights, seed, image_size, crop_pct, crop_mode, interpolation, exif
+    pretrained, weights, seed, image_size, crop_pct, crop_mode, interpolation, exif, decode
         As for `transferkit.backbones.resolve_backbone`.
     arguments : mapping, optional
         Creation arguments of the network, such as ``{"output_stride": 16}``.
@@ -61,6 +62,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Numeric class of the forward pass.
     storage : {"float32", "float16"}, default="float32"
         Numeric type of the stored rows.
+    engine : {"auto", "torch", "openvino"}, default="auto"
+        What computes; see `transferkit.forward.Forward`.
     batch_size : int, optional
         Images per forward pass.
     progress : bool, default=False
@@ -88,11 +91,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         crop_mode: str | None = None,
         interpolation: str | None = None,
         exif: bool = False,
+        decode: str = "exact",
         arguments: Mapping[str, Any] | None = None,
         store: FeatureStore | str | Path | bool | None = None,
         device: str = "auto",
         precision: str = "float32",
         storage: str = "float32",
+        engine: str = "auto",
         batch_size: int | None = None,
         progress: bool = False,
     ) -> None:
@@ -106,11 +111,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.crop_mode = crop_mode
         self.interpolation = interpolation
         self.exif = exif
+        self.decode = decode
         self.arguments = arguments
         self.store = store
         self.device = device
         self.precision = precision
         self.storage = storage
+        self.engine = engine
         self.batch_size = batch_size
         self.progress = progress
 
@@ -158,6 +165,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             crop_mode=self.crop_mode,
             interpolation=self.interpolation,
             exif=self.exif,
+            decode=self.decode,
             **dict(self.arguments or {}),
         )
 
@@ -199,6 +207,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             device=self.device,
             precision=self.precision,
             storage=self.storage,
+            engine=self.engine,
             batch_size=self.batch_size,
             on_error=on_error,
             keep_rows=keep_rows,
@@ -226,6 +235,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 device=self.device,
                 precision=self.precision,
                 storage=self.storage,
+                engine=self.engine,
                 batch_size=self.batch_size,
             )
 

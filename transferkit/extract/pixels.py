@@ -26,6 +26,7 @@ __all__ = ["network_input"]
 _FILTERS = ("bilinear", "bicubic")
 # Where a few pixels are stretched over many, torch's 16-bit weights show.
 _MIN_SIDE = 16
+_STRETCH = 0.03
 _RGB = 3  # torchvision.io.ImageReadMode
 _EXIF_ORIENTATION = 0x0112
 _PNG_BIT_DEPTH = 24  # byte of the file that tells it
@@ -63,9 +64,20 @@ def network_input(
         fast = _decode_fast(source, preprocess.exif) if isinstance(source, bytes) else None
         pixels = np.asarray(read_rgb(source, exif=preprocess.exif)) if fast is None else fast
         size = (pixels.shape[0], pixels.shape[1])
-    if preprocess.interpolation not in _FILTERS or min(size) < _MIN_SIDE:
+    wanted = resized_size(size, preprocess)
+    if not _is_alike(size, wanted, preprocess.interpolation):
         return prepare(Image.fromarray(pixels), preprocess), size
-    return cut(_resize(pixels, resized_size(size, preprocess), preprocess), preprocess), size
+    return cut(_resize(pixels, wanted, preprocess), preprocess), size
+
+
+def _is_alike(size: tuple[int, int], wanted: tuple[int, int], interpolation: str) -> bool:
+    """Whether torch's filter gives PIL's pixels."""
+    if interpolation not in _FILTERS or min(size) < _MIN_SIDE:
+        return False
+    # Where the aspect ratio changes, Pillow 13 filters the columns first if that is quicker, and
+    # torch never: what is rounded in between differs.
+    stretch = (wanted[0] / size[0]) / (wanted[1] / size[1])
+    return abs(stretch - 1) <= _STRETCH
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int], preprocess: Preprocess) -> np.ndarray:

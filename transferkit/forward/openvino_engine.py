@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,10 @@ class OpenVinoEngine:
             if size not in self._models:
                 example = torch.zeros(size, *self.image_size, 3, dtype=torch.uint8)
                 try:
-                    with torch.inference_mode(False), torch.no_grad():
+                    with torch.no_grad(), warnings.catch_warnings():
+                        # OpenVINO converts through torch's tracer, which is deprecated and warns
+                        # that shapes become constants: here they are.
+                        warnings.simplefilter("ignore")
                         model = openvino.convert_model(
                             _Traced(self.exact, self.features), example_input=example
                         )

@@ -10,6 +10,7 @@ the medians are compared. Images are the photos, repeated with other bytes behin
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -305,13 +306,15 @@ def exactness(data: Path) -> dict:
         y = np.array([file.parent.name for file in files])
         ways = {
             "float32": {}, "bf16": {"precision": "bf16"},
-            "openvino float32": {"engine": "openvino"},
+            "float32, decoded by PIL": {}, "openvino float32": {"engine": "openvino"},
             "openvino bf16": {"engine": "openvino", "precision": "bf16"},
         }  # fmt: skip
         rows, found = {}, {}
         for way, options in ways.items():
             options = {"engine": "torch", **options}
-            rows[way] = FeatureExtractor(backbone, store=False, **options).transform(files)
+            extractor = FeatureExtractor(backbone, store=False, **options)
+            with only_pil() if way == "float32, decoded by PIL" else contextlib.nullcontext():
+                rows[way] = extractor.transform(files)
             a, b = rows[way], rows["float32"]
             cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
             worst = np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
@@ -332,6 +335,19 @@ def exactness(data: Path) -> dict:
             print(name, way, found[way], flush=True)
         result[name] = found
     return result
+
+
+@contextlib.contextmanager
+def only_pil():
+    """Decode and resize with PIL alone."""
+    from transferkit.extract import pixels
+
+    before = pixels._decoder, pixels._is_alike
+    pixels._decoder, pixels._is_alike = lambda: None, lambda *given: False
+    try:
+        yield
+    finally:
+        pixels._decoder, pixels._is_alike = before
 
 
 SCALE = """

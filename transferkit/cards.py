@@ -229,7 +229,8 @@ def _versions(content: Mapping[str, Any]) -> Iterator[str]:
 def _licence(content: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Licence", "")
     yield f"Licence of the backbone's weights: {content.get('weights_licence', 'unknown')}."
-    yield "The owner of the training images says what holds for them and for what was learnt from them."
+    yield "What holds for the training images, and for what was learnt from them, is for their owner"
+    yield "to say."
 
 
 def _bullets(values: Mapping[str, Any]) -> Iterator[str]:

@@ -70,9 +70,8 @@ def _regression_metrics(
 ) -> list[dict[str, Any]]:
     import numpy as np
 
-    from transferkit import metrics
-    from transferkit.metrics.uncertainty import bootstrap_interval
     from transferkit.estimators import targets_of
+    from transferkit.metrics.uncertainty import bootstrap_interval
 
     n = report.n
     true = np.asarray(targets_of(test, None, "given", model.task), float).reshape(n, -1)

@@ -1,0 +1,149 @@
+"""What was exported against the model itself, from image files to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferkit.estimators import FeatureExtractor
+from transferkit.export._saved import Saved
+from transferkit.images import ImageSet, list_images, prepare, read_rgb
+
+__all__ = ["Check", "compare", "pixels_of", "sample_images"]
+
+TOLERANCE = 1e-3
+# A tree that sees the other side of a threshold, or another neighbour that votes, moves the
+# output by a step, however small the difference that did it; rounding to float16 is such a step.
+TOLERANCE_WITH_JUMPS = 0.05
+MOST_IMAGES = 200
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far an export is from the model.
+
+    Parameters
+    ----------
+    n : int
+        Images that were compared.
+    kind : {"probabilities", "scores", "values"}
+        What was compared.
+    difference : float
+        The largest: of probabilities as it is, of others relative to the largest of them.
+    tolerance : float
+        What is allowed.
+    n_same : int or None
+        Images with the same label, or the same labels; None for a regression.
+    """
+
+    n: int
+    kind: str
+    difference: float
+    tolerance: float
+    n_same: int | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is allowed; one that isn't a number is not."""
+        return self.difference <= self.tolerance
+
+
+def compare(
+    saved: Saved,
+    outputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    folder: str | Path | None,
+    tolerance: float | None,
+) -> Check:
+    """Run both on the same images.
+
+    Parameters
+    ----------
+    saved : Saved
+        The model.
+    outputs : callable
+        Pixels, uint8 ``(B, H, W, 3)`` → the export's outputs by name.
+    folder : path, optional
+        Where the images are; None for parts of scikit-learn's photographs.
+    tolerance : float, optional
+        Largest difference; None for the default.
+    """
+    images = list_images(sample_images() if folder is None else folder)
+    if len(images) > MOST_IMAGES:
+        images = images.select(np.linspace(0, len(images) - 1, MOST_IMAGES).astype(int))
+    kind, expected, labels = _reference(saved, images)
+    pixels = pixels_of(saved, images)
+    # Batches of two sizes, so that a batch that was frozen into the export shows.
+    parts = [outputs(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    if kind not in parts[0]:
+        raise RuntimeError(f"the export gives {', '.join(parts[0])}, and the model {kind}")
+    found = np.concatenate([part[kind] for part in parts])
+    scale = 1.0 if kind == "probabilities" else max(float(np.abs(expected).max()), 1e-12)
+    name = saved.label_output
+    n_same = None
+    if name:
+        same = np.concatenate([part[name] for part in parts]) == labels
+        n_same = int(same.reshape(len(same), -1).all(axis=1).sum())
+    if tolerance is None:
+        tolerance = TOLERANCE_WITH_JUMPS if _has_jumps(saved) else TOLERANCE
+    difference = float(np.abs(found - expected).max()) / scale
+    return Check(len(images), kind, difference, tolerance, n_same)
+
+
+def _has_jumps(saved: Saved) -> bool:
+    from transferkit.export._heads import tensor_head
+
+    head = tensor_head(saved.model.head, saved.model.task)
+    return head is None or head.has_jumps or saved.model.storage == "float16"
+
+
+def _reference(saved: Saved, images: ImageSet) -> tuple[str, np.ndarray, np.ndarray]:
+    """What the model gives: its kind, the numbers, and the labels' positions."""
+    model = saved.model
+    X = FeatureExtractor(
+        model.backbone,
+        list(model.features),
+        precision=model.precision,
+        storage=model.storage,
+        store=False,
+        batch_size=BATCH,
+    ).transform(images)
+    labels = np.asarray(model.head.predict(X))
+    if model.task == "regression":
+        return "values", labels.reshape(len(X), -1), labels
+    if hasattr(model.head, "predict_proba"):
+        proba: Any = model.head.predict_proba(X)
+        if isinstance(proba, list):  # scikit-learn's own multi-output classifiers
+            proba = np.stack([p[:, -1] for p in proba], axis=1)
+        return "probabilities", np.asarray(proba), labels
+    scores = np.asarray(model.head.decision_function(X))
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    return "scores", scores, labels
+
+
+def pixels_of(saved: Saved, images: ImageSet) -> np.ndarray:
+    """Images as the network's 8-bit input, ``(n, H, W, 3)``."""
+    preprocess = saved.model.backbone.preprocess
+    return np.stack(
+        [prepare(read_rgb(item, exif=preprocess.exif), preprocess) for item in images.items]
+    )
+
+
+def sample_images(n: int = 17) -> list[np.ndarray]:
+    """Parts of the two photographs that come with scikit-learn, the same every time."""
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
+    rng = np.random.default_rng(0)
+    parts = []
+    for i in range(n):
+        photo = photos[i % len(photos)]
+        size = rng.integers(96, min(photo.shape[:2]), 2)
+        top, left = (rng.integers(0, photo.shape[axis] - size[axis] + 1) for axis in (0, 1))
+        parts.append(photo[top : top + size[0], left : left + size[1]])
+    return parts

@@ -111,7 +111,9 @@ def versions() -> dict[str, str]:
 # ---- the card -----------------------------------------------------------------------
 
 
-def model_card(content: Mapping[str, Any], *, library: str | None = None) -> str:
+def model_card(
+    content: Mapping[str, Any], *, library: str | None = None, use: str | None = None
+) -> str:
     """Card of a model, from the values of its model.json alone.
 
     No path stands in it, but a name that the user gave to data or recipe.
@@ -123,6 +125,8 @@ def model_card(content: Mapping[str, Any], *, library: str | None = None) -> str
     library : str, optional
         For a card on the hub: the library that loads the model there. The card then begins
         with the metadata that the hub reads.
+    use : str, optional
+        How the model is used, instead of how transferkit loads its folder.
 
     Returns
     -------
@@ -130,8 +134,8 @@ def model_card(content: Mapping[str, Any], *, library: str | None = None) -> str
         Markdown.
     """
     front = () if library is None else _front(content, library)
-    use = _use(content) if library is None else ()
-    lines = [*front, *_summary(content), *use, *_names(content), *_data(content)]
+    use = _use(content) if use is None else use
+    lines = [*front, *_summary(content), "## Use", "", use, "", *_names(content), *_data(content)]
     lines += [*_metrics(content), *_recipe(content), *_versions(content), *_licence(content)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -157,11 +161,17 @@ def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"trained with transferkit {made}.", "")
 
 
-def _use(content: Mapping[str, Any]) -> Iterator[str]:
+def _use(content: Mapping[str, Any]) -> str:
     kind = "TransferRegressor" if content["task"] == "regression" else "TransferClassifier"
-    yield from ("## Use", "", "```python", f"from transferkit import {kind}", "")
-    yield f'model = {kind}.load("MODEL")  # this folder'
-    yield from ('print(model.predict("IMAGES"))', "```", "")
+    lines = (
+        "```python",
+        f"from transferkit import {kind}",
+        "",
+        f'model = {kind}.load("MODEL")  # this folder',
+        'print(model.predict("IMAGES"))',
+        "```",
+    )
+    return "\n".join(lines)
 
 
 def _names(content: Mapping[str, Any]) -> Iterator[str]:
@@ -176,12 +186,8 @@ def _names(content: Mapping[str, Any]) -> Iterator[str]:
 def _data(content: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Data", "", f"- trained on: {content['n_train']:,} images")
     yield from _bullets(content.get("facts", {}).get("data", {}))
-    yield f"- row ids of the training images: `train_ids.safetensors`, {_ids(content)}"
-    yield ""
-
-
-def _ids(content: Mapping[str, Any]) -> str:
-    return f"SHA-256 `{content['files'].get('train_ids.safetensors', 'unknown')[:16]}…`"
+    digest = content["files"].get("train_ids.safetensors", "unknown")
+    yield from (f"- SHA-256 of the training images' row ids: `{digest}`", "")
 
 
 def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
@@ -229,8 +235,7 @@ def _versions(content: Mapping[str, Any]) -> Iterator[str]:
 def _licence(content: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Licence", "")
     yield f"Licence of the backbone's weights: {content.get('weights_licence', 'unknown')}."
-    yield "What holds for the training images, and for what was learnt from them, is for their owner"
-    yield "to say."
+    yield "Whoever owns the training images says what holds for them and for what was learnt."
 
 
 def _bullets(values: Mapping[str, Any]) -> Iterator[str]:

@@ -1,15 +1,15 @@
 """Trained models for other programs: a file of this folder is a format.
 
 A format exposes ``SUFFIX`` (of its file, or of its folder's name), ``write`` (a `Saved`
-model → a file or folder) and ``outputs`` (what that gives for pixels, computed by the
-program that it is meant for). Every export is compared with the model itself on real images
+model → a file or folder) and ``load`` (that → a function of pixels, computed by the program
+that it is meant for). Every export is compared with the model itself on real images
 before it stands under its name.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -109,16 +109,16 @@ def export_model(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         form.write(saved, made)
-        found = compare(saved, lambda pixels: form.outputs(saved, made, pixels), check, tolerance)
+        found = compare(saved, lambda: form.load(saved, made), check, tolerance)
         if not found.passed:
             raise RuntimeError(
                 f"what was written for {format} differs from the model by {found.difference:.2g} "
                 f"({found.kind}, allowed {found.tolerance:.2g}) on {found.n} images and wasn't "
                 f"kept; if that is near enough for you, allow it (tolerance, --tolerance)"
             )
-        if path.is_dir():
-            shutil.rmtree(path)
-        made.replace(path)
+        if path.exists():
+            path.rename(Path(folder) / "before")  # goes with the temporary folder
+        made.rename(path)
     files = [p for p in (path, *path.rglob("*")) if p.is_file()]
     logger.info("exported %s in %.1f s", str(path), time.perf_counter() - start)
     return Exported(path, format, sum(p.stat().st_size for p in files), found)
@@ -128,8 +128,7 @@ def _check_place(path: Path, suffix: str, overwrite: bool) -> None:
     check_folder(path.parent, f"{str(path)!r} can't be written")
     if not path.exists():
         return
-    is_folder = not suffix.startswith(".")
-    if is_folder != path.is_dir() or (is_folder and not (path / "config.json").is_file()):
+    if path.is_dir() == suffix.startswith(".") or (path.is_dir() and not _is_ours(path)):
         raise FileExistsError(
             f"{str(path)!r} exists and is no earlier export of this format; choose another place "
             f"(output, --output)"
@@ -139,3 +138,11 @@ def _check_place(path: Path, suffix: str, overwrite: bool) -> None:
             f"{str(path)!r} exists; choose another place (output, --output), or replace it "
             f"(overwrite=True, --force)"
         )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is an export for timm, which may be replaced, and not a user's own."""
+    try:
+        return "transferkit" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False

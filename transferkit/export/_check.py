@@ -1,4 +1,4 @@
-"""What was exported against the model itself, from image files to predictions."""
+"""What was exported against the model itself, on the same pixels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.estimators import FeatureExtractor
 from transferkit.export._saved import Saved
-from transferkit.images import ImageSet, list_images, prepare, read_rgb
+from transferkit.forward import Forward
+from transferkit.images import (
+    Failure,
+    ImageError,
+    ImageSet,
+    UnreadableImages,
+    list_images,
+    prepare,
+    read_rgb,
+)
 
 __all__ = ["Check", "compare", "pixels_of", "sample_images"]
 
@@ -21,6 +29,8 @@ TOLERANCE = 1e-3
 TOLERANCE_WITH_JUMPS = 0.05
 MOST_IMAGES = 200
 BATCH = 8
+
+Predictor = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Check:
 
 def compare(
     saved: Saved,
-    outputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    load: Callable[[], Predictor],
     folder: str | Path | None,
     tolerance: float | None,
 ) -> Check:
@@ -65,8 +75,8 @@ def compare(
     ----------
     saved : Saved
         The model.
-    outputs : callable
-        Pixels, uint8 ``(B, H, W, 3)`` → the export's outputs by name.
+    load : callable
+        Makes what turns pixels, uint8 ``(B, H, W, 3)``, into the export's outputs by name.
     folder : path, optional
         Where the images are; None for parts of scikit-learn's photographs.
     tolerance : float, optional
@@ -75,8 +85,9 @@ def compare(
     images = list_images(sample_images() if folder is None else folder)
     if len(images) > MOST_IMAGES:
         images = images.select(np.linspace(0, len(images) - 1, MOST_IMAGES).astype(int))
-    kind, expected, labels = _reference(saved, images)
     pixels = pixels_of(saved, images)
+    kind, expected, labels = _reference(saved, pixels)
+    outputs = load()
     # Batches of two sizes, so that a batch that was frozen into the export shows.
     parts = [outputs(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     if kind not in parts[0]:
@@ -101,17 +112,13 @@ def _has_jumps(saved: Saved) -> bool:
     return head is None or head.has_jumps or saved.model.storage == "float16"
 
 
-def _reference(saved: Saved, images: ImageSet) -> tuple[str, np.ndarray, np.ndarray]:
+def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     """What the model gives: its kind, the numbers, and the labels' positions."""
     model = saved.model
-    X = FeatureExtractor(
-        model.backbone,
-        list(model.features),
-        precision=model.precision,
-        storage=model.storage,
-        store=False,
-        batch_size=BATCH,
-    ).transform(images)
+    forward = Forward(model.backbone, saved.features, device="cpu", precision=model.precision)
+    parts = [forward.rows(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    columns = [np.concatenate([part[str(name)] for part in parts]) for name in saved.features]
+    X = np.concatenate(columns, axis=1).astype(model.storage)
     labels = np.asarray(model.head.predict(X))
     if model.task == "regression":
         return "values", labels.reshape(len(X), -1), labels
@@ -127,11 +134,23 @@ def _reference(saved: Saved, images: ImageSet) -> tuple[str, np.ndarray, np.ndar
 
 
 def pixels_of(saved: Saved, images: ImageSet) -> np.ndarray:
-    """Images as the network's 8-bit input, ``(n, H, W, 3)``."""
+    """Images as the network's 8-bit input, ``(n, H, W, 3)``.
+
+    Raises
+    ------
+    UnreadableImages
+        If images can't be read; every one is named.
+    """
     preprocess = saved.model.backbone.preprocess
-    return np.stack(
-        [prepare(read_rgb(item, exif=preprocess.exif), preprocess) for item in images.items]
-    )
+    views, failures = [], []
+    for i, (item, name) in enumerate(zip(images.items, images.names, strict=True)):
+        try:
+            views.append(prepare(read_rgb(item, exif=preprocess.exif), preprocess))
+        except ImageError as error:
+            failures.append(Failure(i, name, str(error)))
+    if failures:
+        raise UnreadableImages(failures, len(images))
+    return np.stack(views)
 
 
 def sample_images(n: int = 17) -> list[np.ndarray]:

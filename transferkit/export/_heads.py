@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -273,7 +274,7 @@ def _exact(machines: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         return rows, matrix, np.concatenate([m.intercept_ for m in machines])
     machine = machines[0]
     ends = np.cumsum([0, *machine.n_support_])
-    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [slice(a, b) for a, b in pairwise(ends.tolist())]
     columns = []
     for i in range(len(parts)):
         for j in range(i + 1, len(parts)):

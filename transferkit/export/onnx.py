@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from transferkit.export._check import Predictor
 from transferkit.export._heads import tensor_head
 from transferkit.export._network import DeployedNetwork
 from transferkit.export._saved import Saved
 from transferkit.export._sklearn import Part, sklearn_parts
 
-__all__ = ["SUFFIX", "outputs", "write"]
+__all__ = ["SUFFIX", "load", "write"]
 
 SUFFIX = ".onnx"
 FORMAT_VERSION = 1
@@ -261,8 +262,8 @@ def _version(name: str) -> str | None:
 # ---- check --------------------------------------------------------------------------
 
 
-def outputs(saved: Saved, path: Path, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """What ONNX Runtime gives on the CPU.
+def load(saved: Saved, path: Path) -> Predictor:
+    """A function from pixels to the file's outputs, by ONNX Runtime on the CPU.
 
     Parameters
     ----------
@@ -270,8 +271,6 @@ def outputs(saved: Saved, path: Path, pixels: np.ndarray) -> dict[str, np.ndarra
         The model.
     path : Path
         The file.
-    pixels : ndarray of shape (B, H, W, 3)
-        uint8.
     """
     onnxruntime = _needed()[1]
     options = onnxruntime.SessionOptions()
@@ -280,4 +279,4 @@ def outputs(saved: Saved, path: Path, pixels: np.ndarray) -> dict[str, np.ndarra
         path.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"pixels": pixels}), strict=True))
+    return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels}), strict=True))

@@ -56,5 +56,6 @@ class Saved:
             Of each class or label.
         """
         if self.model.task == "multilabel":
-            return (values > (0.5 if kind == "probabilities" else 0)).astype(np.int64)
-        return values.argmax(axis=1).astype(np.int64)
+            least = 0.5 if kind == "probabilities" else 0
+            return np.asarray(values > least, dtype=np.int64)
+        return np.asarray(values.argmax(axis=1), dtype=np.int64)

@@ -12,7 +12,6 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from transferkit.export._check import Predictor
 from transferkit.export._heads import tensor_head
 from transferkit.export._network import DeployedNetwork
 from transferkit.export._saved import Saved
-from transferkit.export._sklearn import Part, sklearn_parts
+from transferkit.export._sklearn import sklearn_graph
+from transferkit.export._trees import tree_sum, tree_sum_nodes
 
 __all__ = ["SUFFIX", "load", "write"]
 
@@ -57,12 +57,21 @@ def write(saved: Saved, path: Path) -> None:
     onnx = _needed()[0]
     model = saved.model
     head = tensor_head(model.head, model.task)
-    parts = [] if head is not None else sklearn_parts(model.head, model.task, OPSET, ML_OPSET)
-    kind = parts[0].kind if head is None else head.kind
+    trees = None if head else tree_sum(model.head, model.task)
+    kind = "values" if model.task == "regression" else "probabilities"
+    other = None
+    if head is not None:
+        kind = head.kind
+    elif trees is None:  # asked before the network is built: it may refuse
+        other = sklearn_graph(model.head, model.task, OPSET, ML_OPSET)
     graph = _exported(saved, DeployedNetwork(saved, head), kind if head else "features")
     _strip(graph)
+    if trees is not None:
+        graph.graph.node.extend(tree_sum_nodes(trees))
+    if other is not None:
+        _append(graph, *other, kind)
     if head is None:
-        _append_parts(graph, parts)
+        graph.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", ML_OPSET))
     _add_label(graph, saved, kind)
     _name_outputs(graph, saved, kind)
     text = json.dumps(_metadata(saved, kind), ensure_ascii=False)
@@ -135,34 +144,16 @@ def _strip(graph: Any) -> None:
     del graph.functions[:]
 
 
-def _append_parts(graph: Any, parts: Sequence[Part]) -> None:
-    """Put skl2onnx's graphs behind the features, and their columns side by side."""
+def _append(graph: Any, head: Any, output: str, kind: str) -> None:
+    """Put skl2onnx's graph behind the features."""
     import onnx
 
-    names = []
-    for number, part in enumerate(parts):
-        made = onnx.compose.add_prefix(part.graph, f"head{number}/")
-        graph.graph.node.append(
-            onnx.helper.make_node("Identity", ["features"], [made.graph.input[0].name])
-        )
-        graph.graph.node.extend(made.graph.node)
-        graph.graph.initializer.extend(made.graph.initializer)
-        name = f"head{number}/{part.output}"
-        if part.column is not None:
-            index = onnx.numpy_helper.from_array(np.array([part.column]), f"head{number}/column")
-            graph.graph.initializer.append(index)
-            column = f"{name}/taken"
-            node = onnx.helper.make_node("Gather", [name, index.name], [column], axis=1)
-            graph.graph.node.append(node)
-            name = column
-        names.append(name)
-    node = onnx.helper.make_node("Concat", names, [parts[0].kind], axis=1)
-    graph.graph.node.append(node)
-    known = {opset.domain: opset.version for opset in graph.opset_import}
-    for opset in (o for part in parts for o in part.graph.opset_import):
-        if opset.domain not in known:
-            known[opset.domain] = opset.version
-            graph.opset_import.append(opset)
+    make, nodes = onnx.helper.make_node, graph.graph.node
+    made = onnx.compose.add_prefix(head, "head/")
+    nodes.append(make("Identity", ["features"], [made.graph.input[0].name]))
+    nodes.extend(made.graph.node)
+    graph.graph.initializer.extend(made.graph.initializer)
+    nodes.append(make("Identity", [f"head/{output}"], [kind]))
 
 
 def _add_label(graph: Any, saved: Saved, kind: str) -> None:

@@ -20,6 +20,7 @@ from transferkit.cards import model_card
 from transferkit.export._check import Predictor
 from transferkit.export._heads import linear_map, tensor_head
 from transferkit.export._saved import Saved
+from transferkit.export._sklearn import head_name
 from transferkit.forward import Forward
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
@@ -80,11 +81,10 @@ def _linear(saved: Saved) -> tuple[np.ndarray, np.ndarray]:
         )
     found = linear_map(saved.model.head)
     if found is None:
-        kind = type(saved.model.head)
-        name = kind.__module__.rpartition(".")[2] if "transferkit" in kind.__module__ else ""
         raise ValueError(
-            f"head {name or kind.__name__!r} isn't linear, and timm's classifier is; train linear, "
-            f"ridge, lda or svm (kernel='linear'), or export the model for ONNX (--format onnx)"
+            f"head {head_name(saved.model.head)!r} isn't linear, and timm's classifier is; train "
+            f"linear, ridge, lda or svm (kernel='linear'), or export the model for ONNX (--format "
+            f"onnx)"
         )
     coef, intercept = found
     if saved.model.task == "classification" and len(coef) == 1:
@@ -108,7 +108,7 @@ def _tensors(
     tensors = {name: known[name].contiguous().clone() for name in others}
     for name, values in head.items():  # some classifiers are convolutions of one pixel
         shape = wanted[name].shape
-        tensors[name] = torch.tensor(values, dtype=wanted[name].dtype).reshape(shape)
+        tensors[name] = torch.tensor(values, dtype=wanted[name].dtype).reshape(shape).contiguous()
     return {name: tensors[name] for name in wanted}
 
 

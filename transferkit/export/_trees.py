@@ -158,16 +158,18 @@ def tree_sum_nodes(found: TreeSum) -> list[Any]:
     import onnx
 
     make = onnx.helper.make_node
-    total = "head/sum" if found.function else found.kind
-    attributes: dict[str, Any] = {"base_values": found.base.astype(np.float32).tolist()}
-    attributes |= {
-        "n_targets": len(found.base),
-        "aggregate_function": "AVERAGE" if found.is_mean else "SUM",
-    }
-    attributes |= _attributes(found.trees)
+    total = "head/total" if found.function else found.kind
+    how = "AVERAGE" if found.is_mean else "SUM"
+    attributes = _attributes(found.trees) | {"n_targets": len(found.base)}
+    base = onnx.numpy_helper.from_array(found.base.astype(np.float32), "head/base")
     nodes = [
-        make("TreeEnsembleRegressor", ["features"], [total], domain="ai.onnx.ml", **attributes)
-    ]
+        make("TreeEnsembleRegressor", ["features"], ["head/sum"], domain="ai.onnx.ml",
+             aggregate_function=how, **attributes),
+        # Not as the operator's own base_values: ONNX Runtime forgets that of an output without
+        # trees.
+        make("Constant", [], ["head/base"], value=base),
+        make("Add", ["head/sum", "head/base"], [total]),
+    ]  # fmt: skip
     if found.function == "softmax":
         nodes.append(make("Softmax", [total], [found.kind], axis=1))
     elif found.function == "sigmoid":
@@ -179,8 +181,8 @@ def tree_sum_nodes(found: TreeSum) -> list[Any]:
     return nodes
 
 
-def _attributes(trees: Sequence[Tree]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in (*_NODE, *_TARGET)}
+def _attributes(trees: Sequence[Tree]) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: [] for name in (*_NODE, *_TARGET)}
     for number, tree in enumerate(trees):
         n = len(tree.is_leaf)
         inner = ~tree.is_leaf

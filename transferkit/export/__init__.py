@@ -17,7 +17,7 @@ from pathlib import Path
 
 from transferkit import artifacts, registry
 from transferkit.digests import check_folder
-from transferkit.export._check import Check, compare
+from transferkit.export._check import Check, check_pixels, compare
 from transferkit.export._hub import check_target, upload
 from transferkit.export._saved import Saved
 
@@ -105,11 +105,12 @@ def export_model(
     saved = Saved(artifacts.describe(source), artifacts.load(source))
     path = Path(f"{Path(source)}{form.SUFFIX}" if output is None else output)
     _check_place(path, form.SUFFIX, overwrite)
+    pixels = check_pixels(saved, check)  # what can't be read shows before the work
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         form.write(saved, made)
-        found = compare(saved, lambda: form.load(saved, made), check, tolerance)
+        found = compare(saved, pixels, lambda: form.load(saved, made), tolerance)
         if not found.passed:
             raise RuntimeError(
                 f"what was written for {format} differs from the model by {found.difference:.2g} "

@@ -53,8 +53,9 @@ def _check(head: Any, task: str) -> None:
     if type(head).__module__.startswith("transferkit."):
         if getattr(head, "probability", False):
             raise _refused(head, "its probabilities come from a calibration")
-        raise _refused(head, f"its trees are {head.library}'s; fit it with library='sklearn'"
-                       if hasattr(head, "library") else "it has no plain form")  # fmt: skip
+        if getattr(head, "library", "sklearn") != "sklearn":
+            raise _refused(head, f"its trees are {head.library}'s; fit it with library='sklearn'")
+        raise _refused(head, "it has nothing that depends on the features")
     if task == "multilabel":
         raise _refused(head, "skl2onnx gives outputs of other shapes for several labels per image")
     if task == "classification" and not hasattr(head, "predict_proba"):

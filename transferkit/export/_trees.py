@@ -67,7 +67,7 @@ class TreeSum:
 
 
 def tree_sum(head: Any, task: str) -> TreeSum | None:
-    """The trees of a forest or boosting head; None if it is neither, or of other libraries.
+    """The trees of a forest or boosting head; None if it has none, or another library's.
 
     Parameters
     ----------
@@ -89,6 +89,8 @@ def tree_sum(head: Any, task: str) -> TreeSum | None:
             continue
         trees += _boosted(model, len(base))
         base += np.ravel(model._baseline_prediction).tolist()
+    if not trees:
+        return None
     function = {"regression": "", "multilabel": "sigmoid"}.get(task, "softmax")
     if task == "classification" and len(base) == 1:
         function = "odds"

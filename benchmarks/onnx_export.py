@@ -25,9 +25,8 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from transferkit import FeatureExtractor, TransferClassifier, artifacts, list_images
-from transferkit.export import Saved, export_model
+from transferkit.export import Saved, check_pixels, export_model
 from transferkit.export import onnx as form
-from transferkit.export._check import check_pixels
 from transferkit.forward import Forward
 from transferkit.heads import create_head
 

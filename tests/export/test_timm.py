@@ -142,6 +142,9 @@ def test_only_an_earlier_export_is_replaced(tmp_path):
     with pytest.raises(FileExistsError, match="exists; choose another place"):
         export_model(saved, made, format="timm")
     (made / "README.md").write_text("edited")
+    with pytest.raises(RuntimeError, match=r"differs from the model by .* and wasn't kept"):
+        export_model(saved, made, format="timm", overwrite=True, tolerance=1e-30)
+    assert (made / "README.md").read_text() == "edited"
     export_model(saved, made, format="timm", overwrite=True)
     assert (made / "README.md").read_text() != "edited"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "model", "net"]

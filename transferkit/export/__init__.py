@@ -21,7 +21,16 @@ from transferkit.export._check import Check, check_pixels, compare
 from transferkit.export._hub import check_target, upload
 from transferkit.export._saved import Saved
 
-__all__ = ["Check", "Exported", "Saved", "check_target", "export_model", "format_names", "upload"]
+__all__ = [
+    "Check",
+    "Exported",
+    "Saved",
+    "check_pixels",
+    "check_target",
+    "export_model",
+    "format_names",
+    "upload",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +94,7 @@ def export_model(
     tolerance : float, optional
         Largest difference that is allowed: of probabilities as they are, of scores and
         values relative to the largest. By default 0.001; 0.05 for heads with jumps (trees,
-        neighbours, votes) and for features stored as float16.
+        neighbours, votes), scikit-learn's own, and for features stored as float16.
     overwrite : bool, default=False
         Whether something that is there is replaced.
 

@@ -112,7 +112,8 @@ def export_model(
     start = time.perf_counter()
     form = registry.load(__name__, format, "export format")
     saved = Saved(artifacts.describe(source), artifacts.load(source))
-    path = Path(f"{Path(source)}{form.SUFFIX}" if output is None else output)
+    name = Path(source) if Path(source).name else Path(source).absolute()  # of "." has none
+    path = Path(f"{name}{form.SUFFIX}" if output is None else output)
     _check_place(path, form.SUFFIX, overwrite)
     pixels = check_pixels(saved, check)  # what can't be read shows before the work
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +127,9 @@ def export_model(
                 f"({found.kind}, allowed {found.tolerance:.2g}) on {found.n} images and wasn't "
                 f"kept; if that is near enough for you, allow it (tolerance, --tolerance)"
             )
-        if path.exists():
+        if path.is_dir():
             path.rename(Path(folder) / "before")  # goes with the temporary folder
-        made.rename(path)
+        made.replace(path)
     files = [p for p in (path, *path.rglob("*")) if p.is_file()]
     logger.info("exported %s in %.1f s", str(path), time.perf_counter() - start)
     return Exported(path, format, sum(p.stat().st_size for p in files), found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from transferkit.export._heads import tensor_head
 from transferkit.export._saved import Saved
 from transferkit.forward import Forward
 from transferkit.images import (
@@ -96,8 +96,6 @@ def compare(
 
 
 def _has_jumps(saved: Saved) -> bool:
-    from transferkit.export._heads import tensor_head
-
     head = tensor_head(saved.model.head, saved.model.task)
     return head is None or head.has_jumps or saved.model.storage == "float16"
 
@@ -113,10 +111,7 @@ def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.nd
     if model.task == "regression":
         return "values", labels.reshape(len(X), -1), labels
     if hasattr(model.head, "predict_proba"):
-        proba: Any = model.head.predict_proba(X)
-        if isinstance(proba, list):  # scikit-learn's own multi-output classifiers
-            proba = np.stack([p[:, -1] for p in proba], axis=1)
-        return "probabilities", np.asarray(proba), labels
+        return "probabilities", np.asarray(model.head.predict_proba(X)), labels
     scores = np.asarray(model.head.decision_function(X))
     if scores.ndim == 1:
         scores = np.stack([np.zeros_like(scores), scores], axis=1)

@@ -1,12 +1,17 @@
 """Exported ONNX files against the models: largest difference, and images per second on the CPU.
 
-    TRANSFERKIT_DATA=FOLDER python benchmarks/onnx_export.py [--out FILE]
+    TRANSFERKIT_DATA=FOLDER python benchmarks/onnx_export.py differences|speed [--out FILE]
 
-Models of two backbones with pretrained weights and six heads on sign-digits (a fifth held out,
-seed 0) are exported and compared on 100 of the held-out photos, then timed on them from 8-bit
-pixels to probabilities, a batch of each engine in turn: torch is the model itself (eager,
-float32, as `transferkit predict` runs it, the store left out), ONNX Runtime the file. Features
-are taken from the store (--store); what isn't there is extracted first.
+Models of two backbones with pretrained weights on sign-digits (a fifth held out, seed 0) are
+exported and run on 100 of the held-out photos, from 8-bit pixels to probabilities: by torch, the
+model itself (eager, float32, as `transferkit predict` runs it, the store left out), and by ONNX
+Runtime, the file.
+
+- differences: six heads, the largest difference and equal labels
+- speed: the linear head, images per second, the engines taking turns; with OMP_NUM_THREADS threads
+
+Each writes its part of the file and keeps the other. Features are taken from the store (--store);
+what isn't there is extracted first.
 """
 
 import argparse
@@ -76,66 +81,79 @@ def images_per_second(engines: dict, pixels: np.ndarray, batch: int, rounds: int
     return found | {"ratio": round(statistics.median(ratios), 2), "rounds": rounds}
 
 
-def measured(backbone: str, data: Path, store: Path | None, rounds: int) -> list[dict]:
-    """A row for each head on one backbone."""
-    extractor, train, test = trained(data, backbone, store)
+def deployed(extractor: FeatureExtractor, train, test, name: str) -> tuple:
+    """A trained head's export: what it took, pixels, and both ways to predict from them."""
+    head = create_head(name, **HEADS[name])
+    model = TransferClassifier(extractor, head).fit(train)
+    with tempfile.TemporaryDirectory() as folder:
+        path = model.save(Path(folder, "model"))
+        made = export_model(path)
+        saved = Saved(artifacts.describe(path), artifacts.load(path))
+        return made, check_pixels(saved, test), by_torch(saved), form.load(saved, made.path)
+
+
+def differences(data: Path, store: Path | None) -> list[dict]:
+    """A row for each backbone and head."""
     rows = []
-    for name, parameters in HEADS.items():
-        model = TransferClassifier(extractor, create_head(name, **parameters)).fit(train)
-        with tempfile.TemporaryDirectory() as folder:
-            path = model.save(Path(folder, "model"))
-            start = time.perf_counter()
-            made = export_model(path, check=None)
-            seconds = time.perf_counter() - start
-            saved = Saved(artifacts.describe(path), artifacts.load(path))
-            pixels = check_pixels(saved, test)
-            torch_predict, onnx_predict = by_torch(saved), form.load(saved, made.path)
-        kind = made.check.kind
-        expected = np.concatenate([torch_predict(pixels[i : i + 8]) for i in range(0, 100, 8)])
-        found = [onnx_predict(pixels[i : i + 8]) for i in range(0, 100, 8)]
-        values = np.concatenate([part[kind] for part in found])
-        labels = np.concatenate([part["label"] for part in found])
-        scale = 1.0 if kind == "probabilities" else float(np.abs(expected).max())
-        row = {
-            "backbone": backbone,
-            "head": name,
-            "photos": len(pixels),
-            "compared": kind,
-            "largest_difference": float(f"{np.abs(values - expected).max() / scale:.3g}"),
-            "same_label": int((labels == expected.argmax(axis=1)).sum()),
-            "export_seconds": round(seconds, 1),
-            "bytes": made.n_bytes,
-        }
-        if name == "linear":  # the others' time is the network's too
-            engines = {"torch": torch_predict, "onnxruntime": onnx_predict}
-            row["images_per_second"] = {
-                f"batch {b}": images_per_second(engines, pixels, b, rounds) for b in (1, 8)
+    for backbone in BACKBONES:
+        parts = trained(data, backbone, store)
+        for name in HEADS:
+            made, pixels, torch_predict, onnx_predict = deployed(*parts, name)
+            kind, batches = made.check.kind, [pixels[i : i + 8] for i in range(0, len(pixels), 8)]
+            expected = np.concatenate([torch_predict(batch) for batch in batches])
+            found = [onnx_predict(batch) for batch in batches]
+            difference = np.abs(np.concatenate([part[kind] for part in found]) - expected).max()
+            labels = np.concatenate([part["label"] for part in found])
+            scale = 1.0 if kind == "probabilities" else float(np.abs(expected).max())
+            row = {
+                "backbone": backbone,
+                "head": name,
+                "photos": len(pixels),
+                "compared": kind,
+                "largest_difference": float(f"{difference / scale:.3g}"),
+                "same_label": int((labels == expected.argmax(axis=1)).sum()),
+                "bytes": made.n_bytes,
             }
-        rows.append(row)
-        logging.getLogger(__name__).info("%s", json.dumps(row))
+            rows.append(row)
+            logging.getLogger(__name__).info("%s", json.dumps(row))
+    return rows
+
+
+def speed(data: Path, store: Path | None, rounds: int) -> list[dict]:
+    """A row for each backbone and batch size."""
+    rows = []
+    for backbone in BACKBONES:
+        _, pixels, torch_predict, onnx_predict = deployed(*trained(data, backbone, store), "linear")
+        engines = {"torch": torch_predict, "onnxruntime": onnx_predict}
+        for batch in (1, 8):
+            found = images_per_second(engines, pixels, batch, rounds)
+            rows.append({"backbone": backbone, "batch": batch, "images_per_second": found})
+            logging.getLogger(__name__).info("%s", json.dumps(rows[-1]))
     return rows
 
 
 def main() -> None:
-    """Measure all and write the results."""
+    """Measure one part and write it beside the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["differences", "speed"])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/onnx_export.json")
     parser.add_argument("--store", type=Path, help="Feature store; the default place if left out.")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger(__name__).setLevel(logging.INFO)
     data = Path(os.environ["TRANSFERKIT_DATA"])
-    rows = [r for name in BACKBONES for r in measured(name, data, options.store, options.rounds)]
-    result = {
+    if options.part == "speed":
+        rows = speed(data, options.store, options.rounds)
+    else:
+        rows = differences(data, options.store)
+    result = json.loads(options.out.read_text()) if options.out.exists() else {}
+    result[options.part] = {
         "rows": rows,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "versions": {
-            "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "python": platform.python_version(),
-        },
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
     }
     options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 

@@ -7,7 +7,7 @@ exported and run on 100 of the held-out photos, from 8-bit pixels to probabiliti
 model itself (eager, float32, as `transferkit predict` runs it, the store left out), and by ONNX
 Runtime, the file.
 
-- differences: six heads, the largest difference and equal labels
+- differences: five heads, the largest difference and equal labels
 - speed: the linear head, images per second, the engines taking turns; with OMP_NUM_THREADS threads
 
 Each writes its part of the file and keeps the other. Features are taken from the store (--store);
@@ -43,7 +43,6 @@ HEADS = {
     "mlp": {},
     "knn": {},
     "forest": {},
-    "boosting": {},
 }
 N_PHOTOS = 100
 
@@ -151,6 +150,7 @@ def main() -> None:
     result[options.part] = {
         "rows": rows,
         "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 1),  # well above the threads: not alone
         "machine": platform.machine(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,

@@ -212,7 +212,7 @@ def test_nothing_is_pickled(saved, tmp_path):
     forest = fitted(RandomForestClassifier(3)).save(tmp_path / "forest")
     for folder in (saved, forest):
         names = {p.name for p in folder.iterdir()}
-        assert names == {"model.json", "head.skops", "train_ids.safetensors"}
+        assert names == {"model.json", "README.md", "head.skops", "train_ids.safetensors"}
         with zipfile.ZipFile(folder / "head.skops") as archive:
             assert archive.namelist()
             assert {Path(name).suffix for name in archive.namelist()} <= {".json", ".npy"}

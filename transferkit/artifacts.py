@@ -4,6 +4,7 @@
 
     MODEL/
       model.json              what it is, the digest of every other file, and its own
+      README.md               its card, written from model.json; yours to edit: no digest
       head.skops              the fitted head
       train_ids.safetensors   row ids of the images it was trained on
       backbone/               the backbone's weights, if they came from a local file
@@ -22,7 +23,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sklearn.base import is_classifier, is_regressor
 
-from transferkit import __version__
 from transferkit.backbones import resolve_backbone
+from transferkit.cards import head_facts, model_card, versions, weights_licence
 from transferkit.digests import check_folder, file_digest
 from transferkit.heads import head_names
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
-__all__ = ["TASKS", "Model", "check_writable", "load", "save", "task_of"]
+__all__ = ["TASKS", "Model", "check_writable", "describe", "load", "save", "task_of"]
 
 TASKS = ("classification", "multilabel", "regression")
 
@@ -77,6 +78,9 @@ class Model:
         Fitted; its labels are positions in `classes`.
     train_ids : ndarray of uint8, shape (n_samples, 16)
         Row ids of the images that it was trained on.
+    facts : mapping, default={}
+        What else its card tells, as values that JSON takes: ``data`` and ``recipe`` (name to
+        value), ``metrics`` (dictionaries of name, value, low, high and n).
     """
 
     task: str
@@ -87,6 +91,7 @@ class Model:
     classes: np.ndarray
     head: Any
     train_ids: np.ndarray
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -222,29 +227,31 @@ def _save_head(path: Path, head: Any) -> None:
 
 
 def _save_json(folder: Path, model: Model, backbone: Mapping[str, Any]) -> None:
-    import sklearn
-
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "task": model.task,
         "backbone": backbone,
+        "architecture": f"{model.backbone.source}:{model.backbone.architecture}",
         "weights": model.backbone.weights,
+        "weights_licence": weights_licence(model.backbone),
         "features": list(model.features),
         "precision": model.precision,
         "storage": model.storage,
         "keys": model.keys,
         "classes": model.classes.tolist(),
         "classes_dtype": "object" if model.classes.dtype == object else model.classes.dtype.str,
-        "head": {"type": f"{type(model.head).__module__}.{type(model.head).__qualname__}"},
+        "head": head_facts(model.head),
         "n_train": len(model.train_ids),
         "files": {p.relative_to(folder).as_posix(): file_digest(p).hex() for p in files},
-        "versions": {"transferkit": __version__, "scikit-learn": sklearn.__version__},
+        "versions": versions(),
+        "facts": dict(model.facts),
     }
     content["digest"] = _digest(content)
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(content), encoding="utf-8")
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -294,6 +301,7 @@ def load(path: str | Path) -> Model:
         classes=classes,
         head=_load_head(path / "head.skops"),
         train_ids=_load_ids(path / "train_ids.safetensors"),
+        facts=content.get("facts", {}),
     )
     _check_agreement(path, model, content)
     return model
@@ -327,6 +335,11 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
 def task_of(path: str | Path) -> str:
     """What a saved model was trained for: one of `TASKS`."""
     return str(_load_json(Path(path))["task"])
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What a saved model's model.json holds, checked for damage; nothing else is read."""
+    return _load_json(Path(path))
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -22,10 +22,12 @@ def test_every_file_is_a_command() -> None:
         "benchmark",
         "demo",
         "evaluate",
+        "export",
         "extract",
         "fit",
         "heads",
         "predict",
+        "push",
         "store",
     ]
     shown = CliRunner().invoke(cli, ["--help"]).output

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from transferkit.cli._facts import facts_of
 from transferkit.cli._measure import headline, measure
 from transferkit.cli._options import (
     backbone_options,
@@ -123,9 +124,12 @@ def command(
     kind = TransferRegressor if task == "regression" else TransferClassifier
     model = kind(extractor, head=estimator).fit(train)
     seconds = time.perf_counter() - start
-    report = None
+    report = X = None
     if test is not None and test.labels is not None:
-        report = measure(model, test, model.extractor_.transform(test))
+        X = model.extractor_.transform(test)
+        report = measure(model, test, X)
+    part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
+    model.facts_ = facts_of(model, images, part, test, X, report)
     path = model.save(out, overwrite=force)
     result = {
         "model": str(path),
@@ -144,7 +148,6 @@ def command(
     if as_json:
         print_json(result)
     else:
-        part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
         _print(result, extraction.summary(), None if report is None else headline(report), part)
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))

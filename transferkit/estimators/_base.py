@@ -141,6 +141,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         targets = self._learn_targets(y, names if is_named else None)
         self._fit_head(X, X_held, targets, weights)
         self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        # What the card of a saved model tells beside what the model knows by itself.
+        self.facts_: dict[str, Any] = {}
         return self
 
     @abc.abstractmethod
@@ -244,6 +246,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             classes=self._saved_classes(),
             head=self.head_,
             train_ids=self.train_ids_,
+            facts=self.facts_,
         )
         return artifacts.save(path, model, overwrite=overwrite, include_weights=include_weights)
 
@@ -307,6 +310,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         estimator.head_ = model.head
         estimator.train_ids_ = model.train_ids
         estimator.failures_ = []
+        estimator.facts_ = dict(model.facts)
         estimator._restore(model)
         return estimator
 

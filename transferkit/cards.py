@@ -1,0 +1,266 @@
+"""Model cards: what a trained model is, in Markdown, from the values in its model.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from transferkit.spec import BackboneSpec
+
+__all__ = ["head_facts", "model_card", "versions", "weights_licence"]
+
+# What licence a card's head names on the hub: only names that the hub knows.
+_HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
+_KINDS = {
+    "classification": "An image classifier of {n} classes",
+    "multilabel": "A classifier of images that may have several of {n} labels",
+    "regression": "A regression of {n} number(s) per image",
+}
+_CHOSEN = ("C_", "C_on_edge_", "alpha_", "alpha_on_edge_", "converged_", "n_iter_", "n_epochs_")
+_SHOWN_NAMES = 200
+_DISTRIBUTIONS = ("torch", "timm", "scikit-learn", "numpy")
+
+
+# ---- what a card is told ------------------------------------------------------------
+
+
+def weights_licence(spec: BackboneSpec) -> str:
+    """Licence of a backbone's weights, as their source states it.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The backbone.
+
+    Returns
+    -------
+    str
+        The licence, or in words why there is none to name.
+    """
+    if spec.is_random:
+        return "none needed: the weights are random"
+    if spec.name.startswith("bundled:"):
+        from transferkit.backbones.bundled import card
+
+        known = card(spec.name)
+        if spec.weights == f"sha256:{known['weights_sha256']}":
+            return str(known["licence"])
+    stated = spec.loading.get("pretrained_cfg", {}).get("license")
+    if spec.loading.get("weights_given") or not stated:
+        return "not stated by their source; ask before you pass them on"
+    return str(stated)
+
+
+def head_facts(head: Any) -> dict[str, Any]:
+    """A fitted head's type, its parameters, and what it chose by itself.
+
+    Parameters
+    ----------
+    head : estimator
+        Fitted.
+
+    Returns
+    -------
+    dict
+        Values that JSON takes.
+
+    Examples
+    --------
+    >>> from transferkit.heads import create_head
+    >>> head_facts(create_head("centroid"))["parameters"]
+    {'center': True, 'temperature': 0.05}
+    """
+    parameters = head.get_params(deep=False) if hasattr(head, "get_params") else {}
+    return {
+        "type": f"{type(head).__module__}.{type(head).__qualname__}",
+        "parameters": {name: _plain(value) for name, value in sorted(parameters.items())},
+        "chosen": {
+            name.removesuffix("_"): _plain(getattr(head, name))
+            for name in _CHOSEN
+            if isinstance(getattr(head, name, None), int | float | bool)
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON takes, a long one cut short; no address of an object in memory."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    is_finite = not isinstance(value, float) or math.isfinite(value)  # JSON knows no NaN
+    if (value is None or isinstance(value, bool | int | float | str)) and is_finite:
+        return value
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those that decide its numbers."""
+    from transferkit import __version__
+
+    found = {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
+    return {"transferkit": __version__, "python": platform.python_version(), **found}
+
+
+# ---- the card -----------------------------------------------------------------------
+
+
+def model_card(
+    content: Mapping[str, Any], *, library: str | None = None, use: str | None = None
+) -> str:
+    """Card of a model, from the values of its model.json alone.
+
+    No path stands in it, but a name that the user gave to data or recipe.
+
+    Parameters
+    ----------
+    content : mapping
+        What model.json holds.
+    library : str, optional
+        For a card on the hub: the library that loads the model there. The card then begins
+        with the metadata that the hub reads.
+    use : str, optional
+        How the model is used, instead of how transferkit loads its folder.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    front = () if library is None else _front(content, library)
+    use = _use(content) if use is None else use
+    lines = [*front, *_summary(content), "## Use", "", use, "", *_names(content), *_data(content)]
+    lines += [*_metrics(content), *_recipe(content), *_versions(content), *_licence(content)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
+    licence = str(content.get("weights_licence", ""))
+    yield from ("---", f"library_name: {library}")
+    if licence.lower() in _HUB_LICENCES:
+        yield f"license: {licence.lower()}"
+    if content["task"] == "classification":
+        yield "pipeline_tag: image-classification"
+    yield from ("tags:", f"- {library}", "- transferkit", "- transfer-learning", "---", "")
+
+
+def _summary(content: Mapping[str, Any]) -> Iterator[str]:
+    architecture = _architecture(content)
+    head = _head_name(content)
+    kind = _KINDS[content["task"]].format(n=len(content["classes"]))
+    features = ", ".join(_code(name) for name in content["features"])
+    made = content["versions"].get("transferkit", "")
+    yield from (f"# {head} on {architecture}", "")
+    yield f"{kind}: a {_code(head)} head on {features} of the backbone {_code(architecture)},"
+    yield from (f"trained with transferkit {made}.", "")
+
+
+def _use(content: Mapping[str, Any]) -> str:
+    kind = "TransferRegressor" if content["task"] == "regression" else "TransferClassifier"
+    lines = (
+        "```python",
+        f"from transferkit import {kind}",
+        "",
+        f'model = {kind}.load("MODEL")  # this folder',
+        'print(model.predict("IMAGES"))',
+        "```",
+    )
+    return "\n".join(lines)
+
+
+def _names(content: Mapping[str, Any]) -> Iterator[str]:
+    titles = {"classification": "Classes", "multilabel": "Labels", "regression": "Targets"}
+    names = content["classes"]
+    more = len(names) - _SHOWN_NAMES
+    shown = ", ".join(_code(name) for name in names[:_SHOWN_NAMES])
+    yield from (f"## {titles[content['task']]}", "")
+    yield from (shown + (f" and {more:,} more" if more > 0 else ""), "")
+
+
+def _data(content: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("## Data", "", f"- trained on: {content['n_train']:,} images")
+    yield from _bullets(content.get("facts", {}).get("data", {}))
+    digest = content["files"].get("train_ids.safetensors", "unknown")
+    yield from (f"- SHA-256 of the training images' row ids: `{digest}`", "")
+
+
+def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
+    rows = content.get("facts", {}).get("metrics", ())
+    yield from ("## Metrics", "")
+    if not rows:
+        yield from ("Not measured on images that were held out.", "")
+        return
+    yield from ("| metric | value | 95 % interval | images |", "|---|---|---|---|")
+    for row in rows:
+        both = row.get("low") is not None and row.get("high") is not None
+        interval = f"{row['low']:.4g} to {row['high']:.4g}" if both else "unknown"
+        yield f"| {_cell(row['name'])} | {row['value']:.4g} | {interval} | {row['n']:,} |"
+    yield from ("", "Intervals: bootstrap over these images; none of them was trained on.", "")
+
+
+def _recipe(content: Mapping[str, Any]) -> Iterator[str]:
+    preprocess, head = content["backbone"]["preprocess"], content["head"]
+    height, width = preprocess["image_size"]
+    yield from ("## Recipe", "")
+    yield from _bullets(
+        {
+            "backbone": _architecture(content),
+            "arguments": json.dumps(content["backbone"]["arguments"]),
+            "weights": content["weights"],
+            "input": f"RGB, {height} × {width} px, {preprocess['interpolation']}, crop "
+            f"{preprocess['crop_pct']} ({preprocess['crop_mode']})",
+            "mean": json.dumps(preprocess["mean"]),
+            "std": json.dumps(preprocess["std"]),
+            "precision": f"{content['precision']}, features stored as {content['storage']}",
+            "head": head["type"],
+        }
+    )
+    yield from _bullets(head.get("parameters", {}))
+    yield from _bullets({f"{name} (chosen)": v for name, v in head.get("chosen", {}).items()})
+    yield from _bullets(content.get("facts", {}).get("recipe", {}))
+    yield ""
+
+
+def _versions(content: Mapping[str, Any]) -> Iterator[str]:
+    pairs = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    yield from ("## Versions", "", pairs, "")
+
+
+def _licence(content: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("## Licence", "")
+    yield f"Licence of the backbone's weights: {content.get('weights_licence', 'unknown')}."
+    yield "Whoever owns the training images says what holds for them and for what was learnt."
+
+
+def _bullets(values: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        yield f"- {name}: {_code(value) if isinstance(value, str) else json.dumps(value)}"
+
+
+def _architecture(content: Mapping[str, Any]) -> str:
+    return str(content.get("architecture", "unknown")).partition(":")[2] or "unknown"
+
+
+def _head_name(content: Mapping[str, Any]) -> str:
+    module, _, kind = content["head"]["type"].rpartition(".")
+    ours = module.startswith("transferkit.heads.")
+    return str(module.rpartition(".")[2] if ours else kind)
+
+
+def _code(value: Any) -> str:
+    """A name as the user wrote it, whatever characters Markdown would read."""
+    text = " ".join(str(value).split())
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}" if text else "(empty)"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,164 @@
+"""What was exported against the model itself, on the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.export._heads import tensor_head
+from transferkit.export._saved import Saved
+from transferkit.forward import Forward
+from transferkit.images import (
+    Failure,
+    ImageError,
+    UnreadableImages,
+    list_images,
+    prepare,
+    read_rgb,
+)
+
+__all__ = ["Check", "Predictor", "check_pixels", "compare", "sample_images"]
+
+TOLERANCE = 1e-3
+# A tree that sees the other side of a threshold, or another neighbour that votes, moves the
+# output by a step, however small the difference that did it; rounding to float16 is such a step.
+TOLERANCE_WITH_JUMPS = 0.05
+MOST_IMAGES = 200
+BATCH = 8
+
+Predictor = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far an export is from the model.
+
+    Parameters
+    ----------
+    n : int
+        Images that were compared.
+    kind : {"probabilities", "scores", "values"}
+        What was compared.
+    difference : float
+        The largest: of probabilities as it is, of others relative to the largest of them.
+    tolerance : float
+        What is allowed.
+    n_same : int or None
+        Images with the same label, or the same labels; None for a regression.
+    """
+
+    n: int
+    kind: str
+    difference: float
+    tolerance: float
+    n_same: int | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is allowed; one that isn't a number is not."""
+        return self.difference <= self.tolerance
+
+
+def compare(
+    saved: Saved, pixels: np.ndarray, load: Callable[[], Predictor], tolerance: float | None
+) -> Check:
+    """Run both on the same images.
+
+    Parameters
+    ----------
+    saved : Saved
+        The model.
+    pixels : ndarray of shape (n, H, W, 3)
+        The images, from `check_pixels`.
+    load : callable
+        Makes what turns pixels into the export's outputs by name.
+    tolerance : float, optional
+        Largest difference; None for the default.
+    """
+    kind, expected, labels = _reference(saved, pixels)
+    outputs = load()
+    # Batches of two sizes, so that a batch that was frozen into the export shows.
+    parts = [outputs(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    found = np.concatenate([part[kind] for part in parts])
+    scale = 1.0 if kind == "probabilities" else max(float(np.abs(expected).max()), 1e-12)
+    name = saved.label_output
+    n_same = None
+    if name:
+        same = np.concatenate([part[name] for part in parts]) == labels
+        n_same = int(same.reshape(len(same), -1).all(axis=1).sum())
+    if tolerance is None:
+        tolerance = TOLERANCE_WITH_JUMPS if _has_jumps(saved) else TOLERANCE
+    difference = float(np.abs(found - expected).max()) / scale
+    return Check(len(pixels), kind, difference, tolerance, n_same)
+
+
+def _has_jumps(saved: Saved) -> bool:
+    head = tensor_head(saved.model.head, saved.model.task)
+    return head is None or head.has_jumps or saved.model.storage == "float16"
+
+
+def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    """What the model gives: its kind, the numbers, and the labels' positions."""
+    model = saved.model
+    forward = Forward(model.backbone, saved.features, device="cpu", precision=model.precision)
+    parts = [forward.rows(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    columns = [np.concatenate([part[str(name)] for part in parts]) for name in saved.features]
+    X = np.concatenate(columns, axis=1).astype(model.storage)
+    labels = np.asarray(model.head.predict(X))
+    if model.task == "regression":
+        return "values", labels.reshape(len(X), -1), labels
+    if hasattr(model.head, "predict_proba"):
+        return "probabilities", np.asarray(model.head.predict_proba(X)), labels
+    scores = np.asarray(model.head.decision_function(X))
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    return "scores", scores, labels
+
+
+def check_pixels(saved: Saved, folder: str | Path | None) -> np.ndarray:
+    """Images to compare on, as the network's 8-bit input, ``(n, H, W, 3)``.
+
+    Parameters
+    ----------
+    saved : Saved
+        The model.
+    folder : path, optional
+        Where the images are, of which at most 200 are taken; None for parts of
+        scikit-learn's photographs.
+
+    Raises
+    ------
+    UnreadableImages
+        If images can't be read; every one is named.
+    """
+    images = list_images(sample_images() if folder is None else folder)
+    if len(images) > MOST_IMAGES:
+        images = images.select(np.linspace(0, len(images) - 1, MOST_IMAGES).astype(int))
+    preprocess = saved.model.backbone.preprocess
+    views, failures = [], []
+    for i, (item, name) in enumerate(zip(images.items, images.names, strict=True)):
+        try:
+            views.append(prepare(read_rgb(item, exif=preprocess.exif), preprocess))
+        except ImageError as error:
+            failures.append(Failure(i, name, str(error)))
+    if failures:
+        raise UnreadableImages(failures, len(images))
+    return np.stack(views)
+
+
+def sample_images(n: int = 17) -> list[np.ndarray]:
+    """Parts of the two photographs that come with scikit-learn, the same every time."""
+    from sklearn.datasets import load_sample_images
+
+    photos = load_sample_images().images
+    rng = np.random.default_rng(0)
+    parts = []
+    for i in range(n):
+        photo = photos[i % len(photos)]
+        size = rng.integers(96, min(photo.shape[:2]), 2)
+        top, left = (rng.integers(0, photo.shape[axis] - size[axis] + 1) for axis in (0, 1))
+        parts.append(photo[top : top + size[0], left : left + size[1]])
+    return parts

@@ -1,0 +1,61 @@
+"""A saved model as the formats take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transferkit.artifacts import Model
+from transferkit.pooling import FeatureName, parse_feature
+
+__all__ = ["Saved"]
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A model, and what its model.json says of it.
+
+    Parameters
+    ----------
+    content : mapping
+        What model.json holds.
+    model : Model
+        The model.
+    """
+
+    content: Mapping[str, Any]
+    model: Model
+
+    @property
+    def features(self) -> list[FeatureName]:
+        """Its features, in the order of the head's columns."""
+        return [parse_feature(name) for name in self.model.features]
+
+    @property
+    def names(self) -> list[Any]:
+        """Names of the classes, labels or targets."""
+        names: list[Any] = self.model.classes.tolist()
+        return names
+
+    @property
+    def label_output(self) -> str:
+        """Name of the output that holds positions of labels; empty for a regression."""
+        return {"classification": "label", "multilabel": "labels"}.get(self.model.task, "")
+
+    def labels_of(self, kind: str, values: np.ndarray) -> np.ndarray:
+        """Positions of the predicted labels, or 0 and 1 for each of several.
+
+        Parameters
+        ----------
+        kind : {"probabilities", "scores"}
+            What the values are.
+        values : ndarray of shape (n_samples, n_classes)
+            Of each class or label.
+        """
+        if self.model.task == "multilabel":
+            least = 0.5 if kind == "probabilities" else 0
+            return np.asarray(values > least, dtype=np.int64)
+        return np.asarray(values.argmax(axis=1), dtype=np.int64)

@@ -1,0 +1,216 @@
+"""Forests and boosted trees as one ONNX operator: sums of the leaves that a row falls into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transferkit.heads import boosting, forest
+
+__all__ = ["Tree", "TreeSum", "tree_sum", "tree_sum_nodes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A binary tree: a row goes left where its feature is at most the threshold.
+
+    Parameters
+    ----------
+    feature, left, right : ndarray of int, shape (n_nodes,)
+        Of inner nodes.
+    threshold : ndarray of shape (n_nodes,)
+        Of inner nodes, float64.
+    is_leaf : ndarray of bool, shape (n_nodes,)
+        Whether a row ends there.
+    targets : ndarray of int, shape (n_own,)
+        The outputs that the tree adds to.
+    values : ndarray of shape (n_nodes, n_own)
+        What a leaf adds to them.
+    """
+
+    feature: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    threshold: np.ndarray
+    is_leaf: np.ndarray
+    targets: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class TreeSum:
+    """Trees whose sum, or mean, a head predicts.
+
+    Parameters
+    ----------
+    trees : sequence of Tree
+        The trees.
+    base : ndarray of shape (n_outputs,)
+        What is added to their sum.
+    is_mean : bool
+        Whether the sum is divided by the number of trees: once, so that half of the votes
+        is exactly a half.
+    kind : {"probabilities", "values"}
+        What comes out.
+    function : {"", "sigmoid", "softmax", "odds"}
+        What is applied to the sum; ``"odds"`` makes two probabilities of the second's log odds.
+    """
+
+    trees: Sequence[Tree]
+    base: np.ndarray
+    is_mean: bool
+    kind: str
+    function: str
+
+
+def tree_sum(head: Any, task: str) -> TreeSum | None:
+    """The trees of a forest or boosting head; None if it has none, or another library's.
+
+    Parameters
+    ----------
+    head : estimator
+        Fitted.
+    task : str
+        One of `transferkit.artifacts.TASKS`.
+    """
+    if isinstance(head, forest.Classifier | forest.Regressor):
+        return _forest(head, task)
+    is_boosting = isinstance(head, boosting.Classifier | boosting.Regressor)
+    if not is_boosting or head.library != "sklearn":
+        return None
+    trees: list[Tree] = []
+    base: list[float] = []
+    for model in head.models_:
+        if isinstance(model, float):  # a label that was always the same
+            base.append(model)
+            continue
+        trees += _boosted(model, len(base))
+        base += np.ravel(model._baseline_prediction).tolist()
+    if not trees:
+        return None
+    function = {"regression": "", "multilabel": "sigmoid"}.get(task, "softmax")
+    if task == "classification" and len(base) == 1:
+        function = "odds"
+    kind = "values" if task == "regression" else "probabilities"
+    return TreeSum(trees, np.array(base), False, kind, function)
+
+
+def _boosted(model: Any, first: int) -> Iterator[Tree]:
+    """Trees of scikit-learn's histogram boosting; it keeps them in private attributes only."""
+    for stage in model._predictors:
+        for column, predictor in enumerate(stage):
+            nodes = predictor.nodes
+            yield Tree(
+                feature=nodes["feature_idx"],
+                left=nodes["left"].astype(np.int64),
+                right=nodes["right"].astype(np.int64),
+                threshold=nodes["num_threshold"],
+                is_leaf=nodes["is_leaf"].astype(bool),
+                targets=np.array([first + column]),
+                values=nodes["value"][:, None],
+            )
+
+
+def _forest(head: Any, task: str) -> TreeSum:
+    trees = []
+    for estimator in head.trees_.estimators_:
+        tree = estimator.tree_
+        values = _leaf_values(tree.value, head.trees_, task)
+        trees.append(
+            Tree(
+                feature=tree.feature,
+                left=tree.children_left,
+                right=tree.children_right,
+                threshold=tree.threshold,
+                is_leaf=tree.children_left < 0,
+                targets=np.arange(values.shape[1]),
+                values=values,
+            )
+        )
+    kind = "values" if task == "regression" else "probabilities"
+    return TreeSum(trees, np.zeros(len(trees[0].targets)), True, kind, "")
+
+
+def _leaf_values(value: np.ndarray, trees: Any, task: str) -> np.ndarray:
+    """What each node predicts, of ``(n_nodes, n_outputs, n_classes)`` numbers."""
+    if task == "regression":
+        return np.asarray(value[:, :, 0])
+    shares = value / value.sum(axis=2, keepdims=True)
+    if task == "classification":
+        return np.asarray(shares[:, 0])
+    # A label that was always 0, or always 1, has one column.
+    ones = [shares[:, i, np.flatnonzero(c == 1)].sum(axis=1) for i, c in enumerate(trees.classes_)]
+    return np.stack(ones, axis=1)
+
+
+# ---- as an operator -----------------------------------------------------------------
+
+
+def tree_sum_nodes(found: TreeSum) -> list[Any]:
+    """ONNX nodes from ``features`` to the output that is named as its kind.
+
+    Parameters
+    ----------
+    found : TreeSum
+        The trees.
+    """
+    import onnx
+
+    make = onnx.helper.make_node
+    total = "head/total" if found.function else found.kind
+    how = "AVERAGE" if found.is_mean else "SUM"
+    attributes = _attributes(found.trees) | {"n_targets": len(found.base)}
+    base = onnx.numpy_helper.from_array(found.base.astype(np.float32), "head/base")
+    nodes = [
+        make("TreeEnsembleRegressor", ["features"], ["head/sum"], domain="ai.onnx.ml",
+             aggregate_function=how, **attributes),
+        # Not as the operator's own base_values: ONNX Runtime forgets that of an output without
+        # trees.
+        make("Constant", [], ["head/base"], value=base),
+        make("Add", ["head/sum", "head/base"], [total]),
+    ]  # fmt: skip
+    if found.function == "softmax":
+        nodes.append(make("Softmax", [total], [found.kind], axis=1))
+    elif found.function == "sigmoid":
+        nodes.append(make("Sigmoid", [total], [found.kind]))
+    elif found.function == "odds":
+        nodes.append(make("Neg", [total], ["head/neg"]))
+        nodes.append(make("Concat", ["head/neg", total], ["head/both"], axis=1))
+        nodes.append(make("Sigmoid", ["head/both"], [found.kind]))
+    return nodes
+
+
+def _attributes(trees: Sequence[Tree]) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: [] for name in (*_NODE, *_TARGET)}
+    for number, tree in enumerate(trees):
+        n = len(tree.is_leaf)
+        inner = ~tree.is_leaf
+        columns["nodes_treeids"] += [number] * n
+        columns["nodes_nodeids"] += range(n)
+        columns["nodes_featureids"] += np.where(inner, tree.feature, 0).tolist()
+        columns["nodes_values"] += np.where(inner, _below(tree.threshold), 0).tolist()
+        columns["nodes_modes"] += np.where(inner, "BRANCH_LEQ", "LEAF").tolist()
+        columns["nodes_truenodeids"] += np.where(inner, tree.left, 0).tolist()
+        columns["nodes_falsenodeids"] += np.where(inner, tree.right, 0).tolist()
+        leaves = np.flatnonzero(tree.is_leaf)
+        columns["target_treeids"] += [number] * (len(leaves) * len(tree.targets))
+        columns["target_nodeids"] += np.repeat(leaves, len(tree.targets)).tolist()
+        columns["target_ids"] += np.tile(tree.targets, len(leaves)).tolist()
+        columns["target_weights"] += tree.values[leaves].astype(np.float32).ravel().tolist()
+    return columns
+
+
+_NODE = (
+    *("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_modes"),
+    *("nodes_truenodeids", "nodes_falsenodeids"),
+)
+_TARGET = ("target_treeids", "target_nodeids", "target_ids", "target_weights")
+
+
+def _below(threshold: np.ndarray) -> np.ndarray:
+    """The largest float32 that isn't above: a float32 is at most the one if at most the other."""
+    rounded = threshold.astype(np.float32)
+    return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -52,7 +52,7 @@ def linear(tmp_path_factory):
     return model, saved, export_model(saved)
 
 
-def test_an_image_prepared_by_the_metadata_alone(linear, tmp_path):
+def test_an_image_prepared_by_the_metadata_alone(linear, tmp_path, pil_pixels):
     model, _, exported = linear
     [path] = write_pictures(tmp_path, [5])
     Image.fromarray(picture(5, (90, 64))).save(path)

@@ -35,7 +35,7 @@ def by_timm(folder, paths):
 @pytest.mark.parametrize(
     "name", ["test_resnet", "test_vit", "test_efficientnet", "mobilenetv3_small_050"]
 )
-def test_the_same_predictions_from_files(name, tmp_path):
+def test_the_same_predictions_from_files(name, tmp_path, pil_pixels):
     paths = write_pictures(tmp_path / "images", range(5))
     options = {"image_size": 160} if name == "test_vit" else {}
     model = TransferClassifier(extractor(name, **options)).fit(IMAGES, NAMES[CODES])

@@ -170,6 +170,7 @@ class Loop:
             time.perf_counter() - start,
             self.seconds,
             None if self.network is None else self.network.provenance(),
+            self.network is not None and self.network.is_bf16_quicker(),
         )
 
     def _read(self, spec: FeatureSpec, ids: Sequence[bytes], keep_rows: bool) -> np.ndarray:

@@ -209,6 +209,11 @@ class Forward:
             "smallest_cosine": f"{cosines.min():.6f}",
         }
 
+    def is_bf16_quicker(self) -> bool:
+        """Whether this is float32 on a CPU that multiplies bf16 natively."""
+        is_cpu = self.device.type == "cpu"
+        return is_cpu and self.precision == "float32" and has_fast_bf16(self.device)
+
     def provenance(self) -> dict[str, str]:
         """Where the numbers come from: what may move them within rounding."""
         import timm

@@ -48,7 +48,7 @@ class Curves:
                     "TensorBoard isn't installed; run pip install 'transferkit[finetune]', or "
                     "leave it out: log.csv holds the same numbers"
                 ) from error
-            self.writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def add(self, history: Sequence[dict[str, float]]) -> None:
         """Write the log anew, whole, and the last line to TensorBoard."""

@@ -91,7 +91,8 @@ def cut_above(body: Any, stage: str, images: Tensor, name: str) -> Tensor:
     body.eval()
     with torch.no_grad():
         whole = body(images, {stage, "pre_logits"})
-        maps, expected = whole.maps[stage].clone(), whole.pre_logits
+        maps: Tensor = whole.maps[stage].clone()
+        expected = whole.pre_logits
         network = getattr(body, "network", None)
         infos = getattr(network, "feature_info", None)
         refusal = ValueError(

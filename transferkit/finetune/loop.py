@@ -6,7 +6,6 @@ from a checkpoint is the run that was never interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import math
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from transferkit.finetune.checkpoints import CHECKPOINT, TrainingStopped
 from transferkit.finetune.curves import Curves
+from transferkit.finetune.evaluation import outputs_of
 from transferkit.finetune.mixing import mixing
 from transferkit.finetune.network import TunedNetwork
 from transferkit.finetune.objective import Objective
@@ -30,32 +30,14 @@ from transferkit.finetune.optimization import create_optimizer, rate_at, set_rat
 from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.resumption import resume_run, save_run
-from transferkit.finetune.samples import Samples, batches, epoch_order, seed_of
+from transferkit.finetune.samples import Part, batches, epoch_order, seed_of
 
-__all__ = ["Part", "Training"]
+__all__ = ["Training"]
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 120.0
 """Within an epoch, a checkpoint is written after this time."""
-EVALUATION_BATCH = 64
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Images to train on, or to look at: their inputs and targets.
-
-    Parameters
-    ----------
-    samples : Samples
-        Inputs.
-    targets : Tensor
-        From `Objective.encode`.
-    """
-
-    samples: Samples
-    targets: Tensor
 
 
 @dataclass(eq=False)
@@ -126,10 +108,11 @@ class Training:
         rows = self._rows(self.epoch)
         seeds = (self.recipe.seed, self.epoch)
         parts = [part for row in rows[self.step :] for part in row]
-        inputs = batches(self.train.samples, parts, seeds, self._n_workers())
+        inputs = batches(self.train.samples, parts, seeds, self.processes.n_workers)
         self.prepared.train()
         n_steps = len(rows) * self.recipe.epochs
-        for self.step in range(self.step, len(rows)):
+        for step in range(self.step, len(rows)):
+            self.step = step
             number = self.epoch * len(rows) + self.step
             set_rate(self.optimizer, rate_at(number, n_steps, self.recipe))
             self.loss_sum += self._take_step(rows[self.step], inputs, number)
@@ -167,9 +150,9 @@ class Training:
         images, targets = images.to(device), targets.to(device)
         if self.mix is not None:
             images, targets = self.mix(images.float(), targets)
-        with self._numeric_class():
+        with self.processes.numeric_class(self.recipe.precision):
             loss = self.objective.loss(self.prepared(images), targets)
-        self.scaler.scale(loss / self.recipe.accumulate).backward()
+        torch.autograd.backward(self.scaler.scale(loss / self.recipe.accumulate))
         return loss.detach()
 
     def _finish_epoch(self, bar: Any) -> None:
@@ -193,7 +176,9 @@ class Training:
         }
         is_best = True
         if self.held is not None:
-            outputs = self._outputs(shown, self.held.samples)
+            outputs = outputs_of(
+                shown, self.held.samples, self.objective, self.processes, self.recipe.precision
+            )
             line["val_loss"] = self.objective.plain_loss(outputs, self.held.targets)
             line["val_metric"] = self.objective.metric(outputs, self.held.targets)
             if self.history:
@@ -205,25 +190,6 @@ class Training:
             self.best = {n: t.detach().cpu().clone() for n, t in shown.state_dict().items()}
         if self.processes.is_first:
             self.curves.add(self.history)
-
-    @torch.no_grad()
-    def _outputs(self, network: Any, samples: Samples) -> Tensor:
-        """Outputs for every sample in order, each process computing its share."""
-        was_training = network.training
-        network.eval()
-        count = self.processes.count
-        shares = [np.arange(len(samples))[rank::count] for rank in range(count)]
-        own = shares[self.processes.rank]
-        rows = [own[i : i + EVALUATION_BATCH] for i in range(0, len(own), EVALUATION_BATCH)]
-        found = [torch.zeros((0, self.objective.n_outputs))]
-        for images in batches(samples, rows, None, self._n_workers()):
-            with self._numeric_class():
-                found.append(network(images.to(self.processes.device)).float().cpu())
-        network.train(was_training)
-        gathered = self.processes.gather(torch.cat(found))
-        ordered = torch.empty_like(gathered)
-        ordered[torch.from_numpy(np.concatenate(shares))] = gathered
-        return ordered
 
     # ---- start and end ----
 
@@ -291,20 +257,6 @@ class Training:
     def _is_stale(self) -> bool:
         patience = self.recipe.patience
         return bool(patience and self.held and self.epoch - self.best_epoch >= patience)
-
-    def _n_workers(self) -> int:
-        import os
-
-        return min(8, os.cpu_count() or 1) if self.processes.device.type == "cuda" else 0
-
-    @contextlib.contextmanager
-    def _numeric_class(self) -> Iterator[None]:
-        if self.recipe.precision == "float32":
-            yield
-            return
-        dtype = _AUTOCAST[self.recipe.precision]
-        with torch.autocast(self.processes.device.type, dtype=dtype):
-            yield
 
     # ---- what is shown and kept ----
 

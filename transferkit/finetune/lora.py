@@ -60,6 +60,6 @@ def merge_adapters(body: nn.Module) -> None:
     for name, module in list(body.named_modules()):
         if not (hasattr(module, "merge") and hasattr(module, "get_base_layer")):
             continue
-        module.merge()  # type: ignore[operator]
+        module.merge()
         parent, _, child = name.rpartition(".")
-        setattr(body.get_submodule(parent), child, module.get_base_layer())  # type: ignore[operator]
+        setattr(body.get_submodule(parent), child, module.get_base_layer())

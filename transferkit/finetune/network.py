@@ -143,12 +143,12 @@ def build_network(
     )
     _freeze_unused(network, example)
     if stage is None:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     return network, weights
 
 
 def _checkpoint(body: Any, name: str) -> None:
-    network = getattr(body, "network", None)
+    network: Any = getattr(body, "network", None)
     if not hasattr(network, "set_grad_checkpointing"):
         raise ValueError(f"{name!r} has no gradient checkpointing; leave checkpointing out")
     try:

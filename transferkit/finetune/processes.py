@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["Processes"]
 
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class Processes:
     """The processes of a run: one, unless a launcher started more.
@@ -46,6 +48,20 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
+
+    @property
+    def n_workers(self) -> int:
+        """Processes that prepare batches; 0 for this one, as a CPU has enough to do."""
+        return min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+
+    @contextlib.contextmanager
+    def numeric_class(self, precision: str) -> Iterator[None]:
+        """Compute in a numeric class; weights stay float32."""
+        if precision == "float32":
+            yield
+            return
+        with torch.autocast(self.device.type, dtype=_AUTOCAST[precision]):
+            yield
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Put a network on the device, and let its gradients be averaged."""

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,16 @@ from transferkit.images import ImageSet, prepare, read_rgb
 from transferkit.spec import Preprocess
 from transferkit.store.files import allocate
 
-__all__ = ["MapSamples", "PixelSamples", "Samples", "batches", "epoch_order", "seed_of"]
+__all__ = [
+    "MapSamples",
+    "Part",
+    "PixelSamples",
+    "Samples",
+    "augmentation",
+    "batches",
+    "epoch_order",
+    "seed_of",
+]
 
 Key = tuple[int, int]
 
@@ -101,6 +111,22 @@ class MapSamples(Samples):
             torch.manual_seed(seed)
             view = int(torch.randint(len(self.views), ()))
         return torch.from_numpy(np.array(self.views[view][index]))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images to train on, or to look at: their inputs and targets.
+
+    Parameters
+    ----------
+    samples : Samples
+        Inputs.
+    targets : Tensor
+        From `Objective.encode`.
+    """
+
+    samples: Samples
+    targets: Tensor
 
 
 def augmentation(recipe: Recipe, size: tuple[int, int]) -> Any:

@@ -11,14 +11,13 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from transferkit.digests import cache_folder
 from transferkit.extract import extract
@@ -26,54 +25,23 @@ from transferkit.finetune.activations import augmented_views
 from transferkit.finetune.backbone import resolve_tuned, write_backbone
 from transferkit.finetune.checkpoints import CHECKPOINT
 from transferkit.finetune.cutting import stage_below
+from transferkit.finetune.data import Data, split
 from transferkit.finetune.heads import fitted_head, head_weights
-from transferkit.finetune.loop import Part, Training
+from transferkit.finetune.loop import Training
 from transferkit.finetune.lora import merge_adapters
 from transferkit.finetune.network import TunedNetwork, build_network
 from transferkit.finetune.objective import Objective, choose_objective
 from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe, choose_recipe
-from transferkit.finetune.samples import MapSamples, PixelSamples, Samples
+from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
 from transferkit.finetune.strategies import Strategy
 from transferkit.heads import create_head
-from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.store import FeatureStore
 
-__all__ = ["Data", "Tuned", "Tuning", "tune"]
+__all__ = ["Tuned", "Tuning", "tune"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Readable images with what is known of them.
-
-    Parameters
-    ----------
-    images : ImageSet
-        The images.
-    ids : tuple of bytes
-        Their row ids.
-    X : ndarray of shape (n, d)
-        Their ``pre_logits`` before tuning.
-    y : ndarray of shape (n,) or (n, n_outputs)
-        Class numbers, 0 and 1, or numbers.
-    """
-
-    images: ImageSet
-    ids: tuple[bytes, ...]
-    X: np.ndarray
-    y: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def select(self, indices: Sequence[int] | np.ndarray) -> Data:
-        """Return the images at these positions."""
-        chosen = [int(i) for i in indices]
-        ids = tuple(self.ids[i] for i in chosen)
-        return Data(self.images.select(chosen), ids, self.X[chosen], self.y[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +124,14 @@ def tune(
         signature = tuning.signature(train, held)
         tuning.folder = folder or cache_folder() / "finetuned" / signature[:16]
         tuning.folder.mkdir(parents=True, exist_ok=True)
-        for name, value in recipe.lines():
-            logger.info("%s: %s", name, value)
+        logger.info(
+            "%s of %s on %s images (%s held out): %s",
+            strategy.name,
+            backbone.name,
+            f"{len(train):,}",
+            "none" if held is None else f"{len(held):,}",
+            ", ".join(f"{name} {value}" for name, value in recipe.lines()),
+        )
         return tuning.finish(train, held, resume=resume)
 
 
@@ -170,29 +144,6 @@ def native_precision(device: torch.device) -> str:
     if device.type != "cuda":
         return "float32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
-    """Hold out a part, of each class the same share where they are large enough."""
-    n_held = round(recipe.validation_fraction * len(train))
-    if n_held < 2:
-        return train, None
-    by_class = train.y if task == "classification" else None
-    for stratify in (by_class, None):
-        try:
-            kept, held = train_test_split(
-                np.arange(len(train)),
-                test_size=n_held,
-                random_state=recipe.seed,
-                stratify=stratify,
-            )
-            break
-        except ValueError:  # a class is too small to be shared
-            continue
-    # The same bytes on both sides would tell nothing.
-    seen = {train.ids[i] for i in kept}
-    held = np.array([i for i in sorted(held) if train.ids[i] not in seen], int)
-    return train.select(sorted(kept)), train.select(held) if len(held) else None
 
 
 @dataclass(eq=False)

@@ -23,6 +23,7 @@ def test_every_file_is_a_command() -> None:
         "demo",
         "evaluate",
         "extract",
+        "finetune",
         "fit",
         "heads",
         "predict",

@@ -39,7 +39,8 @@ class Processes:
                     "'transferkit[finetune]', or start one process"
                 ) from error
             self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-            device = self.accelerator.device
+            # accelerate numbers CPUs as if they were GPUs.
+            device = device if device.type == "cpu" else self.accelerator.device
         self.device = device
         self.rank = 0 if self.accelerator is None else int(self.accelerator.process_index)
         self.count = 1 if self.accelerator is None else int(self.accelerator.num_processes)

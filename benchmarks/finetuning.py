@@ -87,17 +87,18 @@ def caching(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def accuracy(store: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def accuracy(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row for each strategy and seed."""
     rows = list(read().get("accuracy", {}).get("rows", []))
-    done = {(row["strategy"], row["seed"]) for row in rows}
+    done = {(row["strategy"], row["seed"], row.get("minutes")) for row in rows}
     for strategy in arguments.strategies:
         for seed in arguments.seeds:
-            if (strategy, seed) not in done:
+            minutes = None if strategy == "probe" else arguments.minutes
+            if (strategy, seed, minutes) not in done:
                 rows.append(one(store, strategy, seed, arguments.minutes))
                 print(rows[-1], flush=True)
                 write("accuracy", {"rows": rows, "summary": summary(rows)})
-    return {"rows": rows, "summary": summary(rows)}  # type: ignore[return-value]
+    return {"rows": rows, "summary": summary(rows)}
 
 
 def one(store: Path, strategy: str, seed: int, minutes: float) -> dict[str, Any]:
@@ -123,6 +124,7 @@ def one(store: Path, strategy: str, seed: int, minutes: float) -> dict[str, Any]
                 "epochs": len(model.history_) - 1,
                 "planned_epochs": model.recipe_.epochs,
                 "best_epoch": model.best_epoch_,
+                "precision": model.recipe_.precision,
                 "seconds_of_training": model.history_[-1]["seconds"],
                 "validation": round(model.history_[model.best_epoch_]["val_metric"], 4),
             }
@@ -134,10 +136,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and spread by strategy, and on how many splits each beats the probe."""
     probe = {row["seed"]: row["test"] for row in rows if row["strategy"] == "probe"}
     found = {}
-    for strategy in dict.fromkeys(row["strategy"] for row in rows):
-        own = [row for row in rows if row["strategy"] == strategy]
+    kinds = [(row["strategy"], row.get("minutes")) for row in rows]
+    for strategy, minutes in dict.fromkeys(kinds):
+        own = [row for row, kind in zip(rows, kinds, strict=True) if kind == (strategy, minutes)]
         scores = [row["test"] for row in own]
-        found[strategy] = {
+        name = strategy if minutes is None else f"{strategy}, {minutes:g} minutes"
+        found[name] = {
             "seeds": len(own),
             "mean": round(statistics.mean(scores), 4),
             "lowest": min(scores),

@@ -26,5 +26,5 @@ def extractor(name: str = "test_resnet", **options: Any) -> FeatureExtractor:
 def classifier(
     folder: Path | None = None, strategy: str = "lp-ft", backbone: Any = None, **recipe: Any
 ) -> FineTuneClassifier:
-    recipe = {"epochs": 2, "batch_size": 8, **recipe}
+    recipe = {"epochs": 2, "batch_size": 8, "precision": "float32", **recipe}
     return FineTuneClassifier(backbone or extractor(), strategy, recipe=recipe, folder=folder)

@@ -76,9 +76,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     whole = fit(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     for n_steps in (4, 2):  # within the second epoch, and within the one after it
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             kill_after(patch, n_steps)
-            fit(tmp_path / "killed", resume=n_steps == 2)
+            with pytest.raises(Killed):
+                fit(tmp_path / "killed", resume=n_steps == 2)
     state = read_checkpoint(tmp_path / "killed")[1]
     assert 0 < state["epoch"] < 3
     resumed = fit(tmp_path / "killed", resume=True)
@@ -137,9 +138,10 @@ def test_accumulation_keeps_the_batch(pictures, tmp_path):
 
 
 def test_another_runs_checkpoint_is_refused(pictures, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         kill_after(patch, 4)
-        classifier(tmp_path).fit(*pictures)
+        with pytest.raises(Killed):
+            classifier(tmp_path).fit(*pictures)
     with pytest.raises(ValueError, match="belongs to another run: images, labels, backbone, str"):
         classifier(tmp_path, learning_rate=1e-5).fit(*pictures, resume=True)
 
@@ -151,7 +153,7 @@ def test_nothing_to_go_on_from(pictures, tmp_path):
 
 def test_a_damaged_checkpoint(pictures, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"\0" * 100)
-    with pytest.raises(ValueError, match="is damaged .* start again without resume"):
+    with pytest.raises(ValueError, match=r"is damaged .* start again without resume"):
         classifier(tmp_path).fit(*pictures, resume=True)
 
 

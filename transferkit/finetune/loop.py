@@ -27,7 +27,7 @@ from transferkit.finetune.mixing import mixing
 from transferkit.finetune.network import TunedNetwork
 from transferkit.finetune.objective import Objective
 from transferkit.finetune.optimization import create_optimizer, rate_at, set_rate
-from transferkit.finetune.processes import Processes
+from transferkit.finetune.processes import Processes, keep_memory
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.resumption import resume_run, save_run
 from transferkit.finetune.samples import Part, batches, epoch_order, seed_of
@@ -195,6 +195,8 @@ class Training:
 
     def _start(self, resume: bool) -> None:
         self._check_batch()
+        if self.processes.device.type == "cpu":
+            keep_memory()
         self.curves = Curves(
             self.folder, self.objective.metric_name, self.tensorboard and self.processes.is_first
         )

@@ -31,7 +31,7 @@ from transferkit.finetune.loop import Training
 from transferkit.finetune.lora import merge_adapters
 from transferkit.finetune.network import TunedNetwork, build_network
 from transferkit.finetune.objective import Objective, choose_objective
-from transferkit.finetune.processes import Processes
+from transferkit.finetune.processes import Processes, native_precision
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
 from transferkit.finetune.strategies import Strategy
@@ -133,17 +133,6 @@ def tune(
             ", ".join(f"{name} {value}" for name, value in recipe.lines()),
         )
         return tuning.finish(train, held, resume=resume)
-
-
-def native_precision(device: torch.device) -> str:
-    """Fastest numeric class that a device has of its own and that training stands.
-
-    On CPUs it is float32: bf16 (``precision="bf16"``) pays off only where matrix products
-    dominate, on those that have it.
-    """
-    if device.type != "cuda":
-        return "float32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 @dataclass(eq=False)

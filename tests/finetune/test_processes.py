@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.finetune.conftest import classifier
-from transferkit.finetune.processes import Processes
+from transferkit.finetune.processes import Processes, native_precision
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -83,3 +83,16 @@ def test_a_batch_that_cannot_be_shared(pictures, tmp_path, monkeypatch):
         accelerator=None, device=device, rank=0))  # fmt: skip
     with pytest.raises(ValueError, match="batch_size is 8, which 3 processes in 1 parts can't sha"):
         classifier(tmp_path).fit(*pictures)
+
+
+def test_bf16_where_the_cpu_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for capabilities, expected in (
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bf16"),
+        ({"avx2": True}, "float32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert native_precision(cpu) == expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert native_precision(cpu) == "float32"

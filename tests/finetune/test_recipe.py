@@ -55,6 +55,8 @@ def test_what_is_set_stands():
     shown = dict(recipe.lines())
     assert shown["epochs"] == "3"
     assert "mixup" not in shown
+    assert "views" in shown
+    assert "views" not in dict(recipe.lines(FULL))
 
 
 def test_every_setting_is_explained():

@@ -95,7 +95,7 @@ class Training:
                 while self.epoch < self.recipe.epochs and not self._is_stale():
                     self._train_epoch(bar)
                     self._finish_epoch(bar)
-                    if time.monotonic() > self.deadline:
+                    if self._is_late():
                         break
         self.network.load_state_dict(self.best)
         self.curves.finish()
@@ -256,6 +256,13 @@ class Training:
         shape = (self.recipe.accumulate, self.processes.count, -1)
         return [list(row.reshape(shape)[:, self.processes.rank]) for row in order]
 
+    def _is_late(self) -> bool:
+        """Whether the time is up for any of the processes; they must agree."""
+        if math.isinf(self.deadline):
+            return False
+        late = torch.tensor(float(time.monotonic() > self.deadline), device=self.processes.device)
+        return float(self.processes.mean(late)) > 0
+
     def _is_stale(self) -> bool:
         patience = self.recipe.patience
         return bool(patience and self.held and self.epoch - self.best_epoch >= patience)
@@ -283,12 +290,11 @@ class Training:
 
     def _not_finite(self, loss: float) -> TrainingStopped:
         path = self.folder / CHECKPOINT
-        kept = f"the last good checkpoint is {str(path)!r}"
+        kept = f"the last good checkpoint is {str(path)!r}" if path.is_file() else "none was kept"
         return TrainingStopped(
             f"the loss is {loss} in step {self.step + 1} of epoch {self.epoch + 1}: the weights "
             f"ran away; start again with a smaller learning_rate (it was "
-            f"{self.recipe.learning_rate:g}) or with clip=1"
-            + (f"; {kept}" if path.is_file() else "; there is no checkpoint yet")
+            f"{self.recipe.learning_rate:g}) or with clip=1; {kept}"
         )
 
 

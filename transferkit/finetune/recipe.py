@@ -143,14 +143,19 @@ class Recipe:
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
                 )
 
-    def lines(self) -> list[tuple[str, str]]:
-        """What is printed before training: names and values."""
+    def lines(self, strategy: Strategy | None = None) -> list[tuple[str, str]]:
+        """What is printed before training: names and values, of what the strategy uses."""
         off = (0, 0.0, None, False)
+        unused = set()
+        if strategy is not None:
+            unused |= set() if strategy.n_stages else {"views"}
+            unused |= set() if strategy.name == "lora" else {"lora_rank"}
         shown = ("epochs", "batch_size", "learning_rate", "seed")
         return [
             (field.name.replace("_", " "), str(getattr(self, field.name)))
             for field in dataclasses.fields(self)
-            if field.name in shown or getattr(self, field.name) not in off
+            if field.name not in unused
+            and (field.name in shown or getattr(self, field.name) not in off)
         ]
 
 

@@ -130,7 +130,7 @@ def tune(
             backbone.name,
             f"{len(train):,}",
             "none" if held is None else f"{len(held):,}",
-            ", ".join(f"{name} {value}" for name, value in recipe.lines()),
+            ", ".join(f"{name} {value}" for name, value in recipe.lines(strategy)),
         )
         return tuning.finish(train, held, resume=resume)
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from transferkit.cli._options import (
 )
 from transferkit.cli._output import print_json, print_pairs
 from transferkit.cli._split import split_images
+
+if TYPE_CHECKING:
+    from transferkit.images import ImageSet
 
 
 def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
@@ -143,45 +146,45 @@ def command(
     if processes.is_first:  # the recipe, before training starts
         logging.getLogger("transferkit.finetune").setLevel(logging.INFO)
     kind = FineTuneRegressor if task == "regression" else FineTuneClassifier
-    folder = folder or out.parent / f"{out.name}.run"
     model = kind(
         extractor,
         strategy,
         recipe=settings,
         init=init,
-        folder=folder,
+        folder=folder or out.parent / f"{out.name}.run",
         tensorboard=tensorboard,
         progress=progress,
     ).fit(train, resume=resume)
     if processes.is_first:
-        report = None
-        if test is not None and test.labels is not None:
-            report = measure(model, test, model.extractor_.transform(test))
-        model.save(out, overwrite=force)
-        shutil.rmtree(folder / "backbone")  # the model has it now
-        result = _result(model, out, folder, strategy, listed, test, report)
+        part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
+        result, measured = _saved(model, out, force, listed, test)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in extraction.failures]
         if as_json:
             print_json(result)
         else:
-            part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
-            _print(result, None if report is None else headline(report), part)
+            _print(result, measured, part)
         report_failures(extraction.failures, len(listed))
     processes.wait()
     ctx.exit(exit_code(extraction.failures, on_error))
 
 
-def _result(
-    model: Any, out: Path, folder: Path, strategy: str, listed: Any, test: Any, report: Any
-) -> dict[str, Any]:
+def _saved(
+    model: Any, out: Path, force: bool, images: ImageSet, test: ImageSet | None
+) -> tuple[dict[str, Any], str | None]:
+    """Measure a model and save it; what is printed, and the most important numbers."""
+    report = None
+    if test is not None and test.labels is not None:
+        report = measure(model, test, model.extractor_.transform(test))
+    model.save(out, overwrite=force)
+    shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
     best = model.history_[model.best_epoch_]
-    return {
+    result = {
         "model": str(out),
-        "run": str(folder),
-        "images": len(listed),
+        "run": str(model.folder_),
+        "images": len(images),
         "train": len(model.train_ids_),
         "test": len(test) if test is not None else 0,
-        "strategy": strategy,
+        "strategy": model.strategy,
         "epochs": len(model.history_) - 1,
         "best_epoch": model.best_epoch_,
         "seconds": round(model.history_[-1]["seconds"], 1),
@@ -189,6 +192,7 @@ def _result(
         "validation_before": model.history_[0].get("val_metric"),
         "report": None if report is None else report.to_dict(),
     }
+    return result, None if report is None else headline(report)
 
 
 def _print(result: dict[str, Any], measured: str | None, part: str) -> None:

@@ -45,7 +45,7 @@ def view_number(recipe: Recipe, n: int) -> int:
     --------
     >>> recipe = Recipe(epochs=1, batch_size=1, crop_scale=0.5, flip=True, jitter=0.2)
     >>> view_number(recipe, 3)
-    20050100003
+    2005001003
     """
     number = round(100 * recipe.erasing)
     for value, size in (

@@ -26,7 +26,7 @@ from transferkit.finetune.evaluation import outputs_of
 from transferkit.finetune.mixing import mixing
 from transferkit.finetune.network import TunedNetwork
 from transferkit.finetune.objective import Objective
-from transferkit.finetune.optimization import create_optimizer, rate_at, set_rate
+from transferkit.finetune.optimization import create_optimizer, rate_at, running_mean, set_rate
 from transferkit.finetune.processes import Processes, keep_memory
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.resumption import resume_run, save_run
@@ -206,11 +206,7 @@ class Training:
         device = self.processes.device.type
         self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
         self.mix = mixing(self.recipe, self.objective.n_outputs)
-        self.ema = None
-        if self.recipe.ema:
-            from timm.utils import ModelEmaV3
-
-            self.ema = ModelEmaV3(self.network, decay=self.recipe.ema, use_warmup=True)
+        self.ema = running_mean(self.network, self.recipe)
         if resume:
             resume_run(self)
             return

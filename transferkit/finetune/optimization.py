@@ -11,7 +11,7 @@ from transferkit.finetune.network import TunedNetwork
 from transferkit.finetune.recipe import Recipe
 from transferkit.registry import unknown
 
-__all__ = ["create_optimizer", "rate_at", "set_rate"]
+__all__ = ["create_optimizer", "rate_at", "running_mean", "set_rate"]
 
 
 def create_optimizer(network: TunedNetwork, recipe: Recipe) -> torch.optim.Optimizer:
@@ -100,3 +100,24 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate, of each layer in its share."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def running_mean(network: TunedNetwork, recipe: Recipe) -> Any:
+    """Create timm's running mean of the weights, if the recipe has one.
+
+    Parameters
+    ----------
+    network : TunedNetwork
+        Copied.
+    recipe : Recipe
+        The decay, which is approached from below.
+
+    References
+    ----------
+    Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging".
+    """
+    if not recipe.ema:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(network, decay=recipe.ema, use_warmup=True)

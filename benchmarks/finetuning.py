@@ -319,10 +319,10 @@ y = np.array(listed.labels)
 chosen = list(range(0, len(y), 8))
 name = "local-dir:" + data + "/weights/mobilenetv2_035.keras_in1k"
 extractor = FeatureExtractor(name, store=store)
-recipe = {"epochs": 4, "batch_size": 32}
+recipe = {"epochs": 6, "batch_size": 32, "freeze_statistics": True, "precision": "float32"}
 model = FineTuneClassifier(extractor, "last-1-stages", recipe=recipe, folder=folder)
 model.fit(listed.select(chosen), y[chosen], resume=resume == "1")
-print(json.dumps(model.history_))
+print(json.dumps([model.history_, model.best_epoch_]))
 """
 
 
@@ -361,10 +361,12 @@ def resume(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         process.kill()
         process.communicate()
         at = len(log.read_text().splitlines()) - 2
-        launch(store, killed, resume=True).communicate()
+        out, _ = launch(store, killed, resume=True).communicate()
+        best = json.loads(out.splitlines()[-1].replace("NaN", "null"))[1]
         return {
             "killed_after_epochs": at,
-            "epochs": 4,
+            "epochs": 6,
+            "best_epoch": best,
             "largest_difference": difference(whole, killed),
         }
 
@@ -373,17 +375,19 @@ def processes(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Two processes through torchrun (gloo) beside one."""
     runner = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     with tempfile.TemporaryDirectory() as place:
-        found = {}
+        found: dict[str, Any] = {}
+        best: dict[str, int] = {}
         for name, before in (("one", ()), ("two", runner)):
             out, err = launch(store, Path(place) / name, before=before).communicate()
-            lines = [line for line in out.splitlines() if line.startswith("[{")]
+            lines = [line for line in out.splitlines() if line.startswith("[[{")]
             if not lines:
                 raise RuntimeError(err[-2000:])
-            found[name] = json.loads(lines[0].replace("NaN", "null"))
+            found[name], best[name] = json.loads(lines[0].replace("NaN", "null"))
         return {
             "train_loss": {n: [h["train_loss"] for h in hs] for n, hs in found.items()},
             "val_loss": {n: [h["val_loss"] for h in hs] for n, hs in found.items()},
-            "val_accuracy": {n: hs[-1]["val_metric"] for n, hs in found.items()},
+            "best_epoch": best,
+            "val_accuracy": {n: hs[best[n]]["val_metric"] for n, hs in found.items()},
             "largest_difference": difference(Path(place) / "one", Path(place) / "two"),
         }
 

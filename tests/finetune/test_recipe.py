@@ -41,7 +41,7 @@ def test_few_images_take_more_epochs_than_many():
 
 
 def test_small_batches_keep_the_pretrained_statistics():
-    assert choose_recipe({"batch_size": 8}, FULL, 1000).freeze_statistics
+    assert choose_recipe({"batch_size": 16}, FULL, 1000).freeze_statistics
     assert not choose_recipe({"batch_size": 32}, FULL, 1000).freeze_statistics
     assert choose_recipe({"batch_size": 32}, FULL, 1000, n_devices=4).freeze_statistics
     assert choose_recipe({"batch_size": 32, "accumulate": 4}, FULL, 1000).freeze_statistics

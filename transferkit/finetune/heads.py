@@ -11,7 +11,7 @@ from torch import Tensor
 from transferkit.finetune.objective import Objective
 from transferkit.heads import create_head
 
-__all__ = ["fitted_head", "head_weights"]
+__all__ = ["fitted_head", "head_weights", "tempered"]
 
 
 def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
@@ -39,6 +39,38 @@ def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
         coef = coef / objective.scale[:, None]
         intercept = (intercept - objective.mean) / objective.scale
     return torch.from_numpy(coef.astype(np.float32)), torch.from_numpy(intercept.astype(np.float32))
+
+
+def tempered(
+    coef: Tensor, intercept: Tensor, X: np.ndarray, targets: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor]:
+    """Scale a head's scores down to where the training's own loss is smallest.
+
+    A probe on few images separates them with scores in the hundreds; from these the first steps
+    would tear the network apart. The scale changes no prediction.
+
+    Parameters
+    ----------
+    coef, intercept : Tensor
+        From `head_weights`.
+    X : ndarray of shape (n, n_features)
+        Features, best of images that the head hasn't seen.
+    targets : Tensor
+        Theirs, from `Objective.encode`.
+    objective : Objective
+        The loss, with its label smoothing; a regression stays as it is.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017), "On calibration of modern neural networks", section
+    4.2: temperature scaling.
+    """
+    if objective.task == "regression":
+        return coef, intercept
+    scores = torch.from_numpy(np.asarray(X, np.float32)) @ coef.T + intercept
+    scales = np.geomspace(1e-4, 1, 81).tolist()
+    scale = min(scales, key=lambda s: objective.plain_loss(s * scores, targets))
+    return scale * coef, scale * intercept
 
 
 def fitted_head(coef: Tensor, intercept: Tensor, objective: Objective, *, flat: bool) -> Any:

@@ -13,7 +13,7 @@ from transferkit.registry import unknown
 
 __all__ = ["SMALL_BATCH", "Recipe", "choose_recipe", "setting_names"]
 
-SMALL_BATCH = 16
+SMALL_BATCH = 32
 """Images per device below which batch norm keeps its pretrained statistics by default."""
 
 

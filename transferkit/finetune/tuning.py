@@ -26,11 +26,11 @@ from transferkit.finetune.backbone import resolve_tuned, write_backbone
 from transferkit.finetune.checkpoints import CHECKPOINT
 from transferkit.finetune.cutting import stage_below
 from transferkit.finetune.data import Data, split
-from transferkit.finetune.heads import fitted_head, head_weights
+from transferkit.finetune.heads import fitted_head, head_weights, tempered
 from transferkit.finetune.loop import Training
 from transferkit.finetune.lora import merge_adapters
 from transferkit.finetune.network import TunedNetwork, build_network
-from transferkit.finetune.objective import Objective, choose_objective
+from transferkit.finetune.objective import choose_objective
 from transferkit.finetune.processes import Processes, native_precision
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
@@ -199,9 +199,11 @@ class Tuning:
             network, weights = build_network(
                 self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
             )
-        head = self._start(train, objective)
+        head = self._start(train)
         if head is not None:
-            network.set_head(*head_weights(head, objective))
+            seen = train if held is None else held
+            start = head_weights(head, objective)
+            network.set_head(*tempered(*start, seen.X, objective.encode(seen.y), objective))
         parts = [
             None
             if data is None
@@ -236,7 +238,7 @@ class Tuning:
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
 
-    def _start(self, train: Data, objective: Objective) -> Any:
+    def _start(self, train: Data) -> Any:
         """Find the head to start from; None for a fresh one."""
         if self.start is not None or not self.strategy.starts_from_probe:
             return self.start

@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 
 from transferkit.finetune import choose_recipe, parse_strategy, setting_names
@@ -52,6 +53,8 @@ def test_small_batches_keep_the_pretrained_statistics():
 def test_what_is_set_stands():
     recipe = choose_recipe({"epochs": 3, "learning_rate": 0.1}, FULL, 1000, precision="bf16")
     assert (recipe.epochs, recipe.learning_rate, recipe.precision) == (3, 0.1, "bf16")
+    recipe = choose_recipe({"epochs": np.int64(3), "ema": np.float32(0.5)}, FULL, 1000)
+    assert (type(recipe.epochs), type(recipe.ema)) == (int, float)
     shown = dict(recipe.lines())
     assert shown["epochs"] == "3"
     assert "mixup" not in shown

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from transferkit.finetune.strategies import Strategy
 from transferkit.registry import unknown
 
@@ -238,7 +240,8 @@ def choose_recipe(
         "learning_rate": strategy.learning_rate,
         "layer_decay": strategy.layer_decay,
         "precision": precision,
-        **settings,
+        # A search's grid often holds NumPy's numbers, for which JSON has no place.
+        **{n: v.item() if isinstance(v, np.generic) else v for n, v in settings.items()},
     }
     if "freeze_statistics" not in settings:
         parts = chosen.get("accumulate", 1) * n_devices

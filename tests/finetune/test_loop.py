@@ -138,6 +138,15 @@ def test_accumulation_keeps_the_batch(pictures, tmp_path):
     np.testing.assert_allclose(whole.head_.coef_, parts.head_.coef_, rtol=1e-3, atol=1e-5)
 
 
+def test_a_checkpoint_that_is_replaced_is_named(pictures, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        kill_after(patch, 4)
+        with pytest.raises(Killed):
+            classifier(tmp_path).fit(*pictures)
+    classifier(tmp_path).fit(*pictures)
+    assert "holds an interrupted run's checkpoint, which is replaced; resume=" in caplog.text
+
+
 def test_another_runs_checkpoint_is_refused(pictures, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(patch, 4)

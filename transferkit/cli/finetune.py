@@ -154,7 +154,12 @@ def command(
         folder=folder or out.parent / f"{out.name}.run",
         tensorboard=tensorboard,
         progress=progress,
-    ).fit(train, resume=resume)
+    )
+    try:
+        model.fit(train, resume=resume)
+    except KeyboardInterrupt:
+        click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
+        raise
     if processes.is_first:
         part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
         result, measured = _saved(model, out, force, listed, test)

@@ -203,7 +203,8 @@ def choose_recipe(
     """Choose a recipe for a data set's size; what is set stands.
 
     Few images take many epochs, at a rate that falls quickly towards the lower layers; many
-    take few. With less than `SMALL_BATCH` images per device, batch norm keeps its statistics.
+    take few. Batch norm keeps its statistics with less than `SMALL_BATCH` images per device, and
+    where the strategy starts from a head that was fitted with them.
 
     Parameters
     ----------
@@ -247,5 +248,6 @@ def choose_recipe(
         parts = chosen.get("accumulate", 1) * n_devices
         size = chosen["batch_size"]
         is_known = isinstance(size, int) and isinstance(parts, int) and parts > 0
-        chosen["freeze_statistics"] = is_known and size // parts < SMALL_BATCH
+        is_small = is_known and size // parts < SMALL_BATCH
+        chosen["freeze_statistics"] = strategy.keeps_statistics or is_small
     return Recipe(**chosen)

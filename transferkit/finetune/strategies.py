@@ -39,6 +39,9 @@ class Strategy:
         Default of the recipe.
     epoch_factor : int, default=1
         How many times as many epochs it takes by default.
+    keeps_statistics : bool, default=True
+        Whether batch norm keeps its means and variances by default, which the probe's head was
+        fitted with.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Strategy:
     learning_rate: float = 5e-4
     layer_decay: float = 0.85
     epoch_factor: int = 1
+    keeps_statistics: bool = True
 
     @property
     def function(self) -> Any:
@@ -59,7 +63,7 @@ _KNOWN = {
     # Kumar, Raghunathan, Jones, Ma, Liang (2022), "Fine-tuning can distort pretrained features
     # and underperform out-of-distribution": the head of a linear probe, then everything.
     "lp-ft": Strategy("lp-ft"),
-    "full": Strategy("full", starts_from_probe=False),
+    "full": Strategy("full", starts_from_probe=False, keeps_statistics=False),
     "norm-only": Strategy("norm-only", learning_rate=3e-3, layer_decay=1.0),
     "bias-only": Strategy("bias-only", learning_rate=3e-3, layer_decay=1.0),
     # Hu et al. (2022), "LoRA: low-rank adaptation of large language models".
@@ -95,7 +99,12 @@ def parse_strategy(name: str) -> Strategy:
     if match and int(match[1]) > 0:
         # A cached epoch costs little, and the upper stages alone need no gentle rates.
         return Strategy(
-            name, n_stages=int(match[1]), learning_rate=1e-3, layer_decay=1.0, epoch_factor=2
+            name,
+            n_stages=int(match[1]),
+            learning_rate=1e-3,
+            layer_decay=1.0,
+            epoch_factor=2,
+            keeps_statistics=False,
         )
     if name not in _KNOWN:
         raise unknown("strategy", name, strategy_names())

@@ -124,6 +124,12 @@ def tune(
         signature = tuning.signature(train, held)
         tuning.folder = folder or cache_folder() / "finetuned" / signature[:16]
         tuning.folder.mkdir(parents=True, exist_ok=True)
+        if processes.is_first and not resume and (tuning.folder / CHECKPOINT).is_file():
+            logger.warning(
+                "%s holds an interrupted run's checkpoint, which is replaced; resume=True (--resume) "
+                "would go on from it",
+                tuning.folder,
+            )
         logger.info(
             "%s of %s on %s images (%s held out): %s",
             strategy.name,

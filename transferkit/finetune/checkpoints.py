@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ __all__ = [
     "flat_optimizer",
     "read_checkpoint",
     "restore_optimizer",
+    "warn_of_checkpoint",
     "write_checkpoint",
 ]
 
 CHECKPOINT = "checkpoint.safetensors"
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(RuntimeError):
@@ -58,6 +62,16 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping
             f"({(error.strerror or str(error)).partition(';')[0]}); {kept}: make room and go on "
             f"with resume=True (--resume)"
         ) from error
+
+
+def warn_of_checkpoint(folder: Path) -> None:
+    """Say so where a new run replaces an interrupted run's checkpoint."""
+    if (folder / CHECKPOINT).is_file():
+        logger.warning(
+            "%s holds an interrupted run's checkpoint, which is replaced; resume=True (--resume) "
+            "would go on from it",
+            folder,
+        )
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -23,7 +23,7 @@ from transferkit.digests import cache_folder
 from transferkit.extract import extract
 from transferkit.finetune.activations import augmented_views
 from transferkit.finetune.backbone import resolve_tuned, write_backbone
-from transferkit.finetune.checkpoints import CHECKPOINT
+from transferkit.finetune.checkpoints import CHECKPOINT, warn_of_checkpoint
 from transferkit.finetune.cutting import stage_below
 from transferkit.finetune.data import Data, split
 from transferkit.finetune.heads import fitted_head, head_weights, tempered
@@ -124,12 +124,8 @@ def tune(
         signature = tuning.signature(train, held)
         tuning.folder = folder or cache_folder() / "finetuned" / signature[:16]
         tuning.folder.mkdir(parents=True, exist_ok=True)
-        if processes.is_first and not resume and (tuning.folder / CHECKPOINT).is_file():
-            logger.warning(
-                "%s holds an interrupted run's checkpoint, which is replaced; resume=True (--resume) "
-                "would go on from it",
-                tuning.folder,
-            )
+        if processes.is_first and not resume:
+            warn_of_checkpoint(tuning.folder)
         logger.info(
             "%s of %s on %s images (%s held out): %s",
             strategy.name,

@@ -35,6 +35,8 @@ def test_wrong_settings(settings, message):
 def test_few_images_take_more_epochs_than_many():
     sizes = [50, 300, 3000, 30_000, 300_000]
     recipes = [choose_recipe({}, FULL, n) for n in sizes]
+    rates = [recipe.learning_rate for recipe in recipes]
+    assert rates == sorted(rates)
     epochs = [recipe.epochs for recipe in recipes]
     assert epochs == sorted(epochs, reverse=True)
     steps = [n * r.epochs / r.batch_size for n, r in zip(sizes, recipes, strict=True)]

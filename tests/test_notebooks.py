@@ -24,6 +24,7 @@ def test_there_are_notebooks():
     assert [path.name for path in NOTEBOOKS] == [
         "01_first_model.ipynb",
         "02_compare_backbones.ipynb",
+        "03_fine_tune.ipynb",
     ]
 
 

@@ -12,6 +12,8 @@ _PUBLIC = {
     "FeatureMaps": "maps",
     "FeatureSpec": "spec",
     "FeatureStore": "store",
+    "FineTuneClassifier": "estimators",
+    "FineTuneRegressor": "estimators",
     "ImageSet": "images",
     "Preprocess": "spec",
     "TransferClassifier": "estimators",

@@ -24,6 +24,7 @@ def test_every_file_is_a_command() -> None:
         "evaluate",
         "export",
         "extract",
+        "finetune",
         "fit",
         "heads",
         "predict",

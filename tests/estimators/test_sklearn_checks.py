@@ -12,7 +12,7 @@ from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
-from transferkit.estimators import FeatureExtractor, TransferClassifier
+from transferkit.estimators import FeatureExtractor, FineTuneClassifier, TransferClassifier
 
 
 class ClassifierOfArrays(TransferClassifier):
@@ -50,7 +50,7 @@ EXPECTED_FAILURES = {
     ),
 }
 EXTRACTOR = FeatureExtractor("test_resnet", pretrained=False, image_size=64, store=False)
-ON_IMAGES = [EXTRACTOR, TransferClassifier(EXTRACTOR)]
+ON_IMAGES = [EXTRACTOR, TransferClassifier(EXTRACTOR), FineTuneClassifier(EXTRACTOR)]
 
 
 def checks_of(estimator):

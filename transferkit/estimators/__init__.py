@@ -6,11 +6,14 @@ from typing import Any
 from transferkit import artifacts
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
+from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.targets import targets_of
 
 __all__ = [
     "FeatureExtractor",
+    "FineTuneClassifier",
+    "FineTuneRegressor",
     "TransferClassifier",
     "TransferRegressor",
     "load_estimator",

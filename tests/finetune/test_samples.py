@@ -1,0 +1,92 @@
+import dataclasses
+
+import numpy as np
+import torch
+
+from tests.pictures import picture
+from transferkit.finetune.recipe import Recipe
+from transferkit.finetune.samples import MapSamples, PixelSamples, batches, epoch_order, seed_of
+from transferkit.images import list_images
+from transferkit.spec import Preprocess
+
+PREPROCESS = Preprocess((32, 48), "bilinear", 1.0, "squash", (0.5,) * 3, (0.5,) * 3)
+RECIPE = Recipe(epochs=1, batch_size=4)
+PLAIN = dataclasses.replace(RECIPE, crop_scale=1, flip=False, jitter=0)
+
+
+def pixel_samples(recipe):
+    return PixelSamples(list_images(np.stack([picture(i) for i in range(5)])), PREPROCESS, recipe)
+
+
+def test_plain_pixels_are_those_that_prediction_sees():
+    from transferkit.images import prepare, read_rgb
+
+    samples = pixel_samples(RECIPE)
+    for i in range(5):
+        expected = prepare(read_rgb(picture(i)), PREPROCESS)
+        np.testing.assert_array_equal(samples[i, -1].permute(1, 2, 0).numpy(), expected)
+
+
+def test_augmentation_depends_on_the_seed_only():
+    recipe = dataclasses.replace(RECIPE, rand_augment=9, erasing=0.5)
+    samples = pixel_samples(recipe)
+    first = samples[2, 7]
+    torch.manual_seed(99)
+    assert torch.equal(samples[2, 7], first)
+    assert torch.equal(pixel_samples(recipe)[2, 7], first)
+    assert not torch.equal(samples[2, 8], first)
+    assert first.shape == (3, 32, 48)
+    assert first.dtype == torch.uint8
+    assert torch.equal(pixel_samples(PLAIN)[2, 7], samples[2, -1])
+
+
+def test_flips_mirror_half_of_the_images():
+    samples = pixel_samples(dataclasses.replace(PLAIN, flip=True))
+    plain = samples[0, -1]
+    flipped = [torch.equal(samples[0, seed], plain.flip(2)) for seed in range(100)]
+    kept = [torch.equal(samples[0, seed], plain) for seed in range(100)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 30 < sum(flipped) < 70
+
+
+def test_maps_come_from_all_views_and_the_plain_one_first():
+    views = [np.full((3, 2, 4, 4), v, np.float16) for v in range(3)]
+    samples = MapSamples(views)
+    assert float(samples[1, -1].max()) == 0
+    assert {float(samples[1, seed].max()) for seed in range(50)} == {0, 1, 2}
+
+
+def test_batches_are_the_same_in_any_number_of_workers():
+    samples = pixel_samples(RECIPE)
+    rows = [np.array([0, 1, 2]), np.array([4, 3, 0])]
+    alone = list(batches(samples, rows, (0, 1), 0))
+    assert [len(b) for b in alone] == [3, 3]
+    for a, b in zip(alone, batches(samples, rows, (0, 1), 2), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(alone[0], next(batches(samples, rows, (0, 2), 0)))
+
+
+def test_an_epoch_shows_every_image_once():
+    order = epoch_order(20, RECIPE, 3, None)
+    assert order.shape == (5, 4)
+    assert sorted(order.ravel()) == list(range(20))
+    assert (epoch_order(20, RECIPE, 4, None) != order).any()
+    np.testing.assert_array_equal(epoch_order(20, RECIPE, 3, None), order)
+
+
+def test_steps_are_full():
+    assert epoch_order(11, RECIPE, 0, None).shape == (2, 4)
+    assert epoch_order(3, RECIPE, 0, None).shape == (1, 4)
+
+
+def test_balanced_sampling_shows_classes_equally_often():
+    codes = np.array([0] * 90 + [1] * 10)
+    recipe = dataclasses.replace(RECIPE, sampling="balanced", batch_size=100)
+    shown = np.concatenate([codes[epoch_order(100, recipe, e, codes)] for e in range(20)])
+    assert 0.4 < shown.mean() < 0.6
+
+
+def test_seeds_differ():
+    seeds = {seed_of(a, b) for a in range(30) for b in range(30)}
+    assert len(seeds) == 900
+    assert all(0 <= seed < 2**63 for seed in seeds)

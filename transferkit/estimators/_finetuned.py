@@ -1,0 +1,272 @@
+"""What the estimators whose backbone learns too share: parameters, fit, load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from transferkit import artifacts
+from transferkit.backbones import Backbone
+from transferkit.estimators._base import TransferEstimator
+from transferkit.estimators.classifier import TransferClassifier
+from transferkit.estimators.extractor import FeatureExtractor
+from transferkit.estimators.regressor import TransferRegressor
+from transferkit.estimators.targets import training_parts
+from transferkit.finetune.recipe import Recipe, choose_recipe
+from transferkit.finetune.strategies import parse_strategy
+from transferkit.heads import create_head
+from transferkit.images import Failure, list_images
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore
+
+__all__ = ["FineTuneEstimator"]
+
+
+class FineTuneEstimator(TransferEstimator):
+    """An estimator of images: a backbone and a linear head that are trained together."""
+
+    head: Any = "linear"
+
+    def __init__(
+        self,
+        backbone: str | Backbone | BackboneSpec | FeatureExtractor | None = None,
+        strategy: str = "lp-ft",
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        init: str | Path | None = None,
+        folder: str | Path | None = None,
+        store: FeatureStore | str | Path | bool | None = None,
+        device: str | None = None,
+        tensorboard: bool = False,
+        progress: bool = False,
+    ) -> None:
+        self.backbone: Any = backbone
+        self.strategy = strategy
+        self.recipe = recipe
+        self.init = init
+        self.folder = folder
+        self.store = store
+        self.device = device
+        self.tensorboard = tensorboard
+        self.progress = progress
+
+    # ---- parameters: the recipe's settings are parameters too ----
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters; with `deep`, the recipe's settings too, as ``recipe__NAME``."""
+        params: dict[str, Any] = BaseEstimator.get_params(self, deep)
+        if deep:
+            params |= {f"recipe__{name}": value for name, value in (self.recipe or {}).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``recipe__NAME`` sets one of the recipe's."""
+        if "recipe" in params:
+            self.recipe = params.pop("recipe")
+        for name in [n for n in params if n.startswith("recipe__")]:
+            settings = {**(self.recipe or {}), name.removeprefix("recipe__"): params.pop(name)}
+            self.recipe = settings
+        BaseEstimator.set_params(self, **params)
+        return self
+
+    # ---- fit ----
+
+    def fit(
+        self,
+        images: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any] | Any = None,
+        on_error: str = "raise",
+        resume: bool = False,
+    ) -> Self:
+        """Train a head on frozen features, then the network with it.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes: a folder, a CSV, paths, images, arrays.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Labels, an indicator matrix of several labels per image, or numbers; by default
+            the labels of the folders or the CSV, whose ``train`` split is used if it has
+            splits, and whose ``val`` split is the validation part.
+        sample_weight : None
+            Not for fine-tuning, which weighs classes (``class_weight``).
+        validation : (images, y) or ImageSet with labels, optional
+            Images that choose the best epoch; by default a part of the training images.
+        on_error : {"raise", "skip"}, default="raise"
+            Whether unreadable images raise, or are left out with their labels.
+        resume : bool, default=False
+            Whether to go on from the checkpoint of the same run, which was interrupted.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        UnreadableImages
+            If images can't be read and `on_error` is ``"raise"``; every one is named.
+        ValueError
+            If a name or a setting doesn't exist, or there are no labels.
+        TrainingStopped
+            If the loss is no number any more, or the disk is full.
+        """
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight was given, and fine-tuning weighs no single images; leave it out, "
+                "or weigh classes with recipe={'class_weight': …}"
+            )
+        before = dict(vars(self))
+        try:
+            self._fit_network(images, y, validation, on_error, resume)
+        except BaseException:
+            # A model that was trained before is still one.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit_network(
+        self, images: Any, y: Any, validation: Any, on_error: str, resume: bool
+    ) -> None:
+        from transferkit.finetune.data import Data
+        from transferkit.finetune.processes import Processes
+        from transferkit.forward import choose_device
+
+        strategy = parse_strategy(self.strategy)
+        choose_recipe(self.recipe or {}, strategy, 1)  # says now what is wrong with a setting
+        is_own = y is None
+        images, y, held = training_parts(images, y, validation, self.task)
+        self.extractor_ = self._tuned_extractor()
+        processes = Processes(choose_device(self.extractor_.device))
+        self.extractor_.device = str(processes.device)
+        self.head_ = create_head("linear", self.task)
+        parts: list[Data] = []
+        self.failures_: list[Failure] = []
+        for part, targets in ((images, y), *([held] if held else [])):
+            with processes.first_alone():
+                extraction = self.extractor_.extract(part, on_error=on_error)
+            self.failures_ += extraction.failures
+            readable = list_images(part).select(extraction.kept)
+            (X,) = extraction.rows.values()
+            parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
+        names = getattr(images, "label_names", None) or ()
+        all_y = np.concatenate([part.y for part in parts])
+        n_columns = all_y.shape[1] if all_y.ndim == 2 else 1
+        is_named = (is_own or len(names) > 1) and len(names) == n_columns
+        codes = self._learn_targets(all_y, names if is_named else None)
+        edges = np.cumsum([len(part) for part in parts])[:-1]
+        parts = [
+            Data(part.images, part.ids, part.X, own)
+            for part, own in zip(parts, np.split(codes, edges), strict=True)
+        ]
+        ids = [row for part in parts for row in part.ids]
+        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        self._tune(parts, strategy, processes, resume)
+
+    def _tune(self, parts: list[Any], strategy: Any, processes: Any, resume: bool) -> None:
+        from transferkit.finetune.tuning import tune
+
+        spec = self.extractor_.resolve()
+        tuned = tune(
+            parts[0],
+            parts[1] if len(parts) > 1 else None,
+            spec,
+            strategy,
+            self.recipe or {},
+            task=self._saved_task(),
+            classes=self._saved_classes(),
+            store=self.extractor_.open_store(),
+            processes=processes,
+            folder=None if self.folder is None else Path(self.folder),
+            start=self._head_of_init(),
+            precision=self.extractor_.precision,
+            tensorboard=self.tensorboard,
+            progress=self.progress,
+            resume=resume,
+        )
+        self.head_ = tuned.head
+        self.recipe_: Recipe = tuned.recipe
+        self.history_ = tuned.history
+        self.best_epoch_ = tuned.best_epoch
+        self.folder_ = tuned.folder
+        extractor = FeatureExtractor(
+            tuned.backbone,
+            store=self.extractor_.store,
+            device=self.extractor_.device,
+            precision=self.extractor_.precision,
+            storage=self.extractor_.storage,
+            batch_size=self.extractor_.batch_size,
+            progress=self.extractor_.progress,
+        )
+        self.extractor_ = extractor
+
+    def _tuned_extractor(self) -> FeatureExtractor:
+        if self.backbone is None and self.init is None:
+            raise ValueError("backbone is None; give a backbone, or init, a saved model")
+        backbone: Any = self.backbone
+        if self.init is not None:
+            spec = artifacts.load(self.init).backbone
+            if backbone is not None:
+                is_extractor = isinstance(backbone, FeatureExtractor)
+                own = (backbone if is_extractor else FeatureExtractor(backbone)).resolve()
+                if own.architecture != spec.architecture:
+                    raise ValueError(
+                        f"init {str(self.init)!r} is a {spec.architecture}, and backbone a "
+                        f"{own.architecture}; leave one of them out"
+                    )
+            backbone = spec
+        given = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
+        if not isinstance(backbone, FeatureExtractor):
+            return FeatureExtractor(backbone, progress=self.progress, **given)
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
+                f"FeatureExtractor, which has its own; set them there"
+            )
+        if backbone.feature_names != ["pre_logits"]:
+            raise ValueError(
+                f"features are {', '.join(backbone.feature_names)}; fine-tuning trains a head on "
+                f"'pre_logits', what the network's own classifier sees: leave features out"
+            )
+        return FeatureExtractor(**backbone.get_params(deep=False))
+
+    def _head_of_init(self) -> Any:
+        """Head of the model to start from, if it is linear, on the same features and labels."""
+        if self.init is None:
+            return None
+        model = artifacts.load(self.init)
+        fits = (
+            model.features == ("pre_logits",)
+            and model.classes.tolist() == self._saved_classes().tolist()
+            and model.task == self._saved_task()
+            and hasattr(model.head, "coef_")
+        )
+        return model.head if fits else None
+
+    # ---- files ----
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> Self:
+        """Load a saved model; nothing in its folder can run code.
+
+        Parameters
+        ----------
+        path : path
+            The folder that `save` wrote.
+        **options
+            As for `TransferClassifier.load`.
+        """
+        kind = TransferRegressor if cls.task == "regression" else TransferClassifier
+        loaded = kind.load(path, **options)
+        estimator = cls(loaded.extractor_)
+        for name, value in vars(loaded).items():
+            if name.endswith("_"):
+                setattr(estimator, name, value)
+        return estimator

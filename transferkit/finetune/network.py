@@ -1,0 +1,170 @@
+"""The network that is trained: a backbone's body and a linear head, in one module."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.backbones import build_backbone
+from transferkit.finetune.cutting import cut_above
+from transferkit.finetune.recipe import Recipe
+from transferkit.finetune.strategies import Strategy, choose_parameters
+from transferkit.spec import BackboneSpec
+
+__all__ = ["TunedNetwork", "build_network"]
+
+_LAYER = {"pre_logits"}
+
+
+class TunedNetwork(nn.Module):
+    """A body whose ``pre_logits`` go into a linear head.
+
+    Parameters
+    ----------
+    body : nn.Module
+        A backbone's network: inputs and layer names → `FeatureMaps`.
+    n_features, n_outputs : int
+        Width of ``pre_logits``, and of the head's output.
+    mean, std : tuple of float
+        Of the body's images, for pixels in [0, 1].
+    stage : str, optional
+        The stage whose maps it takes instead of pixels.
+    freeze_statistics : bool, default=False
+        Whether batch norm keeps its means and variances.
+    """
+
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        n_features: int,
+        n_outputs: int,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        stage: str | None = None,
+        freeze_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(n_features, n_outputs)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+        self.stage = stage
+        self.freeze_statistics = freeze_statistics
+        self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the head's outputs.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            uint8 pixels ``(B, 3, H, W)``, or the stage's maps ``(B, D, H, W)``.
+        """
+        inputs = inputs.float()
+        if self.stage is None:
+            inputs = (inputs / 255 - self._mean) / self._std
+        if getattr(self.body, "is_nhwc", False) and self.stage is not None:
+            inputs = inputs.permute(0, 2, 3, 1)
+        else:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        outputs = self.head(self.body(inputs, _LAYER).pre_logits)
+        assert isinstance(outputs, Tensor)
+        return outputs
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; batch norm stays as it is where its statistics are kept."""
+        super().train(mode)
+        if self.freeze_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def set_head(self, coef: Tensor, intercept: Tensor) -> None:
+        """Give the head weights ``(n_outputs, n_features)`` and biases ``(n_outputs,)``."""
+        with torch.no_grad():
+            self.head.weight.copy_(coef)
+            self.head.bias.copy_(intercept)
+
+
+def build_network(
+    spec: BackboneSpec, strategy: Strategy, recipe: Recipe, n_outputs: int, stage: str | None
+) -> tuple[TunedNetwork, dict[str, Tensor]]:
+    """Build the network of a strategy, and all of the body's weights as they were.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The backbone.
+    strategy : Strategy
+        What is trained.
+    recipe : Recipe
+        Drop path, checkpointing, statistics, rank.
+    n_outputs : int
+        Of the head.
+    stage : str, optional
+        Cut above this one.
+
+    Returns
+    -------
+    network : TunedNetwork
+        Float32, on the CPU; only what learns requires a gradient.
+    weights : dict of str to Tensor
+        The whole body's state, under the names that the network's body keeps.
+    """
+    built = spec
+    if recipe.drop_path:
+        arguments = {**spec.arguments, "drop_path_rate": recipe.drop_path}
+        built = dataclasses.replace(spec, arguments=arguments)
+    backbone = build_backbone(built)
+    body: Any = backbone.network
+    weights = {name: value.clone() for name, value in body.state_dict().items()}
+    example = torch.rand(2, 3, *spec.preprocess.image_size) * 2 - 1
+    if stage is not None:
+        example = cut_above(body, stage, example, spec.name)
+    if recipe.checkpointing:
+        _checkpoint(body, spec.name)
+    choose_parameters(body, strategy, recipe)
+    network = TunedNetwork(
+        body,
+        backbone.layers["pre_logits"].channels,
+        n_outputs,
+        mean=spec.preprocess.mean,
+        std=spec.preprocess.std,
+        stage=stage,
+        freeze_statistics=recipe.freeze_statistics,
+    )
+    _freeze_unused(network, example)
+    # A fifth faster on CPUs, and more on GPUs.
+    network = network.to(memory_format=torch.channels_last)
+    return network, weights
+
+
+def _checkpoint(body: Any, name: str) -> None:
+    network: Any = getattr(body, "network", None)
+    if not hasattr(network, "set_grad_checkpointing"):
+        raise ValueError(f"{name!r} has no gradient checkpointing; leave checkpointing out")
+    try:
+        network.set_grad_checkpointing(True)
+    except AssertionError as error:
+        raise ValueError(
+            f"{name!r} has no gradient checkpointing ({error}); leave checkpointing out"
+        ) from error
+
+
+def _freeze_unused(network: TunedNetwork, example: Tensor) -> None:
+    """Freeze what ``pre_logits`` doesn't depend on, such as the backbone's own classifier."""
+    network.eval()
+    network.head(network.body(example, _LAYER).pre_logits).sum().backward()
+    for parameter in network.body.parameters():
+        if parameter.grad is None:
+            parameter.requires_grad_(False)
+    network.zero_grad(set_to_none=True)

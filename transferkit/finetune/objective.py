@@ -1,0 +1,150 @@
+"""What is minimised and what is measured, for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Objective", "choose_objective"]
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The loss and the metric of a task.
+
+    Parameters
+    ----------
+    task : {"classification", "multilabel", "regression"}
+        What is learnt.
+    n_outputs : int
+        Classes, labels or numbers.
+    smoothing : float, default=0
+        Share of a class target that is spread over all classes.
+    weights : Tensor of shape (n_outputs,), optional
+        Of the classes' losses.
+    mean, scale : ndarray of shape (n_outputs,)
+        Of a regression's targets, which are learnt standardised.
+    """
+
+    task: str
+    n_outputs: int
+    smoothing: float = 0.0
+    weights: Tensor | None = None
+    mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    scale: np.ndarray = field(default_factory=lambda: np.ones(1))
+
+    @property
+    def metric_name(self) -> str:
+        """Name of what `metric` returns."""
+        names = {"classification": "accuracy", "multilabel": "label accuracy", "regression": "R²"}
+        return names[self.task]
+
+    def encode(self, y: np.ndarray) -> Tensor:
+        """Targets as the loss takes them: class numbers, or float32 rows."""
+        if self.task == "classification":
+            return torch.from_numpy(np.asarray(y, np.int64))
+        rows = np.asarray(y, np.float64).reshape(len(y), -1)
+        return torch.from_numpy(((rows - self.mean) / self.scale).astype(np.float32))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss.
+
+        Parameters
+        ----------
+        outputs : Tensor
+            Of the head, ``(B, n_outputs)``.
+        targets : Tensor
+            From `encode`; of classes also their shares ``(B, n_outputs)``, from mixup.
+        """
+        outputs = outputs.float()
+        if self.task == "classification":
+            weights = None if self.weights is None else self.weights.to(outputs.device)
+            return functional.cross_entropy(
+                outputs, targets, weight=weights, label_smoothing=self.smoothing
+            )
+        if self.task == "multilabel":
+            return functional.binary_cross_entropy_with_logits(outputs, targets)
+        return functional.mse_loss(outputs, targets)
+
+    def plain_loss(self, outputs: Tensor, targets: Tensor) -> float:
+        """Mean loss without the classes' weights, to compare epochs by.
+
+        Smoothed as in training: a smoothed network is less sure than a probe, on purpose.
+        """
+        plain = Objective(self.task, self.n_outputs, self.smoothing)
+        return float(plain.loss(outputs, targets))
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        """What is better when it is larger: accuracy, share of right labels, or R²."""
+        if self.task == "classification":
+            return float((outputs.argmax(1) == targets).float().mean())
+        if self.task == "multilabel":
+            return float(((outputs > 0) == (targets > 0.5)).float().mean())
+        error = ((outputs - targets) ** 2).sum(0)
+        spread = ((targets - targets.mean(0)) ** 2).sum(0).clamp(min=1e-12)
+        return float((1 - error / spread).mean())
+
+
+def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray) -> Objective:
+    """Choose the loss for training targets.
+
+    Parameters
+    ----------
+    task : {"classification", "multilabel", "regression"}
+        What is learnt.
+    y : ndarray of shape (n,) or (n, n_outputs)
+        Class numbers, 0 and 1, or numbers: of the training part.
+    recipe : Recipe
+        Label smoothing, class weights, mixup.
+    classes : ndarray
+        Labels that the class numbers stand for.
+
+    Raises
+    ------
+    ValueError
+        If the recipe holds what the task has no use for.
+    """
+    if task == "classification":
+        weights = _class_weights(recipe.class_weight, y, classes)
+        return Objective(task, len(classes), recipe.label_smoothing, weights)
+    for name in ("class_weight", "mixup", "cutmix"):
+        if getattr(recipe, name):
+            raise ValueError(f"{name} is for classes, one per image; leave it out for {task}")
+    if recipe.sampling != "shuffle":
+        raise ValueError(f"sampling 'balanced' is for classes; leave it out for {task}")
+    rows = np.asarray(y, np.float64).reshape(len(y), -1)
+    if task == "multilabel":
+        return Objective(task, rows.shape[1])
+    scale = rows.std(axis=0)
+    return Objective(
+        task, rows.shape[1], mean=rows.mean(axis=0), scale=np.where(scale > 0, scale, 1.0)
+    )
+
+
+def _class_weights(given: Any, y: np.ndarray, classes: np.ndarray) -> Tensor | None:
+    if given is None:
+        return None
+    if given == "balanced":
+        counts = np.bincount(y, minlength=len(classes))
+        weights = len(y) / (len(classes) * np.maximum(counts, 1))
+    elif isinstance(given, Mapping):
+        by_text = {str(label): float(weight) for label, weight in given.items()}
+        strange = sorted(set(by_text) - {str(c) for c in classes.tolist()})
+        if strange:
+            raise ValueError(
+                f"class_weight names {strange[0]!r}, which is no class; the classes are "
+                f"{', '.join(map(str, classes.tolist()[:20]))}"
+            )
+        weights = np.array([by_text.get(str(c), 1.0) for c in classes.tolist()])
+    else:
+        raise ValueError(
+            f"class_weight is {given!r}; give 'balanced' or a weight for each label, as in "
+            f"{{'cat': 2.0}}"
+        )
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,0 +1,153 @@
+"""One process, or several that share every batch, through accelerate."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Processes", "keep_memory", "native_precision"]
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Processes:
+    """The processes of a run: one, unless a launcher started more.
+
+    Started by ``accelerate launch -m transferkit …`` or ``torchrun -m transferkit …``, each of
+    them computes its share of every batch, and gradients are averaged. Whatever is drawn
+    depends on the image and not on the process, so the batches are those of one process.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of this process.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.accelerator: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            try:
+                from accelerate import Accelerator
+            except ImportError as error:
+                raise ValueError(
+                    "several processes need accelerate, which isn't installed; run pip install "
+                    "'transferkit[finetune]', or start one process"
+                ) from error
+            self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+            # accelerate numbers CPUs as if they were GPUs.
+            device = device if device.type == "cpu" else self.accelerator.device
+        self.device = device
+        self.rank = 0 if self.accelerator is None else int(self.accelerator.process_index)
+        self.count = 1 if self.accelerator is None else int(self.accelerator.num_processes)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    @property
+    def n_workers(self) -> int:
+        """Processes that prepare batches; 0 for this one, as a CPU has enough to do."""
+        return min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+
+    @contextlib.contextmanager
+    def numeric_class(self, precision: str) -> Iterator[None]:
+        """Compute in a numeric class; weights stay float32."""
+        if precision == "float32":
+            yield
+            return
+        with torch.autocast(self.device.type, dtype=_AUTOCAST[precision]):
+            yield
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Put a network on the device, and let its gradients be averaged."""
+        network = network.to(self.device)
+        if self.accelerator is None:
+            return network
+        prepared = self.accelerator.prepare_model(network)
+        assert isinstance(prepared, nn.Module)
+        return prepared
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over the processes."""
+        if self.accelerator is None:
+            return value
+        reduced = self.accelerator.reduce(value, reduction="mean")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows of all processes, the first's first; they may have different numbers."""
+        if self.accelerator is None:
+            return rows
+        from accelerate.utils import gather_object
+
+        return torch.cat([part.to(rows.device) for part in gather_object([rows.cpu()])])
+
+    @contextlib.contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let the first process go through before the others, which find its results stored."""
+        if self.accelerator is None:
+            yield
+            return
+        with self.accelerator.main_process_first():
+            yield
+
+    @contextlib.contextmanager
+    def without_averaging(self, network: nn.Module, skip: bool) -> Iterator[None]:
+        """Leave gradients as they are, until the last part of an accumulated batch."""
+        if self.accelerator is None or not skip:
+            yield
+            return
+        with self.accelerator.no_sync(network):
+            yield
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
+
+
+def native_precision(device: torch.device) -> str:
+    """Fastest numeric class that a device has of its own and that training stands.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of this process.
+
+    Returns
+    -------
+    str
+        ``"bf16"`` where there are instructions for it, on GPUs and CPUs; else ``"fp16"`` on
+        GPUs and ``"float32"`` on CPUs.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Older versions of torch don't tell what a CPU has.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    is_native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bf16" if device.type == "cpu" and is_native else "float32"
+
+
+# Of glibc's malloc.h: above which size an allocation is given back to the system when it is
+# freed, and how much may lie free at the heap's end.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory for the next batch, where it is glibc.
+
+    Otherwise every large activation gets fresh pages, which the kernel clears one by one.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from transferkit.heads._inputs import Array, accepted, check_choice, check_positive, check_share
 from transferkit.heads._problems import Problems
 from transferkit.heads._rows import standardised
+from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["C_FIXED", "Machine"]
 
@@ -67,7 +68,7 @@ class Machine(BaseEstimator):
         check_positive("tol", self.tol)
         check_positive("max_iter", self.max_iter, kind=Integral)
 
-    def _scaled(self, X: Array, weight: Array | None) -> Array:
+    def _scaled(self, X: Array, weight: Array | None, known: FeatureStatistics | None) -> Array:
         """Choose the solver, and bring the features to mean 0 and variance 1."""
         self.solver_ = "linear"
         if self.kernel == "rbf":
@@ -77,7 +78,7 @@ class Machine(BaseEstimator):
                 else "nystroem"
             )  # fmt: skip
         scaled: Array
-        scaled, self.mean_, self.scale_ = standardised(X, weight)
+        scaled, self.mean_, self.scale_ = standardised(X, weight, known=known)
         # Standardised features have variance 1, so that is 1 over their number.
         self.gamma_ = 1 / X.shape[1] if self.gamma == "scale" else float(self.gamma)
         return scaled
@@ -110,32 +111,41 @@ class Machine(BaseEstimator):
         return scores
 
     def _fit_scores(
-        self, X: Array, Y: Array, weight: Array | None, held: Array | None, epsilon: float | None
+        self,
+        X: Array,
+        Y: Array,
+        weight: Array | None,
+        *,
+        held: Array | None,
+        epsilon: float | None,
+        known: FeatureStatistics | None,
     ) -> None:
         """Choose C by the held-out loss if it isn't fixed, and fit at it on all rows."""
         self.C_path_: list[dict[str, float]] = []
         self.C_ = C_FIXED[self.solver_] if self.C == "auto" else float(self.C)
         if self.solver_ == "linear":
-            self._fit_linear(X, Y, weight, held, epsilon)
+            # That of the features before they were standardised, once they are.
+            spectrum = known.spectrum if known else None
+            self._fit_linear(X, Y, weight, held, {"epsilon": epsilon, "spectrum": spectrum})
         else:
             self._fit_squares(X, Y, weight, held, epsilon)
 
     def _fit_linear(
-        self, X: Array, Y: Array, weight: Array | None, held: Array | None, epsilon: float | None
+        self, X: Array, Y: Array, weight: Array | None, held: Array | None, about: dict[str, Any]
     ) -> None:
         if held is not None:
             train_weight, test_weight = (None, None) if weight is None else (
                 weight[~held], weight[held],
             )  # fmt: skip
-            problems = Problems.margins(X[~held], Y[~held], train_weight, epsilon=epsilon)
+            problems = Problems.margins(X[~held], Y[~held], train_weight, **about)
             test = [(X, np.flatnonzero(held))]
             path = problems.path(CS["linear"], test, tol=LOOSE * self.tol, max_iter=self.max_iter)
             for C, _, scores in path:
-                self._judge(C, Y[held], scores, test_weight, epsilon)
+                self._judge(C, Y[held], scores, test_weight, about["epsilon"])
                 if len(self.C_path_) > 1 and self.C_path_[-1]["loss"] > self.C_path_[-2]["loss"]:
                     break  # past the best, and every larger C takes longer
             self._choose()
-        problems = Problems.margins(X, Y, weight, epsilon=epsilon)
+        problems = Problems.margins(X, Y, weight, **about)
         found = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
         self.n_iter_ = found.n_iter
         self.coef_, self.intercept_ = found.coef.astype(X.dtype), found.intercept.astype(X.dtype)

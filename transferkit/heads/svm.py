@@ -22,6 +22,7 @@ from transferkit.heads._machine import C_FIXED, Machine
 from transferkit.heads._platt import calibrated
 from transferkit.heads._rows import hold_out, hold_out_any, moments
 from transferkit.heads._scores import labels_of_probabilities, labels_of_scores
+from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -136,6 +137,7 @@ class Classifier(ClassifierMixin, Machine):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        statistics: FeatureStatistics | None = None,
     ) -> Self:
         """Choose C and fit.
 
@@ -150,6 +152,8 @@ class Classifier(ClassifierMixin, Machine):
         validation : (array-like, array-like), default=None
             Features and labels that choose C, instead of a random hold-out; the final fit
             is on both parts, these rows with weight 1.
+        statistics : FeatureStatistics, default=None
+            Of all rows, if they are known; of no use where rows have weights.
 
         Returns
         -------
@@ -159,7 +163,8 @@ class Classifier(ClassifierMixin, Machine):
         rows = class_rows(self, X, y, sample_weight, validation)
         weight, held = class_weighted(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
-        scaled = self._scaled(rows.X, weight)
+        known = statistics and statistics.known(len(rows.X), rows.X[0], weight)
+        scaled = self._scaled(rows.X, weight, known)
         if self.solver_ == "exact":
             self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
             self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(scaled, rows.y, weight)
@@ -171,7 +176,7 @@ class Classifier(ClassifierMixin, Machine):
                 held = None
             hot = rows.y[:, None] == np.arange(len(self.classes_))
             signs = 2.0 * (hot[:, 1:] if len(self.classes_) == 2 else hot) - 1
-            self._fit_scores(scaled, signs, weight, held, None)
+            self._fit_scores(scaled, signs, weight, held=held, epsilon=None, known=known)
         if self.probability:
             self.calibrated_ = calibrated(self, rows.X, rows.y, weight)
         return self
@@ -299,6 +304,7 @@ class Regressor(RegressorMixin, Machine):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        statistics: FeatureStatistics | None = None,
     ) -> Self:
         """Choose C and fit.
 
@@ -308,7 +314,7 @@ class Regressor(RegressorMixin, Machine):
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
-        sample_weight, validation
+        sample_weight, validation, statistics
             As for `Classifier`.
 
         Returns
@@ -322,7 +328,8 @@ class Regressor(RegressorMixin, Machine):
         Y = rows.y.reshape(len(rows.y), -1)
         mean, scale = moments(Y, rows.weight)
         scaled = (Y - mean) / scale
-        placed = self._scaled(rows.X, rows.weight)
+        known = statistics and statistics.known(len(rows.X), rows.X[0], rows.weight)
+        placed = self._scaled(rows.X, rows.weight, known)
         if self.solver_ == "exact":
             self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
             machine = SVR(C=self.C_, gamma=self.gamma_, epsilon=self.epsilon)
@@ -333,7 +340,9 @@ class Regressor(RegressorMixin, Machine):
                 held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
             if self.C != "auto":
                 held = None
-            self._fit_scores(placed, scaled, rows.weight, held, self.epsilon)
+            self._fit_scores(
+                placed, scaled, rows.weight, held=held, epsilon=self.epsilon, known=known
+            )
         single = rows.y.ndim == 1
         self.target_mean_: Any = mean[0] if single else mean
         self.target_scale_: Any = scale[0] if single else scale

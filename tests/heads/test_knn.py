@@ -111,7 +111,7 @@ def test_without_faiss_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     X, y, new = data()
     with pytest.raises(
-        ValueError, match=r"pip install 'transferkit\[faiss\]', or give search='exa"
+        ImportError, match=r"pip install 'transferkit\[faiss\]', or give search='exa"
     ):
         Classifier(search="faiss").fit(X, y).predict(new)
     with pytest.raises(ValueError, match="unknown search 'fais'; did you mean 'faiss'"):

@@ -170,6 +170,10 @@ def unit(X: Array) -> Array:
     X : ndarray of shape (n_samples, n_features)
         Features.
     """
+    squares = np.einsum("ij,ij->i", X, X)
+    kind = np.finfo(X.dtype)
+    if len(X) and kind.tiny / kind.eps < squares.min() and squares.max() < np.inf:
+        return np.asarray(X / np.sqrt(squares)[:, None])
     # Through the largest entry, so that squares neither overflow nor vanish.
     largest = np.abs(X).max(axis=1, keepdims=True)
     scaled = X / np.where(largest > 0, largest, 1)

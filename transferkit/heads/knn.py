@@ -64,8 +64,8 @@ class _Neighbors(BaseEstimator):
 
     def _placed(self, X: Array) -> Array:
         """Rows where distances are measured."""
-        rows = X - self.mean_
-        return unit(rows) if self.metric == "cosine" else rows
+        rows = X - self.mean_ if self.center else X
+        return unit(rows) if self.metric == "cosine" else np.array(rows)
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""

@@ -13,6 +13,7 @@ replace its entry in ``benchmarks/results/heads.json``; the picture is drawn of 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import warnings
@@ -66,6 +67,10 @@ def main() -> None:
                 "seconds": "CPU time of the process, methods in turns",
                 "cold loop": f"every {COLD_EVERY}th value measured, the rest extrapolated",
                 "products": str(_products()),
+                "load average at the end": {
+                    **results.get("machine", {}).get("load average at the end", {}),
+                    name: round(os.getloadavg()[0], 1),
+                },
             }
             path.write_text(json.dumps(results, indent=2) + "\n")
     draw(json.loads(path.read_text()), RESULTS / "heads.png")

@@ -5,8 +5,9 @@
 ``FOLDER`` holds ``images/sign-digits`` (a folder per class) and
 ``weights/mobilenetv2_100.coral_in1k`` (timm's local-dir layout). Seven views of each photo
 (crops, mirror images, rotations) make 14,434 rows; all views of a photo stay on one side of
-a split. Times are CPU seconds of one thread, and the methods take turns at every value of
-C, so that other work on the machine weighs on all of them alike. Each part's results
+a split. Times are CPU seconds of one thread. Those of logistic regression take turns at every
+value of C, so that other work on the machine weighs on all of them alike; the other heads are
+measured once, one after the other. Each part's results
 replace its entry in ``benchmarks/results/heads.json``; the picture is drawn of all of them.
 """
 
@@ -64,7 +65,7 @@ def main() -> None:
             results["machine"] = {
                 "cpu": platform.processor() or platform.machine(),
                 "threads": 1,
-                "seconds": "CPU time of the process, methods in turns",
+                "seconds": "CPU time of the process; logistic regressions in turns",
                 "cold loop": f"every {COLD_EVERY}th value measured, the rest extrapolated",
                 "products": str(_products()),
                 "load average at the end": {

@@ -35,8 +35,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axes.set_xlim(0.02, 10_000)
     axes.set_xlabel("CPU seconds on one core, logarithmic (shorter is better)")
     axes.set_title(
-        "Training heads on frozen features: 10,829 views of photos of hand signs, 10 classes, "
-        "1,280 numbers each (MobileNetV2)\n% right: accuracy on 2,163 views of other photos",
+        "Training heads on frozen features (MobileNetV2): 10,829 views of photos of hand signs,\n"
+        "10 classes, 1,280 numbers each. % right: accuracy on 2,163 views of other photos",
         fontsize=10, loc="left",
     )  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)

@@ -22,6 +22,7 @@ from transferkit.benchmark import (
     screen,
 )
 from transferkit.benchmark.evaluation import shots_of
+from transferkit.heads import FeatureStatistics
 from transferkit.images import ImageSet
 
 SMALL = (("image_size", 32),)
@@ -284,3 +285,18 @@ def test_a_killed_run_goes_on(folder, tmp_path):
     assert [f.status for f in found] == ["kept", "kept", "done", "done"]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert len({json.loads(line)["cell"] for line in lines}) == len(lines) == 4
+
+
+def test_heads_on_the_same_features_compute_their_statistics_once(folder, tmp_path, monkeypatch):
+    counted = []
+    gram = FeatureStatistics._gram
+
+    def counting(self):
+        counted.append(self.X.shape)
+        return gram(self)
+
+    monkeypatch.setattr(FeatureStatistics, "_gram", counting)
+    want = Want((), ("ridge", "linear", "svm"), ("stage0.avg",), seeds=2, geometry=SMALL)
+    found = list(benchmark([load_dataset(folder)], BACKBONES[:1], Results(tmp_path), want))
+    assert [f.status for f in found] == ["done"] * 5
+    assert counted == [(found[0].row["n_train"], found[0].row["n_features"])]

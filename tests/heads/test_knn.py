@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -90,3 +91,28 @@ def test_bad_parameters(parameters, message):
     X, y, _ = data()
     with pytest.raises(ValueError, match=message):
         Classifier(**parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_faiss_finds_the_same(metric):
+    pytest.importorskip("faiss", reason="faiss is an extra: pip install 'transferkit[faiss]'")
+    X, y, new = data()
+    exact, quick = (
+        Classifier(5, metric=metric, search=search).fit(X, y) for search in ("exact", "faiss")
+    )
+    np.testing.assert_allclose(quick.predict_proba(new), exact.predict_proba(new), atol=1e-5)
+    numbers = [
+        Regressor(3, metric=metric, search=s).fit(X, X).predict(new) for s in ("exact", "faiss")
+    ]
+    np.testing.assert_allclose(*numbers, atol=1e-5)
+
+
+def test_without_faiss_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    X, y, new = data()
+    with pytest.raises(
+        ImportError, match=r"pip install 'transferkit\[faiss\]', or give search='exa"
+    ):
+        Classifier(search="faiss").fit(X, y).predict(new)
+    with pytest.raises(ValueError, match="unknown search 'fais'; did you mean 'faiss'"):
+        Classifier(search="fais").fit(X, y)

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from transferkit.heads._curve import score
 from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import log_softmax
-from transferkit.heads.linear import C_WITHOUT_HOLDOUT, Classifier
+from transferkit.heads._selection import C_WITHOUT_HOLDOUT
+from transferkit.heads.linear import Classifier
 
 
 def data(n=200, n_classes=3, seed=0):

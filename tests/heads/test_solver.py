@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from transferkit.heads import _newton
+from transferkit.heads import _objective
 from transferkit.heads._design import Design
 from transferkit.heads._losses import Hinge, Insensitive, Sigmoid, Softmax
 from transferkit.heads._problems import Problems
@@ -138,10 +138,10 @@ def test_the_gap_is_about_the_distance_from_the_optimum():
 def test_rough_products_lead_to_the_same_place(monkeypatch):
     X, y = problem(n=40_000, d=16, n_classes=4)
     X = X.astype(np.float32)
-    monkeypatch.setattr(_newton, "LARGE", 0)
+    monkeypatch.setattr(_objective, "LARGE", 0)
     found = []
     for dtype in (None, torch.bfloat16):
-        monkeypatch.setattr(_newton, "quick_dtype", lambda device, dtype=dtype: dtype)
+        monkeypatch.setattr(_objective, "quick_dtype", lambda device, dtype=dtype: dtype)
         found.append(Problems.logistic([(X, None)], y).solve(1.0, tol=1e-6, max_iter=100))
     assert found[1].converged.all()
     assert found[1].objective == pytest.approx(found[0].objective, rel=1e-6)

@@ -29,13 +29,35 @@ def test_few_rows_go_to_svc(n_classes):
     np.testing.assert_allclose(Regressor().fit(X, y).predict(X), expected)
 
 
-def test_landmarks_for_every_row_are_the_exact_kernel():
+@pytest.mark.parametrize(("n_whole", "solver"), [(15_000, "squares"), (0, "nystroem")])
+def test_more_rows_are_fitted_by_least_squares(n_whole, solver):
     X, y = data()
-    head = Classifier(n_exact=0, n_landmarks=len(X)).fit(X, y)
-    assert head.solver_ == "nystroem"
-    assert head.C_path_
+    few = {"n_exact": 0, "n_whole": n_whole, "n_landmarks": len(X)}
+    head = Classifier(**few).fit(X, y)
+    assert head.solver_ == solver
+    assert min(head.C_path_, key=lambda point: point["loss"])["C"] == head.C_
     assert (head.predict(X) == Classifier().fit(X, y).predict(X)).mean() > 0.93
-    assert Regressor(n_exact=0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9
+    # The training rows can be placed anew, so what was fitted is what predicts.
+    again = Classifier(C=head.C_, **few).fit(X, y)
+    np.testing.assert_allclose(again.decision_function(X), head.decision_function(X))
+    assert Regressor(**few).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9
+
+
+def test_both_ways_of_least_squares_agree():
+    X, y = data(2)
+    options = {"n_exact": 0, "C": 1.0, "tol": 1e-12}
+    whole = Classifier(**options).fit(X, y)
+    landmarks = Classifier(n_whole=0, **options).fit(X, y)
+    np.testing.assert_allclose(
+        landmarks.decision_function(X), whole.decision_function(X), atol=1e-4
+    )
+
+
+def test_least_squares_on_a_validation_part():
+    X, y = data()
+    head = Classifier(n_exact=0).fit(X[:100], y[:100], validation=(X[100:], y[100:]))
+    assert len(head.landmarks_) == len(X)
+    assert len(head.C_path_) == 8
 
 
 def test_the_hinge_is_liblinears():
@@ -92,6 +114,7 @@ def test_probabilities_only_on_request():
     [
         ({"kernel": "rfb"}, "unknown kernel 'rfb'; did you mean 'rbf'"),
         ({"C": -1}, r'C is -1; give "auto" or a number above 0'),
+        ({"n_whole": -1}, "n_whole is -1; give 0 or a whole number above 0"),
         ({"gamma": 0}, r'gamma is 0; give "scale" or a number above 0'),
         ({"validation_fraction": 1}, "validation_fraction is 1; give a number between 0 and 1"),
     ],

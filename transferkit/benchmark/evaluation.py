@@ -66,13 +66,15 @@ def parts_of(cell: Cell, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Pa
     return Parts(X[train], y[train])
 
 
-def evaluate(cell: Cell, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Outcome:
+def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Outcome:
     """Train and measure.
 
     Parameters
     ----------
     cell : Cell
         What.
+    parts : Parts
+        Its training and validation rows, which cells may share with their statistics.
     X : ndarray of shape (n_rows, n_features)
         Features of all readable images.
     dataset : Dataset
@@ -82,7 +84,6 @@ def evaluate(cell: Cell, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Ou
     rows : Rows
         Which rows are for what.
     """
-    parts = parts_of(cell, X, dataset, y, rows)
     start = time.perf_counter()
     if cell.kind == "protocol":
         if dataset.task == "regression":
@@ -113,11 +114,14 @@ def _head(cell: Cell, parts: Parts, task: str) -> Probe:
     head = create_head(cell.probe, "regression" if task == "regression" else "classification")
     if cell.seed is not None and "random_state" in head.get_params():
         head.set_params(random_state=cell.seed)
-    X, y, options = parts.X, parts.y, {}
+    X, y = parts.X, parts.y
+    options: dict[str, Any] = {}
     if parts.validation is not None and "validation" in signature(head.fit).parameters:
         options = {"validation": parts.validation}
     else:
         X, y = parts.merged()
+    if "statistics" in signature(head.fit).parameters:
+        options["statistics"] = parts.statistics
     head.fit(X, y, **options)
     has_proba = hasattr(head, "predict_proba")
 

@@ -16,8 +16,9 @@ import torch
 
 import transferkit
 from transferkit.backbones import build_backbone
-from transferkit.benchmark.data import Dataset, Rows
-from transferkit.benchmark.evaluation import evaluate, parts_of
+from transferkit.benchmark._shared import Shared
+from transferkit.benchmark.data import Dataset
+from transferkit.benchmark.evaluation import evaluate
 from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
 from transferkit.benchmark.results import Results
 from transferkit.estimators import FeatureExtractor
@@ -188,25 +189,26 @@ def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Fi
     dataset, kept = group.dataset, extraction.kept
     rows, y = dataset.rows(kept, extraction.ids), dataset.y[kept]
     done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
+    shared = Shared(extraction, dataset, rows, y)
     for cell in group.cells:
         key = cell.key(rows.digest, group.spec, group.numeric)
         if key in done:
             yield Finished(cell, "kept", done[key])
             continue
         try:
-            yield _measured(group, cell, key, extraction, rows, y, results)
+            yield _measured(group, cell, key, shared, results)
         except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             yield _failed(group, cell, key, results, error)
 
 
-def _measured(
-    group: Pass, cell: Cell, key: str, extraction: Extraction, rows: Rows, y: Any, results: Results
-) -> Finished:
+def _measured(group: Pass, cell: Cell, key: str, shared: Shared, results: Results) -> Finished:
+    extraction = shared.extraction
     feature, tried = cell.feature, None
     if feature == "auto":
-        tried = _tried(group, cell, extraction, rows, y)
+        tried = _tried(cell, shared)
         feature = max(tried, key=lambda name: tried[name])
-    found = evaluate(cell, extraction.rows[feature], group.dataset, y, rows)
+    parts, X = shared.parts(cell, feature), extraction.rows[feature]
+    found = evaluate(cell, parts, X, group.dataset, shared.y, shared.rows)
     row = {
         **_about(group, cell, key),
         "status": "done",
@@ -222,18 +224,16 @@ def _measured(
     return Finished(cell, "done", row)
 
 
-def _tried(group: Pass, cell: Cell, extraction: Extraction, rows: Rows, y: Any) -> dict[str, float]:
+def _tried(cell: Cell, shared: Shared) -> dict[str, float]:
     """Score of every candidate feature on the validation part, by a ridge head."""
     scores = {}
-    for feature, X in extraction.rows.items():
-        if feature not in candidates_of(extraction):
-            continue
-        parts = parts_of(cell, X, group.dataset, y, rows)
+    for feature in candidates_of(shared.extraction):
+        parts = shared.parts(cell, feature)
         train, validation = (parts.X, parts.y), parts.validation
         if validation is None:
             held = by_share(parts.y, 0.2, cell.seed or 0)
             train, validation = (parts.X[~held], parts.y[~held]), (parts.X[held], parts.y[held])
-        task = "regression" if group.dataset.task == "regression" else "classification"
+        task = "regression" if shared.dataset.task == "regression" else "classification"
         scores[feature] = float(create_head("ridge", task).fit(*train).score(*validation))
     return scores
 

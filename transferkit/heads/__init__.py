@@ -6,11 +6,14 @@ A file of this folder is a head and its name is the head's name. It exposes
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferkit import registry
 
-__all__ = ["TASKS", "HeadInfo", "create_head", "describe", "head_names"]
+if TYPE_CHECKING:
+    from transferkit.heads._statistics import FeatureStatistics
+
+__all__ = ["TASKS", "FeatureStatistics", "HeadInfo", "create_head", "describe", "head_names"]
 
 TASKS = {"classification": "Classifier", "regression": "Regressor"}
 
@@ -41,6 +44,14 @@ class HeadInfo:
     multilabel: bool
     probabilities: bool
     sample_weight: bool
+
+
+def __getattr__(name: str) -> Any:
+    if name == "FeatureStatistics":
+        from transferkit.heads._statistics import FeatureStatistics  # late: it needs scikit-learn
+
+        return FeatureStatistics
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def head_names() -> list[str]:

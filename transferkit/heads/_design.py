@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "Part", "Spectrum"]
+__all__ = ["Design", "KnownSpectrum", "Part", "Spectrum"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
+KnownSpectrum = Callable[[], tuple[Array, Array]]
 # Numbers of one block: 32 MB in float32; smaller ones cost more in overhead than they save.
 # A quarter of it where memory is what counts.
 BLOCK = 2**23
@@ -60,6 +61,9 @@ class Design:
         Whether each feature is brought to variance 1; it is centred in any case.
     device : str, default="cpu"
         Where products are computed.
+    spectrum : callable, default=None
+        Gives eigenvalues and eigenvectors of the covariance of these rows or of more, as
+        `FeatureStatistics` knows them; it only guides the solver.
 
     Attributes
     ----------
@@ -67,7 +71,7 @@ class Design:
         Rows and features. With fewer rows than features, the features are replaced by
         their coordinates in the space of the rows, where the solution lies.
     spectrum : Spectrum
-        Of the rows' covariance, from a sample of them.
+        Of the rows' covariance, from a sample of them where none is given.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Design:
         *,
         standardize: bool,
         device: str = "cpu",
+        spectrum: KnownSpectrum | None = None,
     ) -> None:
         import torch  # late: the list of heads shouldn't wait for it
 
@@ -100,7 +105,11 @@ class Design:
             self.d = self.n
         elif not is_streamed:
             self._kept[self.dtype] = torch.cat([block for _, block in self._made(self._parts)])
-        self.spectrum = self._decomposed()
+        if spectrum is None or self._basis is not None:
+            self.spectrum = self._decomposed()
+        else:
+            known = (torch.tensor(part, dtype=self.dtype) for part in spectrum())
+            self.spectrum = Spectrum(*(part.to(self.device) for part in known))
 
     def blocks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Rows in order, a block at a time.

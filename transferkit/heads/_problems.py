@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._design import Design, Part
+from transferkit.heads._design import Design, KnownSpectrum, Part
 from transferkit.heads._homotopy import follow
 from transferkit.heads._losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
 from transferkit.heads._newton import Start, State, minimise
@@ -86,6 +86,7 @@ class Problems:
         standardize: bool = True,
         smoothing: float = 0.0,
         device: str = "cpu",
+        spectrum: KnownSpectrum | None = None,
     ) -> Self:
         """Logistic regressions: of one label, or of several labels, one against the rest.
 
@@ -103,11 +104,13 @@ class Problems:
             Label smoothing.
         device : str, default="cpu"
             Where to compute.
+        spectrum : callable, default=None
+            As in `Design`.
         """
         import torch  # late: the list of heads shouldn't wait for it
 
         shared = weight if weight is None or weight.ndim == 1 else weight.mean(axis=1)
-        design = Design(parts, shared, standardize=standardize, device=device)
+        design = Design(parts, shared, standardize=standardize, device=device, spectrum=spectrum)
         unit, total = _unit(design, weight, len(y))
         n_classes = int(y.max()) + 1 if y.ndim == 1 else 2
         if n_classes > 2:
@@ -118,7 +121,13 @@ class Problems:
 
     @classmethod
     def margins(
-        cls, X: Array, Y: Array, weight: Array | None = None, *, epsilon: float | None = None
+        cls,
+        X: Array,
+        Y: Array,
+        weight: Array | None = None,
+        *,
+        epsilon: float | None = None,
+        spectrum: KnownSpectrum | None = None,
     ) -> Self:
         """Squared margins, a problem per column: those of `LinearSVC` and `LinearSVR`.
 
@@ -135,8 +144,10 @@ class Problems:
         epsilon : float, default=None
             None for the hinge, ``max(0, 1 - Y * score)²``; a number for
             ``max(0, |score - Y| - epsilon)²``.
+        spectrum : callable, default=None
+            As in `Design`.
         """
-        design = Design([(X, None)], weight, standardize=False)
+        design = Design([(X, None)], weight, standardize=False, spectrum=spectrum)
         unit, total = _unit(design, weight, len(Y))
         targets = _targets(design, Y)
         loss = Hinge(targets, unit) if epsilon is None else Insensitive(targets, unit, epsilon)

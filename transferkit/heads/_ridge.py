@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._rows import moments
+from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["Solution", "solve"]
 
@@ -50,28 +50,27 @@ class Solution:
     errors: Array
 
 
-def solve(X: Array, Y: Array, weight: Array | None, alphas: Array, standardize: bool) -> Solution:
+def solve(statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize: bool) -> Solution:
     """Minimise ``sum(weight * (Y - X coef' - intercept)²) + alpha * ||coef||²``.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Features; computed on in float64, a block of rows at a time.
+    statistics : FeatureStatistics
+        Of the features X and the samples' weights; computed on in float64, a block of rows
+        at a time.
     Y : ndarray of shape (n_samples, n_outputs)
         Targets.
-    weight : ndarray of shape (n_samples,) or None
-        Sample weights.
     alphas : ndarray of shape (n_alphas,)
         Strengths, on the standardised features; the first of equally good ones wins.
     standardize : bool
         Whether features are brought to variance 1 first.
     """
+    X, weight = statistics.X, statistics.sample_weight
     w = np.ones(len(X)) if weight is None else weight.astype(np.float64)
-    mean, scale = moments(X, weight)
-    if not standardize:
-        scale = np.ones_like(scale)
+    mean = statistics.mean
+    scale = statistics.scale if standardize else np.ones_like(mean)
     # What is constant gets no coefficient, whatever its rounded mean leaves.
-    scale[X.min(axis=0) == X.max(axis=0)] = np.inf
+    scale = np.where(statistics.is_constant, np.inf, scale)
     Y_mean = np.average(Y, axis=0, weights=w)
     T = np.sqrt(w)[:, None] * (Y - Y_mean)
 
@@ -82,11 +81,11 @@ def solve(X: Array, Y: Array, weight: Array | None, alphas: Array, standardize: 
 
     n, d = X.shape
     if n > d:
-        gram, AT = np.zeros((d, d)), np.zeros((d, T.shape[1]))
+        s, V = statistics.spectrum(standardize=standardize)
+        s = s * w.sum()
+        AT = np.zeros((d, T.shape[1]))
         for part, A in blocks():
-            gram += A.T @ A
             AT += A.T @ T[part]
-        s, V = np.linalg.eigh(gram)
     else:
         A = np.concatenate([A for _, A in blocks()])
         s, U = np.linalg.eigh(A @ A.T)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
+from transferkit.heads._statistics import FeatureStatistics
+
 __all__ = ["hold_out", "hold_out_any", "moments", "standardised", "stratified_folds", "unit"]
 
 Array = NDArray[Any]
@@ -27,7 +29,11 @@ def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:
 
 
 def standardised(
-    X: Array, weight: Array | None, *, enabled: bool = True
+    X: Array,
+    weight: Array | None,
+    *,
+    enabled: bool = True,
+    known: FeatureStatistics | None = None,
 ) -> tuple[Array, Array, Array]:
     """Bring each feature to mean 0 and variance 1.
 
@@ -39,6 +45,8 @@ def standardised(
         Sample weights.
     enabled : bool, default=True
         If False, X itself with mean 0 and scale 1.
+    known : FeatureStatistics, default=None
+        Of X, without weights.
 
     Returns
     -------
@@ -48,7 +56,7 @@ def standardised(
     """
     if not enabled:
         return X, np.zeros(X.shape[1]), np.ones(X.shape[1])
-    mean, scale = moments(X, weight)
+    mean, scale = (known.mean, known.scale) if known else moments(X, weight)
     scaled = np.empty_like(X, subok=False)
     # In float64, rounded once at the end of each step.
     np.subtract(X, mean, out=scaled, casting="same_kind")
@@ -162,6 +170,10 @@ def unit(X: Array) -> Array:
     X : ndarray of shape (n_samples, n_features)
         Features.
     """
+    squares = np.einsum("ij,ij->i", X, X)
+    kind = np.finfo(X.dtype)
+    if len(X) and kind.tiny / kind.eps < squares.min() and squares.max() < np.inf:
+        return np.asarray(X / np.sqrt(squares)[:, None])
     # Through the largest entry, so that squares neither overflow nor vanish.
     largest = np.abs(X).max(axis=1, keepdims=True)
     scaled = X / np.where(largest > 0, largest, 1)

@@ -18,7 +18,7 @@ from transferkit.heads._inputs import (
     class_rows,
     number_rows,
 )
-from transferkit.heads._neighbors import BLOCK, nearest, vote_weights
+from transferkit.heads._neighbors import BLOCK, nearest, nearest_faiss, vote_weights
 from transferkit.heads._rows import unit
 from transferkit.heads._scores import labels_of_probabilities
 
@@ -38,18 +38,21 @@ class _Neighbors(BaseEstimator):
         weights: str = "softmax",
         temperature: float = 0.07,
         center: bool = False,
+        search: str = "exact",
     ) -> None:
         self.k = k
         self.metric = metric
         self.weights = weights
         self.temperature = temperature
         self.center = center
+        self.search = search
 
     def _check_parameters(self) -> None:
         check_positive("k", self.k, kind=Integral)
         check_choice("metric", self.metric, ("cosine", "l2"))
         check_choice("weights", self.weights, ("softmax", "distance", "uniform"))
         check_positive("temperature", self.temperature)
+        check_choice("search", self.search, ("exact", "faiss"))
 
     def _store(self, X: Array) -> None:
         mean = X.mean(axis=0, dtype=np.float64) if self.center else np.zeros(X.shape[1])
@@ -61,8 +64,8 @@ class _Neighbors(BaseEstimator):
 
     def _placed(self, X: Array) -> Array:
         """Rows where distances are measured."""
-        rows = X - self.mean_
-        return unit(rows) if self.metric == "cosine" else rows
+        rows = X - self.mean_ if self.center else X
+        return unit(rows) if self.metric == "cosine" else np.array(rows)
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
@@ -70,7 +73,8 @@ class _Neighbors(BaseEstimator):
         queries = self._placed(rows).astype(self.X_.dtype, copy=False)
         mean = np.empty((len(rows), values.shape[1]), dtype=self.X_.dtype)
         step = max(1, BLOCK // max(len(self.X_), self.k_ * values.shape[1]))
-        for part, index, squared in nearest(queries, self.X_, self.k_, step):
+        search = nearest if self.search == "exact" else nearest_faiss
+        for part, index, squared in search(queries, self.X_, self.k_, step):
             votes = vote_weights(squared, self.weights, self.temperature)
             mean[part] = np.einsum("ik,ikv->iv", votes, values[index])
         return mean
@@ -95,6 +99,9 @@ class Classifier(ClassifierMixin, _Neighbors):
         Of the softmax. For "l2" choose one on the scale of the squared distances.
     center : bool, default=False
         Whether the mean of the training features is subtracted first.
+    search : {"exact", "faiss"}, default="exact"
+        Matrix products of our own, or faiss's flat index (an extra), which finds the same
+        rows in float32.
 
     Attributes
     ----------
@@ -187,7 +194,7 @@ class Regressor(RegressorMixin, _Neighbors):
 
     Parameters
     ----------
-    k, metric, weights, temperature, center
+    k, metric, weights, temperature, center, search
         As for `Classifier`.
 
     Attributes

@@ -4,29 +4,29 @@ import logging
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from transferkit.heads._curve import Plan, best, curve, curves, mean_curve
+from transferkit.heads._curve import Plan
 from transferkit.heads._inputs import (
     Array,
     ClassRows,
-    accepted,
     check_positive,
     check_share,
     class_rows,
     class_weighted,
 )
+from transferkit.heads._logits import Logits
 from transferkit.heads._problems import Problems
-from transferkit.heads._rows import hold_out, stratified_folds
-from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, sigmoid
+from transferkit.heads._selection import Choice, Choosing, choose, choose_each
+from transferkit.heads._statistics import FeatureStatistics
 from transferkit.heads.ridge import Regressor
 
 __all__ = ["Classifier", "Regressor"]
@@ -35,13 +35,11 @@ logger = logging.getLogger(__name__)
 
 # Where the best C of convolutional features lies, with three decades to spare on either side.
 C_RANGE = (1e-5, 1e2)
-# Used when nothing can be held out; the middle of what the hold-out chooses on real features.
-C_WITHOUT_HOLDOUT = 0.1
 # The path only ranks candidates, for which a rough solution is enough.
 LOOSE = 5
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class Classifier(ClassifierMixin, Logits):
     """Standardised multinomial logistic regression with an L2 penalty.
 
     The strength is the one of an ascending path with the smallest log loss on held-out
@@ -157,6 +155,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        statistics: FeatureStatistics | None = None,
     ) -> Self:
         """Choose C and fit.
 
@@ -172,6 +171,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         validation : (array-like, array-like), default=None
             Features and labels that choose C, instead of a random hold-out; the final
             fit is on both parts together, these rows with weight 1.
+        statistics : FeatureStatistics, default=None
+            Of X, and the rows of `validation` after it, if they are known: they guide the
+            solver; of no use where rows have weights.
 
         Returns
         -------
@@ -182,12 +184,15 @@ class Classifier(ClassifierMixin, BaseEstimator):
         rows = class_rows(self, X, y, sample_weight, validation, half=True)
         before = self._before(rows)
         self.classes_ = rows.classes
+        weight = class_weighted(rows, self.class_weight)
+        n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
+        known = statistics and statistics.known(n, first[0][first[1]][0], weight)
+        plan = self._plan(known)
         if rows.several:
-            self._fit_columns(rows, before)
+            self._fit_columns(rows, before, plan)
         else:
-            weight = class_weighted(rows, self.class_weight)
-            self._choose_C(rows, weight)
-            problems = Problems.logistic(rows.parts, rows.y, weight, **self._options())
+            self._report(choose(rows, weight, plan, self._choosing()))
+            problems = Problems.logistic(rows.parts, rows.y, weight, **plan.problem)
             self._fit_final(problems, self.C_, before)
         d = self.coef_.shape[1]
         logger.info(
@@ -196,77 +201,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
             np.array2string(np.asarray(self.C_), precision=3), np.max(self.n_iter_),
         )  # fmt: skip
         return self
-
-    def decision_function(self, X: ArrayLike) -> Array:
-        """Linear scores, before the softmax.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            Scores; of two classes, those of the second.
-        """
-        check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X, half=True), reset=False)
-        scores = linear_scores(rows, self.coef_, self.intercept_)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            The most probable label of each row.
-        """
-        scores = self.decision_function(X)
-        return labels_of_scores(self.classes_, scores)
-
-    def predict_log_proba(self, X: ArrayLike) -> Array:
-        """Logarithms of the class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        scores = self.decision_function(X)
-        if isinstance(self.classes_, list):
-            return -np.logaddexp(0, -scores)
-        return log_softmax(scores)
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row sums to 1. For several labels the
-            probability of 1 for each.
-        """
-        scores = self.decision_function(X)
-        if isinstance(self.classes_, list):
-            return sigmoid(scores)
-        return np.asarray(np.exp(log_softmax(scores)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -292,12 +226,22 @@ class Classifier(ClassifierMixin, BaseEstimator):
             if self.folds < 2:
                 raise ValueError(f"folds is {self.folds!r}; give None or a whole number above 1")
 
-    def _options(self) -> dict[str, Any]:
-        return {
+    def _choosing(self) -> Choosing:
+        return Choosing(self.C, self.validation_fraction, self.folds, self.random_state)
+
+    def _plan(self, known: FeatureStatistics | None) -> Plan:
+        Cs = np.geomspace(*C_RANGE, self.n_candidates) if self.Cs is None else np.unique(self.Cs)
+        spectrum = partial(known.spectrum, standardize=self.standardize) if known else None
+        problem = {
             "standardize": self.standardize,
             "smoothing": self.label_smoothing,
             "device": self.device,
+            "spectrum": spectrum,
         }
+        return Plan(Cs, problem, LOOSE * self.tol, self.max_iter)
+
+    def _report(self, choice: Choice) -> None:
+        self.C_, self.C_path_, self.C_on_edge_ = choice.C, choice.path, choice.on_edge
 
     def _before(self, rows: ClassRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
@@ -309,33 +253,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if self.coef_.shape != (n_scores, rows.parts[0][0].shape[1]):
             return None
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
-
-    def _plan(self) -> Plan:
-        Cs = np.geomspace(*C_RANGE, self.n_candidates) if self.Cs is None else np.unique(self.Cs)
-        return Plan(Cs, self._options(), LOOSE * self.tol, self.max_iter)
-
-    def _choose_C(self, rows: ClassRows, weight: Array | None) -> None:
-        """Set `C_`, `C_path_` and `C_on_edge_`."""
-        self.C_path_: list[Any] = []
-        self.C_on_edge_: Any = False
-        if self.C != "auto":
-            self.C_: Any = float(self.C)
-            return
-        held = rows.held
-        if held is None:
-            held = hold_out(rows.y, self.validation_fraction, self.random_state)
-        if held is None or len(np.unique(rows.y[~held])) < 2:
-            self.C_ = C_WITHOUT_HOLDOUT
-            logger.info("too few samples to hold any out; C = %g is not tuned", self.C_)
-            return
-        plan = self._plan()
-        if self.folds is not None and rows.held is None:
-            fold_of = stratified_folds(rows.y, self.folds, self.random_state)
-            self.C_path_ = mean_curve(rows, weight, fold_of, plan)
-        else:
-            self.C_path_ = curve(rows, weight, held, plan)
-        self.C_ = best(self.C_path_)
-        self.C_on_edge_ = _is_on_edge(self.C_, plan.Cs)
 
     def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
         """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
@@ -358,14 +275,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 stacklevel=3,
             )
 
-    def _fit_columns(self, rows: ClassRows, before: tuple[Array, Array] | None) -> None:
+    def _fit_columns(self, rows: ClassRows, before: tuple[Array, Array] | None, plan: Plan) -> None:
         """Fit one model for each of several labels, side by side in one solve."""
-        if self.class_weight is not None:
-            class_weighted(rows, self.class_weight)  # says why not
         train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
         n, n_labels = rows.y.shape
         both = np.flatnonzero(np.ptp(rows.y[train], axis=0))
-        self._choose_Cs(rows, both)
+        self._report(choose_each(rows, both, plan, self._choosing()))
         ones = rows.y.sum(axis=0)
         # Laplace's rule of succession: a label never seen isn't impossible.
         intercept = np.log((ones + 1) / (n - ones + 1))
@@ -380,9 +295,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         }
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems.logistic(
-                rows.parts, rows.y[:, both], rows.weight, **self._options()
-            )
+            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **plan.problem)
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)
@@ -390,40 +303,3 @@ class Classifier(ClassifierMixin, BaseEstimator):
         for name, values in filled.items():
             kind = dtype if name in ("coef_", "intercept_") else values.dtype
             setattr(self, name, values.astype(kind))
-
-    def _choose_Cs(self, rows: ClassRows, both: Array) -> None:
-        """Set `C_`, `C_path_` and `C_on_edge_`, an entry per label; `both` holds those to fit."""
-        n_labels = rows.y.shape[1]
-        self.C_ = np.full(n_labels, np.nan)
-        self.C_path_ = [[] for _ in range(n_labels)]
-        self.C_on_edge_ = np.zeros(n_labels, bool)
-        self.C_[both] = C_WITHOUT_HOLDOUT if self.C == "auto" else self.C
-        if self.C != "auto":
-            return
-        held = {}
-        for j in both.tolist():
-            column = rows.y[:, j].astype(int)
-            own = rows.held
-            if own is None:
-                own = hold_out(column, self.validation_fraction, self.random_state)
-            if own is not None and len(np.unique(column[~own])) == 2:
-                held[j] = own
-        if not held:
-            logger.info("too few samples to hold any out; C = %g is not tuned", C_WITHOUT_HOLDOUT)
-            return
-        plan, chosen = self._plan(), list(held)
-        found = curves(rows, rows.y[:, chosen], np.column_stack(list(held.values())), plan)
-        for j, points in zip(chosen, found, strict=True):
-            self.C_path_[j], self.C_[j] = points, best(points)
-            self.C_on_edge_[j] = _is_on_edge(self.C_[j], plan.Cs)
-
-
-def _is_on_edge(C: float, Cs: Array) -> bool:
-    """Whether C lies at an end of the path, and say so."""
-    on_edge = bool(len(Cs) > 1 and C in (Cs[0], Cs[-1]))
-    if on_edge:
-        logger.warning(
-            "C = %.3g was chosen at the edge of the path (%.3g to %.3g); a wider Cs may do better",
-            C, Cs[0], Cs[-1],
-        )  # fmt: skip
-    return on_edge

@@ -21,6 +21,7 @@ from transferkit.heads._inputs import (
 )
 from transferkit.heads._ridge import Solution, solve
 from transferkit.heads._scores import labels_of_scores
+from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -90,7 +91,13 @@ class Regressor(RegressorMixin, BaseEstimator):
         self.alphas = alphas
         self.standardize = standardize
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        statistics: FeatureStatistics | None = None,
+    ) -> Self:
         """Choose alpha and fit.
 
         Parameters
@@ -101,6 +108,8 @@ class Regressor(RegressorMixin, BaseEstimator):
             Numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights; a row of weight 0 is as good as absent.
+        statistics : FeatureStatistics, default=None
+            Of X, if they are known; of no use where rows have weights.
 
         Returns
         -------
@@ -108,7 +117,7 @@ class Regressor(RegressorMixin, BaseEstimator):
         """
         _check_parameters(self)
         rows = number_rows(self, X, y, sample_weight)
-        found = _fit(self, rows.X, rows.y.reshape(len(rows.y), -1), rows.weight)
+        found = _fit(self, rows.X, rows.y.reshape(len(rows.y), -1), rows.weight, statistics)
         coef, intercept = found.coef.astype(rows.X.dtype), found.intercept.astype(rows.X.dtype)
         single = rows.y.ndim == 1
         self.coef_: Any = coef[0] if single else coef
@@ -187,7 +196,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.standardize = standardize
         self.class_weight = class_weight
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        statistics: FeatureStatistics | None = None,
+    ) -> Self:
         """Choose alpha and fit.
 
         Parameters
@@ -198,6 +213,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Labels of any one type; or 0 and 1 for each of several labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights; a row of weight 0 is as good as absent.
+        statistics : FeatureStatistics, default=None
+            Of X, if they are known; of no use where rows have weights.
 
         Returns
         -------
@@ -213,7 +230,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             hot = rows.y[:, None]
         else:
             hot = rows.y[:, None] == np.arange(len(self.classes_))
-        found = _fit(self, rows.X, 2.0 * hot - 1, weight)
+        found = _fit(self, rows.X, 2.0 * hot - 1, weight, statistics)
         self.coef_ = found.coef.astype(rows.X.dtype)
         self.intercept_ = found.intercept.astype(rows.X.dtype)
         return self
@@ -268,7 +285,13 @@ def _check_parameters(head: Regressor | Classifier) -> None:
             check_positive("an entry of alphas", alpha)
 
 
-def _fit(head: Regressor | Classifier, X: Array, Y: Array, weight: Array | None) -> Solution:
+def _fit(
+    head: Regressor | Classifier,
+    X: Array,
+    Y: Array,
+    weight: Array | None,
+    statistics: FeatureStatistics | None,
+) -> Solution:
     """Choose alpha, set what both heads report, and return the coefficients."""
     start = time.perf_counter()
     if head.alpha != "auto":
@@ -278,7 +301,8 @@ def _fit(head: Regressor | Classifier, X: Array, Y: Array, weight: Array | None)
     else:
         total = len(X) if weight is None else float(weight.sum())
         alphas = total * np.geomspace(*ALPHA_RANGE[::-1], N_ALPHAS)
-    found = solve(X, Y, weight, alphas, head.standardize)
+    known = statistics and statistics.known(len(X), X[0], weight)
+    found = solve(known or FeatureStatistics(X, weight), Y, alphas, standardize=head.standardize)
     head.alpha_ = found.alpha
     head.alpha_path_ = [
         {"alpha": float(alpha), "error": float(error)}

@@ -1,27 +1,21 @@
-"""Support vector machine: RBF kernel (exact on few rows, Nyström on many) or linear."""
+"""Support vector machine: RBF kernel (by least squares where rows are many) or linear."""
 
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin, clone
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.svm import SVC, SVR
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin
+from sklearn.svm import SVC
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from transferkit.heads._inputs import (
-    Array,
-    accepted,
-    check_positive,
-    class_rows,
-    class_weighted,
-    number_rows,
-)
+from transferkit.heads._inputs import Array, accepted, class_rows, class_weighted
 from transferkit.heads._machine import C_FIXED, Machine
-from transferkit.heads._rows import hold_out, hold_out_any, moments
+from transferkit.heads._platt import calibrated
+from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import labels_of_probabilities, labels_of_scores
+from transferkit.heads._statistics import FeatureStatistics
+from transferkit.heads._svr import MachineRegressor
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -29,10 +23,12 @@ __all__ = ["Classifier", "Regressor"]
 class Classifier(ClassifierMixin, Machine):
     """A support vector machine on standardised features.
 
-    With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVC`; of more the
-    kernel is approximated from landmarks. That and the linear kernel are fitted one class
-    against the rest with the squared hinge, C being the one of a path with the smallest
-    held-out loss. `solver_` says which it was.
+    With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVC`. More of them are
+    fitted one class against the rest by least squares, which on features of networks is as
+    accurate and far quicker: with the whole kernel matrix up to `n_whole` samples, and from
+    landmarks above. The linear kernel is fitted one class against the rest with the squared
+    hinge. C is the one of a path with the smallest held-out squared hinge loss. `solver_`
+    says which it was.
 
     Parameters
     ----------
@@ -44,16 +40,20 @@ class Classifier(ClassifierMixin, Machine):
     gamma : "scale" or float, default="scale"
         Of the RBF kernel on the standardised features; "scale" is 1 / n_features.
     n_exact : int, default=3000
-        Most samples for `SVC`, whose time grows with their square.
-    n_landmarks : int, default=1000
-        Landmarks of the approximation.
+        Most samples for `SVC`, whose time grows with their square; 0 for none.
+    n_whole : int, default=15000
+        Most samples whose whole kernel matrix is held in memory, in float32 0.45 GB for
+        15,000; half of it is enough.
+    n_landmarks : int, default=2000
+        Samples that stand for all where there are more, drawn at random.
     validation_fraction : float, default=0.2
         Share of each class that is held out to choose C.
     tol : float, default=1e-4
         Largest component of the mean loss's gradient, and largest estimated distance of the
-        objective from its optimum relative to it, at which the linear solver stops.
+        objective from its optimum relative to it, at which the linear solver stops; squared
+        residual relative to the targets' square at which the whole kernel's does.
     max_iter : int, default=1000
-        Most iterations of the linear solver.
+        Most iterations of either.
     random_state : int, RandomState or None, default=0
         Draws held-out rows and landmarks.
     probability : bool, default=False
@@ -66,10 +66,11 @@ class Classifier(ClassifierMixin, Machine):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
-    solver_ : {"exact", "nystroem", "linear"}
-        How it was fitted.
+    solver_ : {"exact", "squares", "nystroem", "linear"}
+        How it was fitted: by `SVC`, by least squares with the whole kernel or on landmarks,
+        or by the squared hinge.
     C_ : float
-        The C that was used.
+        The C that was used, on the sum of the losses over samples.
     C_path_ : list of dict
         C and held-out loss of each candidate; empty if nothing was chosen.
     n_iter_ : int
@@ -79,8 +80,9 @@ class Classifier(ClassifierMixin, Machine):
 
     References
     ----------
-    Cortes and Vapnik (1995), "Support-vector networks"; Williams and Seeger (2001), "Using
-    the Nyström method to speed up kernel machines".
+    Cortes and Vapnik (1995), "Support-vector networks"; Suykens and Vandewalle (1999), "Least
+    squares support vector machine classifiers"; Williams and Seeger (2001), "Using the
+    Nyström method to speed up kernel machines".
 
     Examples
     --------
@@ -98,7 +100,8 @@ class Classifier(ClassifierMixin, Machine):
         C: Any = "auto",
         gamma: Any = "scale",
         n_exact: int = 3000,
-        n_landmarks: int = 1000,
+        n_whole: int = 15_000,
+        n_landmarks: int = 2000,
         validation_fraction: float = 0.2,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -111,6 +114,7 @@ class Classifier(ClassifierMixin, Machine):
             C=C,
             gamma=gamma,
             n_exact=n_exact,
+            n_whole=n_whole,
             n_landmarks=n_landmarks,
             validation_fraction=validation_fraction,
             tol=tol,
@@ -126,6 +130,7 @@ class Classifier(ClassifierMixin, Machine):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        statistics: FeatureStatistics | None = None,
     ) -> Self:
         """Choose C and fit.
 
@@ -140,6 +145,8 @@ class Classifier(ClassifierMixin, Machine):
         validation : (array-like, array-like), default=None
             Features and labels that choose C, instead of a random hold-out; the final fit
             is on both parts, these rows with weight 1.
+        statistics : FeatureStatistics, default=None
+            Of all rows, if they are known; of no use where rows have weights.
 
         Returns
         -------
@@ -149,10 +156,11 @@ class Classifier(ClassifierMixin, Machine):
         rows = class_rows(self, X, y, sample_weight, validation)
         weight, held = class_weighted(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
-        mapped = self._map(rows.X, weight)
+        known = statistics and statistics.known(len(rows.X), rows.X[0], weight)
+        scaled = self._scaled(rows.X, weight, known)
         if self.solver_ == "exact":
             self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
-            self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(mapped, rows.y, weight)
+            self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(scaled, rows.y, weight)
             self.n_iter_ = int(np.max(self.machine_.n_iter_))
         else:
             if held is None:
@@ -160,27 +168,11 @@ class Classifier(ClassifierMixin, Machine):
             if self.C != "auto" or (held is not None and len(np.unique(rows.y[~held])) < 2):
                 held = None
             hot = rows.y[:, None] == np.arange(len(self.classes_))
-            self._fit_linear(
-                mapped,
-                2.0 * (hot[:, 1:] if len(self.classes_) == 2 else hot) - 1,
-                weight,
-                held,
-                None,
-            )
+            signs = 2.0 * (hot[:, 1:] if len(self.classes_) == 2 else hot) - 1
+            self._fit_scores(scaled, signs, weight, held=held, epsilon=None, known=known)
         if self.probability:
-            self._calibrate(rows.X, rows.y, weight)
+            self.calibrated_ = calibrated(self, rows.X, rows.y, weight)
         return self
-
-    def _calibrate(self, X: Array, codes: Array, weight: Array | None) -> None:
-        folds = min(5, int(np.bincount(codes).min()))
-        if folds < 2:
-            raise ValueError(
-                "probability is True, and a class has a single sample; give two samples or more "
-                "of each class, or probability=False"
-            )
-        inner = clone(self).set_params(probability=False, C=self.C_, class_weight=None)
-        self.calibrated_ = CalibratedClassifierCV(inner, cv=folds, ensemble=False)
-        self.calibrated_.fit(X, codes, sample_weight=weight)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Scores: the larger, the surer.
@@ -195,10 +187,10 @@ class Classifier(ClassifierMixin, Machine):
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
             Of two classes, those of the second.
         """
-        mapped = self._mapped(X)
+        placed = self._placed(X)
         if self.solver_ == "exact":
-            return np.asarray(self.machine_.decision_function(mapped))
-        scores: Array = mapped @ self.coef_.T + self.intercept_
+            return np.asarray(self.machine_.decision_function(placed))
+        scores = self._scores(placed)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: ArrayLike) -> Array:
@@ -238,18 +230,22 @@ class Classifier(ClassifierMixin, Machine):
         return np.asarray(self.calibrated_.predict_proba(X))
 
 
-class Regressor(RegressorMixin, Machine):
+class Regressor(MachineRegressor):
     """A support vector machine for numbers, on standardised features and numbers.
 
     With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVR`, one for each
-    output; otherwise as `Classifier`, with the squared loss beyond `epsilon`.
+    output; more are fitted by least squares as in `Classifier`. The linear kernel has the
+    squared loss beyond `epsilon`.
 
     Parameters
     ----------
-    kernel, C, gamma, n_exact, n_landmarks, validation_fraction, tol, max_iter, random_state
+    kernel, C, gamma, n_exact, n_whole, n_landmarks, validation_fraction
         As for `Classifier`.
     epsilon : float, default=0.1
-        Errors up to this many standard deviations cost nothing.
+        Errors up to this many standard deviations cost nothing; by least squares they do, and
+        only the choice of C is by this loss.
+    tol, max_iter, random_state
+        As for `Classifier`.
 
     Attributes
     ----------
@@ -265,101 +261,3 @@ class Regressor(RegressorMixin, Machine):
     >>> bool(Regressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9)
     True
     """
-
-    def __init__(
-        self,
-        kernel: str = "rbf",
-        *,
-        C: Any = "auto",
-        epsilon: float = 0.1,
-        gamma: Any = "scale",
-        n_exact: int = 3000,
-        n_landmarks: int = 1000,
-        validation_fraction: float = 0.2,
-        tol: float = 1e-4,
-        max_iter: int = 1000,
-        random_state: Any = 0,
-    ) -> None:
-        super().__init__(
-            kernel,
-            C=C,
-            gamma=gamma,
-            n_exact=n_exact,
-            n_landmarks=n_landmarks,
-            validation_fraction=validation_fraction,
-            tol=tol,
-            max_iter=max_iter,
-            random_state=random_state,
-        )
-        self.epsilon = epsilon
-
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        validation: tuple[ArrayLike, ArrayLike] | None = None,
-    ) -> Self:
-        """Choose C and fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers.
-        sample_weight, validation
-            As for `Classifier`.
-
-        Returns
-        -------
-        self
-        """
-        self._check_parameters()
-        check_positive("epsilon", self.epsilon)
-        rows = number_rows(self, X, y, sample_weight, validation)
-        held = rows.held
-        Y = rows.y.reshape(len(rows.y), -1)
-        mean, scale = moments(Y, rows.weight)
-        scaled = (Y - mean) / scale
-        mapped = self._map(rows.X, rows.weight)
-        if self.solver_ == "exact":
-            self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
-            machine = SVR(C=self.C_, gamma=self.gamma_, epsilon=self.epsilon)
-            self.machines_ = [clone(machine).fit(mapped, t, rows.weight) for t in scaled.T]
-            self.n_iter_ = max(int(machine.n_iter_) for machine in self.machines_)
-        else:
-            if held is None:
-                held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
-            if self.C != "auto":
-                held = None
-            self._fit_linear(mapped, scaled, rows.weight, held, self.epsilon)
-        single = rows.y.ndim == 1
-        self.target_mean_: Any = mean[0] if single else mean
-        self.target_scale_: Any = scale[0] if single else scale
-        return self
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Numbers, in the shape they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        """
-        mapped = self._mapped(X)
-        if self.solver_ == "exact":
-            found = np.column_stack([machine.predict(mapped) for machine in self.machines_])
-        else:
-            found = mapped @ self.coef_.T + self.intercept_
-        flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
-        return np.asarray(flat * self.target_scale_ + self.target_mean_)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -14,12 +14,14 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferkit import registry
+from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["Geometry", "Named", "Parts", "Probe", "create_protocol", "protocol_names"]
 
@@ -74,7 +76,16 @@ class Parts:
         return int(self.y.shape[1]) if self.y.ndim == 2 else int(self.y.max()) + 1
 
     def merged(self) -> tuple[Array, Array]:
-        """Training and validation rows together."""
+        """Training and validation rows together; the same arrays at every call."""
+        return self._merged
+
+    @cached_property
+    def statistics(self) -> FeatureStatistics:
+        """Statistics of the merged rows, for all probes that are trained on these parts."""
+        return FeatureStatistics(self.merged()[0])
+
+    @cached_property
+    def _merged(self) -> tuple[Array, Array]:
         if self.validation is None:
             return self.X, self.y
         X, y = self.validation

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.heads._design import KnownSpectrum
 from transferkit.heads._problems import Fit, Problems
+from transferkit.heads._statistics import FeatureStatistics
 from transferkit.metrics.voc import mean_average_precision
 from transferkit.protocols import Parts, Probe
 
@@ -49,12 +52,20 @@ class Path:
         Features and targets.
     max_iter : int
         Of one fit.
+    statistics : FeatureStatistics
+        Of both parts together, or of more rows of the same kind.
     """
 
     def __init__(
-        self, train: tuple[Array, Array], held: tuple[Array, Array], max_iter: int
+        self,
+        train: tuple[Array, Array],
+        held: tuple[Array, Array],
+        max_iter: int,
+        statistics: FeatureStatistics,
     ) -> None:
-        self.problems = Problems.logistic([(train[0], None)], train[1], standardize=False)
+        self.problems = Problems.logistic(
+            [(train[0], None)], train[1], standardize=False, spectrum=_spectrum(statistics)
+        )
         self.held, self.max_iter = held, max_iter
         self.found: dict[float, tuple[float, Array, bool]] = {}
 
@@ -82,12 +93,18 @@ def widened(scores: Array, y: Array) -> Array:
     return scores
 
 
-def refit(parts: tuple[Array, Array], C: float, max_iter: int, **about: Any) -> Probe:
-    """Fit at one strength, as a probe."""
-    X, y = parts
-    fit: Fit = Problems.logistic([(X, None)], y, standardize=False).solve(
-        C, tol=TOL, max_iter=max_iter
+def _spectrum(statistics: FeatureStatistics) -> KnownSpectrum:
+    """Of features as they are; only computed where the solver needs it."""
+    return partial(statistics.spectrum, standardize=False)
+
+
+def refit(parts: Parts, C: float, max_iter: int, **about: Any) -> Probe:
+    """Fit on all rows at one strength, as a probe."""
+    X, y = parts.merged()
+    problems = Problems.logistic(
+        [(X, None)], y, standardize=False, spectrum=_spectrum(parts.statistics)
     )
+    fit: Fit = problems.solve(C, tol=TOL, max_iter=max_iter)
 
     def scores(rows: Array) -> Array:
         return widened(rows @ fit.coef.T + fit.intercept, y)
@@ -111,12 +128,12 @@ def selected(
     if validation is None:
         held = by_share(y, share, seed) if held is None else held
         train, validation = (X[~held], y[~held]), (X[held], y[held])
-    path = Path(train, validation, max_iter)
+    path = Path(train, validation, max_iter, parts.statistics)
     path.follow(Cs)
     C = path.best()
     score, scores, _ = path.found[C]
     return refit(
-        parts.merged(),
+        parts,
         C,
         max_iter,
         chosen={"validation_score": score},

@@ -38,7 +38,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         held = by_share(parts.y, protocol.share, seed)
         train = parts.X[~held], parts.y[~held]
         validation = parts.X[held], parts.y[held]
-    path = Path(train, validation, protocol.max_iter)
+    path = Path(train, validation, protocol.max_iter, parts.statistics)
     # Positions on a grid of 8 steps per decade; the first ones are two decades apart.
     step = 2 * protocol.per_decade
     seen = {round(position) for position in np.arange(-6, 7, 2) * protocol.per_decade}
@@ -53,7 +53,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     C = path.best()
     score, scores, _ = path.found[C]
     return refit(
-        parts.merged(),
+        parts,
         C,
         protocol.max_iter,
         chosen={"validation_score": score, "n_tried": len(path.found)},

@@ -310,7 +310,7 @@ def live(
 # ---- the same result ----------------------------------------------------------------
 
 RUN = """
-import sys, json
+import json, os, sys
 import numpy as np
 from transferkit import FeatureExtractor, FineTuneClassifier, list_images
 data, store, folder, resume = sys.argv[1:5]
@@ -322,7 +322,8 @@ extractor = FeatureExtractor(name, store=store)
 recipe = {"epochs": 6, "batch_size": 32, "freeze_statistics": True, "precision": "float32"}
 model = FineTuneClassifier(extractor, "last-1-stages", recipe=recipe, folder=folder)
 model.fit(listed.select(chosen), y[chosen], resume=resume == "1")
-print(json.dumps([model.history_, model.best_epoch_]))
+if os.environ.get("RANK", "0") == "0":
+    print(json.dumps([model.history_, model.best_epoch_]))
 """
 
 

@@ -48,7 +48,8 @@ def test_small_batches_keep_the_pretrained_statistics():
     assert not choose_recipe({"batch_size": 32}, FULL, 1000).freeze_statistics
     assert choose_recipe({"batch_size": 32}, FULL, 1000, n_devices=4).freeze_statistics
     assert choose_recipe({"batch_size": 32, "accumulate": 4}, FULL, 1000).freeze_statistics
-    assert choose_recipe({"batch_size": 64}, parse_strategy("lp-ft"), 1000).freeze_statistics
+    for name in ("lp-ft", "last-1-stages"):
+        assert choose_recipe({"batch_size": 64}, parse_strategy(name), 1000).freeze_statistics
     set_ = {"batch_size": 8, "freeze_statistics": False}
     assert not choose_recipe(set_, FULL, 1000).freeze_statistics
 

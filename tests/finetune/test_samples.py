@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from tests.pictures import picture
@@ -56,6 +57,8 @@ def test_maps_come_from_all_views_and_the_plain_one_first():
     assert {float(samples[1, seed].max()) for seed in range(50)} == {0, 1, 2}
 
 
+# Python 3.12 warns of any fork beside threads, which torch always has; its loader forks.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_batches_are_the_same_in_any_number_of_workers():
     samples = pixel_samples(RECIPE)
     rows = [np.array([0, 1, 2]), np.array([4, 3, 0])]

@@ -104,7 +104,6 @@ def parse_strategy(name: str) -> Strategy:
             learning_rate=1e-3,
             layer_decay=1.0,
             epoch_factor=2,
-            keeps_statistics=False,
         )
     if name not in _KNOWN:
         raise unknown("strategy", name, strategy_names())

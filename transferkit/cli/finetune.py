@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._facts import facts_of
 from transferkit.cli._measure import headline, measure
 from transferkit.cli._options import (
     backbone_options,
@@ -162,7 +163,7 @@ def command(
         raise
     if processes.is_first:
         part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
-        result, measured = _saved(model, out, force, listed, test)
+        result, measured = _saved(model, out, force, images, part, listed, test)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in extraction.failures]
         if as_json:
             print_json(result)
@@ -174,12 +175,20 @@ def command(
 
 
 def _saved(
-    model: Any, out: Path, force: bool, images: ImageSet, test: ImageSet | None
+    model: Any,
+    out: Path,
+    force: bool,
+    source: str,
+    part: str,
+    images: ImageSet,
+    test: ImageSet | None,
 ) -> tuple[dict[str, Any], str | None]:
     """Measure a model and save it; what is printed, and the most important numbers."""
-    report = None
+    report = X = None
     if test is not None and test.labels is not None:
-        report = measure(model, test, model.extractor_.transform(test))
+        X = model.extractor_.transform(test)
+        report = measure(model, test, X)
+    model.facts_ |= facts_of(model, source, part, test, X, report)
     model.save(out, overwrite=force)
     shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
     best = model.history_[model.best_epoch_]

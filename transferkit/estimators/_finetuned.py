@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -196,6 +197,8 @@ class FineTuneEstimator(TransferEstimator):
         self.history_ = tuned.history
         self.best_epoch_ = tuned.best_epoch
         self.folder_ = tuned.folder
+        settings = dataclasses.asdict(tuned.recipe)
+        self.facts_ = {"recipe": {"strategy": self.strategy, **settings}}
         extractor = FeatureExtractor(
             tuned.backbone,
             store=self.extractor_.store,

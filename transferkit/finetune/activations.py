@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from transferkit.extract import BATCH_SIZE
+from transferkit.extract.pixels import network_input
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.samples import augmentation, seed_of
 from transferkit.forward import Forward
-from transferkit.images import ImageSet, prepare, read_rgb
+from transferkit.images import ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -161,9 +162,8 @@ class _Filling:
         item = self.images.items[index]
         preprocess = self.backbone.preprocess
         data = item.read_bytes() if isinstance(item, Path) else item
-        return torch.from_numpy(prepare(read_rgb(data, exif=preprocess.exif), preprocess)).permute(
-            2, 0, 1
-        )
+        pixels, _ = network_input(data, preprocess)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _compute(
         self,

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.extract.allocator import kept_pages
 from transferkit.finetune.checkpoints import CHECKPOINT, TrainingStopped
 from transferkit.finetune.curves import Curves
 from transferkit.finetune.evaluation import outputs_of
@@ -27,7 +28,7 @@ from transferkit.finetune.mixing import mixing
 from transferkit.finetune.network import TunedNetwork
 from transferkit.finetune.objective import Objective
 from transferkit.finetune.optimization import create_optimizer, rate_at, running_mean, set_rate
-from transferkit.finetune.processes import Processes, keep_memory
+from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.resumption import resume_run, save_run
 from transferkit.finetune.samples import Part, batches, epoch_order, seed_of
@@ -89,7 +90,7 @@ class Training:
     def fit(self, *, resume: bool = False) -> None:
         """Train to the end, or to the epoch after which nothing gets better."""
         devices = [self.processes.device] if self.processes.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with kept_pages(), torch.random.fork_rng(devices=devices):
             self._start(resume)
             with self._bar() as bar:
                 while self.epoch < self.recipe.epochs and not self._is_stale():
@@ -195,8 +196,6 @@ class Training:
 
     def _start(self, resume: bool) -> None:
         self._check_batch()
-        if self.processes.device.type == "cpu":
-            keep_memory()
         self.curves = Curves(
             self.folder, self.objective.metric_name, self.tensorboard and self.processes.is_first
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import platform
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Processes", "keep_memory", "native_precision"]
+from transferkit.forward import has_fast_bf16
+
+__all__ = ["Processes", "native_precision"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -130,24 +130,5 @@ def native_precision(device: torch.device) -> str:
         GPUs and ``"float32"`` on CPUs.
     """
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    # Older versions of torch don't tell what a CPU has.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    is_native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return "bf16" if device.type == "cpu" and is_native else "float32"
-
-
-# Of glibc's malloc.h: above which size an allocation is given back to the system when it is
-# freed, and how much may lie free at the heap's end.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def keep_memory() -> None:
-    """Let the C library keep freed memory for the next batch, where it is glibc.
-
-    Otherwise every large activation gets fresh pages, which the kernel clears one by one.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+        return "bf16" if has_fast_bf16(device) else "fp16"
+    return "bf16" if has_fast_bf16(device) else "float32"

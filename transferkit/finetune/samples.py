@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from transferkit.extract.pixels import network_input
 from transferkit.finetune.recipe import Recipe
-from transferkit.images import ImageSet, prepare, read_rgb
+from transferkit.images import ImageSet
 from transferkit.spec import Preprocess
 from transferkit.store.files import allocate
 
@@ -70,7 +71,7 @@ class PixelSamples(Samples):
         def decode(index: int) -> None:
             item = images.items[index]
             data = item.read_bytes() if isinstance(item, Path) else item
-            self.pixels[index] = prepare(read_rgb(data, exif=preprocess.exif), preprocess)
+            self.pixels[index] = network_input(data, preprocess)[0]
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             list(pool.map(decode, range(len(images))))

@@ -31,7 +31,8 @@ TARGETS = {
 VARIANTS = [
     *[(name, QUICK.get(name, {})) for name in head_names()],
     ("svm", {"kernel": "linear"}),
-    ("svm", {"n_exact": 0, "n_landmarks": 20}),
+    ("svm", {"n_exact": 0}),
+    ("svm", {"n_exact": 0, "n_whole": 0, "n_landmarks": 20}),
     ("knn", {"k": 3, "metric": "l2", "weights": "distance", "center": True}),
     ("knn", {"k": 3, "weights": "uniform"}),
     ("linear", {"standardize": False}),

@@ -16,7 +16,7 @@ __all__ = ["KernelMachine"]
 
 
 class KernelMachine(TensorHead):
-    """The RBF machines: scikit-learn's exact ones, and the linear ones on landmarks."""
+    """The RBF machines: scikit-learn's exact ones, and ours by least squares."""
 
     mean: Tensor
     scale: Tensor
@@ -38,10 +38,7 @@ class KernelMachine(TensorHead):
             machines = [head.machine_] if is_classifier else head.machines_
             rows, matrix, intercept = _exact(machines)
         else:
-            rows = head.kernel_map_.components_
-            # The features are K @ normalization.T, and the scores of them linear.
-            matrix = head.kernel_map_.normalization_.T @ np.atleast_2d(head.coef_).T
-            intercept = head.intercept_
+            rows, matrix, intercept = head.landmarks_, head.dual_coef_.T, head.intercept_
         self.n_classes = len(head.classes_) if is_classifier else 0
         self.is_paired = head.solver_ == "exact" and self.n_classes > 2
         self.keep("rows", rows)

@@ -60,6 +60,7 @@ def test_an_engine_that_is_wrong_hands_over(backbone, monkeypatch, caplog):
             maps = self.exact(pixels)
             return type(maps)(maps.maps, maps.strides, maps.prefix, 1.001 * maps.pre_logits)
 
+    module._openvino_engine.cache_clear()
     monkeypatch.setattr(module, "OpenVinoEngine", Wrong)
     monkeypatch.setattr(Forward, "_rows", _rows_of_maps)
     forward = Forward(backbone, FEATURES[:1], device="cpu", engine="openvino")
@@ -76,6 +77,7 @@ def _rows_of_maps(self, engine, pixels):
 
 
 def test_openvino_that_is_not_installed(backbone, monkeypatch):
+    module._openvino_engine.cache_clear()
     monkeypatch.setattr("transferkit.forward.openvino_engine.is_installed", lambda: False)
     monkeypatch.setattr(module, "is_installed", lambda: False)
     with pytest.raises(ValueError, match=r"run pip install 'transferkit\[openvino\]', or choose"):

@@ -114,10 +114,10 @@ class Forward:
     def _make_engine(self, engine: str, precision: str) -> TorchEngine | OpenVinoEngine:
         if engine == "torch":
             return _torch_engine(self.backbone, self.layers, self.device, precision)
-        # The conversion is traced from float32; bf16 is a hint to OpenVINO.
-        exact = _torch_engine(self.backbone, self.layers, self.device, "float32")
-        size = self.backbone.preprocess.image_size
-        return OpenVinoEngine(exact, self.features, size, precision, self.n_callers)
+        threads = (self.n_callers, self.n_threads)
+        return _openvino_engine(
+            self.backbone, self.layers, tuple(self.features), precision, threads
+        )
 
     def rows(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of every feature.
@@ -244,3 +244,17 @@ def _torch_engine(
     backbone: Backbone, layers: tuple[str, ...], device: torch.device, precision: str
 ) -> TorchEngine:
     return TorchEngine(backbone, layers, device, precision)
+
+
+# Converting takes seconds: the next call has it ready.
+@functools.lru_cache(maxsize=1)
+def _openvino_engine(
+    backbone: Backbone,
+    layers: tuple[str, ...],
+    features: tuple[FeatureName, ...],
+    precision: str,
+    threads: tuple[int, int],
+) -> OpenVinoEngine:
+    # It is traced in float32; bf16 is a wish that OpenVINO is told.
+    exact = _torch_engine(backbone, layers, torch.device("cpu"), "float32")
+    return OpenVinoEngine(exact, features, backbone.preprocess.image_size, precision, *threads)

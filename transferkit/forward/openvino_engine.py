@@ -38,8 +38,8 @@ class OpenVinoEngine:
         Height and width of the input, px.
     precision : {"float32", "bf16"}
         Numeric class.
-    n_callers : int
-        How many threads will call at once.
+    n_callers, n_threads : int
+        How many threads will call at once, and with how many each is computed.
 
     Raises
     ------
@@ -56,6 +56,7 @@ class OpenVinoEngine:
         image_size: tuple[int, int],
         precision: str,
         n_callers: int,
+        n_threads: int,
     ) -> None:
         if not is_installed():
             raise ValueError(
@@ -63,7 +64,7 @@ class OpenVinoEngine:
                 "choose engine 'torch'"
             )
         self.exact, self.features, self.image_size = exact, list(features), image_size
-        self.precision, self.n_callers = precision, n_callers
+        self.precision, self.n_callers, self.n_threads = precision, n_callers, n_threads
         self._models: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._requests = threading.local()
@@ -84,14 +85,13 @@ class OpenVinoEngine:
                             _Traced(self.exact, self.features), example_input=example
                         )
                     model.reshape(list(example.shape))
-                    n_threads = torch.get_num_threads()
                     self._models[size] = openvino.Core().compile_model(
                         model,
                         "CPU",
                         {
                             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
                             "NUM_STREAMS": self.n_callers,
-                            "INFERENCE_NUM_THREADS": self.n_callers * n_threads,
+                            "INFERENCE_NUM_THREADS": self.n_callers * self.n_threads,
                         },
                     )
                 except Exception as error:  # its frontend raises whatever it meets

@@ -300,7 +300,7 @@ def exactness(data: Path) -> dict:
     from transferkit.heads import create_head
 
     result = {}
-    for name in ("mobilenetv2_100.coral_in1k", "mobilenetv2_035.keras_in1k"):
+    for name in ("mobilenetv2_100.coral_in1k",):
         backbone = f"local-dir:{data / 'weights' / name}"
         files = sorted((data / "images" / "sign-digits").glob("*/*"))
         y = np.array([file.parent.name for file in files])

@@ -59,7 +59,8 @@ def bars(results: dict[str, Any]) -> list[tuple[str, list[tuple[str, float, str]
             ratio = found.get("ratio", found.get("ratio_extrapolated"))
             note = f", {ratio:.1f} times ours{_accuracy(found)}"
             each.append((f"scikit-learn, {who}", seconds, note))
-        groups.append(("logistic regression, 45 strengths, ours within 1e-3 of the optimum at each", each))
+        title = "logistic regression, 45 strengths, ours within 1e-3 of the optimum at each"
+        groups.append((title, each))
     for one in results.get("digits, one C", []):
         each = [("transferkit", one["ours"]["cpu_s"], _accuracy(one["ours"]))]
         key = "scikit-learn, equal" if "scikit-learn, equal" in one else "scikit-learn"

@@ -92,7 +92,7 @@ class Extraction:
                 (
                     "hint",
                     "--precision bf16 needs about half the time for the network on this CPU; "
-                    "features move by about 1 %, and have a key of their own",
+                    "features move (their cosine to float32 is about 0.99), and have their own key",
                 )
             )
         return lines

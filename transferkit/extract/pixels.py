@@ -136,8 +136,8 @@ def _decode_scaled(data: bytes, preprocess: Preprocess) -> tuple[np.ndarray, tup
     """RGB pixels of a JPEG decoded at 1/2, 1/4 or 1/8 of its size, and its size."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Exception:
-        return np.asarray(read_rgb(data, exif=preprocess.exif)), (0, 0)  # raises, with the reason
+    except Exception:  # nearly anything, as above: `read_rgb` meets it again, and raises the reason
+        return np.asarray(read_rgb(data, exif=preprocess.exif)), (0, 0)
     with image:
         width, height = image.size
         turned = preprocess.exif and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5

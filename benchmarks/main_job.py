@@ -131,11 +131,11 @@ def features(data: Path) -> dict[str, float]:
 SECOND_RUN = """
 import sys, time
 start = time.perf_counter()
-import transferkit.extract.decoding, transferkit.extract.loop, transferkit.forward
+import transferkit.extract.decoding, transferkit.extract.identities, transferkit.forward
 def forbidden(*args, **kwargs):
     raise AssertionError("decoded an image or built a network")
 transferkit.extract.decoding.network_input = forbidden
-transferkit.extract.loop.read_rgb = forbidden
+transferkit.extract.identities.read_rgb = forbidden
 transferkit.forward.build_backbone = forbidden
 from transferkit import FeatureExtractor
 imported = time.perf_counter()

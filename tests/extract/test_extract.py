@@ -71,7 +71,7 @@ def forbid_computing(monkeypatch):
     for place in (
         "transferkit.forward.build_backbone",
         "transferkit.extract.loop.Forward",
-        "transferkit.extract.loop.read_rgb",
+        "transferkit.extract.identities.read_rgb",
         "transferkit.extract.decoding.network_input",
     ):
         monkeypatch.setattr(place, forbidden)
@@ -600,7 +600,7 @@ def test_a_large_input_is_named(caplog):
 
 
 def test_one_line_about_a_run(caplog, files, spec):
-    with caplog.at_level(logging.INFO, logger="transferkit.extract.loop"):
+    with caplog.at_level(logging.INFO, logger="transferkit.extract"):
         result = extract(list_images(files), spec, ["pre_logits"], None)
     assert [record.getMessage() for record in caplog.records] == [result.summary()]
     assert result.summary().startswith("extracted 7 images in ")

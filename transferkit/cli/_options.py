@@ -77,7 +77,10 @@ image_options = _apply(
 machine_options = _apply(
     [
         click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+            "--device",
+            default="auto",
+            show_default=True,
+            help="auto, cpu, cuda, cuda:N or mps; a process each for several, as in cuda:0,cuda:1.",
         ),
         click.option(
             "--engine",

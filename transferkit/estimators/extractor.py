@@ -57,7 +57,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Where features are kept: None is the default place (``$TRANSFERKIT_STORE``, else
         the user's cache directory), False keeps nothing.
     device : str, default="auto"
-        A GPU when there is one, else the CPU.
+        A GPU when there is one, else the CPU; several with commas between have a process
+        each, as in ``"cuda:0,cuda:1"``.
     precision : {"float32", "bf16", "fp16"}, default="float32"
         Numeric class of the forward pass.
     storage : {"float32", "float16"}, default="float32"

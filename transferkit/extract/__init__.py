@@ -1,7 +1,108 @@
 """Images → features: the only place where images, backbone, pooling and store meet."""
 
-from transferkit.extract.loop import BATCH_SIZE, extract
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+
+from transferkit.backbones import Backbone
+from transferkit.extract import processes
+from transferkit.extract.identities import Identities
+from transferkit.extract.loop import BATCH_SIZE, Loop, progress_bar, specs_of
 from transferkit.extract.planning import Plan, plan
 from transferkit.extract.result import Extraction
+from transferkit.forward import check_engine_name, device_names
+from transferkit.images import ImageSet
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore
 
 __all__ = ["BATCH_SIZE", "Extraction", "Plan", "extract", "plan"]
+
+logger = logging.getLogger(__name__)
+
+
+def extract(
+    images: ImageSet,
+    backbone: Backbone | BackboneSpec,
+    features: Sequence[str],
+    store: FeatureStore | None,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    storage: str = "float32",
+    engine: str = "auto",
+    batch_size: int | None = None,
+    on_error: str = "raise",
+    keep_rows: bool = True,
+    progress: bool = False,
+) -> Extraction:
+    """Rows of every image, computed only where the store doesn't have them.
+
+    Parameters
+    ----------
+    images : ImageSet
+        From `list_images`.
+    backbone : Backbone or BackboneSpec
+        A spec is built only if a row is missing.
+    features : sequence of str
+        Feature names, ``layer[.pooling]``; one pass fills all of them.
+    store : FeatureStore or None
+        Where rows are kept; None keeps nothing after the call.
+    device : str, default="auto"
+        See `choose_device`; several with commas between, such as ``"cuda:0,cuda:1"``, have a
+        process each, all writing into the same store.
+    precision, storage, engine
+        See `Forward` and `FeatureSpec`.
+    batch_size : int, optional
+        Images per pass; by default that of the rows in the store, else `BATCH_SIZE`.
+    on_error : {"raise", "skip"}, default="raise"
+        What happens if images can't be read: raise, after all the others are in the store,
+        naming every one; or leave them out and report them.
+    keep_rows : bool, default=True
+        False fills the store and checks every row in it, without gathering them.
+    progress : bool, default=False
+        Whether a progress bar is shown on stderr.
+
+    Raises
+    ------
+    UnreadableImages
+        If images can't be read and `on_error` is ``"raise"``; or if none can.
+    ValueError
+        If a name or option doesn't exist.
+    RuntimeError
+        If one of several processes fails.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is {on_error!r}; choose 'raise' or 'skip'")
+    started = time.perf_counter()
+    devices = device_names(device)
+    check_engine_name(engine)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give a whole number above 0")
+    specs = specs_of(backbone, features, precision=precision, storage=storage)
+    with contextlib.ExitStack() as stack:
+        if store is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
+            store = FeatureStore(folder)
+        exif = next(iter(specs.values())).preprocess.exif
+        loop = Loop(
+            images,
+            backbone,
+            specs,
+            store,
+            Identities(images, exif=exif),
+            devices[0],
+            engine,
+            batch_size,
+            functools.partial(progress_bar, shown=progress),
+            started=started,
+        )
+        if len(devices) > 1:
+            processes.fill(loop, devices)
+        result = loop.finish(on_error, keep_rows)
+    logger.info("%s", result.summary())
+    return result

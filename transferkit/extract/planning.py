@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.backbones import Backbone
+from transferkit.extract.identities import Identities
 from transferkit.extract.loop import Loop, specs_of
 from transferkit.extract.workers import Crew
+from transferkit.forward import device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -75,8 +77,19 @@ def plan(
         As for `extract`.
     """
     specs = specs_of(backbone, features, precision=precision, storage=storage)
-    loop = Loop(images, backbone, specs, store, device, engine, batch_size, "skip", False)
-    loop.identify()
+    devices = device_names(device)
+    whose = Identities(images, exif=next(iter(specs.values())).preprocess.exif)
+    loop = Loop(
+        images,
+        backbone,
+        specs,
+        store,
+        whose,
+        devices[0],
+        engine,
+        batch_size,
+        n_sharing=len(devices),
+    )
     missing, first = loop.missing()
     if not first:
         return Plan(len(images), 0, {}, None, 0.0, 0, None)
@@ -100,7 +113,8 @@ def plan(
         part: value / n_timed / (beside.get(part) or crew.n_workers) for part, value in busy.items()
     }
     seconds["write"] = _seconds_to_write(rows, loop)
-    total = wall / n_timed + (0 if crew.n_decoders else seconds["write"])
+    # Of several devices the first is timed, with its share of the cores.
+    total = (wall / n_timed + (0 if crew.n_decoders else seconds["write"])) / len(devices)
     itemsize = np.dtype(storage).itemsize
     row_bytes = sum(itemsize * array[0].size for array in rows.values())
     return Plan(

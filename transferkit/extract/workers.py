@@ -67,7 +67,7 @@ class Crew:
     n_decoders: int
 
 
-def crew_for(device: torch.device, n_batches: int) -> Crew:
+def crew_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Crew:
     """Choose the crew.
 
     On a CPU one worker per core, each doing everything: nothing is handed over and no core
@@ -79,11 +79,15 @@ def crew_for(device: torch.device, n_batches: int) -> Crew:
         Where the network runs.
     n_batches : int
         How many there are.
+    n_sharing : int, default=1
+        Processes that share the machine's cores, this one among them.
     """
-    n_cores = torch.get_num_threads()  # as many as the user allows, $OMP_NUM_THREADS
+    # As many as the user allows, $OMP_NUM_THREADS.
+    n_cores = max(1, torch.get_num_threads() // n_sharing)
     if device.type != "cpu":
         n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores
-        return Crew(min(_ON_DEVICE, n_batches), n_cores, min(_DECODERS, n_cpus))
+        n_decoders = max(1, min(_DECODERS, n_cpus // n_sharing))
+        return Crew(min(_ON_DEVICE, n_batches), n_cores, n_decoders)
     # Rows depend on the threads in the last bit, so their number is the same for one image and
     # for a million; on up to 16 cores it is 1.
     n_threads = -(-n_cores // _MOST_WORKERS)

@@ -13,7 +13,13 @@ import numpy as np
 import torch
 
 from transferkit.backbones import Backbone, build_backbone
-from transferkit.forward.devices import DEVICES, check_device_name, choose_device, has_fast_bf16
+from transferkit.forward.devices import (
+    DEVICES,
+    check_device_name,
+    choose_device,
+    device_names,
+    has_fast_bf16,
+)
 from transferkit.forward.openvino_engine import OpenVinoEngine, is_installed
 from transferkit.forward.torch_engine import TorchEngine
 from transferkit.pooling import FeatureName, pool
@@ -26,6 +32,7 @@ __all__ = [
     "check_device_name",
     "check_engine_name",
     "choose_device",
+    "device_names",
     "has_fast_bf16",
 ]
 

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-__all__ = ["DEVICES", "check_device_name", "choose_device", "has_fast_bf16"]
+__all__ = ["DEVICES", "check_device_name", "choose_device", "device_names", "has_fast_bf16"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -45,6 +45,22 @@ def check_device_name(device: str) -> None:
     """Raise a ValueError if there's no such kind of device anywhere."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise ValueError(f"device is {device!r}; choose one of {', '.join(DEVICES)}, cuda:N")
+
+
+def device_names(devices: str) -> list[str]:
+    """Names of one device, or of several with commas between.
+
+    Raises
+    ------
+    ValueError
+        If there's no such kind of device anywhere, or ``"auto"`` is one of several.
+    """
+    names = [name.strip() for name in devices.split(",")]
+    for name in names:
+        check_device_name(name)
+    if len(names) > 1 and "auto" in names:
+        raise ValueError(f"device is {devices!r}; 'auto' stands alone: name each device")
+    return names
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -101,13 +101,16 @@ class TorchEngine:
             uint8, ``(B, H, W, 3)``.
         """
         batch = torch.from_numpy(pixels)
-        if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        images = self.normalised(batch.to(self.device))
-        with self._numeric_class(), self._borrowed() as network:
-            if self.is_pure:
-                images = images.to(self.dtype)
-            maps = network(images, self.layers)
+        is_cuda = self.device.type == "cuda"
+        # Pinning on a thread that hasn't chosen a GPU would take memory of the first one.
+        with torch.cuda.device(self.device) if is_cuda else contextlib.nullcontext():
+            if is_cuda:
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            images = self.normalised(batch.to(self.device))
+            with self._numeric_class(), self._borrowed() as network:
+                if self.is_pure:
+                    images = images.to(self.dtype)
+                maps = network(images, self.layers)
         assert isinstance(maps, FeatureMaps)
         return maps
 

@@ -1,0 +1,165 @@
+"""Several devices; here they are two processes on the CPU."""
+
+import logging
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from tests.pictures import write_pictures
+from transferkit import digests
+from transferkit.backbones import create_backbone, resolve_backbone
+from transferkit.extract import extract, plan, processes
+from transferkit.extract import loop as module
+from transferkit.images import UnreadableImages, list_images
+from transferkit.store import FeatureStore
+
+FEATURES = ["pre_logits", "stage3.avg"]
+
+
+@pytest.fixture(autouse=True)
+def _trust_young_files(monkeypatch):
+    monkeypatch.setattr(digests, "RACY_NS", 0)
+
+
+@pytest.fixture
+def spec():
+    return resolve_backbone("test_resnet", pretrained=False, image_size=64)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_pictures(tmp_path / "files", range(40))
+
+
+def two(files, spec, store, **options):
+    options = {"device": "cpu,cpu", "batch_size": 4, **options}
+    return extract(list_images(files), spec, FEATURES, store, **options)
+
+
+def n_shards(store):
+    return {info.n_shards for info in store.list_keys()}
+
+
+def test_the_rows_of_one_process(files, spec, store, caplog):
+    small = list_images([*files, files[3]])
+    network = create_backbone("test_resnet", pretrained=False, image_size=64)
+    with caplog.at_level(logging.WARNING):
+        result = extract(small, network, FEATURES, store, device="cpu,cpu", batch_size=4)
+    expected = extract(small, spec, FEATURES, None, batch_size=4)
+    for name in FEATURES:
+        np.testing.assert_array_equal(result.rows[name], expected.rows[name])
+    assert result.n_computed == len(files)
+    assert set(result.shares) == {"read", "decode", "forward", "write"}
+    assert result.provenance == expected.provenance
+    assert n_shards(store) == {2}
+    again = two(files, spec, store)
+    assert (again.n_computed, again.n_read, n_shards(store)) == (0, 0, {2})
+    # A later run fills what is new, and nothing else.
+    (store.path / spec.feature_spec("stage3.avg").key).rename(store.path / "elsewhere")
+    assert two(files, spec, FeatureStore(store.path)).n_computed == len(files)
+    assert n_shards(store) == {2}
+
+
+def test_images_in_memory_and_files_that_cannot_be_read(tmp_path, spec, store, caplog):
+    arrays = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    with caplog.at_level(logging.WARNING):
+        result = two(arrays, spec, store)
+    assert result.n_computed == 12
+    # Each process has seen its half of the pictures, all of them tiny.
+    assert [text[:19] for text in caplog.messages] == ["cpu: 6 of 6 images "] * 2
+    expected = extract(list_images(arrays), spec, FEATURES, None, batch_size=4)
+    np.testing.assert_array_equal(result.rows["pre_logits"], expected.rows["pre_logits"])
+
+    files = write_pictures(tmp_path / "files", range(12))
+    files[7].write_bytes(b"no picture")
+    result = two(files, spec, store, on_error="skip")
+    assert [failure.index for failure in result.failures] == [7]
+    assert result.n_computed == 11
+    assert list(result.kept) == [i for i in range(12) if i != 7]
+    with pytest.raises(UnreadableImages, match="007"):
+        two(files, spec, store)
+
+
+def test_no_process_for_a_batch(files, spec, store, monkeypatch):
+    monkeypatch.setattr(processes.multiprocessing, "get_context", None)
+    assert two(files[:4], spec, store).n_computed == 4
+
+
+def test_a_process_that_fails_says_why(files, spec, store):
+    with pytest.raises(ValueError, match=r"cuda:99: device 'cuda:99' can't be used .* choose"):
+        two(files, spec, store, device="cpu,cuda:99")
+    assert not multiprocessing.active_children()
+    with pytest.raises(ValueError, match="'auto' stands alone"):
+        two(files, spec, store, device="auto,cpu")
+    with pytest.raises(ValueError, match="device is 'tpu'; choose one of"):
+        two(files, spec, store, device="cpu,tpu")
+
+
+class _Bar:
+    """Calls something when the first images are done."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def update(self, n_images):
+        call, self.call = self.call, lambda: None
+        call()
+
+
+def _kill():
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [(_kill, RuntimeError, r"ended early \(exit code -9\)"), (_interrupt, KeyboardInterrupt, "^$")],
+)
+def test_stopped_on_the_way(tmp_path, spec, store, monkeypatch, call, error, message):
+    files = write_pictures(tmp_path / "many", range(400))
+    monkeypatch.setattr("transferkit.extract.progress_bar", lambda n, shown: _Bar(call))
+    with pytest.raises(error, match=message):
+        two(files, spec, store)
+    assert not multiprocessing.active_children()
+    monkeypatch.undo()
+    kept = {info.spec.feature: info.n_rows for info in store.list_keys()}
+    if call is _interrupt:  # who isn't killed writes what it has
+        assert 0 < kept["pre_logits"] < 400
+    result = extract(list_images(files), spec, FEATURES, store)
+    assert result.n_computed == 400 - min(kept.values(), default=0)
+    expected = extract(list_images(files), spec, FEATURES, None, batch_size=4)
+    np.testing.assert_array_equal(result.rows["pre_logits"], expected.rows["pre_logits"])
+
+
+def test_a_plan_of_several(files, spec, store, monkeypatch):
+    seen = []
+    crew_for = module.crew_for
+
+    def spied(device, n_batches, n_sharing=1):
+        seen.append(n_sharing)
+        return crew_for(device, n_batches, n_sharing)
+
+    monkeypatch.setattr(module, "crew_for", spied)
+    images = list_images(files)
+    made = plan(images, spec, FEATURES, store, device="cpu,cpu", batch_size=4)
+    assert made.n_missing == len(files)
+    assert set(seen) == {2}

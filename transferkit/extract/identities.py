@@ -1,0 +1,109 @@
+"""Which image is which row: ids, and the images that have none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.digests import DigestMemory, pixel_digest, row_id
+from transferkit.extract.decoding import Decoded
+from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, read_rgb
+
+__all__ = ["Identities"]
+
+
+class Identities:
+    """Row id of every image, or why it has none.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The images.
+    exif : bool
+        Whether images in memory are turned as their EXIF says, before they are digested.
+    ids : sequence of bytes, optional
+        If they are known; None digests every image now.
+
+    Attributes
+    ----------
+    ids : list of bytes or None
+        One per image.
+    failures : dict of int to Failure
+        By position.
+    n_read : int
+        Files that had to be read.
+    """
+
+    def __init__(self, images: ImageSet, *, exif: bool, ids: Sequence[bytes] | None = None) -> None:
+        self.images = images
+        self.ids: list[bytes | None] = [None] * len(images) if ids is None else list(ids)
+        self.failures: dict[int, Failure] = {}
+        self.n_read = 0
+        self._positions: dict[Path, list[int]] = {}
+        if ids is None:
+            self._digest(exif)
+
+    def _digest(self, exif: bool) -> None:
+        files = {i: item for i, item in enumerate(self.images.items) if isinstance(item, Path)}
+        digests = DigestMemory().digests(list(files.values()))
+        self.n_read = digests.n_read
+        for i, digest in zip(files, digests.values, strict=True):
+            if isinstance(digest, OSError):
+                self.fail(i, digest.strerror or str(digest))
+            else:
+                self.ids[i] = row_id(digest)
+        for i, item in enumerate(self.images.items):
+            if i in files:
+                continue
+            try:
+                self.ids[i] = row_id(pixel_digest(np.asarray(read_rgb(item, exif=exif))))
+            except ImageError as error:
+                self.fail(i, str(error))
+
+    @property
+    def known(self) -> list[bytes]:
+        """Ids of the images that have one, in their order."""
+        return [row for row in self.ids if row is not None]
+
+    def fail(self, index: int, reason: str) -> None:
+        """Note that an image has no row."""
+        self.ids[index] = None
+        self.failures[index] = Failure(index, self.images.names[index], reason)
+
+    def check(self, on_error: str) -> None:
+        """Raise `UnreadableImages` if there are any, or only such, as the user chose."""
+        if self.failures and (on_error == "raise" or len(self.failures) == len(self.images)):
+            failures = [self.failures[i] for i in sorted(self.failures)]
+            raise UnreadableImages(failures, len(self.images))
+
+    def noted(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
+        """Row id of a decoded image, None if there is no image; changed files are looked after.
+
+        Ids of images that can't be read are put into `unusable`, with the reason.
+        """
+        was = self.ids[image.index]
+        assert was is not None
+        row = was if image.row is None else image.row  # in memory it can't have changed
+        if image.reason:
+            if row == was:
+                unusable[was] = image.reason
+            else:  # this file was changed or removed; others may still hold those bytes
+                for i in self._entries(image.index):
+                    self.fail(i, image.reason)
+            return None
+        if row != was:  # the file was changed after it was digested
+            for i in self._entries(image.index):
+                self.ids[i] = row
+        return row
+
+    def _entries(self, index: int) -> list[int]:
+        """Positions at which an image's file is named; often it is once."""
+        if not self._positions:
+            for i, item in enumerate(self.images.items):
+                if isinstance(item, Path):
+                    self._positions.setdefault(item, []).append(i)
+        file = self.images.items[index]
+        assert isinstance(file, Path)
+        return self._positions[file]

@@ -72,7 +72,14 @@ def test_unknown_command_and_option_are_wrong_usage(call) -> None:
     assert "did you mean 'extract'" in result.err
     assert call("extract").code == 2
     assert call("extract", "x", "--backbone", "resnet18", "--image-size", "big").code == 2
-    assert call("extract", "x", "--backbone", "resnet18", "--backbone-arg", "nonsense").code == 2
+    for command, option, given, example in (
+        ("extract", "--backbone-arg", "nonsense", "output_stride=16"),
+        ("extract", "--backbone-arg", "output-stride=16", "output_stride=16"),
+        ("fit", "--head-arg", "nonsense", "C=0.1"),
+    ):
+        result = call(command, "x", "--backbone", "resnet18", option, given)
+        assert result.code == 2
+        assert f"'{given}'; write NAME=VALUE, as in {example}" in result.err
 
 
 def test_errors_are_one_line_without_traceback(call, images: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "plan_option",
     "report_failures",
     "store_option",
+    "values_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,17 +105,27 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     return (sizes[0], sizes[-1])
 
 
-def _arguments(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
-    arguments = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{value!r}; write NAME=VALUE, as in output_stride=16")
-        try:
-            arguments[name] = json.loads(text)
-        except ValueError:
-            arguments[name] = text
-    return arguments
+def values_option(
+    flag: str, name: str, *, help: str, example: str, only_identifiers: bool = False
+) -> Callable[[F], F]:
+    """Option NAME=VALUE, repeatable, that makes a dictionary; VALUE is JSON, or else text.
+
+    The names are checked by whoever takes the dictionary, unless only identifiers may pass.
+    """
+
+    def parse(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> Any:
+        values = {}
+        for given in texts:
+            key, equals, text = given.partition("=")
+            if not equals or (only_identifiers and not key.isidentifier()):
+                raise click.BadParameter(f"{given!r}; write NAME=VALUE, as in {example}")
+            try:
+                values[key] = json.loads(text)
+            except ValueError:
+                values[key] = text
+        return values
+
+    return click.option(flag, name, multiple=True, metavar="NAME=VALUE", callback=parse, help=help)
 
 
 backbone_options = _apply(
@@ -137,13 +148,12 @@ backbone_options = _apply(
         click.option(
             "--weights-seed", default=0, show_default=True, help="Seed of random weights."
         ),
-        click.option(
+        values_option(
             "--backbone-arg",
             "arguments",
-            multiple=True,
-            metavar="NAME=VALUE",
-            callback=_arguments,
             help="Creation argument of the network, such as output_stride=16; repeatable.",
+            example="output_stride=16",
+            only_identifiers=True,
         ),
         click.option("--image-size", callback=_size, metavar="N|HxW", help="Input size, px."),
         click.option("--crop-pct", type=float, help="Input size over resized size, up to 1."),

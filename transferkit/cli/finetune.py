@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
@@ -24,25 +23,13 @@ from transferkit.cli._options import (
     on_error_option,
     report_failures,
     store_option,
+    values_option,
 )
 from transferkit.cli._output import print_json, print_pairs
 from transferkit.cli._split import split_images
 
 if TYPE_CHECKING:
     from transferkit.images import ImageSet
-
-
-def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
-    settings = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{value!r}; write NAME=VALUE, as in layer_decay=0.8")
-        try:
-            settings[name] = json.loads(text)
-        except ValueError:
-            settings[name] = text
-    return settings
 
 
 @click.command()
@@ -62,13 +49,11 @@ def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
     help="lp-ft, full, norm-only, bias-only, lora, or last-N-stages on cached activations.",
 )
 @click.option("--init", type=click.Path(path_type=Path), help="A saved model to start from.")
-@click.option(
+@values_option(
     "--set",
     "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_settings,
     help="Setting of the recipe, such as epochs=10 or mixup=0.2; repeatable.",
+    example="layer_decay=0.8",
 )
 @click.option(
     "--minutes", type=click.FloatRange(0, min_open=True), help="Time that training may take."

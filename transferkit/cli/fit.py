@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,10 @@ from transferkit.cli._options import (
     plan_option,
     report_failures,
     store_option,
+    values_option,
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
 from transferkit.cli._split import split_images
-
-
-def _head_parameters(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
-    parameters = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{value!r}; write NAME=VALUE, as in C=0.1")
-        try:
-            parameters[name] = json.loads(text)
-        except ValueError:
-            parameters[name] = text
-    return parameters
 
 
 @click.command()
@@ -52,13 +39,11 @@ def _head_parameters(ctx: click.Context, param: click.Parameter, values: tuple[s
     help="Labels are classes, or numbers.",
 )
 @click.option("--head", default="linear", show_default=True, help="See `transferkit heads`.")
-@click.option(
+@values_option(
     "--head-arg",
     "head_parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_head_parameters,
     help="Parameter of the head, such as C=0.1; repeatable.",
+    example="C=0.1",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The model's folder.")
 @click.option("--force", is_flag=True, help="Replace a model that is there.")

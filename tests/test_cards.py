@@ -8,6 +8,7 @@ import pytest
 
 from tests.pictures import coloured
 from transferkit import artifacts
+from transferkit.artifacts.description import content_digest
 from transferkit.backbones import resolve_backbone
 from transferkit.cards import head_facts, model_card, versions, weights_licence
 from transferkit.estimators import FeatureExtractor, TransferClassifier, TransferRegressor
@@ -55,7 +56,7 @@ def test_names_are_shown_as_they_are_and_open_no_heading(saved):
 
 
 def test_no_path_of_this_machine(tmp_path):
-    from tests.test_artifacts import IMAGES as images  # 64 px, as the local folder's network
+    from tests.artifacts.models import IMAGES as images  # 64 px, as the local folder's network
 
     folder = tmp_path / "secret" / "weights"
     folder.mkdir(parents=True)
@@ -87,7 +88,7 @@ def test_a_model_without_facts_loads(saved):
     content = artifacts.describe(saved)
     del content["facts"], content["weights_licence"], content["architecture"]
     content["head"] = {"type": content["head"]["type"]}
-    content["digest"] = artifacts._digest(content)
+    content["digest"] = content_digest(content)
     (saved / "model.json").write_text(json.dumps(content), encoding="utf-8")
     assert TransferClassifier.load(saved, store=False).facts_ == {}
     assert "# linear on unknown\n" in model_card(content)

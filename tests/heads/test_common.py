@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from skops.io import dumps, get_untrusted_types, loads
 
-from transferkit import artifacts
+from transferkit.artifacts.head import allowed_types
 from transferkit.heads import create_head, describe, head_names
 
 CLASSIFIERS = [name for name in head_names() if "classification" in describe(name).tasks]
@@ -217,9 +217,9 @@ def test_clone_and_pickle(name, task):
 def test_saved_without_pickle(name, task):
     head, X = learnt(name, task)
     data = dumps(head)
-    unknown = set(get_untrusted_types(data=data)) - set(artifacts._trusted())
+    unknown = set(get_untrusted_types(data=data)) - set(allowed_types())
     assert unknown == set()
-    again = loads(data, trusted=artifacts._trusted())
+    again = loads(data, trusted=allowed_types())
     np.testing.assert_array_equal(outputs(again, X), outputs(head, X))
 
 
@@ -328,7 +328,7 @@ def test_a_label_that_is_always_the_same(name):
 def test_several_labels_are_saved_without_pickle(name):
     X, Y = several(40)
     head = quick(name).fit(X, Y)
-    again = loads(dumps(head), trusted=artifacts._trusted())
+    again = loads(dumps(head), trusted=allowed_types())
     np.testing.assert_array_equal(outputs(again, X), outputs(head, X))
 
 

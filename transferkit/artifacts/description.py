@@ -1,0 +1,105 @@
+"""``model.json``: what a model is, with the digest of every file; and the card made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.artifacts.model import TASKS, Model
+from transferkit.cards import head_facts, model_card, versions, weights_licence
+from transferkit.digests import file_digest
+from transferkit.spec import canonical_json
+
+__all__ = ["content_digest", "describe", "task_of", "write_description"]
+
+FORMAT = "transferkit-model"
+FORMAT_VERSION = 1
+
+# What a model.json must hold for the model to be loaded.
+_ENTRIES: dict[str, type] = {
+    "backbone": dict, "weights": str, "features": list, "precision": str, "storage": str,
+    "keys": dict, "classes": list, "classes_dtype": str, "files": dict,
+}  # fmt: skip
+
+
+def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -> None:
+    """Write model.json and the card, when all other files of the folder are there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where.
+    model : Model
+        What is described.
+    backbone : mapping
+        The options that resolve its backbone again, from `save_backbone`.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    content = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "task": model.task,
+        "backbone": backbone,
+        "architecture": f"{model.backbone.source}:{model.backbone.architecture}",
+        "weights": model.backbone.weights,
+        "weights_licence": weights_licence(model.backbone),
+        "features": list(model.features),
+        "precision": model.precision,
+        "storage": model.storage,
+        "keys": model.keys,
+        "classes": model.classes.tolist(),
+        "classes_dtype": "object" if model.classes.dtype == object else model.classes.dtype.str,
+        "head": head_facts(model.head),
+        "n_train": len(model.train_ids),
+        "files": {p.relative_to(folder).as_posix(): file_digest(p).hex() for p in files},
+        "versions": versions(),
+        "facts": dict(model.facts),
+    }
+    content["digest"] = content_digest(content)
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(content), encoding="utf-8")
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Digest of the values in model.json, however they are spaced."""
+    values = {name: value for name, value in content.items() if name != "digest"}
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What a saved model's model.json holds, checked for damage; nothing else is read."""
+    file = Path(path) / "model.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{str(path)!r} is no saved model: it has no model.json; give a folder that "
+            f"`transferkit fit --out` wrote"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is damaged ({error}); copy the model again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{str(file)!r} doesn't describe a transferkit model")
+    if content.get("version") != FORMAT_VERSION:
+        raise ValueError(
+            f"model {str(path)!r} has format version {content.get('version')!r}; this version "
+            f"of transferkit reads {FORMAT_VERSION}: upgrade it, or train the model again"
+        )
+    # One changed letter in a class's name would otherwise be believed.
+    if content.get("digest") != content_digest(content):
+        raise ValueError(f"{str(file)!r} is damaged: it isn't what was saved; copy the model again")
+    if content.get("task") not in TASKS:
+        raise ValueError(f"{str(file)!r} has the task {content.get('task')!r}; known: {TASKS}")
+    missing = [name for name, kind in _ENTRIES.items() if not isinstance(content.get(name), kind)]
+    if missing or not {"head.skops", "train_ids.safetensors"} <= set(content["files"]):
+        raise ValueError(f"{str(file)!r} is damaged: it lacks {', '.join(missing) or 'files'}")
+    return content
+
+
+def task_of(path: str | Path) -> str:
+    """What a saved model was trained for: one of `TASKS`."""
+    return str(describe(path)["task"])

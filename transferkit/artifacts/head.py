@@ -1,0 +1,81 @@
+"""``head.skops``: a fitted head, in a file that can't run code.
+
+A skops file names the types that it builds; only scikit-learn's public ones, the heads
+of this package and the list below are allowed.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from transferkit.heads import head_names
+
+__all__ = ["allowed_types", "load_head", "save_head"]
+
+# Private parts of public scikit-learn estimators: plain holders of numbers. skops trusts
+# the public types by itself.
+_PARTS = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+
+
+def allowed_types() -> list[str]:
+    """Types that a head's file may name besides scikit-learn's public ones."""
+    ours = [f"transferkit.heads.{name.replace('-', '_')}" for name in head_names()]
+    return [*_PARTS, *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor"))]
+
+
+def _unsafe_types(path: Path) -> list[str]:
+    from skops.io import get_untrusted_types
+
+    return sorted(set(get_untrusted_types(file=path)) - set(allowed_types()))
+
+
+def save_head(path: Path, head: Any) -> None:
+    """Write a fitted head.
+
+    Raises
+    ------
+    ValueError
+        If its file would hold types that loading doesn't allow.
+    """
+    from skops.io import dump
+
+    dump(head, path)
+    unsafe = _unsafe_types(path)
+    if unsafe:
+        raise ValueError(
+            f"head {type(head).__name__} can't be saved safely: its file would hold "
+            f"{', '.join(unsafe)}, which is not among the types that loading allows; choose "
+            f"another head, or keep its features (extract) and train it where it is needed"
+        )
+
+
+def load_head(path: Path) -> Any:
+    """Read a fitted head.
+
+    Raises
+    ------
+    ValueError
+        If the file holds types that aren't allowed, or can't be read.
+    """
+    from skops.io import load as load_skops
+
+    try:
+        unsafe = _unsafe_types(path)
+        if unsafe:
+            raise ValueError(
+                f"{str(path)!r} holds types that are not allowed ({', '.join(unsafe)}) and was "
+                f"not loaded; get the model from a source that you trust"
+            )
+        return load_skops(path, trusted=allowed_types())
+    except (zipfile.BadZipFile, KeyError, AttributeError, ImportError) as error:
+        raise ValueError(
+            f"{str(path)!r} can't be read ({error}); was it saved with another scikit-learn?"
+        ) from error

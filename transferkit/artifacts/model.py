@@ -1,0 +1,62 @@
+"""`Model`: all that is saved and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from transferkit.pooling import parse_feature
+from transferkit.spec import BackboneSpec
+
+__all__ = ["TASKS", "Model"]
+
+TASKS = ("classification", "multilabel", "regression")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """All that a trained model is.
+
+    Parameters
+    ----------
+    task : str
+        One of `TASKS`.
+    backbone : BackboneSpec
+        What makes the features.
+    features : tuple of str
+        Feature names, in the order of the head's columns.
+    precision, storage : str
+        Numeric class and stored type of the features.
+    classes : ndarray of shape (n_classes,)
+        Labels; of a regression, names of the targets.
+    head : estimator
+        Fitted; its labels are positions in `classes`.
+    train_ids : ndarray of uint8, shape (n_samples, 16)
+        Row ids of the images that it was trained on.
+    facts : mapping, default={}
+        What else its card tells, as values that JSON takes: ``data`` and ``recipe`` (name to
+        value), ``metrics`` (dictionaries of name, value, low, high and n).
+    """
+
+    task: str
+    backbone: BackboneSpec
+    features: tuple[str, ...]
+    precision: str
+    storage: str
+    classes: np.ndarray
+    head: Any
+    train_ids: np.ndarray
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Key of each feature: if one changes, so did the numbers."""
+        return {
+            str(parse_feature(name)): self.backbone.feature_spec(
+                str(parse_feature(name)), precision=self.precision, storage=self.storage
+            ).key
+            for name in self.features
+        }

@@ -54,6 +54,13 @@ def rows_of() -> Callable[..., NDArray[np.float32]]:
 
 
 @pytest.fixture
+def shard(store, spec, make_ids, rows_of) -> Path:
+    """A shard of three rows of two numbers."""
+    ids = make_ids(3)
+    return store.write(spec, ids, rows_of(ids, (2,)), provenance={"batch_size": "64"})
+
+
+@pytest.fixture
 def flip() -> Callable[[Path, int], None]:
     def flip(path: Path, at: int, bits: int = 0x40) -> None:
         content = bytearray(path.read_bytes())

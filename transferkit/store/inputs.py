@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import shards
+from transferkit.store.header import MAX_DIMENSIONS
 
 __all__ = ["checked_provenance", "id_array", "storable"]
 
@@ -32,9 +33,9 @@ def storable(rows: NDArray[Any], n_ids: int, storage: str) -> NDArray[Any]:
             f"{n_ids} ids and rows of shape {given.shape} don't make a shard; give at least one "
             "row, and rows of shape (number of ids, ...)"
         )
-    if given.ndim > shards.MAX_DIMENSIONS:
+    if given.ndim > MAX_DIMENSIONS:
         raise ValueError(
-            f"the rows have shape {given.shape}; give at most {shards.MAX_DIMENSIONS} dimensions"
+            f"the rows have shape {given.shape}; give at most {MAX_DIMENSIONS} dimensions"
         )
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(given, storage)

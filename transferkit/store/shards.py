@@ -2,8 +2,8 @@
 
 Three tensors, whichever order they stand in: ``ids`` (n x 16, U8), ``crc`` (n, U32: CRC-32
 of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32 or F16).
-``__metadata__`` holds the key and the provenance. A file may come from a stranger: nothing
-in it is executed, and no size that it states is believed before it agrees with the file's.
+``__metadata__`` holds the key and the provenance; `transferkit.store.header` says what is
+believed of a header.
 
 Rows are read by plain reads, not through a memory map: a file that is truncated or fails
 under a map ends the process (SIGBUS); under a read it is an error that costs those rows.
@@ -11,7 +11,6 @@ under a map ends the process (SIGBUS); under a read it is an error that costs th
 
 import hashlib
 import itertools
-import json
 import math
 import os
 import zlib
@@ -24,6 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store.files import write_whole
+from transferkit.store.header import (
+    ID_BYTES,
+    ROW_TYPES,
+    BadShard,
+    encode_header,
+    read_at,
+    read_header,
+)
 
 __all__ = [
     "ID_BYTES",
@@ -41,25 +48,14 @@ __all__ = [
 ]
 
 SUFFIX = ".safetensors"
-ID_BYTES = 16
 # Ids as fixed-width strings sort and search fast. NumPy drops trailing zero bytes when it
 # makes Python objects of them, so that is left to `raw_ids`.
 ID_TYPE = np.dtype(f"S{ID_BYTES}")
-ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
-    "float32": ("F32", np.dtype("<f4")),
-    "float16": ("F16", np.dtype("<f2")),
-}
-MAX_HEADER_BYTES = 1 << 20
-MAX_DIMENSIONS = 8
 # Rows are read in blocks of at most this size; nearer rows than the gap share a block.
 BLOCK_BYTES = 1 << 24
 GAP_BYTES = 1 << 16
 
 Stamp = tuple[int, int, int]
-
-
-class BadShard(ValueError):
-    """A file that isn't a whole, well-formed shard of its key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,41 +151,15 @@ def write(
     Path
         The shard.
     """
-    code, dtype = ROW_TYPES[storage]
-    rows = np.ascontiguousarray(rows, dtype)
+    rows = np.ascontiguousarray(rows, ROW_TYPES[storage][1])
     id_bytes, row_bytes = memoryview(ids.tobytes()), rows.data.cast("B")
     size = len(row_bytes) // len(ids)
     checks = [
         zlib.crc32(row_bytes[i * size : (i + 1) * size], zlib.crc32(one))
         for i, one in enumerate(raw_ids(ids))
     ]
-    crc = np.array(checks, "<u4").tobytes()
-    # This order keeps every tensor aligned to its type, whatever the number of rows.
-    tensors = (
-        ("ids", "U8", (len(ids), ID_BYTES), id_bytes),
-        ("crc", "U32", (len(ids),), crc),
-        ("rows", code, rows.shape, row_bytes),
-    )
-    header: dict[str, Any] = {"__metadata__": {**provenance, "key": key}}
-    begin = 0
-    for name, kind, shape, content in tensors:
-        end = begin + len(content)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": (begin, end)}
-        begin = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER_BYTES:
-        raise ValueError(
-            f"the provenance takes {len(text):,} bytes in the shard's header; "
-            f"shorten it to fit {MAX_HEADER_BYTES:,}"
-        )
-    parts: list[bytes | memoryview] = [
-        len(text).to_bytes(8, "little"),
-        text,
-        id_bytes,
-        crc,
-        row_bytes,
-    ]
+    header = encode_header(rows.shape, storage=storage, key=key, provenance=provenance)
+    parts = (header, id_bytes, np.array(checks, "<u4").tobytes(), row_bytes)
     name_digest = hashlib.sha256()
     for part in parts:
         name_digest.update(part)
@@ -222,22 +192,18 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        header, data_at = _read_header(file, status.st_size)
-        metadata = _metadata(header.pop("__metadata__", None))
-        if metadata.pop("key", None) != key:
-            raise BadShard("it doesn't name the key of its folder")
-        begins, n_rows, row_shape = _layout(header, storage, status.st_size - data_at)
-        ids = _read(file, data_at + begins["ids"], n_rows * ID_BYTES)
+        header = read_header(file, status.st_size, key=key, storage=storage)
+        ids = read_at(file, header.ids_at, header.n_rows * ID_BYTES)
     return Shard(
         path=path,
         ids=np.frombuffer(ids, ID_TYPE),
-        row_shape=row_shape,
+        row_shape=header.row_shape,
         dtype=ROW_TYPES[storage][1],
-        crc_at=data_at + begins["crc"],
-        rows_at=data_at + begins["rows"],
+        crc_at=header.crc_at,
+        rows_at=header.rows_at,
         n_bytes=status.st_size,
         stamp=stamp(status),
-        metadata=metadata,
+        metadata=header.metadata,
     )
 
 
@@ -302,8 +268,8 @@ def _checked(
     """
     size = shard.row_bytes
     first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
-    crc = np.frombuffer(_read(file, shard.crc_at + first * 4, n * 4), "<u4").tolist()
-    content = memoryview(_read(file, shard.rows_at + first * size, n * size))
+    crc = np.frombuffer(read_at(file, shard.crc_at + first * 4, n * 4), "<u4").tolist()
+    content = memoryview(read_at(file, shard.rows_at + first * size, n * size))
     ids = raw_ids(shard.ids[first : first + n])
     holds = [
         zlib.crc32(content[i * size : (i + 1) * size], zlib.crc32(ids[i])) == crc[i]
@@ -322,82 +288,3 @@ def _blocks(rows: NDArray[np.intp], size: int) -> Iterator[slice]:
     edges = [0, *cuts.tolist(), len(rows)]
     for begin, end in itertools.pairwise(edges):
         yield slice(begin, end)
-
-
-def _read(file: BinaryIO, at: int, size: int) -> bytes:
-    file.seek(at)
-    content = file.read(size)
-    if len(content) != size:
-        raise BadShard(f"it ends after {len(content)} of {size} bytes at {at}")
-    return content
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise BadShard("its header has a name twice")
-    return values
-
-
-def _read_header(file: BinaryIO, n_bytes: int) -> tuple[dict[str, Any], int]:
-    """Return the JSON header and where the data begins."""
-    length = int.from_bytes(_read(file, 0, 8), "little") if n_bytes >= 8 else 0
-    if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):
-        raise BadShard(f"its header can't be {length} bytes long in a file of {n_bytes}")
-    text = _read(file, 8, length)
-    try:
-        header = json.loads(text.decode(), object_pairs_hook=_no_twins)
-    except BadShard:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BadShard(f"its header isn't JSON ({type(error).__name__})") from error
-    if not isinstance(header, dict):
-        raise BadShard("its header isn't a JSON object")
-    return header, 8 + length
-
-
-def _metadata(values: object) -> dict[str, str]:
-    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise BadShard("its metadata aren't texts by name")
-    return dict(values)
-
-
-def _naturals(values: object) -> bool:
-    # Not isinstance: True is an int.
-    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
-
-
-def _layout(
-    header: dict[str, Any], storage: str, n_data: int
-) -> tuple[dict[str, int], int, tuple[int, ...]]:
-    """Check every stated size against the file; return tensors' begins, row count, row shape."""
-    code, dtype = ROW_TYPES[storage]
-    kinds = {"ids": ("U8", 1), "crc": ("U32", 4), "rows": (code, dtype.itemsize)}
-    if header.keys() != kinds.keys():
-        raise BadShard("its tensors aren't just ids, crc and rows")
-    spans: dict[str, tuple[int, int]] = {}
-    for name, (kind, width) in kinds.items():
-        entry = header[name]
-        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise BadShard(f"the entry of {name} isn't a tensor's")
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        if entry["dtype"] != kind:
-            raise BadShard(f"{name} isn't of type {kind}")
-        if not _naturals(shape) or not 1 <= len(shape) <= MAX_DIMENSIONS or 0 in shape:
-            raise BadShard(f"the shape of {name} is impossible")
-        if not _naturals(offsets) or len(offsets) != 2:
-            raise BadShard(f"the offsets of {name} are impossible")
-        if math.prod(shape) * width != offsets[1] - offsets[0]:
-            raise BadShard(f"shape and offsets of {name} disagree")
-        spans[name] = (offsets[0], offsets[1])
-    edges = sorted(spans.values())
-    begins, ends = [b for b, _ in edges], [e for _, e in edges]
-    if begins != [0, *ends[:-1]] or ends[-1] != n_data:
-        raise BadShard("its tensors don't fill the file without gap or overlap")
-    n_rows, *row_shape = header["rows"]["shape"]
-    counts_agree = header["ids"]["shape"] == [n_rows, ID_BYTES] and header["crc"]["shape"] == [
-        n_rows
-    ]
-    if not counts_agree or not row_shape:
-        raise BadShard("ids, crc and rows don't belong together")
-    return {name: begin for name, (begin, _) in spans.items()}, n_rows, tuple(row_shape)

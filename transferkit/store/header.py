@@ -1,0 +1,218 @@
+"""A shard's header: where what stands in its file. Written here, and read without trust.
+
+A file may come from a stranger: nothing in it is executed, and no size that it states is
+believed before it agrees with the file's.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+__all__ = [
+    "ID_BYTES",
+    "MAX_DIMENSIONS",
+    "ROW_TYPES",
+    "BadShard",
+    "Header",
+    "encode_header",
+    "read_at",
+    "read_header",
+]
+
+ID_BYTES = 16
+ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
+    "float32": ("F32", np.dtype("<f4")),
+    "float16": ("F16", np.dtype("<f2")),
+}
+MAX_HEADER_BYTES = 1 << 20
+MAX_DIMENSIONS = 8
+
+
+class BadShard(ValueError):
+    """A file that isn't a whole, well-formed shard of its key."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says, once it agrees with its file.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    row_shape : tuple of int
+        Shape of one row.
+    ids_at, crc_at, rows_at : int
+        Where these tensors begin, bytes from the file's start.
+    metadata : dict
+        Provenance, without the key.
+    """
+
+    n_rows: int
+    row_shape: tuple[int, ...]
+    ids_at: int
+    crc_at: int
+    rows_at: int
+    metadata: Mapping[str, str]
+
+
+def _kinds(storage: str) -> dict[str, tuple[str, int]]:
+    """Type of each tensor by safetensors' name, and bytes of one value."""
+    code, dtype = ROW_TYPES[storage]
+    # This order keeps every tensor aligned to its type, whatever the number of rows.
+    return {"ids": ("U8", 1), "crc": ("U32", 4), "rows": (code, dtype.itemsize)}
+
+
+def encode_header(
+    shape: tuple[int, ...], *, storage: str, key: str, provenance: Mapping[str, str]
+) -> bytes:
+    """All of a shard's file but ids, crc and rows, which follow it in this order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the rows, their number first.
+    storage : str
+        Storage type, a name of `ROW_TYPES`.
+    key : str
+        Key of the spec.
+    provenance : dict of str
+        Whence the rows come.
+
+    Raises
+    ------
+    ValueError
+        If the provenance is too long.
+    """
+    shapes = {"ids": (shape[0], ID_BYTES), "crc": shape[:1], "rows": shape}
+    header: dict[str, Any] = {"__metadata__": {**provenance, "key": key}}
+    begin = 0
+    for name, (kind, width) in _kinds(storage).items():
+        end = begin + math.prod(shapes[name]) * width
+        header[name] = {"dtype": kind, "shape": shapes[name], "data_offsets": (begin, end)}
+        begin = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(
+            f"the provenance takes {len(text):,} bytes in the shard's header; "
+            f"shorten it to fit {MAX_HEADER_BYTES:,}"
+        )
+    return len(text).to_bytes(8, "little") + text
+
+
+def read_header(file: BinaryIO, n_bytes: int, *, key: str, storage: str) -> Header:
+    """Read a shard's header and check it against the file.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading.
+    n_bytes : int
+        Its size.
+    key : str
+        Key that it must name.
+    storage : str
+        Storage type that its rows must have.
+
+    Raises
+    ------
+    BadShard
+        If the header isn't that of a whole shard of this key.
+    """
+    header, data_at = _parse(file, n_bytes)
+    metadata = _metadata(header.pop("__metadata__", None))
+    if metadata.pop("key", None) != key:
+        raise BadShard("it doesn't name the key of its folder")
+    begins, n_rows, row_shape = _sizes(header, storage, n_bytes - data_at)
+    return Header(
+        n_rows=n_rows,
+        row_shape=row_shape,
+        ids_at=data_at + begins["ids"],
+        crc_at=data_at + begins["crc"],
+        rows_at=data_at + begins["rows"],
+        metadata=metadata,
+    )
+
+
+def read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    """Read so many bytes from a place, all of them or a `BadShard`."""
+    file.seek(at)
+    content = file.read(size)
+    if len(content) != size:
+        raise BadShard(f"it ends after {len(content)} of {size} bytes at {at}")
+    return content
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise BadShard("its header has a name twice")
+    return values
+
+
+def _parse(file: BinaryIO, n_bytes: int) -> tuple[dict[str, Any], int]:
+    """Return the JSON header and where the data begins."""
+    length = int.from_bytes(read_at(file, 0, 8), "little") if n_bytes >= 8 else 0
+    if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):
+        raise BadShard(f"its header can't be {length} bytes long in a file of {n_bytes}")
+    text = read_at(file, 8, length)
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=_no_twins)
+    except BadShard:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BadShard(f"its header isn't JSON ({type(error).__name__})") from error
+    if not isinstance(header, dict):
+        raise BadShard("its header isn't a JSON object")
+    return header, 8 + length
+
+
+def _metadata(values: object) -> dict[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise BadShard("its metadata aren't texts by name")
+    return dict(values)
+
+
+def _naturals(values: object) -> bool:
+    # Not isinstance: True is an int.
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+
+
+def _sizes(
+    header: dict[str, Any], storage: str, n_data: int
+) -> tuple[dict[str, int], int, tuple[int, ...]]:
+    """Check every stated size against the file; return tensors' begins, row count, row shape."""
+    kinds = _kinds(storage)
+    if header.keys() != kinds.keys():
+        raise BadShard("its tensors aren't just ids, crc and rows")
+    spans: dict[str, tuple[int, int]] = {}
+    for name, (kind, width) in kinds.items():
+        entry = header[name]
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise BadShard(f"the entry of {name} isn't a tensor's")
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if entry["dtype"] != kind:
+            raise BadShard(f"{name} isn't of type {kind}")
+        if not _naturals(shape) or not 1 <= len(shape) <= MAX_DIMENSIONS or 0 in shape:
+            raise BadShard(f"the shape of {name} is impossible")
+        if not _naturals(offsets) or len(offsets) != 2:
+            raise BadShard(f"the offsets of {name} are impossible")
+        if math.prod(shape) * width != offsets[1] - offsets[0]:
+            raise BadShard(f"shape and offsets of {name} disagree")
+        spans[name] = (offsets[0], offsets[1])
+    edges = sorted(spans.values())
+    begins, ends = [b for b, _ in edges], [e for _, e in edges]
+    if begins != [0, *ends[:-1]] or ends[-1] != n_data:
+        raise BadShard("its tensors don't fill the file without gap or overlap")
+    n_rows, *row_shape = header["rows"]["shape"]
+    counts_agree = header["ids"]["shape"] == [n_rows, ID_BYTES] and header["crc"]["shape"] == [
+        n_rows
+    ]
+    if not counts_agree or not row_shape:
+        raise BadShard("ids, crc and rows don't belong together")
+    return {name: begin for name, (begin, _) in spans.items()}, n_rows, tuple(row_shape)

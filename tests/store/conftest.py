@@ -54,6 +54,22 @@ def rows_of() -> Callable[..., NDArray[np.float32]]:
 
 
 @pytest.fixture
+def write(store, rows_of) -> Callable[..., Path]:
+    """Write a shard of a run."""
+
+    def write(spec: FeatureSpec, ids: Sequence[bytes], run: str = "1", **more: str) -> Path:
+        return store.write(spec, ids, rows_of(ids), provenance={"run": run, **more})
+
+    return write
+
+
+@pytest.fixture
+def names(store) -> Callable[[FeatureSpec], set[str]]:
+    """Names of the files in a key's folder of shards."""
+    return lambda spec: {p.name for p in (store.path / spec.key / "shards").iterdir()}
+
+
+@pytest.fixture
 def shard(store, spec, make_ids, rows_of) -> Path:
     """A shard of three rows of two numbers."""
     ids = make_ids(3)

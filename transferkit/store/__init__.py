@@ -10,11 +10,13 @@ appending, no order of times. Writers never coordinate, a row that stands twice 
 harm, and a row whose checksum fails counts as missing.
 """
 
+from transferkit.store.compacting import Compaction
 from transferkit.store.directory import FeatureStore, KeyInfo
 from transferkit.store.exporting import FORMATS, export
 from transferkit.store.merging import Merged
+from transferkit.store.removing import Removed
 from transferkit.store.rows import CorruptRows, MissingRows
-from transferkit.store.upkeep import Compaction, Fault, Removed
+from transferkit.store.verifying import Fault
 
 __all__ = [
     "FORMATS",

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from transferkit import registry
 from transferkit.spec import FeatureSpec
-from transferkit.store import files, shards, upkeep
+from transferkit.store import compacting, files, removing, shards, verifying
+from transferkit.store.compacting import Compaction
 from transferkit.store.index import KeyIndex
 from transferkit.store.inputs import checked_provenance, id_array, storable
 from transferkit.store.merging import Merged, merge_shards
+from transferkit.store.removing import Removed
 from transferkit.store.rows import read
-from transferkit.store.upkeep import Compaction, Fault, Removed
+from transferkit.store.verifying import Fault
 
 __all__ = ["FeatureStore", "KeyInfo"]
 
@@ -266,7 +268,7 @@ class FeatureStore:
             except ValueError as error:
                 faults.append(Fault(name, self.path / name / SPEC_FILE, str(error)))
             else:
-                faults += upkeep.faults(index)
+                faults += verifying.faults(index)
         return faults
 
     def gc(self, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[Removed]:
@@ -296,19 +298,19 @@ class FeatureStore:
         for key in self._keys():
             folder = self.path / key
             if key in named:
-                removed.append(Removed(key, folder, "named", upkeep.folder_bytes(folder)))
+                removed.append(Removed(key, folder, "named", removing.folder_bytes(folder)))
                 if not dry_run:
                     shutil.rmtree(folder)
                     self._indexes.pop(key, None)
                 continue
-            removed += upkeep.remove_temporary(key, folder, dry_run=dry_run)
-            removed += upkeep.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
+            removed += removing.remove_temporary(key, folder, dry_run=dry_run)
+            removed += removing.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
             try:
                 index = self._fresh_index(self._spec(key))
             except ValueError as error:
                 logger.warning("%s", error)
             else:
-                removed += upkeep.remove_spare(index, dry_run=dry_run)
+                removed += removing.remove_spare(index, dry_run=dry_run)
         return removed
 
     def compact(self, key: str | None = None) -> list[Compaction]:
@@ -336,7 +338,7 @@ class FeatureStore:
                     raise
                 logger.warning("%s", error)
             else:
-                done += upkeep.compact(self._fresh_index(spec))
+                done += compacting.compact(self._fresh_index(spec))
         return done
 
     def ids(self, spec: FeatureSpec) -> list[bytes]:

@@ -10,7 +10,7 @@ import numpy as np
 from transferkit.spec import FeatureSpec
 from transferkit.store import shards
 from transferkit.store.shards import BadShard, Shard
-from transferkit.store.upkeep import Fault
+from transferkit.store.verifying import Fault
 
 if TYPE_CHECKING:
     from transferkit.store.directory import FeatureStore

@@ -1,0 +1,124 @@
+"""Removing what nobody can miss: what killed writers left, and shards whose rows others have.
+
+Nothing here takes a lock, and any number of these may run at once, with compactions too.
+What makes it safe is one fixed order of shards (`rank`): a shard is only ever removed when
+each of its good rows stands good in a shard that comes *later* in that order. Whoever
+removes whatever, of all shards that ever held a good copy of a row the last in the order
+stays.
+"""
+
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.store import files
+from transferkit.store.index import KeyIndex
+from transferkit.store.shards import Shard
+from transferkit.store.verifying import Checked, check_all
+
+__all__ = [
+    "Removed",
+    "folder_bytes",
+    "rank",
+    "remove",
+    "remove_spare",
+    "remove_temporary",
+    "spare_shards",
+]
+
+TEMPORARY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Something that garbage collection removed, or would.
+
+    Parameters
+    ----------
+    key : str
+        Key concerned.
+    path : Path
+        The file or folder.
+    reason : str
+        Why it went.
+    n_bytes : int
+        Its size.
+    """
+
+    key: str
+    path: Path
+    reason: str
+    n_bytes: int
+
+
+def rank(checked: Checked) -> tuple[int, int, str]:
+    """Place in the order: more good rows come later, and of as many, fewer others."""
+    n_good = len(np.unique(checked.good_ids))
+    return n_good, n_good - checked.shard.n_rows, checked.shard.path.name
+
+
+def spare_shards(found: list[Checked]) -> list[Checked]:
+    """Shards of which every row, good or bad, stands good in one later in the order."""
+    ranked = sorted(found, key=rank)
+    if not ranked:
+        return []
+    ids = np.concatenate([c.good_ids for c in ranked])
+    position = np.repeat(np.arange(len(ranked)), [int(c.good.sum()) for c in ranked])
+    # Stable: of equal ids, the one in the last shard of the order comes last.
+    by_id = np.argsort(ids, kind="stable")
+    ids, position = ids[by_id], position[by_id]
+    spare = []
+    for place, checked in enumerate(ranked):
+        last = np.searchsorted(ids, checked.shard.ids, side="right") - 1
+        known = last >= 0
+        known[known] = ids[last[known]] == checked.shard.ids[known]
+        if known.all() and (position[last] > place).all():
+            spare.append(checked)
+    return spare
+
+
+def remove(index: KeyIndex, shard: Shard) -> None:
+    """Remove a shard and forget it."""
+    shard.path.unlink(missing_ok=True)
+    index.forget(shard.path.name)
+
+
+def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
+    """Remove shards whose every row stands good in another that stays.
+
+    Only shards that share an id with another are read.
+    """
+    snapshot = index.snapshot()
+    shared = [snapshot.shards[number] for number in sorted(snapshot.repeated())]
+    removed = []
+    for checked in spare_shards(check_all(index, shared)):
+        shard = checked.shard
+        removed.append(
+            Removed(index.key, shard.path, "every row stands in another shard", shard.n_bytes)
+        )
+        if not dry_run:
+            remove(index, shard)
+    return removed
+
+
+def remove_temporary(key: str, folder: Path, *, dry_run: bool) -> list[Removed]:
+    """Remove temporary files that a killed writer left more than a day ago."""
+    removed = []
+    for path in sorted(folder.glob(f"{files.TEMPORARY_PREFIX}*")):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > TEMPORARY_SECONDS:
+            removed.append(Removed(key, path, "temporary file", status.st_size))
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return removed
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files in a folder and below."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

@@ -11,8 +11,9 @@ harm, and a row whose checksum fails counts as missing.
 """
 
 from transferkit.store.compacting import Compaction
-from transferkit.store.directory import FeatureStore, KeyInfo
+from transferkit.store.directory import FeatureStore
 from transferkit.store.exporting import FORMATS, export
+from transferkit.store.keys import KeyInfo
 from transferkit.store.merging import Merged
 from transferkit.store.removing import Removed
 from transferkit.store.rows import CorruptRows, MissingRows

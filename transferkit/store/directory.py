@@ -1,71 +1,38 @@
 """`FeatureStore`: rows by spec and id, in a directory that many processes may use at once."""
 
-import json
 import logging
-import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit import registry
 from transferkit.spec import FeatureSpec
 from transferkit.store import compacting, files, removing, shards, verifying
 from transferkit.store.compacting import Compaction
 from transferkit.store.index import KeyIndex
 from transferkit.store.inputs import checked_provenance, id_array, storable
+from transferkit.store.keys import (
+    KeyInfo,
+    key_info,
+    list_keys,
+    read_spec,
+    resolve_key,
+    spec_path,
+    write_spec,
+)
 from transferkit.store.merging import Merged, merge_shards
 from transferkit.store.removing import Removed
 from transferkit.store.rows import read
 from transferkit.store.verifying import Fault
 
-__all__ = ["FeatureStore", "KeyInfo"]
+__all__ = ["FeatureStore"]
 
 logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
-SPEC_FILE = "spec.json"
-MAX_SPEC_BYTES = 1 << 20
-KEY_PATTERN = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(frozen=True)
-class KeyInfo:
-    """What the store holds under one key.
-
-    Parameters
-    ----------
-    key : str
-        The key.
-    spec : FeatureSpec
-        What it stands for.
-    n_rows : int
-        Number of distinct row ids; rows not yet read may still turn out damaged.
-    n_shards : int
-        Number of readable shards.
-    n_bytes : int
-        Their size.
-    row_shape : tuple of int, or None
-        Shape of one row; None if there is no row.
-    dtype : str
-        Storage type.
-    provenance : dict of str, or None
-        Of the first shard by name; None if there is no row.
-    """
-
-    key: str
-    spec: FeatureSpec
-    n_rows: int
-    n_shards: int
-    n_bytes: int
-    row_shape: tuple[int, ...] | None
-    dtype: str
-    provenance: Mapping[str, str] | None
 
 
 class FeatureStore:
@@ -180,7 +147,7 @@ class FeatureStore:
                 f"the rows have shape {stored.shape[1:]}, those in {self.path / spec.key} {shape}; "
                 "one spec has one shape of rows: write these under the spec they belong to"
             )
-        self._write_spec(spec)
+        write_spec(self.path, spec)
         path = shards.write(
             index.folder,
             given,
@@ -227,16 +194,16 @@ class FeatureStore:
     def specs(self) -> list[FeatureSpec]:
         """Every spec with a folder in the store, by key; damaged ones are logged."""
         found = []
-        for key in self._keys():
+        for key in list_keys(self.path):
             try:
-                found.append(self._spec(key))
+                found.append(read_spec(self.path, key))
             except ValueError as error:
                 logger.warning("%s", error)
         return found
 
     def list_keys(self) -> list[KeyInfo]:
         """List what the store holds, by key; keys with a damaged ``spec.json`` are logged."""
-        return [self._info(spec) for spec in self.specs()]
+        return [key_info(spec, self._index(spec).snapshot()) for spec in self.specs()]
 
     def info(self, key: str) -> KeyInfo:
         """Say what the store holds under one key.
@@ -246,7 +213,8 @@ class FeatureStore:
         key : str
             The key or the beginning of it that no other key shares.
         """
-        return self._info(self._spec(self._resolve(key)))
+        spec = read_spec(self.path, resolve_key(self.path, key))
+        return key_info(spec, self._index(spec).snapshot())
 
     def verify(self, key: str | None = None) -> list[Fault]:
         """Read everything and name every damage.
@@ -262,11 +230,11 @@ class FeatureStore:
             Empty if all is well. The rows concerned count as missing from now on.
         """
         faults = []
-        for name in self._keys() if key is None else [self._resolve(key)]:
+        for name in self._keys(key):
             try:
-                index = self._fresh_index(self._spec(name))
+                index = self._fresh_index(read_spec(self.path, name))
             except ValueError as error:
-                faults.append(Fault(name, self.path / name / SPEC_FILE, str(error)))
+                faults.append(Fault(name, spec_path(self.path, name), str(error)))
             else:
                 faults += verifying.faults(index)
         return faults
@@ -293,9 +261,9 @@ class FeatureStore:
         by itself, and a damaged row that stands nowhere else keeps its shard until it is
         computed again or `compact` leaves it behind. Unreadable shards stay too.
         """
-        named = [self._resolve(key) for key in keys]
+        named = [resolve_key(self.path, key) for key in keys]
         removed = []
-        for key in self._keys():
+        for key in list_keys(self.path):
             folder = self.path / key
             if key in named:
                 removed.append(Removed(key, folder, "named", removing.folder_bytes(folder)))
@@ -306,7 +274,7 @@ class FeatureStore:
             removed += removing.remove_temporary(key, folder, dry_run=dry_run)
             removed += removing.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
             try:
-                index = self._fresh_index(self._spec(key))
+                index = self._fresh_index(read_spec(self.path, key))
             except ValueError as error:
                 logger.warning("%s", error)
             else:
@@ -330,9 +298,9 @@ class FeatureStore:
             What was merged into what.
         """
         done = []
-        for name in self._keys() if key is None else [self._resolve(key)]:
+        for name in self._keys(key):
             try:
-                spec = self._spec(name)
+                spec = read_spec(self.path, name)
             except ValueError as error:
                 if key is not None:
                     raise
@@ -368,30 +336,16 @@ class FeatureStore:
         specs = other.specs() if key is None else [other.info(key).spec]
         return [merge_shards(self, spec, other._index(spec).snapshot().shards) for spec in specs]
 
-    def _keys(self) -> list[str]:
-        try:
-            with os.scandir(self.path) as entries:
-                return sorted(e.name for e in entries if KEY_PATTERN.fullmatch(e.name))
-        except FileNotFoundError:
-            return []
-
-    def _resolve(self, key: str) -> str:
-        keys = self._keys()
-        fitting = [k for k in keys if key and k.startswith(key)]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise ValueError(
-                f"key {key!r} stands for several: {', '.join(fitting[:10])}; "
-                "give more of its digits"
-            )
-        raise registry.unknown("key", key, keys, f"The store is {self.path}")
+    def _keys(self, key: str | None) -> list[str]:
+        """Return the one key that begins so, or all."""
+        return list_keys(self.path) if key is None else [resolve_key(self.path, key)]
 
     def _index(self, spec: FeatureSpec) -> KeyIndex:
         key = spec.key
-        if (self.path / key / SPEC_FILE).exists() and self._spec(key).to_json() != spec.to_json():
+        path = spec_path(self.path, key)
+        if path.exists() and read_spec(self.path, key).to_json() != spec.to_json():
             raise ValueError(
-                f"{self.path / key / SPEC_FILE} holds another spec than the one asked for, under "
+                f"{path} holds another spec than the one asked for, under "
                 "the same key; move that folder away, and its rows are computed again"
             )
         if key not in self._indexes:
@@ -404,47 +358,3 @@ class FeatureStore:
         index = KeyIndex(folder, key=spec.key, storage=spec.storage)
         self._indexes[spec.key] = index
         return index
-
-    def _spec(self, key: str) -> FeatureSpec:
-        path = self.path / key / SPEC_FILE
-        try:
-            with path.open("rb") as file:
-                text = file.read(MAX_SPEC_BYTES)
-        except OSError as error:
-            raise ValueError(
-                f"{path} can't be read ({error.strerror}); the next write puts it there if it is "
-                "missing"
-            ) from error
-        try:
-            spec = FeatureSpec.from_json(text.decode())
-            fits = spec.key == key
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"{path} isn't a spec ({type(error).__name__}); remove that file, and the next "
-                "write puts a good one there"
-            ) from error
-        if not fits:
-            raise ValueError(
-                f"{path} holds another spec than its folder's name says; remove that file, "
-                "and the next write puts the right one there"
-            )
-        return spec
-
-    def _write_spec(self, spec: FeatureSpec) -> None:
-        path = self.path / spec.key / SPEC_FILE
-        if not path.exists():
-            text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"
-            files.write_whole(path, [text.encode()])
-
-    def _info(self, spec: FeatureSpec) -> KeyInfo:
-        snapshot = self._index(spec).snapshot()
-        return KeyInfo(
-            key=spec.key,
-            spec=spec,
-            n_rows=snapshot.n_ids,
-            n_shards=len(snapshot.shards),
-            n_bytes=sum(shard.n_bytes for shard in snapshot.shards),
-            row_shape=snapshot.row_shape,
-            dtype=spec.storage,
-            provenance=dict(snapshot.shards[0].metadata) if snapshot.shards else None,
-        )

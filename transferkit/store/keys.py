@@ -1,0 +1,148 @@
+"""The keys of a store: a folder each, named by the key, with the spec that it stands for."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferkit import registry
+from transferkit.spec import FeatureSpec
+from transferkit.store import files
+from transferkit.store.index import Snapshot
+
+__all__ = [
+    "KeyInfo",
+    "key_info",
+    "list_keys",
+    "read_spec",
+    "resolve_key",
+    "spec_path",
+    "write_spec",
+]
+
+MAX_SPEC_BYTES = 1 << 20
+KEY_PATTERN = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class KeyInfo:
+    """What the store holds under one key.
+
+    Parameters
+    ----------
+    key : str
+        The key.
+    spec : FeatureSpec
+        What it stands for.
+    n_rows : int
+        Number of distinct row ids; rows not yet read may still turn out damaged.
+    n_shards : int
+        Number of readable shards.
+    n_bytes : int
+        Their size.
+    row_shape : tuple of int, or None
+        Shape of one row; None if there is no row.
+    dtype : str
+        Storage type.
+    provenance : dict of str, or None
+        Of the first shard by name; None if there is no row.
+    """
+
+    key: str
+    spec: FeatureSpec
+    n_rows: int
+    n_shards: int
+    n_bytes: int
+    row_shape: tuple[int, ...] | None
+    dtype: str
+    provenance: Mapping[str, str] | None
+
+
+def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
+    """Say what a snapshot of a key holds."""
+    return KeyInfo(
+        key=spec.key,
+        spec=spec,
+        n_rows=snapshot.n_ids,
+        n_shards=len(snapshot.shards),
+        n_bytes=sum(shard.n_bytes for shard in snapshot.shards),
+        row_shape=snapshot.row_shape,
+        dtype=spec.storage,
+        provenance=dict(snapshot.shards[0].metadata) if snapshot.shards else None,
+    )
+
+
+def list_keys(store: Path) -> list[str]:
+    """List the keys that have a folder in a store's directory, sorted."""
+    try:
+        with os.scandir(store) as entries:
+            return sorted(e.name for e in entries if KEY_PATTERN.fullmatch(e.name))
+    except FileNotFoundError:
+        return []
+
+
+def resolve_key(store: Path, key: str) -> str:
+    """Return the one key that begins so.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or several.
+    """
+    keys = list_keys(store)
+    fitting = [k for k in keys if key and k.startswith(key)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise ValueError(
+            f"key {key!r} stands for several: {', '.join(fitting[:10])}; give more of its digits"
+        )
+    raise registry.unknown("key", key, keys, f"The store is {store}")
+
+
+def spec_path(store: Path, key: str) -> Path:
+    """Return where a key's spec stands."""
+    return store / key / "spec.json"
+
+
+def read_spec(store: Path, key: str) -> FeatureSpec:
+    """Read what a key stands for.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or another key's.
+    """
+    path = spec_path(store, key)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SPEC_BYTES)
+    except OSError as error:
+        raise ValueError(
+            f"{path} can't be read ({error.strerror}); the next write puts it there if it is "
+            "missing"
+        ) from error
+    try:
+        spec = FeatureSpec.from_json(text.decode())
+        fits = spec.key == key
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} isn't a spec ({type(error).__name__}); remove that file, and the next "
+            "write puts a good one there"
+        ) from error
+    if not fits:
+        raise ValueError(
+            f"{path} holds another spec than its folder's name says; remove that file, "
+            "and the next write puts the right one there"
+        )
+    return spec
+
+
+def write_spec(store: Path, spec: FeatureSpec) -> None:
+    """Write what a key stands for, unless it is there."""
+    path = spec_path(store, spec.key)
+    if not path.exists():
+        text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"
+        files.write_whole(path, [text.encode()])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "backbone_options",
+    "estimator_from",
     "exit_code",
     "extractor_from",
     "image_options",
@@ -222,6 +223,20 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
         seed=options.pop("weights_seed"),
         progress=not quiet and sys.stderr.isatty(),
         **{name: options.pop(name) for name in names},
+    )
+
+
+def estimator_from(model: str, options: dict[str, Any]) -> Any:
+    """Load a saved model, with the store's and the machine's options taken out of a command's."""
+    import sys
+
+    from transferkit.estimators import load_estimator
+
+    quiet = options.pop("quiet")
+    return load_estimator(
+        model,
+        progress=not quiet and sys.stderr.isatty(),
+        **{name: options.pop(name) for name in ("store", "device", "engine", "batch_size")},
     )
 
 

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from transferkit.extract import Extraction
     from transferkit.images import ImageSet
 
 __all__ = ["split_images"]
 
 
 def split_images(
-    images: ImageSet, ids: Sequence[bytes], test_size: float, seed: int, task: str
+    listed: ImageSet, extraction: Extraction, test_size: float, seed: int, task: str
 ) -> tuple[ImageSet, ImageSet | None]:
-    """Training images (with their val split) and those to measure with, if there are any."""
+    """Training images (with their val split) and those to measure with, if there are any.
+
+    Only images that could be read are split.
+    """
+    images, ids = listed.select(extraction.kept), extraction.ids
     _warn_of_twins(images, ids)
     if "train" in images.split_names:
         test = images.split("test") if "test" in images.split_names else None

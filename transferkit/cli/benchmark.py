@@ -12,6 +12,7 @@ import click
 
 from transferkit.cli._options import json_option, machine_options, plan_option, store_option
 from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+from transferkit.cli._training import task_option
 
 if TYPE_CHECKING:
     from transferkit.benchmark import Board, Hint
@@ -50,13 +51,7 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     show_default=True,
     help="How many, where the seed draws shots or a hold-out.",
 )
-@click.option(
-    "--task",
-    type=click.Choice(["classification", "regression"]),
-    default="classification",
-    show_default=True,
-    help="Labels are classes, or numbers.",
-)
+@task_option
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")

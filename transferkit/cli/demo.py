@@ -70,8 +70,7 @@ def command(
     extractor = FeatureExtractor(name, store=store)
     with _calm(images is None):
         extraction = extractor.extract(listed, on_error="skip", keep_rows=False)
-    readable = listed.select(extraction.kept)
-    train, test = split_images(readable, extraction.ids, 0.2, 0, "classification")
+    train, test = split_images(listed, extraction, 0.2, 0, "classification")
     if test is None:
         raise ValueError("no image is left to measure the heads with; add a test split or images")
     if not as_json:
@@ -87,7 +86,9 @@ def command(
         ]
         print_pairs(pairs)
         click.echo()
-    rows, model = _compare(extractor, heads, train, test, as_json=as_json)
+    rows, model = _compare(extractor, heads, train, test)
+    if not as_json:
+        _print_heads(rows)
     path = model.save(out / "model", overwrite=True)
     picture = _draw(model, test, out / "demo.png")
     shown = _predictions(model, test)
@@ -135,7 +136,7 @@ def _digits(folder: Path) -> Path:
 
 
 def _compare(
-    extractor: FeatureExtractor, heads: str, train: ImageSet, test: ImageSet, *, as_json: bool
+    extractor: FeatureExtractor, heads: str, train: ImageSet, test: ImageSet
 ) -> tuple[list[dict[str, Any]], TransferClassifier]:
     """Train every head on the same features and measure it; also give the first one."""
     import numpy as np
@@ -166,20 +167,22 @@ def _compare(
         )
     if not models:
         raise ValueError("--heads names no head; write --heads linear,knn")
-    if not as_json:
-        print_table(
-            ("head", "test accuracy", "fit s", "predict s"),
-            [
-                (
-                    row["head"],
-                    f"{100 * row['accuracy']:.1f} %",
-                    f"{row['fit_seconds']:.2f}",
-                    f"{row['predict_seconds']:.3f}",
-                )
-                for row in rows
-            ],
-        )
     return rows, models[0]
+
+
+def _print_heads(rows: list[dict[str, Any]]) -> None:
+    print_table(
+        ("head", "test accuracy", "fit s", "predict s"),
+        [
+            (
+                row["head"],
+                f"{100 * row['accuracy']:.1f} %",
+                f"{row['fit_seconds']:.2f}",
+                f"{row['predict_seconds']:.3f}",
+            )
+            for row in rows
+        ],
+    )
 
 
 def _spread(n: int, n_wanted: int) -> list[int]:

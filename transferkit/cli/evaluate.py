@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from transferkit.cli._measure import learnt_columns, measure, print_report
 from transferkit.cli._options import (
+    estimator_from,
     exit_code,
     image_options,
     images_from,
@@ -43,11 +42,6 @@ def command(
     model: str,
     images: str,
     use_all: bool,
-    store: Path | None,
-    device: str,
-    engine: str,
-    batch_size: int | None,
-    quiet: bool,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -57,16 +51,9 @@ def command(
     Uses the test split if there is one. Images that the model was trained on are left out,
     whatever they are called now, unless --all is given.
     """
-    from transferkit.estimators import load_estimator, side_by_side
+    from transferkit.estimators import side_by_side
 
-    estimator = load_estimator(
-        model,
-        store=store,
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        progress=not quiet and sys.stderr.isatty(),
-    )
+    estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
     if "test" in listed.split_names and not use_all:
         listed = listed.split("test")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,10 @@ from transferkit.cli._options import (
     store_option,
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
+
+if TYPE_CHECKING:
+    from transferkit.estimators import FeatureExtractor
+    from transferkit.extract import Extraction
 
 
 @click.command()
@@ -55,16 +59,7 @@ def command(
     extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
     store = extractor.open_store()
     assert store is not None
-    spec = extractor.resolve()
-    features = {
-        name: {
-            "shape": list(rows.shape[1:]),
-            "key": spec.feature_spec(
-                name, precision=extractor.precision, storage=extractor.storage
-            ).key,
-        }
-        for name, rows in extraction.rows.items()
-    }
+    features = _features(extractor, extraction)
     if as_json:
         print_json(
             {
@@ -89,3 +84,13 @@ def command(
         print_pairs([*pairs, ("store", str(store.path))])
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
+
+
+def _features(extractor: FeatureExtractor, extraction: Extraction) -> dict[str, dict[str, Any]]:
+    """Shape of a row and key of each feature."""
+    spec = extractor.resolve()
+    classes = {"precision": extractor.precision, "storage": extractor.storage}
+    return {
+        name: {"shape": list(rows.shape[1:]), "key": spec.feature_spec(name, **classes).key}
+        for name, rows in extraction.rows.items()
+    }

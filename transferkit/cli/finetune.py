@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._facts import facts_of
-from transferkit.cli._measure import headline, measure
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -27,6 +25,15 @@ from transferkit.cli._options import (
 )
 from transferkit.cli._output import print_json, print_pairs
 from transferkit.cli._split import split_images
+from transferkit.cli._training import (
+    force_option,
+    measured_line,
+    measured_part,
+    out_option,
+    save_measured,
+    task_option,
+    test_size_option,
+)
 
 if TYPE_CHECKING:
     from transferkit.images import ImageSet
@@ -35,13 +42,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images")
 @backbone_options
-@click.option(
-    "--task",
-    type=click.Choice(["classification", "regression"]),
-    default="classification",
-    show_default=True,
-    help="Labels are classes, or numbers.",
-)
+@task_option
 @click.option(
     "--strategy",
     default="lp-ft",
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 @click.option(
     "--minutes", type=click.FloatRange(0, min_open=True), help="Time that training may take."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model's folder.")
-@click.option("--force", is_flag=True, help="Replace a model that is there.")
+@out_option
+@force_option
 @click.option(
     "--run",
     "folder",
@@ -68,13 +69,7 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Go on from that folder's checkpoint.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files there too.")
-@click.option(
-    "--test-size",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.2,
-    show_default=True,
-    help="Share held out to measure the model, where the images have no splits; 0 for none.",
-)
+@test_size_option
 @click.option("--seed", default=0, show_default=True, help="Of that split, and of training.")
 @store_option
 @image_options
@@ -126,9 +121,7 @@ def command(
     mode = "raise" if on_error == "raise" else "skip"
     with processes.first_alone():
         extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
-    train, test = split_images(
-        listed.select(extraction.kept), extraction.ids, test_size, seed, task
-    )
+    train, test = split_images(listed, extraction, test_size, seed, task)
     if processes.is_first:  # the recipe, before training starts
         logging.getLogger("transferkit.finetune").setLevel(logging.INFO)
     kind = FineTuneRegressor if task == "regression" else FineTuneClassifier
@@ -141,48 +134,40 @@ def command(
         tensorboard=tensorboard,
         progress=progress,
     )
-    try:
-        model.fit(train, resume=resume)
-    except KeyboardInterrupt:
-        click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
-        raise
+    _fit(model, train, resume)
     if processes.is_first:
-        part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
-        result, measured = _saved(model, out, force, images, part, listed, test)
+        part = measured_part(listed, test_size, seed)
+        report = save_measured(model, out, overwrite=force, source=images, part=part, test=test)
+        shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
+        n_test = len(test) if test is not None else 0
+        result = _result(model, out, len(listed), n_test, report)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in extraction.failures]
         if as_json:
             print_json(result)
         else:
-            _print(result, measured, part)
+            _print(result, measured_line(report, n_test, part))
         report_failures(extraction.failures, len(listed))
     processes.wait()
     ctx.exit(exit_code(extraction.failures, on_error))
 
 
-def _saved(
-    model: Any,
-    out: Path,
-    force: bool,
-    source: str,
-    part: str,
-    images: ImageSet,
-    test: ImageSet | None,
-) -> tuple[dict[str, Any], str | None]:
-    """Measure a model and save it; what is printed, and the most important numbers."""
-    report = X = None
-    if test is not None and test.labels is not None:
-        X = model.extractor_.transform(test)
-        report = measure(model, test, X)
-    model.facts_ |= facts_of(model, source, part, test, X, report)
-    model.save(out, overwrite=force)
-    shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
+def _fit(model: Any, train: ImageSet, resume: bool) -> None:
+    try:
+        model.fit(train, resume=resume)
+    except KeyboardInterrupt:
+        click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
+        raise
+
+
+def _result(model: Any, out: Path, n_images: int, n_test: int, report: Any) -> dict[str, Any]:
+    """What came of the training, as it is printed."""
     best = model.history_[model.best_epoch_]
-    result = {
+    return {
         "model": str(out),
         "run": str(model.folder_),
-        "images": len(images),
+        "images": n_images,
         "train": len(model.train_ids_),
-        "test": len(test) if test is not None else 0,
+        "test": n_test,
         "strategy": model.strategy,
         "epochs": len(model.history_) - 1,
         "best_epoch": model.best_epoch_,
@@ -191,10 +176,9 @@ def _saved(
         "validation_before": model.history_[0].get("val_metric"),
         "report": None if report is None else report.to_dict(),
     }
-    return result, None if report is None else headline(report)
 
 
-def _print(result: dict[str, Any], measured: str | None, part: str) -> None:
+def _print(result: dict[str, Any], test: tuple[str, str]) -> None:
     chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
     if result["validation"] is not None:
         chosen += (
@@ -206,12 +190,7 @@ def _print(result: dict[str, Any], measured: str | None, part: str) -> None:
             ("images", f"{result['images']:,}"),
             ("trained", f"{result['strategy']}, {result['seconds']:.1f} s"),
             ("kept", chosen),
-            (
-                "test",
-                f"{measured}, on {result['test']:,} images ({part})"
-                if measured
-                else "not measured: nothing was held out",
-            ),
+            test,
             ("curves", f"{result['run']}"),
             ("model", f"{result['model']} (trained on {result['train']:,} images)"),
         ]

@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from transferkit.cli._facts import facts_of
-from transferkit.cli._measure import headline, measure
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -26,18 +24,21 @@ from transferkit.cli._options import (
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
 from transferkit.cli._split import split_images
+from transferkit.cli._training import (
+    force_option,
+    measured_line,
+    measured_part,
+    out_option,
+    save_measured,
+    task_option,
+    test_size_option,
+)
 
 
 @click.command()
 @click.argument("images")
 @backbone_options
-@click.option(
-    "--task",
-    type=click.Choice(["classification", "regression"]),
-    default="classification",
-    show_default=True,
-    help="Labels are classes, or numbers.",
-)
+@task_option
 @click.option("--head", default="linear", show_default=True, help="See `transferkit heads`.")
 @values_option(
     "--head-arg",
@@ -45,15 +46,9 @@ from transferkit.cli._split import split_images
     help="Parameter of the head, such as C=0.1; repeatable.",
     example="C=0.1",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model's folder.")
-@click.option("--force", is_flag=True, help="Replace a model that is there.")
-@click.option(
-    "--test-size",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.2,
-    show_default=True,
-    help="Share held out to measure the model, where the images have no splits; 0 for none.",
-)
+@out_option
+@force_option
+@test_size_option
 @click.option("--seed", default=0, show_default=True, help="Seed of that split.")
 @store_option
 @image_options
@@ -102,25 +97,20 @@ def command(
     mode = "raise" if on_error == "raise" else "skip"
     # One pass over everything: it tells which images can be read before any is split off.
     extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
-    readable = listed.select(extraction.kept)
-    train, test = split_images(readable, extraction.ids, test_size, seed, task)
+    train, test = split_images(listed, extraction, test_size, seed, task)
     extractor.progress = False
     start = time.perf_counter()
     kind = TransferRegressor if task == "regression" else TransferClassifier
     model = kind(extractor, head=estimator).fit(train)
     seconds = time.perf_counter() - start
-    report = X = None
-    if test is not None and test.labels is not None:
-        X = model.extractor_.transform(test)
-        report = measure(model, test, X)
-    part = "test split" if listed.split_names else f"held out: {test_size:.0%}, seed {seed}"
-    model.facts_ = facts_of(model, images, part, test, X, report)
-    path = model.save(out, overwrite=force)
+    part = measured_part(listed, test_size, seed)
+    report = save_measured(model, out, overwrite=force, source=images, part=part, test=test)
+    n_test = len(test) if test is not None else 0
     result = {
-        "model": str(path),
+        "model": str(out),
         "images": len(listed),
         "train": len(model.train_ids_),
-        "test": len(test) if test is not None else 0,
+        "test": n_test,
         "task": task,
         "classes": (model.target_names_ if task == "regression" else model.classes_).tolist(),
         "features": list(extraction.rows),
@@ -133,7 +123,7 @@ def command(
     if as_json:
         print_json(result)
     else:
-        _print(result, extraction.summary(), None if report is None else headline(report), part)
+        _print(result, extraction.summary(), measured_line(report, n_test, part))
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
 
@@ -147,7 +137,7 @@ def _chosen(head: Any) -> dict[str, Any]:
     }
 
 
-def _print(result: dict[str, Any], summary: str, measured: str | None, part: str) -> None:
+def _print(result: dict[str, Any], summary: str, test: tuple[str, str]) -> None:
     chosen = result["chosen"]
     head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
     for name in ("C", "alpha"):
@@ -163,12 +153,7 @@ def _print(result: dict[str, Any], summary: str, measured: str | None, part: str
         ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
         ("head", head),
-        (
-            "test",
-            f"{measured}, on {result['test']:,} images ({part})"
-            if measured
-            else "not measured: nothing was held out",
-        ),
+        test,
         ("model", f"{result['model']} (trained on {result['train']:,} images)"),
     ]
     print_pairs(pairs)

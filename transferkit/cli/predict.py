@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from transferkit.cli._options import (
+    estimator_from,
     exit_code,
     image_options,
     images_from,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from transferkit.extract import Extraction
-    from transferkit.images import ImageSet
+    from transferkit.images import Failure, ImageSet
 
 
 @click.command()
@@ -54,11 +55,6 @@ def command(
     as_json: bool,
     proba: bool,
     out: Path | None,
-    store: Path | None,
-    device: str,
-    engine: str,
-    batch_size: int | None,
-    quiet: bool,
     on_error: str,
     **options: Any,
 ) -> None:
@@ -67,26 +63,13 @@ def command(
     One line per image, in order: path, prediction, confidence (the prediction's
     probability) and error, which says why an image could not be read.
     """
-    from transferkit.digests import check_folder
-    from transferkit.estimators import load_estimator
-
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"--json and --format {form} were both given; give one of them")
     form = "jsonl" if as_json else form or "csv"
     if out is not None:
-        if out.is_dir():
-            raise IsADirectoryError(f"--out {str(out)!r} is a folder; give a file")
-        check_folder(out.parent, f"{str(out)!r} can't be written")
-        out.parent.mkdir(parents=True, exist_ok=True)
+        _check_file(out)
     listed = images_from(images, options)
-    estimator = load_estimator(
-        model,
-        store=store,
-        device=device,
-        engine=engine,
-        batch_size=batch_size,
-        progress=not quiet and sys.stderr.isatty(),
-    )
+    estimator = estimator_from(model, options)
     if form == "parquet" and out is None:
         raise click.UsageError("--format parquet needs a file: give --out FILE")
     if proba and not hasattr(estimator, "predict_proba"):
@@ -94,29 +77,42 @@ def command(
             f"the model's head ({type(estimator.head_).__name__}) gives no probabilities; leave "
             f"--proba out"
         )
-    try:
-        extraction = estimator.extractor_.extract(
-            listed, on_error="raise" if on_error == "raise" else "skip"
-        )
-        failures = extraction.failures
-    except ValueError as error:
-        # Not one image could be read: that too is a result, one error per line.
-        if on_error == "raise" or len(getattr(error, "failures", ())) != len(listed):
-            raise
-        extraction, failures = None, tuple(error.failures)  # type: ignore[attr-defined]
+    extraction, failures = _extract(estimator, listed, on_error)
     lines = list(_lines(estimator, listed, extraction, failures, proba))
-    if out is None:
-        _write(sys.stdout, lines, form)
-    elif form == "parquet":
-        _write_parquet(out, lines)
-    else:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            _write(file, lines, form)
+    _write(out, lines, form)
     if out is not None:
         n_done = len(listed) - len(failures)
         click.echo(f"{n_done:,} of {len(listed):,} images predicted: {out}", err=True)
     report_failures(failures, len(listed))
     ctx.exit(exit_code(failures, on_error))
+
+
+def _check_file(out: Path) -> None:
+    """Say before anything is computed that a result can't be written."""
+    from transferkit.digests import check_folder
+
+    if out.is_dir():
+        raise IsADirectoryError(f"--out {str(out)!r} is a folder; give a file")
+    check_folder(out.parent, f"{str(out)!r} can't be written")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _extract(
+    estimator: Any, images: ImageSet, on_error: str
+) -> tuple[Extraction | None, Sequence[Failure]]:
+    """Features, and the images that have none; no features if not one could be read."""
+    from transferkit.images import UnreadableImages
+
+    try:
+        extraction = estimator.extractor_.extract(
+            images, on_error="raise" if on_error == "raise" else "skip"
+        )
+    except UnreadableImages as error:
+        # Not one image could be read: that too is a result, one error per line.
+        if on_error == "raise" or len(error.failures) != len(images):
+            raise
+        return None, error.failures
+    return extraction, extraction.failures
 
 
 def _lines(
@@ -187,7 +183,17 @@ def _columns(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_flat(line, names, targets) for line in lines]
 
 
-def _write(file: TextIO, lines: list[dict[str, Any]], form: str) -> None:
+def _write(out: Path | None, lines: list[dict[str, Any]], form: str) -> None:
+    if out is None:
+        _write_text(sys.stdout, lines, form)
+    elif form == "parquet":
+        _write_parquet(out, lines)
+    else:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            _write_text(file, lines, form)
+
+
+def _write_text(file: TextIO, lines: list[dict[str, Any]], form: str) -> None:
     if form == "jsonl":
         for line in lines:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

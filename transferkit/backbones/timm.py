@@ -56,20 +56,7 @@ def resolve(
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
     """Resolve a timm name into all that decides the numbers."""
-    for reserved in _RESERVED:
-        if reserved in arguments:
-            raise ValueError(
-                f"argument {reserved!r} can't be given: transferkit sets it itself; choose layers "
-                f"by feature name, such as 'stage3.avg', and weights with weights=FILE"
-            )
-    for argument, value in arguments.items():
-        try:
-            canonical_json(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"argument {argument!r} is {value!r}, which has no place in a key; give a name, a "
-                f"number or a list of them"
-            ) from error
+    _check_arguments(arguments)
     cfg, architecture, kwargs, model_args = _from_timm(name, overrides, arguments)
     path: Path | None = None
     if pretrained or weights is not None:
@@ -97,6 +84,23 @@ def resolve(
             "weights_given": weights is not None,
         },
     )
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    for reserved in _RESERVED:
+        if reserved in arguments:
+            raise ValueError(
+                f"argument {reserved!r} can't be given: transferkit sets it itself; choose layers "
+                f"by feature name, such as 'stage3.avg', and weights with weights=FILE"
+            )
+    for argument, value in arguments.items():
+        try:
+            canonical_json(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"argument {argument!r} is {value!r}, which has no place in a key; give a name, a "
+                f"number or a list of them"
+            ) from error
 
 
 def _from_timm(

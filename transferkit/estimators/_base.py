@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from transferkit import artifacts
 from transferkit.backbones import Backbone
 from transferkit.estimators.extractor import FeatureExtractor, check_vectors, side_by_side
-from transferkit.estimators.targets import training_parts
+from transferkit.estimators.targets import column_names, training_parts
 from transferkit.heads import create_head
 from transferkit.images import Failure
 from transferkit.spec import BackboneSpec
@@ -106,16 +107,22 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         ValueError
             If there are no labels, or not one per image.
         """
+        with self._as_before_on_error():
+            self._fit(images, y, sample_weight, validation, on_error)
+        return self
+
+    @contextlib.contextmanager
+    def _as_before_on_error(self) -> Iterator[None]:
+        """Undo a fit that failed: a model that was trained before is still one."""
         before = dict(vars(self))
         try:
-            return self._fit(images, y, sample_weight, validation, on_error)
+            yield
         except BaseException:
-            # A model that was trained before is still one.
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
 
-    def _fit(self, images: Any, y: Any, sample_weight: Any, validation: Any, on_error: str) -> Self:
+    def _fit(self, images: Any, y: Any, sample_weight: Any, validation: Any, on_error: str) -> None:
         is_own = y is None
         train, y, held = training_parts(images, y, validation, self.task)
         self.extractor_ = self._extractor()
@@ -135,15 +142,14 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             X_held, kept, held_ids, failures = self._rows(held[0], on_error)
             y = np.concatenate([y, held[1][kept]])
             ids, self.failures_ = ids + held_ids, self.failures_ + failures
-        names = getattr(train, "label_names", None) or ()
-        # The columns' names, unless the targets come from elsewhere.
-        is_named = (is_own or len(names) > 1) and len(names) == (y.shape[1] if y.ndim == 2 else 1)
-        targets = self._learn_targets(y, names if is_named else None)
+        targets = self._learn_targets(y, column_names(train, y, is_own=is_own))
         self._fit_head(X, X_held, targets, weights)
-        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        self._keep_ids(ids)
         # What the card of a saved model tells beside what the model knows by itself.
         self.facts_: dict[str, Any] = {}
-        return self
+
+    def _keep_ids(self, ids: Sequence[bytes]) -> None:
+        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
 
     @abc.abstractmethod
     def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
@@ -169,14 +175,18 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         }
         if not isinstance(self.backbone, FeatureExtractor):
             return FeatureExtractor(self.backbone, **given)
+        self._refuse_beside_extractor(given)
+        extractor = clone(self.backbone)
+        assert isinstance(extractor, FeatureExtractor)
+        return extractor
+
+    @staticmethod
+    def _refuse_beside_extractor(given: Collection[str]) -> None:
         if given:
             raise ValueError(
                 f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
                 f"FeatureExtractor, which has its own; set them there"
             )
-        extractor = clone(self.backbone)
-        assert isinstance(extractor, FeatureExtractor)
-        return extractor
 
     def _rows(
         self, images: Any, on_error: str = "raise"

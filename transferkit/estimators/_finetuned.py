@@ -16,7 +16,7 @@ from transferkit.estimators._base import TransferEstimator
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.regressor import TransferRegressor
-from transferkit.estimators.targets import training_parts
+from transferkit.estimators.targets import column_names, training_parts
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.strategies import parse_strategy
 from transferkit.heads import create_head
@@ -123,14 +123,8 @@ class FineTuneEstimator(TransferEstimator):
                 "sample_weight was given, and fine-tuning weighs no single images; leave it out, "
                 "or weigh classes with recipe={'class_weight': …}"
             )
-        before = dict(vars(self))
-        try:
+        with self._as_before_on_error():
             self._fit_network(images, y, validation, on_error, resume)
-        except BaseException:
-            # A model that was trained before is still one.
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _fit_network(
@@ -157,18 +151,14 @@ class FineTuneEstimator(TransferEstimator):
             readable = list_images(part).select(extraction.kept)
             (X,) = extraction.rows.values()
             parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
-        names = getattr(images, "label_names", None) or ()
         all_y = np.concatenate([part.y for part in parts])
-        n_columns = all_y.shape[1] if all_y.ndim == 2 else 1
-        is_named = (is_own or len(names) > 1) and len(names) == n_columns
-        codes = self._learn_targets(all_y, names if is_named else None)
+        codes = self._learn_targets(all_y, column_names(images, all_y, is_own=is_own))
         edges = np.cumsum([len(part) for part in parts])[:-1]
         parts = [
             Data(part.images, part.ids, part.X, own)
             for part, own in zip(parts, np.split(codes, edges), strict=True)
         ]
-        ids = [row for part in parts for row in part.ids]
-        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        self._keep_ids([row for part in parts for row in part.ids])
         self._tune(parts, strategy, processes, resume)
 
     def _tune(self, parts: list[Any], strategy: Any, processes: Any, resume: bool) -> None:
@@ -228,11 +218,7 @@ class FineTuneEstimator(TransferEstimator):
         given = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
         if not isinstance(backbone, FeatureExtractor):
             return FeatureExtractor(backbone, progress=self.progress, **given)
-        if given:
-            raise ValueError(
-                f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
-                f"FeatureExtractor, which has its own; set them there"
-            )
+        self._refuse_beside_extractor(given)
         if backbone.feature_names != ["pre_logits"]:
             raise ValueError(
                 f"features are {', '.join(backbone.feature_names)}; fine-tuning trains a head on "

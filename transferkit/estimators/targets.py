@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from transferkit.images import ImageSet, list_images
 from transferkit.registry import unknown
 
-__all__ = ["renamed_class_weights", "targets_of", "training_parts"]
+__all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -203,3 +204,20 @@ def _is_number(row: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def column_names(images: Any, y: np.ndarray, *, is_own: bool) -> Sequence[str] | None:
+    """Names of the label columns of the images, unless the targets come from elsewhere.
+
+    Parameters
+    ----------
+    images
+        What was listed, or given.
+    y : ndarray
+        The targets.
+    is_own : bool
+        Whether the targets are the images' own labels.
+    """
+    names: Sequence[str] = getattr(images, "label_names", None) or ()
+    n_columns = y.shape[1] if y.ndim == 2 else 1
+    return names if (is_own or len(names) > 1) and len(names) == n_columns else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transferkit.backbones._quiet import quiet
 from transferkit.digests import DigestMemory
 
 __all__ = ["digest_of", "find_weights", "n_classes_in"]
@@ -93,7 +92,7 @@ def _from_hub(name: str, hub_id: str, filename: str | None) -> Path:
             return Path(cached)
     for candidate in candidates:
         try:
-            with _quiet("huggingface_hub"):  # it tells of each of its retries
+            with quiet("huggingface_hub"):  # it tells of each of its retries
                 return Path(hf_hub_download(repo, candidate, revision=revision or None))
         except LocalEntryNotFoundError as error:  # no answer, and nothing in the cache
             raise _download_error(name, f"{repo} on the hub", error) from error
@@ -102,17 +101,6 @@ def _from_hub(name: str, hub_id: str, filename: str | None) -> Path:
         except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
             raise _download_error(name, f"{repo} on the hub", error) from error
     raise ValueError(f"{repo!r} on the hub holds none of {', '.join(candidates)}")
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _from_url(name: str, url: str) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 from torch import nn
 
 from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
+from transferkit.backbones._quiet import quiet
 from transferkit.backbones._timm_networks import (
     FullNetwork,
     StageNetwork,
@@ -28,7 +27,7 @@ from transferkit.backbones._weights import digest_of, find_weights, n_classes_in
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
-__all__ = ["build", "describe", "resolve", "search"]
+__all__ = ["build", "describe", "preprocess_config", "resolve", "search"]
 
 # Arguments of timm.create_model that are ours to give.
 _RESERVED = (
@@ -176,6 +175,18 @@ def _preprocess(
     )
 
 
+def preprocess_config(preprocess: Preprocess) -> dict[str, Any]:
+    """Preprocessing in the words of timm's ``config.json``."""
+    return {
+        "input_size": [3, *preprocess.image_size],
+        "interpolation": preprocess.interpolation,
+        "crop_pct": preprocess.crop_pct,
+        "crop_mode": preprocess.crop_mode,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+    }
+
+
 # ---- a spec → a network -------------------------------------------------------------
 
 
@@ -260,7 +271,8 @@ def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> n
     """
     cfg = {**spec.loading["pretrained_cfg"], "state_dict": full.state_dict(), "source": None}
     arguments = {k: v for k, v in spec.arguments.items() if k != "num_classes"}
-    with torch.random.fork_rng(devices=[]), _quiet_loading():
+    # It would warn of the head's weights, which a features_only network has no use for.
+    with torch.random.fork_rng(devices=[]), quiet("timm.models._builder"):
         network = timm.create_model(
             spec.architecture,
             pretrained=True,
@@ -275,18 +287,6 @@ def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> n
                 setattr(module, attribute, {})
     assert isinstance(network, nn.Module)
     return network
-
-
-@contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """No warning about the head's weights, which a ``features_only`` network has no use for."""
-    logger = logging.getLogger("timm.models._builder")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _is_stages_only(full: nn.Module, layers: tuple[str, ...]) -> bool:

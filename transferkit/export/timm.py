@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from transferkit.backbones import Backbone, build_backbone, create_backbone, resolve_backbone
+from transferkit.backbones.timm import preprocess_config
 from transferkit.cards import model_card
 from transferkit.export._check import Predictor
 from transferkit.export._heads import linear_map, tensor_head
@@ -122,7 +123,7 @@ def _config(
     saved: Saved, cfg: Mapping[str, Any], arguments: Mapping[str, Any], width: int
 ) -> dict[str, Any]:
     spec, content = saved.model.backbone, saved.content
-    preprocess, own = spec.preprocess, spec.loading["pretrained_cfg"]
+    own = spec.loading["pretrained_cfg"]
     kept = {name: cfg[name] for name in _KEPT if cfg.get(name) is not None}
     kept.pop("license", None)  # of the architecture's default weights, not of these
     if own.get("license") and not spec.loading.get("weights_given"):
@@ -136,12 +137,7 @@ def _config(
         "pretrained_cfg": {
             "tag": "transferkit",
             "custom_load": False,
-            "input_size": [3, *preprocess.image_size],
-            "interpolation": preprocess.interpolation,
-            "crop_pct": preprocess.crop_pct,
-            "crop_mode": preprocess.crop_mode,
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
+            **preprocess_config(spec.preprocess),
             "num_classes": arguments["num_classes"],
             **kept,
         },

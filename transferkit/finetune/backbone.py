@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from transferkit.backbones import resolve_backbone
+from transferkit.backbones.timm import preprocess_config
 from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.store.files import write_whole
 
@@ -85,16 +86,7 @@ def _timm_config(spec: BackboneSpec) -> dict[str, Any]:
     own = spec.loading["pretrained_cfg"]
     cfg = {name: value for name, value in own.items() if name not in drop and value is not None}
     n_classes = spec.arguments["num_classes"]
-    preprocess = spec.preprocess
-    cfg |= {
-        "input_size": [3, *preprocess.image_size],
-        "interpolation": preprocess.interpolation,
-        "crop_pct": preprocess.crop_pct,
-        "crop_mode": preprocess.crop_mode,
-        "mean": list(preprocess.mean),
-        "std": list(preprocess.std),
-        "num_classes": n_classes,
-    }
+    cfg |= {**preprocess_config(spec.preprocess), "num_classes": n_classes}
     arguments = {n: v for n, v in spec.arguments.items() if n not in ("num_classes", "img_size")}
     return {
         "architecture": spec.architecture,

@@ -14,9 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-import transferkit.backbones
 from tests.pictures import coloured, picture
-from transferkit import forward
 from transferkit.backbones import create_backbone
 from transferkit.estimators import FeatureExtractor, TransferClassifier
 from transferkit.heads import create_head
@@ -331,21 +329,6 @@ def test_grid_search_over_the_head_and_its_parameters():
     ).fit(IMAGES, NAMES[CODES])
     assert len(search.cv_results_["params"]) == 4
     assert search.predict(NEW_IMAGES).tolist() == NAMES[NEW_CODES].tolist()
-
-
-@pytest.fixture
-def builds(monkeypatch):
-    names = []
-    build = transferkit.backbones.build_backbone
-
-    def counted(spec, **options):
-        names.append(spec.name)
-        return build(spec, **options)
-
-    forward._built.cache_clear()
-    monkeypatch.setattr(forward, "build_backbone", counted)
-    monkeypatch.setattr(transferkit.backbones, "build_backbone", counted)
-    return names
 
 
 def test_copies_of_a_fitted_model(builds):

@@ -12,30 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 
-import transferkit.backbones
 from tests.pictures import coloured, picture, write_pictures
-from transferkit import forward
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.estimators import FeatureExtractor, side_by_side
 from transferkit.estimators import extractor as extractor_module
 from transferkit.images import UnreadableImages
 from transferkit.store import FeatureStore
-
-
-@pytest.fixture
-def builds(monkeypatch):
-    """Names of the networks that are built from now on."""
-    names = []
-    build = transferkit.backbones.build_backbone
-
-    def counted(spec, **options):
-        names.append(spec.name)
-        return build(spec, **options)
-
-    forward._built.cache_clear()
-    monkeypatch.setattr(forward, "build_backbone", counted)
-    monkeypatch.setattr(transferkit.backbones, "build_backbone", counted)
-    return names
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from transferkit.heads import _objective
+from transferkit.heads import _design, _objective
 from transferkit.heads._design import Design
 from transferkit.heads._losses import Hinge, Insensitive, Sigmoid, Softmax
 from transferkit.heads._problems import Problems
@@ -113,10 +113,11 @@ def test_float32_with_a_tight_tolerance_goes_on_in_float64():
     agree(found.coef, reference(X.astype(float), y, 1.0).coef_)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_a_path_arrives_where_single_fits_do(n_classes):
+# With 12 strengths of few classes, some are solved side by side.
+@pytest.mark.parametrize(("n_classes", "n_Cs"), [(2, 12), (4, 12), (4, 5), (30, 12)])
+def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs):
     X, y = problem(n_classes=n_classes)
-    Cs = np.geomspace(1e-4, 1e3, 12)
+    Cs = np.geomspace(1e-4, 1e3, n_Cs)
     problems = Problems.logistic([(X, None)], y)
     for C, fit, scores in problems.path(Cs, [(X, np.arange(7))], tol=1e-5, max_iter=100):
         alone = problems.solve(C, tol=1e-9, max_iter=100)
@@ -138,11 +139,16 @@ def test_the_gap_is_about_the_distance_from_the_optimum():
 def test_rough_products_lead_to_the_same_place(monkeypatch):
     X, y = problem(n=40_000, d=16, n_classes=4)
     X = X.astype(np.float32)
-    monkeypatch.setattr(_objective, "LARGE", 0)
     found = []
     for dtype in (None, torch.bfloat16):
-        monkeypatch.setattr(_objective, "quick_dtype", lambda device, dtype=dtype: dtype)
-        found.append(Problems.logistic([(X, None)], y).solve(1.0, tol=1e-6, max_iter=100))
+        for module in (_design, _objective):
+            monkeypatch.setattr(module, "LARGE", 0)
+            monkeypatch.setattr(module, "quick_dtype", lambda device, dtype=dtype: dtype)
+        problems = Problems.logistic([(X, None)], y)
+        found.append(problems.solve(1.0, tol=1e-6, max_iter=100))
+        path = problems.path(np.geomspace(0.1, 10, 7), [(X[:1], None)], tol=1e-5, max_iter=100)
+        *_, (_, middle, _), _, _, _ = path
+        assert middle.objective == pytest.approx(found[-1].objective, rel=2e-5)
     assert found[1].converged.all()
     assert found[1].objective == pytest.approx(found[0].objective, rel=1e-6)
     agree(found[1].coef, found[0].coef, 1e-3)

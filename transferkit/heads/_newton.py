@@ -34,6 +34,8 @@ MAX_HALVINGS = 30
 # Shares of the squared residual that end a step's conjugate gradients: one that needs less
 # than the first to arrive isn't the last step, and makes do with the second.
 LAST, FAR = 1e-2, 0.5
+# Relative distance from the optimum down to which bfloat16 tells where to go.
+ROUGH = 2**-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,13 @@ class Start:
         Float64.
     intercept : Tensor of shape (n_problems * n_scores,)
         Float64.
+    boost : Tensor of shape (n_problems,)
+        How much more a step gains there than the preconditioner alone foresees, at least 1.
     """
 
     coef: Tensor
     intercept: Tensor
+    boost: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,7 @@ class State(Start):
 
     Parameters
     ----------
-    coef, intercept
+    coef, intercept, boost
         As in `Start`.
     value : Tensor of shape (n_problems,)
         The objective.
@@ -83,6 +88,16 @@ class State(Start):
     n_iter: int
     n_products: int
     n_gradients: int
+
+    def only(self, k: int) -> State:
+        """Return one of the problems; the counts stay those of all."""
+        n_scores = len(self.coef) // len(self.value)
+        own, one = slice(k * n_scores, (k + 1) * n_scores), slice(k, k + 1)
+        return State(
+            self.coef[own], self.intercept[own], self.boost[one], self.value[one],
+            self.gradient[one], self.gap[one], self.is_converged[one],
+            self.n_iter, self.n_products, self.n_gradients,
+        )  # fmt: skip
 
 
 def minimise(
@@ -136,27 +151,30 @@ class _Search:
             theta = torch.cat([start.coef, start.intercept[:, None]], dim=1).view(
                 self.objective.shape
             )
-        point = self.objective.evaluated(theta)
-        # How much more a step gains than the preconditioner alone foresees.
-        boost = torch.ones_like(point.value)
+        point = self.objective.evaluated(theta, roughly=start is None)
+        boost = torch.ones_like(point.value) if start is None else start.boost
         n_iter = 0
         while True:
             down, gap = self._foreseen(point, boost)
             steepest = point.gradient.abs().amax(dim=(1, 2))
             is_solved = (steepest <= tol) & (gap <= tol * point.value.abs())
-            if bool(is_solved.all()) or n_iter >= max_iter:
+            is_over = bool(is_solved.all()) or n_iter >= max_iter
+            if is_over and point.dtype == self.objective.dtype:
                 break
-            step, gain = self._step(point, down, gap, tol)
+            if is_over:
+                point = self.objective.evaluated(point.theta)
+                continue
+            step, gain, left = self._step(point, down, gap, tol)
             boost = torch.where(is_solved, boost, (gain / down[1]).clamp(1, 100))
             step[is_solved] = 0
-            moved = self._moved(point, step)
+            moved = self._moved(point, step, roughly=bool((left > ROUGH * point.value.abs()).all()))
             n_iter += 1
             if moved is None and not self.objective.refine():
                 break
-            point = moved or self.objective.evaluated(point.theta)
+            point = moved or self.objective.evaluated(point.theta, roughly=True)
         flat = point.theta.flatten(0, 1)
         return State(
-            flat[:, :-1], flat[:, -1], point.value, steepest, gap, is_solved,
+            flat[:, :-1], flat[:, -1], boost, point.value, steepest, gap, is_solved,
             n_iter, self.objective.n_products, self.objective.n_gradients,
         )  # fmt: skip
 
@@ -168,8 +186,8 @@ class _Search:
 
     def _step(
         self, point: Point, down: tuple[Tensor, Tensor], gap: Tensor, tol: float
-    ) -> tuple[Tensor, Tensor]:
-        """Solve ``H p = -g`` by conjugate gradients; return p and -g'p."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Solve ``H p = -g`` by conjugate gradients; return p, -g'p, and the gap left."""
         import torch
 
         z, first = down
@@ -194,17 +212,18 @@ class _Search:
             if not bool(active.any()):
                 break
             d = z + beta * d
-        return p, -_dot(point.gradient, p)
+        return p, -_dot(point.gradient, p), forcing * gap
 
-    def _moved(self, point: Point, step: Tensor) -> Point | None:
+    def _moved(self, point: Point, step: Tensor, *, roughly: bool) -> Point | None:
         """Go along the step as far as it pays; None if it doesn't pay anywhere."""
         import torch
 
         slope = _dot(point.gradient, step)
         length = torch.ones_like(slope)
-        noise = 4 * torch.finfo(self.objective.dtype).eps * point.value.abs()
+        noise = 4 * torch.finfo(point.dtype).eps * point.value.abs()
         for _ in range(MAX_HALVINGS):
-            found = self.objective.evaluated(point.theta + length[:, None, None] * step)
+            theta = point.theta + length[:, None, None] * step
+            found = self.objective.evaluated(theta, roughly=roughly)
             rise = found.value - point.value
             fails = ~(rise <= SUFFICIENT * length * slope + noise)
             if not bool(fails.any()):

@@ -8,32 +8,18 @@ float32 go on in float64 once rounding keeps them from improving.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from transferkit.heads._design import SMALL, Design
+from transferkit.heads._design import LARGE, SMALL, Design, quick_dtype
 from transferkit.heads._losses import Loss
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Objective", "Point", "quick_dtype"]
+__all__ = ["FEW", "Objective", "Point"]
 
 FEW = range(4, 49)  # scores for which row-major products are quicker
-# Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
-LARGE = 2**24
-
-
-def quick_dtype(device: torch.device) -> torch.dtype | None:
-    """Tell the numeric type whose products are native and much quicker than float32, if any."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    # An older PyTorch can't tell, and then float32 it is.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if native and torch.backends.mkldnn.enabled else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +31,7 @@ class Point:
     gradient: Tensor
     curvature: Tensor
     memory: list[Tensor]
+    dtype: torch.dtype
 
 
 class Objective:
@@ -71,6 +58,7 @@ class Objective:
         if self.dtype == torch.float32 and size * len(penalty) * loss.n_scores > LARGE:
             quick = quick_dtype(design.device)
         self.quick = quick or self.dtype
+        self.rough = self.quick if design.is_kept else self.dtype
         # Above the intercept's column there is no penalty.
         ridge = penalty[:, None, None].expand(-1, 1, self.shape[2]).clone()
         ridge[:, :, -1] = 0
@@ -81,34 +69,38 @@ class Objective:
         """Go on in a wider type after a step that improved nothing, if there is one."""
         import torch
 
+        if self.rough != self.dtype:
+            self.rough = self.dtype
+            return True
         if self.quick != self.dtype:
             self.quick = self.dtype
             return True
         if self.dtype == torch.float32:
-            self.dtype = self.quick = torch.float64
+            self.dtype = self.quick = self.rough = torch.float64
             return True
         return False
 
-    def evaluated(self, theta: Tensor) -> Point:
+    def evaluated(self, theta: Tensor, *, roughly: bool = False) -> Point:
         """Value, gradient and what products with the Hessian need."""
         import torch
 
-        coef, intercept = self._split(theta, self.dtype)
+        dtype = self.rough if roughly else self.dtype
+        coef, intercept = self._split(theta, dtype)
         value = torch.zeros(self.shape[0], dtype=torch.float64, device=theta.device)
         gradient = torch.zeros_like(theta)
         curvature = torch.zeros(self.shape[:2], dtype=torch.float64, device=theta.device)
         memory = []
-        for part, rows in self.design.blocks(self.dtype):
+        for part, rows in self.design.blocks(dtype):
             scores = _scored(rows, coef, intercept).view(*self.shape[:2], -1)
-            each, slope, kept = self.loss.slopes(scores, part)
+            each, slope, kept = self.loss.slopes(scores.to(self.dtype), part)
             value += each
-            gradient += self._gathered(slope, rows)
+            gradient += self._gathered(slope.to(dtype), rows)
             kept = kept.to(self.quick)
             curvature += self.loss.curvature(kept, part)
             memory.append(kept)
         self.n_gradients += 1
         value += 0.5 * (self.ridge * theta.square()).sum(dim=(1, 2))
-        return Point(theta, value, gradient + self.ridge * theta, curvature, memory)
+        return Point(theta, value, gradient + self.ridge * theta, curvature, memory, dtype)
 
     def bent(self, point: Point, v: Tensor) -> Tensor:
         """Product of the Hessian with a vector, float64."""
@@ -132,12 +124,12 @@ class Objective:
         return torch.cat([(flat @ rows).double(), by_intercept[:, None]], dim=1).view(self.shape)
 
     def preconditioned(self, point: Point, r: Tensor) -> Tensor:
+        """Residuals divided by what the spectrum says of the Hessian."""
         import torch
 
-        spectrum = self.design.spectrum
+        values, V = self.design.spectrum.values, self.design.vectors(self.quick)
         c = point.curvature.clamp(min=1e-12)[:, :, None]
-        V = spectrum.vectors
-        inverse = 1 / (c * spectrum.values.double() + self.penalty[:, None, None])
+        inverse = 1 / (c * values.double() + self.penalty[:, None, None])
         turned = (r[:, :, :-1].to(V.dtype) @ V) * inverse.to(V.dtype)
         z = torch.cat([(turned @ V.T).double(), r[:, :, -1:] / c], dim=2)
         # Adding the same to all classes changes no probability: the optimum sums to zero.

@@ -172,7 +172,7 @@ class Problems:
         start : (ndarray, ndarray), default=None
             Coefficients and intercepts on the features as given to start from, not zero.
         """
-        first = None if start is None else Start(*self.design.taken(*start))
+        first = None if start is None else self._start(*start)
         state = minimise(
             self.design, self.loss, self._penalty(C), tol=tol, max_iter=max_iter, start=first
         )
@@ -205,6 +205,12 @@ class Problems:
         for C, state in zip(Cs.tolist(), states, strict=True):
             scores = self.design.scores(placed, state.coef, state.intercept)
             yield C, self._fit(C, state), scores
+
+    def _start(self, coef: Array, intercept: Array) -> Start:
+        import torch
+
+        ones = torch.ones(self.n_problems, dtype=torch.float64, device=self.design.device)
+        return Start(*self.design.taken(coef, intercept), ones)
 
     def _penalty(self, C: float | Array) -> Tensor:
         import torch

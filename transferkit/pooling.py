@@ -64,6 +64,13 @@ def pool_map(maps: Tensor, prefix: Tensor | None) -> Tensor:
     return maps
 
 
+_POOLINGS = {
+    name.removeprefix("pool_"): value
+    for name, value in list(globals().items())
+    if name.startswith("pool_")
+}
+
+
 def pooling_names() -> list[str]:
     """Names of the poolings, sorted.
 
@@ -72,7 +79,7 @@ def pooling_names() -> list[str]:
     >>> "gem" in pooling_names()
     True
     """
-    return sorted(name.removeprefix("pool_") for name in globals() if name.startswith("pool_"))
+    return sorted(_POOLINGS)
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,6 @@ def pool(maps: FeatureMaps, feature: FeatureName) -> Tensor:
             raise ValueError(f"this forward pass did not compute {feature.layer!r}")
         return rows
     source = feature.source
-    function = globals()[f"pool_{feature.pooling}"]
-    rows = function(maps.maps[source], maps.prefix.get(source))
+    rows = _POOLINGS[feature.pooling](maps.maps[source], maps.prefix.get(source))
     assert isinstance(rows, Tensor)
     return rows

@@ -1,5 +1,6 @@
 """Every engine against PyTorch; and PyTorch with many threads against one."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,8 +22,8 @@ def backbone():
 
 
 def test_there_are_these():
-    assert ENGINES == ("auto", "torch", "openvino")
-    with pytest.raises(ValueError, match="engine is 'onnx'; choose one of auto, torch, openvino"):
+    assert ENGINES == ("auto", "torch", "compile", "openvino")
+    with pytest.raises(ValueError, match="engine is 'onnx'; choose one of auto, torch, compile"):
         check_engine_name("onnx")
 
 
@@ -47,6 +48,53 @@ def test_openvino_agrees_with_torch(name, precision):
     kept = rows["pre_logits"].copy()
     other.rows(255 - PIXELS)
     np.testing.assert_array_equal(rows["pre_logits"], kept)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "vgg11"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_what_is_compiled_is_the_whole_pass(name, precision, monkeypatch):
+    # The tracer alone, without the kernels, which need a C++ compiler and a minute.
+    module._compiled_engine.cache_clear()
+    monkeypatch.setattr("transferkit.forward.compiled_engine.BACKEND", "eager")
+    backbone = create_backbone(name, False, image_size=64)
+    features = [parse_feature(n) for n in ("pre_logits", "final.avg", "final.map")]
+    plain = Forward(backbone, features, device="cpu", engine="torch", precision=precision)
+    compiled = Forward(backbone, features, device="cpu", engine="compile", precision=precision)
+    for pixels in (PIXELS, 255 - PIXELS, PIXELS[:2]):
+        expected, rows = plain.rows(pixels), compiled.rows(pixels)
+        assert list(rows) == list(expected)
+        for key, wanted in expected.items():
+            assert rows[key].dtype == np.float32
+            np.testing.assert_allclose(rows[key], wanted, rtol=1e-4, atol=1e-5)
+    assert compiled.provenance()["engine"] == "compile"
+    assert "difference" in compiled.provenance()
+    with ThreadPoolExecutor(3) as pool:
+        for rows in pool.map(compiled.rows, [PIXELS] * 6):
+            np.testing.assert_allclose(rows["pre_logits"], plain.rows(PIXELS)["pre_logits"], 1e-4)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_kernels_agree_with_torch(backbone):
+    module._compiled_engine.cache_clear()
+    rows = Forward(backbone, FEATURES[:1], device="cpu", engine="compile").rows(PIXELS)
+    expected = Forward(backbone, FEATURES[:1], device="cpu", engine="torch").rows(PIXELS)
+    np.testing.assert_allclose(rows["pre_logits"], expected["pre_logits"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_that_cannot_be_compiled(backbone, monkeypatch):
+    class Broken:
+        def __init__(self, *parts, **options):
+            pass
+
+        def __call__(self, pixels):
+            raise RuntimeError("no graph")
+
+    module._compiled_engine.cache_clear()
+    monkeypatch.setattr(torch, "compile", Broken)
+    forward = Forward(backbone, FEATURES, device="cpu", engine="compile")
+    with pytest.raises(ValueError, match=r"can't compile this network \(no graph\); choose engine"):
+        forward.rows(PIXELS)
+    module._compiled_engine.cache_clear()
 
 
 def test_an_engine_that_is_wrong_hands_over(backbone, monkeypatch, caplog):

@@ -88,7 +88,8 @@ machine_options = _apply(
             "--engine",
             default="auto",
             show_default=True,
-            help="What computes: auto, torch, or openvino (an extra for CPUs).",
+            help="What computes: auto, torch, compile (for many images on a GPU), or openvino (an "
+            "extra for CPUs).",
         ),
         click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
         click.option("--quiet", is_flag=True, help="No progress bar."),

@@ -63,7 +63,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Numeric class of the forward pass.
     storage : {"float32", "float16"}, default="float32"
         Numeric type of the stored rows.
-    engine : {"auto", "torch", "openvino"}, default="auto"
+    engine : {"auto", "torch", "compile", "openvino"}, default="auto"
         What computes; see `transferkit.forward.Forward`.
     batch_size : int, optional
         Images per forward pass.

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from transferkit.forward.torch_engine import TorchEngine
-from transferkit.pooling import FeatureName, pool
+from transferkit.forward.torch_engine import Rows, TorchEngine
+from transferkit.pooling import FeatureName
 
 __all__ = ["OpenVinoEngine", "is_installed"]
 
@@ -82,7 +81,7 @@ class OpenVinoEngine:
                         # that shapes become constants: here they are.
                         warnings.simplefilter("ignore")
                         model = openvino.convert_model(
-                            _Traced(self.exact, self.features), example_input=example
+                            Rows(self.exact, self.features), example_input=example
                         )
                     model.reshape(list(example.shape))
                     self._models[size] = openvino.Core().compile_model(
@@ -120,18 +119,3 @@ class OpenVinoEngine:
             str(feature): request.get_output_tensor(i).data.astype(np.float32, copy=True)
             for i, feature in enumerate(self.features)
         }
-
-
-class _Traced(nn.Module):
-    """From pixels to a tuple of rows, for tracing."""
-
-    def __init__(self, exact: TorchEngine, features: list[FeatureName]) -> None:
-        super().__init__()
-        self.exact = exact
-        self.features = features
-        self.network = exact.twin()
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        images = self.exact.normalised(pixels)
-        maps = self.network(images, self.exact.layers)
-        return tuple(pool(maps, feature).float() for feature in self.features)

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transferkit.backbones import Backbone
 from transferkit.forward.folding import folded, twin
 from transferkit.maps import FeatureMaps
+from transferkit.pooling import FeatureName, pool
 
-__all__ = ["TorchEngine", "outputs_of"]
+__all__ = ["Rows", "TorchEngine", "outputs_of"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Their statistics and scales stay float32: they cost nothing, and rounding them moves features.
@@ -100,25 +101,28 @@ class TorchEngine:
         pixels : ndarray
             uint8, ``(B, H, W, 3)``.
         """
-        batch = torch.from_numpy(pixels)
-        is_cuda = self.device.type == "cuda"
-        # Pinning on a thread that hasn't chosen a GPU would take memory of the first one.
-        with torch.cuda.device(self.device) if is_cuda else contextlib.nullcontext():
-            if is_cuda:
-                batch = batch.pin_memory().to(self.device, non_blocking=True)
-            images = self.normalised(batch.to(self.device))
-            with self._numeric_class(), self._borrowed() as network:
-                if self.is_pure:
-                    images = images.to(self.dtype)
-                maps = network(images, self.layers)
+        with self.placed(pixels) as batch, self.numeric_class(), self._borrowed() as network:
+            maps = network(self.normalised(batch), self.layers)
         assert isinstance(maps, FeatureMaps)
         return maps
 
+    @contextlib.contextmanager
+    def placed(self, pixels: np.ndarray) -> Iterator[Tensor]:
+        """Pixels on the device, which is the current one meanwhile."""
+        batch = torch.from_numpy(pixels)
+        if self.device.type != "cuda":
+            yield batch.to(self.device)
+            return
+        # Pinning on a thread that hasn't chosen a GPU would take memory of the first one.
+        with torch.cuda.device(self.device):
+            yield batch.pin_memory().to(self.device, non_blocking=True)
+
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Input of the network, float32 ``(B, 3, H, W)``, of uint8 pixels ``(B, H, W, 3)``."""
+        """Input of the network, ``(B, 3, H, W)``, of uint8 pixels ``(B, H, W, 3)``."""
         # Seen like this they lie in the channels-last layout already.
         images = pixels.permute(0, 3, 1, 2).to(torch.float32)
-        return images.sub_(self._shift).mul_(self._scale)
+        images = images.sub_(self._shift).mul_(self._scale)
+        return images.to(self.dtype) if self.is_pure else images
 
     def twin(self) -> nn.Module:
         """Return a network that nobody else runs; it shares the weights."""
@@ -137,7 +141,8 @@ class TorchEngine:
             self._twins.put(network)
 
     @contextlib.contextmanager
-    def _numeric_class(self) -> Iterator[None]:
+    def numeric_class(self) -> Iterator[None]:
+        """Autocast, or none, and TF32 off."""
         if self.dtype is not None and not self.is_pure:
             with torch.autocast(self.device.type, dtype=self.dtype):
                 yield
@@ -146,6 +151,28 @@ class TorchEngine:
                 yield
         else:
             yield
+
+
+class Rows(nn.Module):
+    """From uint8 pixels to a tuple of rows, for what traces networks.
+
+    Parameters
+    ----------
+    engine : TorchEngine
+        What gives the maps.
+    features : list of FeatureName
+        What to compute.
+    """
+
+    def __init__(self, engine: TorchEngine, features: list[FeatureName]) -> None:
+        super().__init__()
+        self.engine, self.features = engine, features
+        self.network = engine.twin()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Rows of every feature, float32."""
+        maps = self.network(self.engine.normalised(pixels), self.engine.layers)
+        return tuple(pool(maps, feature).float() for feature in self.features)
 
 
 class _Tf32Off:

@@ -1,0 +1,73 @@
+"""PyTorch's compiler: fused kernels, for many images on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from transferkit.forward.torch_engine import Rows, TorchEngine
+from transferkit.pooling import FeatureName
+
+__all__ = ["CompiledEngine"]
+
+BACKEND = "inductor"
+
+
+class CompiledEngine:
+    """A network from uint8 pixels to rows, compiled by ``torch.compile``.
+
+    Compiling takes from some seconds to a minute, once per batch size. What is compiled is the
+    whole pass in one graph, which keeps no state: any number of threads may call it.
+
+    Parameters
+    ----------
+    plain : TorchEngine
+        What is compiled, in its numeric class.
+    features : sequence of FeatureName
+        What to compute.
+
+    References
+    ----------
+    Ansel et al. (2024), "PyTorch 2: faster machine learning through dynamic Python bytecode
+    transformation and graph compilation".
+    """
+
+    name = "compile"
+
+    def __init__(self, plain: TorchEngine, features: Sequence[FeatureName]) -> None:
+        self.plain, self.features = plain, list(features)
+        # Versions of one function are counted, and after the eighth network there'd be no more.
+        torch.compiler.reset()
+        self._compiled = torch.compile(
+            Rows(plain, self.features), fullgraph=True, dynamic=False, backend=BACKEND
+        )
+
+    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of every feature; call it in inference mode.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            uint8, ``(B, H, W, 3)``.
+
+        Raises
+        ------
+        ValueError
+            If the network can't be compiled.
+        """
+        with self.plain.placed(pixels) as batch, self.plain.numeric_class():
+            try:
+                rows = self._compiled(batch)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # the compiler raises whatever it meets
+                raise ValueError(
+                    f"torch.compile can't compile this network "
+                    f"({' '.join(str(error).split())[:200]}); choose engine 'torch'"
+                ) from error
+            return {
+                str(feature): row.cpu().numpy()
+                for feature, row in zip(self.features, rows, strict=True)
+            }

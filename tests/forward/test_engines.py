@@ -65,12 +65,14 @@ def test_what_is_compiled_is_the_whole_pass(name, precision, monkeypatch):
         assert list(rows) == list(expected)
         for key, wanted in expected.items():
             assert rows[key].dtype == np.float32
-            np.testing.assert_allclose(rows[key], wanted, rtol=1e-4, atol=1e-5)
+            error = np.linalg.norm(rows[key] - wanted) / np.linalg.norm(wanted)
+            assert error < (1e-5 if precision == "float32" else 0.05)
     assert compiled.provenance()["engine"] == "compile"
     assert "difference" in compiled.provenance()
+    alone = compiled.rows(PIXELS)
     with ThreadPoolExecutor(3) as pool:
         for rows in pool.map(compiled.rows, [PIXELS] * 6):
-            np.testing.assert_allclose(rows["pre_logits"], plain.rows(PIXELS)["pre_logits"], 1e-4)
+            np.testing.assert_array_equal(rows["pre_logits"], alone["pre_logits"])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

@@ -70,8 +70,8 @@ class Forward:
         Numeric class; it is kept to, or an error is raised.
     engine : {"auto", "torch", "compile", "openvino"}, default="auto"
         What computes; ``"auto"`` is OpenVINO on a CPU if it is installed and worth its
-        conversion, else PyTorch. ``"compile"`` is ``torch.compile``: some seconds to a minute
-        for the start, of use for many images on a GPU; on CPUs we measured no gain.
+        conversion, else PyTorch. ``"compile"`` is ``torch.compile``: it takes 10 s to 2
+        minutes to begin, so it is of use for very many images, on a GPU above all.
     n_images : int, default=0
         How many images there are to be computed, by which ``"auto"`` decides.
     n_callers : int, default=1
@@ -270,7 +270,8 @@ def _compiled_engine(
     device: torch.device,
     precision: str,
 ) -> CompiledEngine:
-    return CompiledEngine(_torch_engine(backbone, layers, device, precision), features)
+    plain = TorchEngine(backbone, layers, device, precision, is_traced=True)
+    return CompiledEngine(plain, features)
 
 
 @functools.lru_cache(maxsize=1)
@@ -282,5 +283,5 @@ def _openvino_engine(
     threads: tuple[int, int],
 ) -> OpenVinoEngine:
     # It is traced in float32; bf16 is a wish that OpenVINO is told.
-    exact = _torch_engine(backbone, layers, torch.device("cpu"), "float32")
+    exact = TorchEngine(backbone, layers, torch.device("cpu"), "float32", is_traced=True)
     return OpenVinoEngine(exact, features, backbone.preprocess.image_size, precision, *threads)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["folded", "twin"]
+__all__ = ["folded", "relative_error", "twin"]
 
 # Relative; what float32 leaves after a hundred layers is ten times less.
 _TOLERANCE = 1e-5
@@ -61,7 +61,7 @@ def folded(network: nn.Module, run: Run) -> nn.Module:
         found = list(run(changed))
     except (RuntimeError, AttributeError, TypeError):  # something else used the norm
         return network
-    is_same = all(_error(f, e) <= _TOLERANCE for f, e in zip(found, expected, strict=True))
+    is_same = all(relative_error(f, e) <= _TOLERANCE for f, e in zip(found, expected, strict=True))
     return changed if is_same else network
 
 
@@ -114,7 +114,8 @@ def _fold(convolution: nn.Conv2d, norm: _BatchNorm) -> None:
     convolution.bias = nn.Parameter(bias.float(), requires_grad=False)
 
 
-def _error(found: Tensor, expected: Tensor) -> float:
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Norm of the difference over that of what is expected; infinite for NaN."""
     if found.shape != expected.shape:
         return float("inf")
     error = float((found - expected).norm() / expected.norm().clamp(min=1e-12))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferkit.backbones import Backbone
+from transferkit.forward import fusing
 from transferkit.forward.folding import folded, twin
 from transferkit.maps import FeatureMaps
 from transferkit.pooling import FeatureName, pool
@@ -28,8 +29,9 @@ _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 class TorchEngine:
     """A backbone's network made fast without changing its numbers, for any number of threads.
 
-    On a CPU batch norms are folded; convolutions run in the channels-last layout; bf16 on a
-    CPU is the network's weights in bf16, on a GPU autocast. The backbone stays as it is.
+    On a CPU batch norms are folded, and activations go into the layers before them;
+    convolutions run in the channels-last layout; bf16 on a CPU is the network's weights in
+    bf16, on a GPU autocast. The backbone stays as it is.
 
     Parameters
     ----------
@@ -41,12 +43,20 @@ class TorchEngine:
         Where.
     precision : {"float32", "bf16", "fp16"}
         Numeric class.
+    is_traced : bool, default=False
+        Whether it is only to be converted: then it keeps to layers that others know.
     """
 
     name = "torch"
 
     def __init__(
-        self, backbone: Backbone, layers: Sequence[str], device: torch.device, precision: str
+        self,
+        backbone: Backbone,
+        layers: Sequence[str],
+        device: torch.device,
+        precision: str,
+        *,
+        is_traced: bool = False,
     ) -> None:
         self.layers = set(layers)
         self.device = device
@@ -58,27 +68,32 @@ class TorchEngine:
         self._shift = 255 * torch.tensor(preprocess.mean, device=device).view(shape)
         self._scale = 1 / (255 * torch.tensor(preprocess.std, device=device).view(shape))
         network = backbone.network
-        self.is_folded = self.is_pure = False
+        self.is_folded = self.is_fused = self.is_pure = False
+        plan = None
         if next(network.parameters(), self._image).device.type == "cpu":
-            network = self._folded(network)
+            with contextlib.suppress(RuntimeError, ValueError):
+                # Of this size, say; it is explained at the first batch.
+                network = self._folded(network)
+                if device.type == "cpu" and not is_traced:
+                    plan = fusing.planned(network, self._outputs)
         self._network = self._placed(network)
+        if plan is not None and (self.dtype is None or self.is_pure):
+            self._network = fusing.applied(self._network, plan)
+            self.is_fused = True
         # Networks may keep state while they run (hooks, caches): no two threads share one.
         self._twins: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
     def _folded(self, network: nn.Module) -> nn.Module:
-        noise = torch.randn(self._image.shape, generator=torch.Generator().manual_seed(0))
-
-        def run(network: nn.Module) -> list[Tensor]:
-            with torch.inference_mode():
-                return outputs_of(network(noise, self.layers))
-
-        try:
-            changed = folded(network, run)
-        except (RuntimeError, ValueError):  # of this size, say; it is explained at the first batch
-            return network
+        changed = folded(network, self._outputs)
         self.is_folded = changed is not network
         return changed
+
+    def _outputs(self, network: nn.Module) -> list[Tensor]:
+        """What a network makes of noise."""
+        noise = torch.randn(self._image.shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return outputs_of(network(noise, self.layers))
 
     def _placed(self, network: nn.Module) -> nn.Module:
         if self.dtype is not None and self.device.type == "cpu":

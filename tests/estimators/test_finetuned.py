@@ -68,6 +68,19 @@ def test_backbones_of_every_source(name, tmp_path):
     assert loaded.extractor_.resolve().preprocess == given.resolve().preprocess
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "bundled:mobilenetv2_050_distilled"])
+def test_how_images_are_read_is_kept(name, tmp_path):
+    given = extractor(
+        name, image_size=32, pretrained=name.startswith("bundled"), decode="scaled", exif=True,
+        crop_pct=0.8, crop_mode="squash", interpolation="bilinear",
+    )  # fmt: skip
+    model = classifier(tmp_path / "run", "norm-only", backbone=given, epochs=1)
+    model.fit(IMAGES[:12], LABELS[:12])
+    loaded = load_estimator(model.save(tmp_path / "model"))
+    assert loaded.extractor_.resolve().preprocess == given.resolve().preprocess
+    np.testing.assert_array_equal(loaded.predict(IMAGES[:12]), model.predict(IMAGES[:12]))
+
+
 def test_it_starts_from_the_probe(tmp_path):
     model = classifier(tmp_path, epochs=1, learning_rate=1e-12).fit(IMAGES, LABELS)
     probe = model.history_[0]

@@ -62,7 +62,7 @@ def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
     """
     preprocess = spec.preprocess
     if spec.source != "timm":
-        own = ("image_size", "interpolation", "crop_pct", "crop_mode", "exif")
+        own = ("image_size", "interpolation", "crop_pct", "crop_mode", "exif", "decode")
         return resolve_backbone(
             spec.name,
             weights=folder / WEIGHTS,
@@ -70,7 +70,9 @@ def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
             **spec.arguments,
         )
     size = preprocess.image_size if "img_size" in spec.arguments else None
-    tuned = resolve_backbone(f"local-dir:{folder}", image_size=size, exif=preprocess.exif)
+    tuned = resolve_backbone(
+        f"local-dir:{folder}", image_size=size, exif=preprocess.exif, decode=preprocess.decode
+    )
     same = (tuned.architecture, canonical_json(tuned.arguments), tuned.preprocess)
     if same != (spec.architecture, canonical_json(spec.arguments), preprocess):
         raise RuntimeError(

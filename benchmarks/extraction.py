@@ -1,7 +1,7 @@
 """Extraction against the loop that people write; decoding, exactness, memory, known files.
 
     TRANSFERKIT_DATA=FOLDER python benchmarks/extraction.py --part speed --backbones resnet50,…
-    TRANSFERKIT_DATA=FOLDER python benchmarks/extraction.py --part decode    # or exactness, scale
+    TRANSFERKIT_DATA=FOLDER python benchmarks/extraction.py --part decode    # or forward, exactness, scale
     python benchmarks/extraction.py --part picture
 
 Each part is merged into ``results/extraction.json``. In ``speed`` every way runs in a process of
@@ -185,6 +185,42 @@ def speed(data: Path, names: list[str], rounds: int) -> dict:
             print(f"{name:30} {way:18} {one['images_per_second']:7} {one['ratio']}", flush=True)
         result[name] = {"gmacs": gmacs, "n": BACKBONES[name], "peak_gflops": machine, "ways": found}
     return result
+
+
+def forward_alone(name: str = "resnet50", size: int = 8, rounds: int = 9) -> dict:
+    """The network alone on one core, pixels in memory: rate, and share of that core's peak."""
+    import torch
+
+    from transferkit.backbones import create_backbone, search_backbones
+    from transferkit.forward import Forward
+    from transferkit.pooling import parse_feature
+
+    torch.set_num_threads(1)
+    backbone = create_backbone(name, pretrained=False)
+    gmacs = search_backbones(name)[0].gmacs
+    shape = (size, *backbone.preprocess.image_size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    result: dict = {}
+    for precision in ("float32", "bf16"):
+        for engine in ("torch", "compile", "openvino"):
+            network = Forward(
+                backbone, [parse_feature("pre_logits")], device="cpu", engine=engine,
+                precision=precision,
+            )  # fmt: skip
+            times, machine = [], []
+            for _ in range(rounds):
+                start = time.perf_counter()
+                network.rows(pixels)
+                times.append(time.perf_counter() - start)
+                machine.append(peaks()[precision])
+            rate = size / statistics.median(times)
+            result[f"{engine} {precision}"] = {
+                "images_per_second": round(rate, 1),
+                "peak_gflops": max(machine),
+                "share_of_peak": round(2 * gmacs * rate / max(machine), 3),
+            }
+            print(engine, precision, result[f"{engine} {precision}"], flush=True)
+    return {name: {"batch": size, "cores": 1, **result}}
 
 
 def turns(name: str, warm: Path, folder: Path, rounds: int) -> dict:
@@ -436,7 +472,7 @@ def machine() -> dict[str, object]:
 def main() -> None:
     """Run a part, and merge it into the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parts = ("speed", "decode", "exactness", "scale", "picture")
+    parts = ("speed", "forward", "decode", "exactness", "scale", "picture")
     parser.add_argument("--part", choices=parts, default="speed")
     parser.add_argument("--backbones", default=",".join(BACKBONES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -456,8 +492,8 @@ def main() -> None:
         found = speed(data, options.backbones.split(","), options.rounds)
         result["speed"] = result.get("speed", {}) | found
         result["ways"] = WAYS
-    elif options.part == "scale":
-        result["scale"] = scale()
+    elif options.part in ("scale", "forward"):
+        result[options.part] = (scale if options.part == "scale" else forward_alone)()
     else:
         result[options.part] = (decoding if options.part == "decode" else exactness)(data)
     result["machine"] = machine()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit.heads._mlp import scores
+from transferkit.heads._mlp import Perceptron, scores
 from transferkit.heads.mlp import Classifier, Regressor
 
 SMALL = {"hidden": (32,), "dropout": 0.0, "learning_rate": 0.01, "device": "cpu"}
@@ -56,6 +56,42 @@ def test_torchs_own_generator_is_left_alone():
     assert (other != first).any()
 
 
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    plan = Classifier(dropout=0.2, device="cpu")._plan(100, "softmax")
+    net = Perceptron([3, 512, 2], plan, torch.Generator())
+    found = net.dropped(torch.ones(201, 301))  # not a multiple of the four units of a draw
+    np.testing.assert_allclose(found.unique(), [0, 1.25])
+    assert found.mean() == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(found.mean(dim=0), 1, atol=0.2)  # not the same units in each row
+    np.testing.assert_allclose(found.mean(dim=1), 1, atol=0.2)
+    plan = Classifier(dropout=1 - 1e-9, device="cpu")._plan(100, "softmax")
+    assert (Perceptron([3, 512, 2], plan, torch.Generator()).dropped(torch.ones(9, 9)) == 0).any()
+
+
+def test_quick_products_train_as_well(monkeypatch):
+    X, y = xor(2000)
+    X = np.hstack([X, np.zeros((2000, 124), np.float32)])
+    accuracies = []
+    for quick in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr("transferkit.heads._mlp.quick_dtype", lambda device, q=quick: q)
+        head = Classifier(device="cpu", max_epochs=20).fit(X[:1000], y[:1000])
+        assert all(matrix.dtype == np.float32 for matrix, _ in head.layers_)
+        accuracies.append(head.score(X[1000:], y[1000:]))
+    assert min(accuracies) > 0.9
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.03)
+
+
+def test_automatic_sizes_grow_with_the_rows():
+    plans = [Classifier(device="cpu")._plan(n, "softmax") for n in (50, 2000, 10**6)]
+    assert [plan.batch_size for plan in plans] == [64, 200, 512]
+    assert [plan.max_epochs for plan in plans] == [100, 50, 12]
+    rates = [plan.learning_rate / plan.batch_size**0.5 for plan in plans]
+    np.testing.assert_allclose(rates, rates[0])
+    given = Classifier(batch_size=7, max_epochs=3, learning_rate=0.5, device="cpu")
+    plan = given._plan(10**6, "softmax")
+    assert (plan.batch_size, plan.max_epochs, plan.learning_rate) == (7, 3, 0.5)
+
+
 def test_numpy_computes_what_torch_does():
     X, y = xor(40)
     head = Classifier(hidden=(8, 5), max_epochs=2, device="cpu").fit(X, y)
@@ -78,6 +114,8 @@ def test_no_hidden_layer_is_a_linear_model():
     [
         ({"hidden": (0,)}, "an entry of hidden is 0; give a whole number above 0"),
         ({"dropout": 1.0}, "dropout is 1.0; give a number between 0 and 1, 0 included"),
+        ({"learning_rate": 0}, r'learning_rate is 0; give "auto" or a number above 0'),
+        ({"batch_size": "all"}, r"batch_size is 'all'; give \"auto\" or a whole number above 0"),
         ({"max_epochs": 1.5}, r'max_epochs is 1.5; give "auto" or a whole number above 0'),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1; give a number between 0 and 1"),
         ({"weight_decay": -1}, "weight_decay is -1; give 0 or a number above 0"),

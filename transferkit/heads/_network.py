@@ -15,15 +15,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from transferkit.heads._inputs import Array, Rows, accepted, check_positive, check_share
 from transferkit.heads._mlp import Plan, scores, train
-from transferkit.heads._rows import moments, standardised
+from transferkit.heads._rows import moments
 
 __all__ = ["Network"]
 
 logger = logging.getLogger(__name__)
 
-# "auto" epochs: as many as make this many steps, within bounds.
-STEPS = 2000
-EPOCHS = (20, 100)
+# What "auto" stands for. Batches of a tenth of the rows, within bounds: small ones make enough
+# steps of few rows, large ones are quicker per row.
+BATCH_SIZES = (64, 512)
+# As many epochs as train on this many rows, within bounds.
+N_TRAINED = 100_000
+EPOCHS = (12, 100)
+# At batches of 128; the rate of Adam grows with the square root of the batch.
+LEARNING_RATE = 1e-3
 
 
 class Network(BaseEstimator):
@@ -34,9 +39,9 @@ class Network(BaseEstimator):
         hidden: Sequence[int] = (512,),
         *,
         dropout: float = 0.5,
-        learning_rate: float = 3e-4,
+        learning_rate: Any = "auto",
         weight_decay: float = 0.05,
-        batch_size: int = 128,
+        batch_size: Any = "auto",
         max_epochs: Any = "auto",
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -60,10 +65,12 @@ class Network(BaseEstimator):
         for width in self.hidden:
             check_positive("an entry of hidden", width, kind=Integral)
         check_share("dropout", self.dropout, zero=True)
-        check_positive("learning_rate", self.learning_rate)
+        if self.learning_rate != "auto":
+            check_positive("learning_rate", self.learning_rate, or_else='"auto" or ')
         if self.weight_decay != 0:
             check_positive("weight_decay", self.weight_decay, or_else="0 or ")
-        check_positive("batch_size", self.batch_size, kind=Integral)
+        if self.batch_size != "auto":
+            check_positive("batch_size", self.batch_size, kind=Integral, or_else='"auto" or ')
         if self.max_epochs != "auto":
             check_positive("max_epochs", self.max_epochs, kind=Integral, or_else='"auto" or ')
         check_positive("patience", self.patience, kind=Integral)
@@ -78,7 +85,7 @@ class Network(BaseEstimator):
         self.validation_losses_: list[float] = []
         if held is not None:
             known = None if weight is None else weight[~held]
-            _, mean, scale = standardised(rows.X[~held], known)
+            mean, scale = moments(rows.X[~held], known)
             found = train(_placed(rows.X, mean, scale), Y, weight, held, n_out, plan)
             self.validation_losses_ = found.losses
             plan = plan.stopping_after(found.best_epoch)
@@ -98,17 +105,21 @@ class Network(BaseEstimator):
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        epochs = self.max_epochs
+        epochs, size, rate = self.max_epochs, self.batch_size, self.learning_rate
         if epochs == "auto":
-            epochs = min(max(math.ceil(STEPS * self.batch_size / n), EPOCHS[0]), EPOCHS[1])
+            epochs = _within(math.ceil(N_TRAINED / n), EPOCHS)
+        if size == "auto":
+            size = _within(n // 10, BATCH_SIZES)
+        if rate == "auto":
+            rate = LEARNING_RATE * math.sqrt(size / 128)
         return Plan(
             loss=loss,
             hidden=tuple(self.hidden),
             dropout=self.dropout,
-            learning_rate=self.learning_rate,
+            learning_rate=rate,
             weight_decay=self.weight_decay,
             label_smoothing=getattr(self, "label_smoothing", 0.0),
-            batch_size=self.batch_size,
+            batch_size=size,
             max_epochs=epochs,
             patience=self.patience,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
@@ -119,6 +130,10 @@ class Network(BaseEstimator):
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=accepted(X), reset=False)
         return scores(_placed(rows, self.mean_, self.scale_), self.layers_)
+
+
+def _within(value: int, bounds: tuple[int, int]) -> int:
+    return min(max(value, bounds[0]), bounds[1])
 
 
 def _placed(X: Array, mean: Array, scale: Array) -> Array:

@@ -34,14 +34,15 @@ class Classifier(ClassifierMixin, Network):
         Widths of the hidden layers, each followed by a ReLU; empty for a linear model.
     dropout : float, default=0.5
         Share of hidden units dropped in training.
-    learning_rate : float, default=3e-4
-        Of AdamW at the start; a cosine brings it to 0.
+    learning_rate : "auto" or float, default="auto"
+        Of AdamW at the start; a cosine brings it to 0. "auto" is 1e-3 at batches of 128 rows,
+        and grows with the square root of their size.
     weight_decay : float, default=0.05
         Of AdamW, on the matrices only.
-    batch_size : int, default=128
-        Rows of a step.
+    batch_size : "auto" or int, default="auto"
+        Rows of a step; "auto" is a tenth of all rows, from 64 to 512.
     max_epochs : "auto" or int, default="auto"
-        Length of the schedule; "auto" makes about 2000 steps, in 20 to 100 epochs.
+        Length of the schedule; "auto" passes about 100,000 rows, in 12 to 100 epochs.
     patience : int, default=10
         Epochs without a smaller held-out loss after which the first training ends.
     validation_fraction : float, default=0.1
@@ -76,6 +77,8 @@ class Classifier(ClassifierMixin, Network):
     References
     ----------
     Loshchilov and Hutter (2019), "Decoupled weight decay regularization"; (2017), "SGDR".
+    Malladi, Lyu, Panigrahi and Arora (2022), "On the SDEs and scaling rules for adaptive gradient
+    algorithms": the square root.
 
     Examples
     --------
@@ -91,9 +94,9 @@ class Classifier(ClassifierMixin, Network):
         hidden: Sequence[int] = (512,),
         *,
         dropout: float = 0.5,
-        learning_rate: float = 3e-4,
+        learning_rate: Any = "auto",
         weight_decay: float = 0.05,
-        batch_size: int = 128,
+        batch_size: Any = "auto",
         max_epochs: Any = "auto",
         patience: int = 10,
         validation_fraction: float = 0.1,

@@ -132,17 +132,17 @@ def test_openvino_that_is_not_installed(backbone, monkeypatch):
     monkeypatch.setattr(module, "is_installed", lambda: False)
     with pytest.raises(ValueError, match=r"run pip install 'transferkit\[openvino\]', or choose"):
         Forward(backbone, FEATURES, device="cpu", engine="openvino")
-    auto = Forward(backbone, FEATURES, device="cpu", engine="auto", n_images=10**6)
+    auto = Forward(backbone, FEATURES, device="cpu", precision="bf16", n_images=10**6)
     assert auto.provenance()["engine"] == "torch"
 
 
 def test_auto_converts_only_where_it_pays(backbone):
     pytest.importorskip("openvino")
     engines = [
-        Forward(backbone, FEATURES, device="cpu", n_images=n).provenance()["engine"]
-        for n in (10, 10_000)
+        Forward(backbone, FEATURES, device="cpu", n_images=n, precision=p).provenance()["engine"]
+        for n, p in ((10, "bf16"), (10_000, "bf16"), (10_000, "float32"))
     ]
-    assert engines == ["torch", "openvino"]
+    assert engines == ["torch", "openvino", "torch"]
 
 
 def test_bf16_says_how_far_it_is(backbone):

@@ -20,13 +20,15 @@ def draw(result: dict, names: list[str], ways: list[str], path: Path) -> None:
         axes.bar(at, ratios, 0.16, color=colour, label=label)
     axes.axhline(1, color="black", linewidth=0.8)
     rates = [result["speed"][name]["ways"]["plain"]["images_per_second"] for name in names]
-    labels = [f"{n.split('_patch')[0]}\n{rate:.0f}/s" for n, rate in zip(names, rates, strict=True)]
+    short = [name.split("_patch")[0].removesuffix("_100").replace("_large", "") for name in names]
+    labels = [f"{name}\n{rate:.0f}/s" for name, rate in zip(short, rates, strict=True)]
     axes.set_xticks(range(len(names)), labels, fontsize=7.5)
     axes.set_ylabel("times the plain float32 loop")
     axes.set_title(
         "From JPEG files to features on two CPU cores (below: the plain loop's images/s)"
     )
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=130)

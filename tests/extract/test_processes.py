@@ -7,12 +7,14 @@ import signal
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.pictures import write_pictures
 from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
 from transferkit.extract import loop as module
+from transferkit.forward import choose_device
 from transferkit.images import UnreadableImages, list_images
 from transferkit.store import FeatureStore
 
@@ -88,6 +90,27 @@ def test_images_in_memory_and_files_that_cannot_be_read(tmp_path, spec, store, c
         two(files, spec, store)
 
 
+def test_images_of_pil(spec, store):
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (20, 24, 4), dtype=np.uint8)) for _ in range(12)]
+    palettes = [image.quantize(16) for image in noise[:6]]  # with transparent colours
+    turned = [image.convert("RGB") for image in noise[6:]]
+    for image in turned:
+        image.getexif()[0x0112] = 6
+    given = [*palettes, *turned]
+    exif = resolve_backbone("test_resnet", pretrained=False, image_size=64, exif=True)
+    result = two(given, exif, store)
+    expected = extract(list_images(given), exif, FEATURES, None, batch_size=4)
+    assert result.ids == expected.ids
+    np.testing.assert_array_equal(result.rows["pre_logits"], expected.rows["pre_logits"])
+
+
+def test_more_devices_than_batches(files, spec, store):
+    result = two(files[:6], spec, store, device="cpu,cpu,cpu,cpu")
+    assert result.n_computed == 6
+    assert n_shards(store) == {2}
+
+
 def test_no_process_for_a_batch(files, spec, store, monkeypatch):
     monkeypatch.setattr(processes.multiprocessing, "get_context", None)
     assert two(files[:4], spec, store).n_computed == 4
@@ -97,6 +120,8 @@ def test_a_process_that_fails_says_why(files, spec, store):
     with pytest.raises(ValueError, match=r"cuda:99: device 'cuda:99' can't be used .* choose"):
         two(files, spec, store, device="cpu,cuda:99")
     assert not multiprocessing.active_children()
+    with pytest.raises(ValueError, match="one is needed here; several are for extracting"):
+        choose_device("cuda:0,cuda:1")
     with pytest.raises(ValueError, match="'auto' stands alone"):
         two(files, spec, store, device="auto,cpu")
     with pytest.raises(ValueError, match="device is 'tpu'; choose one of"):

@@ -89,7 +89,7 @@ def test_a_network_that_cannot_be_compiled(backbone, monkeypatch):
             pass
 
         def __call__(self, pixels):
-            raise RuntimeError("no graph")
+            raise torch._dynamo.exc.TorchDynamoException("no graph")
 
     module._compiled_engine.cache_clear()
     monkeypatch.setattr(torch, "compile", Broken)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -59,7 +61,7 @@ def test_same_numbers(name, options, n_activations):
     assert torch.equal(run(network)[0], expected)
 
 
-@pytest.mark.parametrize("kind", list(fusing._ACTIVATIONS), ids=lambda kind: kind.__module__)
+@pytest.mark.parametrize("kind", [*fusing._ACTIVATIONS, partial(nn.GELU, approximate="tanh")])
 def test_every_activation(kind):
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -113,6 +115,24 @@ def test_activations_that_do_not_belong_to_the_layer(kind):
     assert relative_error(run(fusing.applied(network, plan))[0], run(network)[0]) <= 1e-5
 
 
+class Named(nn.Module):
+    """A layer that gets its input by name can't be seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.named, self.plain = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.plain(self.named(input=x))
+
+
+def test_layers_called_by_name_stay():
+    network = Named().requires_grad_(False)
+    plan = fusing.planned(network, run)
+    assert list(plan.shapes) == ["plain"]
+    assert relative_error(run(fusing.applied(network, plan))[0], run(network)[0]) <= 1e-5
+
+
 class Peeking(nn.Module):
     def __init__(self):
         super().__init__()
@@ -150,6 +170,27 @@ def test_what_is_left_alone(network):
 def test_without_onednn(monkeypatch):
     monkeypatch.setattr(fusing, "_is_there", lambda: False)
     assert fusing.planned(nn.Sequential(nn.Conv2d(3, 3, 3)), run) is None
+
+
+@pytest.mark.parametrize("kind", ["absent", "wrong"])
+def test_a_class_that_the_processor_has_no_kernels_for(kind, monkeypatch):
+    reorder = torch.ops.mkldnn._reorder_convolution_weight
+
+    def broken(weight, *options):
+        if weight.dtype == torch.float32:
+            return reorder(weight, *options)
+        if kind == "absent":
+            raise RuntimeError("bf16 path needs the cpu support avx512bw")
+        return reorder(weight.flip(0), *options)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", broken)
+    backbone = create_backbone("test_resnet", False, image_size=64)
+    for precision, is_fused in (("float32", True), ("bf16", False)):
+        engine = TorchEngine(backbone, ["final"], torch.device("cpu"), precision)
+        assert engine.is_fused == is_fused
+        pixels = torch.zeros(2, 64, 64, 3, dtype=torch.uint8).numpy()
+        with torch.inference_mode():
+            assert engine(pixels).maps["final"].isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"])

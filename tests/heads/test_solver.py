@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from transferkit.heads import _design, _objective
+from transferkit.heads import _homotopy, _objective
 from transferkit.heads._design import Design
 from transferkit.heads._losses import Hinge, Insensitive, Sigmoid, Softmax
 from transferkit.heads._problems import Problems
@@ -114,8 +114,12 @@ def test_float32_with_a_tight_tolerance_goes_on_in_float64():
 
 
 # With 12 strengths of few classes, some are solved side by side.
-@pytest.mark.parametrize(("n_classes", "n_Cs"), [(2, 12), (4, 12), (4, 5), (30, 12)])
-def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs):
+@pytest.mark.parametrize(
+    ("n_classes", "n_Cs", "n_led"), [(2, 12, 5), (4, 12, 5), (4, 5, 5), (7, 13, 5), (30, 12, 12)]
+)
+def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs, n_led, monkeypatch):
+    monkeypatch.setattr(_homotopy, "SMALL", 0)
+    solved = _counted(monkeypatch)
     X, y = problem(n_classes=n_classes)
     Cs = np.geomspace(1e-4, 1e3, n_Cs)
     problems = Problems.logistic([(X, None)], y)
@@ -125,6 +129,44 @@ def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs):
         assert fit.objective == pytest.approx(alone.objective, rel=1e-5)
         assert (fit.objective >= alone.objective * (1 - 1e-12)).all()
         np.testing.assert_allclose(scores, X[:7] @ fit.coef.T + fit.intercept, atol=1e-8)
+    if n_led == n_Cs:
+        assert solved == [1] * n_Cs
+    else:
+        assert solved.count(1) == n_led
+        assert sum(solved) == n_Cs
+
+
+def _counted(monkeypatch):
+    """How many strengths each solve took at once."""
+    solved = []
+    minimise = _homotopy.minimise
+
+    def counted(design, loss, penalty, **options):
+        solved.append(len(penalty))
+        return minimise(design, loss, penalty, **options)
+
+    monkeypatch.setattr(_homotopy, "minimise", counted)
+    return solved
+
+
+def test_whoever_stops_on_a_path_pays_for_little_more(monkeypatch):
+    monkeypatch.setattr(_homotopy, "SMALL", 0)
+    solved = _counted(monkeypatch)
+    X, y = problem(n_classes=3)
+    problems = Problems.logistic([(X, None)], y)
+    path = problems.path(np.geomspace(1e-4, 1e3, 30), [(X, None)], tol=1e-3, max_iter=100)
+    for n_taken, _ in enumerate(path, 1):
+        assert n_taken <= sum(solved) <= n_taken + 6
+    assert sum(solved) == 30
+
+
+def test_equal_strengths_on_a_path():
+    X, y = problem(n_classes=3)
+    problems = Problems.logistic([(X, None)], y)
+    path = list(problems.path(np.ones(4), [(X[:1], None)], tol=1e-6, max_iter=100))
+    for _, fit, _ in path:
+        assert fit.converged.all()
+        assert fit.objective == pytest.approx(path[0][1].objective, rel=1e-6)
 
 
 def test_the_gap_is_about_the_distance_from_the_optimum():
@@ -141,9 +183,8 @@ def test_rough_products_lead_to_the_same_place(monkeypatch):
     X = X.astype(np.float32)
     found = []
     for dtype in (None, torch.bfloat16):
-        for module in (_design, _objective):
-            monkeypatch.setattr(module, "LARGE", 0)
-            monkeypatch.setattr(module, "quick_dtype", lambda device, dtype=dtype: dtype)
+        monkeypatch.setattr(_objective, "LARGE", 0)
+        monkeypatch.setattr(_objective, "quick_dtype", lambda device, dtype=dtype: dtype)
         problems = Problems.logistic([(X, None)], y)
         found.append(problems.solve(1.0, tol=1e-6, max_iter=100))
         path = problems.path(np.geomspace(0.1, 10, 7), [(X[:1], None)], tol=1e-5, max_iter=100)

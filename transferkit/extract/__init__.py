@@ -74,7 +74,7 @@ def extract(
     ValueError
         If a name or option doesn't exist.
     RuntimeError
-        If one of several processes fails.
+        If one of several processes ends early.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}; choose 'raise' or 'skip'")

@@ -70,6 +70,9 @@ class Loop:
         Makes a progress bar for a number of images.
     n_sharing : int, default=1
         Processes that share this machine's cores.
+    n_images : int, optional
+        Images of all of them together, by which the engine is chosen; None for those of this
+        loop.
     started : float
         On the clock of `time.perf_counter`; now by default.
     """
@@ -84,6 +87,7 @@ class Loop:
     batch_size: int | None = None
     bar: Callable[[int], Any] = lambda n_images: progress_bar(n_images, shown=False)
     n_sharing: int = 1
+    n_images: int | None = None
     started: float = field(default_factory=time.perf_counter)
     network: Forward | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -213,8 +217,10 @@ class Loop:
 
     def chosen_batch_size(self) -> int:
         """Batch size that was asked for, else that of the rows in the store, else the default."""
-        default = BATCH_SIZE[choose_device(self.device).type]
-        return self.batch_size or self._stored_batch_size() or default
+        if size := self.batch_size or self._stored_batch_size():
+            return size
+        kind = self.device.partition(":")[0]  # a GPU that is only named takes no memory
+        return BATCH_SIZE[choose_device().type if kind == "auto" else kind]
 
     def _stored_batch_size(self) -> int | None:
         """Batch size of rows that are there: the same one again gives the same bits."""
@@ -237,7 +243,7 @@ class Loop:
         """
         warn_of_size(self.preprocess)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
-        batches = self.run(chunks, specs, len(indices), self.crew(len(chunks)))
+        batches = self.run(chunks, specs, self.n_images or len(indices), self.crew(len(chunks)))
         sizes: list[tuple[int, int]] = []
         with self.bar(len(indices)) as bar, contextlib.closing(batches):
             for batch in batches:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from PIL import Image
 
 from transferkit.backbones import Backbone
 from transferkit.extract.identities import Identities
 from transferkit.extract.loop import Loop
-from transferkit.images import ImageSet
+from transferkit.images import ImageSet, read_rgb
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
 
@@ -38,6 +42,7 @@ class _Share:
     device: str
     engine: str
     batch_size: int
+    n_images: int  # of all shares
     n_sharing: int
     n_threads: int
 
@@ -46,7 +51,8 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
     """Compute what is missing, on several devices.
 
     What a process leaves, such as files that can't be read or were changed meanwhile, is
-    still missing afterwards; so is everything if it is less than two batches.
+    still missing afterwards; so is everything if it is no more than a batch. Every process
+    gets the same number of images, so the devices should be alike.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
     shares = _shares(loop, devices, specs, list(first.values()))
     # A fork would inherit locks and the GPU's state.
     context = multiprocessing.get_context("spawn")
-    running: dict[Connection, tuple[BaseProcess, str]] = {}
+    running: dict[Any, tuple[BaseProcess, str]] = {}  # by our end of its pipe
     try:
         for share in shares:
             ours, theirs = context.Pipe(duplex=False)
@@ -77,8 +83,9 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
         with loop.bar(len(first)) as bar:
             _listen(dict(running), loop, bar)
     finally:
-        for ours, (process, _) in running.items():
+        for ours in running:
             ours.close()  # whoever still works notices, writes what it has, and ends
+        for process, _ in running.values():
             process.join()
         lost = set().union(*(loop.store.missing(spec, list(first)) for spec in specs.values()))
         loop.computed |= set(first) - lost
@@ -87,19 +94,21 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
 def _shares(
     loop: Loop, devices: Sequence[str], specs: dict[str, FeatureSpec], indices: list[int]
 ) -> list[_Share]:
-    backbone = loop.backbone
+    backbone, size = loop.backbone, loop.chosen_batch_size()
+    devices = devices[: -(-len(indices) // size)]
     parts = [indices[start :: len(devices)] for start in range(len(devices))]
     ids = loop.identities.ids
     return [
         _Share(
-            loop.images.select(part),
+            _sendable(loop.images.select(part), exif=loop.preprocess.exif),
             tuple(row for i in part if (row := ids[i]) is not None),
             backbone.spec if isinstance(backbone, Backbone) else backbone,
             specs,
             loop.store.path,
             device,
             loop.engine,
-            loop.chosen_batch_size(),
+            size,
+            len(indices),
             len(devices),
             torch.get_num_threads(),
         )
@@ -107,15 +116,24 @@ def _shares(
     ]
 
 
-def _listen(running: dict[Connection, tuple[BaseProcess, str]], loop: Loop, bar: Any) -> None:
+def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
+    """Images in memory as pixels: on their way PIL's lose palettes, orientation and format."""
+    items = tuple(
+        np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
+        for item in images.items
+    )
+    return dataclasses.replace(images, items=items)
+
+
+def _listen(running: dict[Any, tuple[BaseProcess, str]], loop: Loop, bar: Any) -> None:
     """Take what the processes say, until all have ended."""
     while running:
+        ready: Any
         for ready in wait(list(running)):
-            assert isinstance(ready, Connection)
             process, device = running[ready]
             try:
                 kind, content = ready.recv()
-            except EOFError:
+            except (EOFError, OSError):  # between two messages, or within one
                 process.join()
                 raise RuntimeError(
                     f"the process of device {device!r} ended early (exit code "
@@ -139,9 +157,10 @@ def _listen(running: dict[Connection, tuple[BaseProcess, str]], loop: Loop, bar:
                 del running[ready]
 
 
-def _work(caller: Connection, share: _Share) -> None:
+def _work(pipe: Any, share: _Share) -> None:
     """Run one share; what happens in a process of its own."""
     torch.set_num_threads(share.n_threads)
+    caller = _Caller(pipe)
     loop = Loop(
         share.images,
         share.backbone,
@@ -151,8 +170,9 @@ def _work(caller: Connection, share: _Share) -> None:
         share.device,
         share.engine,
         share.batch_size,
-        lambda n_images: _Count(caller),
+        lambda n_images: caller,
         share.n_sharing,
+        share.n_images,
     )
     # A caller that is gone, or was interrupted: the loop has written what it had.
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt), _told(caller):
@@ -161,16 +181,18 @@ def _work(caller: Connection, share: _Share) -> None:
         except BrokenPipeError:
             raise
         except Exception as error:
-            caller.send(("error", (isinstance(error, ValueError), str(error))))
+            caller.send("error", (isinstance(error, ValueError), str(error)))
         else:
-            caller.send(("end", (loop.seconds, loop.provenance, loop.is_bf16_quicker)))
+            caller.send("end", (loop.seconds, loop.provenance, loop.is_bf16_quicker))
 
 
-class _Count:
-    """Stands where a progress bar stands otherwise, and tells the caller."""
+class _Caller(logging.Handler):
+    """Whoever started this process: a progress bar to it, and the log of its warnings."""
 
-    def __init__(self, caller: Connection) -> None:
-        self.caller = caller
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(logging.WARNING)
+        self.pipe = pipe
+        self.sending = threading.Lock()  # warnings come from any thread
 
     def __enter__(self) -> Self:
         return self
@@ -178,23 +200,21 @@ class _Count:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    def send(self, kind: str, content: Any) -> None:
+        with self.sending:
+            self.pipe.send((kind, content))
+
     def update(self, n_images: int) -> None:
-        self.caller.send(("images", n_images))
-
-
-class _Told(logging.Handler):
-    def __init__(self, caller: Connection) -> None:
-        super().__init__(logging.WARNING)
-        self.caller = caller
+        self.send("images", n_images)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.caller.send(("log", (record.levelno, record.getMessage())))
+        self.send("log", (record.levelno, record.getMessage()))
 
 
 @contextlib.contextmanager
-def _told(caller: Connection) -> Iterator[None]:
+def _told(caller: _Caller) -> Iterator[None]:
     """Send warnings to the caller, whose log it is."""
     package = logging.getLogger("transferkit")
-    package.addHandler(_Told(caller))
+    package.addHandler(caller)
     package.propagate = False
     yield

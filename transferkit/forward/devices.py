@@ -29,6 +29,11 @@ def choose_device(device: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if "," in device:
+        raise ValueError(
+            f"device is {device!r}, and one is needed here; several are for extracting features "
+            f"(fine-tuning on several GPUs starts with 'accelerate launch')"
+        )
     check_device_name(device)
     try:
         chosen = torch.device(device)

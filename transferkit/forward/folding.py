@@ -118,5 +118,6 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over that of what is expected; infinite for NaN."""
     if found.shape != expected.shape:
         return float("inf")
-    error = float((found - expected).norm() / expected.norm().clamp(min=1e-12))
+    expected = expected.float()
+    error = float((found.float() - expected).norm() / expected.norm().clamp(min=1e-12))
     return error if error == error else float("inf")  # NaN agrees with nothing

@@ -37,6 +37,7 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     timm.layers.HardSwish: ("hardswish", [], ""),
     nn.GELU: ("gelu", [], "none"),
     timm.layers.GELU: ("gelu", [], "none"),
+    timm.layers.GELUTanh: ("gelu", [], "tanh"),
     nn.Sigmoid: ("sigmoid", [], ""),
     timm.layers.Sigmoid: ("sigmoid", [], ""),
     nn.Hardsigmoid: ("hardsigmoid", [], ""),
@@ -63,7 +64,7 @@ class Plan:
 def planned(network: nn.Module, run: Run) -> Plan | None:
     """See in a pass what can be replaced; None if nothing can.
 
-    A plan is kept only if it gives the network's numbers.
+    A plan is kept only if it gives the network's numbers for an image.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def applied(network: nn.Module, plan: Plan) -> nn.Module:
         activation = _NONE
         if name in plan.activations:
             gone = modules[plan.activations[name]]
-            activation = _ACTIVATIONS[type(gone)]
+            activation = _activation(gone)
             replaced[gone] = nn.Identity()
         layer = modules[name]
         kind = _Convolution if isinstance(layer, nn.Conv2d) else _Linear
@@ -108,6 +109,12 @@ def applied(network: nn.Module, plan: Plan) -> nn.Module:
             if child in replaced:
                 setattr(module, name, replaced[child])
     return changed
+
+
+def _activation(module: nn.Module) -> Activation:
+    if type(module) is nn.GELU:
+        return "gelu", [], module.approximate
+    return _ACTIVATIONS[type(module)]
 
 
 def _is_there() -> bool:
@@ -124,15 +131,17 @@ def _seen(network: nn.Module, run: Run) -> tuple[Plan, list[Tensor]]:
 
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         calls[module] = calls.get(module, 0) + 1
+        if not inputs:  # given by its name
+            return
         shapes[module] = tuple(inputs[0].shape)
         # Held, or its id may be given to another.
         outputs[id(output)] = (module, output, output._version)
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         calls[module] = calls.get(module, 0) + 1
-        source, output, version = outputs.get(id(inputs[0]), (None, inputs[0], 0))
-        if source is not None and output._version == version:
-            pairs[source] = module
+        known = outputs.get(id(inputs[0])) if inputs else None
+        if known is not None and known[1]._version == known[2]:
+            pairs[known[0]] = module
 
     handles = []
     for module in names:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "KnownSpectrum", "Part", "Spectrum", "quick_dtype"]
+__all__ = ["Design", "KnownSpectrum", "Part", "Spectrum"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
@@ -30,20 +30,6 @@ BLOCK = 2**23
 ROWS_PER_FEATURE = 4
 # Products with fewer numbers than this take no time in float64 either.
 SMALL = 2**19
-# Those with fewer than this don't pay for bfloat16.
-LARGE = 2**24
-
-
-def quick_dtype(device: torch.device) -> torch.dtype | None:
-    """Tell the numeric type whose products are native and much quicker than float32, if any."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    # An older PyTorch can't tell, and then float32 it is.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if native and torch.backends.mkldnn.enabled else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,14 +278,11 @@ class Design:
         every = max(1, self.n // max(ROWS_PER_FEATURE * self.d, 1))
         if self.n * self.d <= SMALL:
             every = 1  # the order of few rows shouldn't matter
-        quick = None
-        if self.dtype == torch.float32 and self.n * self.d**2 > LARGE:
-            quick = quick_dtype(self.device)
         gram = torch.zeros(self.d, self.d, dtype=self.dtype, device=self.device)
         count = 0
         for _, block in self.blocks(self.dtype):
-            sample = block[::every].to(quick or self.dtype)
-            gram += sample.T @ sample
+            sample = block[::every]
+            gram.addmm_(sample.T, sample)
             count += len(sample)
         values, vectors = torch.linalg.eigh(gram / max(count, 1))
         return Spectrum(values.clamp_(min=0), vectors)

@@ -1,9 +1,10 @@
 """Minima along falling strengths of the penalty, each foretold by its neighbours.
 
-Solutions change smoothly with the logarithm of the strength. Every third is therefore
-started on the line through the two before it. The others are started on the polynomial
-through the solutions around them, and solved several at a time: the rows are read once for
-all of them, and a product with forty columns takes little longer than one with ten.
+Solutions change smoothly with the logarithm of the strength, so each is started where those
+before it lead. Of a single problem with few scores only every third is: those between are
+started on the polynomial through the solutions around them, and solved several at a time. The
+rows are read once for all of them, and a product with forty columns takes little longer than
+one with ten.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transferkit.heads._design import Design
+from transferkit.heads._design import SMALL, Design
 from transferkit.heads._losses import Loss
 from transferkit.heads._newton import Start, State, minimise
 from transferkit.heads._objective import FEW
@@ -24,13 +25,17 @@ __all__ = ["follow"]
 
 EVERY = 3
 BEFORE = 2  # solutions that foretell the next; more of them amplify their errors
-AROUND = 4
+AROUND = 4  # solutions that foretell one between them
+# Strengths solved side by side. With more, those who stop on the way would pay for the rest.
+AT_ONCE = 4
 
 
 def follow(
     design: Design, loss: Loss, penalties: Tensor, *, tol: float, max_iter: int
 ) -> Iterator[State]:
     """Find the minima along falling strengths of the penalty.
+
+    Whoever stops on the way has paid for a few strengths more than were taken.
 
     Parameters
     ----------
@@ -42,21 +47,28 @@ def follow(
     Yields
     ------
     State
-        For each row of `penalties`.
+        For each row of `penalties`; its counts of steps and products are those of all that were
+        solved with it.
     """
     path = _Path(design, loss, penalties, tol, max_iter)
     n, n_problems = penalties.shape
-    at_once = FEW.stop // loss.n_scores if n_problems == 1 else 1
-    if at_once < 2 or n < 2 * EVERY:
-        yield from path.led(range(n))
+    at_once = min(AT_ONCE, FEW[-1] // loss.n_scores) if n_problems == 1 else 1
+    # Rows that are made anew for each product leave no memory for several.
+    is_worth = design.is_kept and design.n * design.d > SMALL
+    if at_once < 2 or n < 2 * EVERY or not is_worth:
+        yield from path.led(list(range(n)))
         return
     ends = sorted({*range(0, n, EVERY), n - 1})
-    found = dict(zip(ends, path.led(ends), strict=True))
-    between = [i for i in range(n) if i not in found]
-    for first in range(0, len(between), at_once):
-        some = between[first : first + at_once]
-        found |= zip(some, path.between(some, {i: found[i] for i in ends}), strict=True)
-    yield from (found[i] for i in range(n))
+    led = zip(ends, path.led(ends), strict=True)
+    known = dict([next(led)])
+    others: dict[int, State] = {}
+    for i in range(n):
+        if i not in known and i not in others:
+            some = [j for j in range(i, n) if j not in ends][:at_once]
+            while max(known) < min(n - 1, some[-1]):
+                known |= [next(led)]
+            others = dict(zip(some, path.between(some, known), strict=True))
+        yield known[i] if i in known else others[i]
 
 
 class _Path:
@@ -69,7 +81,7 @@ class _Path:
         self.tol, self.max_iter = tol, max_iter
         self.at = (-penalties[:, 0].log()).tolist()
 
-    def led(self, chosen: range | list[int]) -> Iterator[State]:
+    def led(self, chosen: list[int]) -> Iterator[State]:
         """Solve one after the other, from those before."""
         known: dict[int, State] = {}
         for i in chosen:
@@ -86,10 +98,10 @@ class _Path:
         for i in chosen:
             near = sorted(known, key=lambda j: abs(self.at[j] - self.at[i]))[:AROUND]
             starts.append(self._foretold({j: known[j] for j in near}, i))
-        coef, intercept = (
-            torch.cat([getattr(start, name) for start in starts]) for name in ("coef", "intercept")
+        coef, intercept, boost = (
+            torch.cat([getattr(start, name) for start in starts])
+            for name in ("coef", "intercept", "boost")
         )
-        boost = torch.cat([start.boost for start in starts])
         found = self._minimum(self.penalties[chosen, 0], Start(coef, intercept, boost))
         return [found.only(k) for k in range(len(chosen))]
 
@@ -99,15 +111,15 @@ class _Path:
         )
 
     def _foretold(self, known: dict[int, State], i: int) -> Start:
-        """Lagrange's polynomial through known solutions."""
+        """Lagrange's polynomial through known solutions; of equal strengths the last counts."""
         import torch
 
-        places = [self.at[j] for j in known]
+        known_at = {self.at[j]: state for j, state in known.items()}
         shares = []
-        for x in places:
-            others = [other for other in places if other != x]
+        for x in known_at:
+            others = [other for other in known_at if other != x]
             shares.append(math.prod((self.at[i] - other) / (x - other) for other in others))
-        states = list(zip(shares, known.values(), strict=True))
+        states = list(zip(shares, known_at.values(), strict=True))
         coef = sum(share * state.coef for share, state in states)
         intercept = sum(share * state.intercept for share, state in states)
         boost = torch.stack([state.boost for state in known.values()]).amax(dim=0)

@@ -1,25 +1,41 @@
 """The objective of linear heads: value, gradient, products with the Hessian, preconditioner.
 
-Only values and gradients decide where a search ends. The products inside a Newton step are
-therefore computed in bfloat16 where the processor does so natively, and gradients in
-float32 go on in float64 once rounding keeps them from improving.
+Only values and gradients decide where a search ends. So three types may stand side by side: the
+one of these, float32 or float64 (`dtype`); bfloat16, where the processor has it, for products
+inside a Newton step and for the preconditioner, which only guide it (`quick`); and the one of
+values and gradients far from the optimum (`rough`). Each gives way to a wider one once rounding
+keeps a step from improving anything (`refine`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transferkit.heads._design import LARGE, SMALL, Design, quick_dtype
+from transferkit.heads._design import SMALL, Design
 from transferkit.heads._losses import Loss
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["FEW", "Objective", "Point"]
+__all__ = ["FEW", "Objective", "Point", "quick_dtype"]
 
-FEW = range(4, 49)  # scores for which row-major products are quicker
+FEW = range(4, 49)  # columns for which row-major products are quicker
+# Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
+LARGE = 2**24
+
+
+def quick_dtype(device: torch.device) -> torch.dtype | None:
+    """Tell the numeric type whose products are native and much quicker than float32, if any."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    # An older PyTorch can't tell, and then float32 it is.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if native and torch.backends.mkldnn.enabled else None
 
 
 @dataclass(frozen=True, eq=False)

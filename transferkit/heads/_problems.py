@@ -181,7 +181,7 @@ class Problems:
     def path(
         self, Cs: Array, held: Sequence[Part], *, tol: float, max_iter: int
     ) -> Iterator[tuple[float, Fit, Array]]:
-        """Solve along ascending C, each from the ones before.
+        """Solve along ascending C, each from its neighbours.
 
         Parameters
         ----------

@@ -70,7 +70,7 @@ class Path:
         self.found: dict[float, tuple[float, Array, bool]] = {}
 
     def follow(self, Cs: Array) -> None:
-        """Fit at each strength, warm-started along ascending C; known ones are not repeated."""
+        """Fit at each strength, along ascending C; known ones are not repeated."""
         new = np.array([C for C in np.unique(Cs) if float(C) not in self.found])
         if not len(new):
             return

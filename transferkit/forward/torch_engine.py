@@ -29,7 +29,7 @@ _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 class TorchEngine:
-    """A backbone's network made fast without changing its numbers, for any number of threads.
+    """A backbone's network made fast within its numeric class, for any number of threads.
 
     On a CPU batch norms are folded, and activations go into the layers before them;
     convolutions run in the channels-last layout; bf16 on a CPU is the network's weights in

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import multiprocessing
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -174,8 +174,11 @@ def _work(pipe: Any, share: _Share) -> None:
         share.n_sharing,
         share.n_images,
     )
+    package = logging.getLogger("transferkit")
+    package.addHandler(caller)
+    package.propagate = False
     # A caller that is gone, or was interrupted: the loop has written what it had.
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt), _told(caller):
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         try:
             loop.fill()
         except BrokenPipeError:
@@ -209,12 +212,3 @@ class _Caller(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.send("log", (record.levelno, record.getMessage()))
-
-
-@contextlib.contextmanager
-def _told(caller: _Caller) -> Iterator[None]:
-    """Send warnings to the caller, whose log it is."""
-    package = logging.getLogger("transferkit")
-    package.addHandler(caller)
-    package.propagate = False
-    yield

@@ -16,7 +16,6 @@ from transferkit.backbones import Backbone, build_backbone
 from transferkit.forward.compiled_engine import CompiledEngine
 from transferkit.forward.devices import (
     DEVICES,
-    check_device_name,
     choose_device,
     device_names,
     has_fast_bf16,
@@ -30,7 +29,6 @@ __all__ = [
     "DEVICES",
     "ENGINES",
     "Forward",
-    "check_device_name",
     "check_engine_name",
     "choose_device",
     "device_names",

@@ -12,14 +12,11 @@ from transferkit.images.geometry import (
     resized_size,
     upscale_factor,
 )
-from transferkit.images.listing import (
-    EXTENSIONS,
-    Failure,
-    ImageSet,
-    UnreadableImages,
-    list_images,
-)
-from transferkit.images.table import SPLITS, TABLE_SUFFIXES, column_names
+from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
+from transferkit.images.listing import list_images
+from transferkit.images.sources.folder import EXTENSIONS
+from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
+from transferkit.images.splits import SPLITS
 
 __all__ = [
     "EXTENSIONS",

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SPLITS", "SPLIT_OF", "TABLE_SUFFIXES", "Table", "column_names", "read_table"]
+from transferkit.images.imageset import ImageSet, Label
+from transferkit.images.splits import SPLIT_OF
+
+__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table"]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 """Endings of the tables that are read."""
-
-SPLITS = ("train", "val", "test")
-"""The splits' names; ``valid`` and ``validation`` mean ``val``."""
-
-SPLIT_OF = {**{name: name for name in SPLITS}, "valid": "val", "validation": "val"}
-"""Split of every way to write it, in lower case."""
 
 # Columns of these names may be missing; one that was asked for by another name may not.
 _OPTIONAL = ("label", "split")
@@ -38,6 +35,21 @@ class Table:
     paths: tuple[str, ...]
     labels: tuple[tuple[str | None, ...], ...] | None
     splits: tuple[str | None, ...] | None
+
+
+def list_table(
+    path: Path, path_column: str, label_column: str | Sequence[str], split_column: str
+) -> ImageSet:
+    """List the images of a table, in its order; paths are relative to its own folder."""
+    is_single = isinstance(label_column, str)
+    columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
+    table = read_table(path, path_column, columns, split_column)
+    labels: tuple[Label, ...] | None = table.labels
+    if is_single and table.labels is not None:
+        labels = tuple(row[0] for row in table.labels)
+    items = tuple(path.parent / p for p in table.paths)
+    label_names = None if table.labels is None else columns
+    return ImageSet(items, table.paths, labels, table.splits, label_names)
 
 
 def read_table(

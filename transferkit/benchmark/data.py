@@ -83,9 +83,7 @@ def load_dataset(source: Any, *, name: str | None = None, task: str = "classific
     Parameters
     ----------
     source
-        Anything that `list_images` takes, with labels; a map-style dataset of
-        ``torchvision.datasets`` (pairs of PIL image and class) or of Hugging Face's
-        ``datasets`` (columns ``image`` and ``label``), which are held in memory.
+        Anything that `list_images` takes, with labels.
     name : str, optional
         What it is called; by default the folder's or file's name.
     task : {"classification", "regression"}, default="classification"
@@ -101,7 +99,7 @@ def load_dataset(source: Any, *, name: str | None = None, task: str = "classific
     ValueError
         If there are no labels, or no part to train on.
     """
-    images = _listed(source)
+    images = list_images(source)
     given = targets_of(images, None, "benchmark", task)
     classes: tuple[str, ...] = ()
     y = given
@@ -131,23 +129,3 @@ def _parts(images: ImageSet, y: Array, task: str) -> Array:
         held = train_test_split(train, test_size=TEST_SHARE, random_state=0, stratify=stratify)[1]
         parts[held] = "test"
     return parts
-
-
-def _listed(source: Any) -> ImageSet:
-    columns = getattr(source, "column_names", None)
-    if isinstance(columns, list) and hasattr(source, "features"):
-        if not {"image", "label"} <= set(columns):
-            raise ValueError(
-                f"a Hugging Face dataset with the columns {', '.join(columns)}; rename two of "
-                f"them to 'image' and 'label' (rename_column)"
-            )
-        pairs = [(row["image"], row["label"]) for row in source]
-        names = getattr(source.features["label"], "names", None)
-    elif hasattr(source, "__getitem__") and type(source).__module__.startswith("torchvision."):
-        pairs = [source[i] for i in range(len(source))]
-        names = getattr(source, "classes", None)
-    else:
-        return list_images(source)
-    items = list_images([image for image, _ in pairs])
-    labels = tuple(str(names[label]) if names else str(label) for _, label in pairs)
-    return ImageSet(items.items, items.names, labels)

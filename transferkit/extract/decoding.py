@@ -6,16 +6,24 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from transferkit.digests import row_id
+from transferkit.digests import pixel_digest, row_id
 from transferkit.extract.pixels import network_input
-from transferkit.images import ImageError, ImageSet, crop_fraction, upscale_factor
+from transferkit.images import (
+    Content,
+    ImageError,
+    ImageSet,
+    content_of,
+    crop_fraction,
+    read_rgb,
+    upscale_factor,
+)
+from transferkit.images.items import is_in_memory
 from transferkit.spec import Preprocess
 
-__all__ = ["Decoded", "decode", "warn_of_crop", "warn_of_size"]
+__all__ = ["Decoded", "content_id", "decode", "warn_of_crop", "warn_of_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +37,8 @@ class Decoded:
     index : int
         Its position.
     row : bytes or None
-        Row id of the very bytes that were decoded; None for an image in memory, empty for a
-        file that can't be read.
+        Row id of the very bytes that were decoded; None for an image in memory, empty for
+        one that can't be read.
     pixels : ndarray or None
         uint8, ``(H, W, 3)``: the network's input.
     reason : str
@@ -52,25 +60,43 @@ class Decoded:
 def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
     """Read, decode, resize and crop one image."""
     item = images.items[index]
-    row = b"" if isinstance(item, Path) else None
+    row = None if is_in_memory(item) else b""
     pixels, reason, size = None, "", (0, 0)
     start = read = time.perf_counter()
     try:
-        if isinstance(item, Path):
+        content = content_of(item)
+        if row is not None:
             # The digest of the very bytes that are decoded: a file may have been changed
             # since it was looked at first.
-            data = item.read_bytes()
-            row = row_id(hashlib.sha256(data).digest())
+            row = content_id(content, exif=preprocess.exif)
             read = time.perf_counter()
-            pixels, size = network_input(data, preprocess)
-        else:
-            pixels, size = network_input(item, preprocess)
+        pixels, size = network_input(content, preprocess)
     except ImageError as error:
         reason = str(error)
     except OSError as error:
         reason = error.strerror or str(error)
     end = time.perf_counter()
     return Decoded(index, row, pixels, reason, size, (read - start, end - read))
+
+
+def content_id(content: Content, *, exif: bool) -> bytes:
+    """Row id of an image: that of a file's bytes, or that of pixels.
+
+    Parameters
+    ----------
+    content : bytes, PIL.Image.Image or ndarray
+        The image.
+    exif : bool
+        Whether an image in memory is turned as its EXIF says first.
+
+    Raises
+    ------
+    ImageError
+        If it is no image.
+    """
+    if isinstance(content, bytes):
+        return row_id(hashlib.sha256(content).digest())
+    return row_id(pixel_digest(np.asarray(read_rgb(content, exif=exif))))
 
 
 def warn_of_size(preprocess: Preprocess) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from transferkit.digests import DigestMemory, pixel_digest, row_id
-from transferkit.extract.decoding import Decoded
-from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, read_rgb
+from transferkit.digests import DigestMemory, row_id
+from transferkit.extract.decoding import Decoded, content_id
+from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, content_of
 
 __all__ = ["Identities"]
 
@@ -58,9 +56,11 @@ class Identities:
             if i in files:
                 continue
             try:
-                self.ids[i] = row_id(pixel_digest(np.asarray(read_rgb(item, exif=exif))))
+                self.ids[i] = content_id(content_of(item), exif=exif)
             except ImageError as error:
                 self.fail(i, str(error))
+            except OSError as error:
+                self.fail(i, error.strerror or str(error))
 
     @property
     def known(self) -> list[bytes]:
@@ -104,6 +104,5 @@ class Identities:
             for i, item in enumerate(self.images.items):
                 if isinstance(item, Path):
                     self._positions.setdefault(item, []).append(i)
-        file = self.images.items[index]
-        assert isinstance(file, Path)
-        return self._positions[file]
+        item = self.images.items[index]
+        return self._positions[item] if isinstance(item, Path) else [index]

@@ -3,18 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from transferkit.images.items import ImageBag, Item, is_in_memory
 from transferkit.images.splits import SPLIT_OF, SPLITS
 
-__all__ = ["Failure", "ImageSet", "Item", "Label", "UnreadableImages"]
+__all__ = ["Failure", "ImageSet", "Label", "UnreadableImages"]
 
 _SHOWN_FAILURES = 20
 
-Item = Path | Image.Image | np.ndarray
 Label = str | None | tuple[str | None, ...]
 
 
@@ -24,8 +22,8 @@ class ImageSet:
 
     Parameters
     ----------
-    items : tuple of Path, PIL.Image.Image or ndarray
-        Where the images are, or the images themselves.
+    items : tuple of Path, bytes, PIL.Image.Image, ndarray, LazyImage or ImageBag
+        Where the images are, or the images themselves; a bag where one item has several.
     names : tuple of str
         What messages and results call them.
     labels : tuple of str, None or tuple; optional
@@ -68,6 +66,28 @@ class ImageSet:
     def split_names(self) -> tuple[str, ...]:
         """Splits that have images, in the order of `SPLITS`."""
         return tuple(name for name in SPLITS if name in (self.splits or ()))
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether any of the images is in memory alone: bytes, a PIL image, an array."""
+        return any(map(is_in_memory, self.items))
+
+    @property
+    def n_images(self) -> np.ndarray:
+        """Number of images of every item: 1, unless it is a bag."""
+        return np.array([len(i) if isinstance(i, ImageBag) else 1 for i in self.items], np.intp)
+
+    def singles(self) -> "ImageSet":
+        """Return the images of all items one by one, without labels and splits.
+
+        `n_images` tells how many in a row belong to each item.
+        """
+        items: list[Item] = []
+        names: list[str] = []
+        for item, name in zip(self.items, self.names, strict=True):
+            items += item.items if isinstance(item, ImageBag) else (item,)
+            names += item.names if isinstance(item, ImageBag) else (name,)
+        return ImageSet(tuple(items), tuple(names))
 
     def select(self, indices: Iterable[int]) -> "ImageSet":
         """Return the images at these positions, in this order."""

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from transferkit.images.imageset import ImageSet
+from transferkit.images.sources.datasets import is_dataset, list_dataset
 from transferkit.images.sources.folder import EXTENSIONS, list_folder
-from transferkit.images.sources.items import list_array, list_items
+from transferkit.images.sources.frame import is_frame, list_frame
+from transferkit.images.sources.items import is_single, list_array, list_items
 from transferkit.images.sources.table import TABLE_SUFFIXES, list_table
 
 __all__ = ["list_images"]
@@ -33,10 +34,17 @@ def list_images(
 
     Parameters
     ----------
-    source : str, Path, sequence, ndarray or ImageSet
-        A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file; a list, array
-        or Series of paths, PIL images or uint8 arrays (H, W, 3); a PIL image; a uint8 array
-        (n, H, W, 3), (n, H, W, 1) or (n, H, W). An ImageSet is returned as it is.
+    source : str, Path, sequence, ndarray, DataFrame, data set or ImageSet
+        - A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file.
+        - One image, or a list, array, Series or generator of them: paths, files' bytes,
+          open binary files, dictionaries ``{"bytes": …, "path": …}``, PIL images, uint8
+          arrays (H, W, 3). A list in a list, or a row of a 2-D array of paths, is an item of
+          several images: the rooms of a house, the slices of a scan.
+        - A uint8 array (n, H, W, 3), (n, H, W, 1) or (n, H, W).
+        - A DataFrame with the columns of a table.
+        - A map-style data set of PyTorch or torchvision, of pairs (image, label); a Hugging
+          Face data set with the columns ``image`` and ``label``, or several by split.
+        - An ImageSet, which is returned as it is.
     path_column, split_column : str
         Columns of the table. The split column may be missing if it is called ``"split"``.
     label_column : str or sequence of str, default="label"
@@ -59,9 +67,15 @@ def list_images(
     """
     if isinstance(source, ImageSet):
         return source
-    if isinstance(source, Image.Image):
+    if is_single(source):
         return list_items([source])
-    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUS":
+    if is_dataset(source):
+        return list_dataset(source, label_column)
+    if is_frame(source):
+        return list_frame(source, path_column, label_column, split_column)
+    if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
+        source = source.item()
+    if isinstance(source, np.ndarray):
         return list_array(source)
     if not isinstance(source, str | os.PathLike):
         return list_items(source)

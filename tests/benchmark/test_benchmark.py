@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.images.sources.tables import hugging_face
 from tests.pictures import coloured
 from transferkit.benchmark import (
     Results,
@@ -248,22 +249,9 @@ def test_objects_of_torchvision(tmp_path):
 
 
 def test_objects_of_hugging_face():
-    class Label:
-        names = ("cat", "dog")
-
-    class Table(list):
-        column_names = None
-        features = None
-
     images, _ = coloured(4)
-    table = Table(
-        {"image": Image.fromarray(image), "label": i % 2} for i, image in enumerate(images)
-    )
-    table.column_names, table.features = ["image", "label"], {"label": Label()}
+    table = hugging_face(images, [i % 2 for i in range(len(images))], names=("cat", "dog"))
     assert load_dataset(table).classes == ("cat", "dog")
-    table.column_names = ["img", "label"]
-    with pytest.raises(ValueError, match="rename two of them to 'image' and 'label'"):
-        load_dataset(table)
 
 
 SCRIPT = """

@@ -71,7 +71,7 @@ def forbid_computing(monkeypatch):
     for place in (
         "transferkit.forward.build_backbone",
         "transferkit.extract.loop.Forward",
-        "transferkit.extract.identities.read_rgb",
+        "transferkit.extract.decoding.read_rgb",
         "transferkit.extract.decoding.network_input",
     ):
         monkeypatch.setattr(place, forbidden)

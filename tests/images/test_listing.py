@@ -201,7 +201,6 @@ def test_image_set_is_returned_as_it_is():
         ([], ValueError, "list is empty"),
         (np.zeros((0, 4, 4, 3), np.uint8), ValueError, "list is empty"),
         (3, TypeError, "images given as int; give a folder"),
-        (b"x.jpg", TypeError, "images given as bytes"),
         ({"a.jpg": 1}, TypeError, "images given as dict"),
         (["a.jpg", 3], TypeError, "image 1 is a int; give paths"),
         (np.zeros((2, 4, 4, 3)), ValueError, "dtype float64; give uint8"),
@@ -213,12 +212,6 @@ def test_image_set_is_returned_as_it_is():
 def test_wrong_sources(source, error, message):
     with pytest.raises(error, match=message):
         list_images(source)
-
-
-def test_data_frame_is_refused():
-    frame = type("DataFrame", (list,), {"columns": ["path"]})(["path"])
-    with pytest.raises(TypeError, match="DataFrame; give"):
-        list_images(frame)
 
 
 # --- CSV -------------------------------------------------------------------------------------

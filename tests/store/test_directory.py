@@ -309,3 +309,17 @@ def test_importing_the_store_loads_no_network():
     code = "import sys, transferkit.store; print({'torch', 'timm', 'torchvision'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["none", "None", "", " ", "false", "off", "no", Path("None")])
+def test_a_choice_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"looks like a choice, not like a folder.*store=False"):
+        FeatureStore(name)
+    assert FeatureStore(tmp_path / "none").path == tmp_path / "none"
+
+
+def test_a_choice_in_the_environment_is_no_folder(monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_STORE", "none")
+    with pytest.raises(ValueError, match="store 'none' looks like a choice"):
+        FeatureStore()

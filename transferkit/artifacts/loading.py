@@ -58,6 +58,7 @@ def load(path: str | Path) -> Model:
         classes=classes,
         head=load_head(path / "head.skops"),
         train_ids=_load_ids(path / "train_ids.safetensors"),
+        reduce=content.get("reduce", "mean"),
         facts=content.get("facts", {}),
     )
     _check_agreement(path, model, content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -59,9 +59,22 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; ``head__NAME`` sets one of the head's."""
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params
+            ``head__NAME`` sets one of the head's, and ``backbone__NAME`` one of the
+            extractor's, whether these were given by name or made.
+        """
         if "head" in params:
             self.head = params.pop("head")
+        if "backbone" in params:
+            self.backbone = params.pop("backbone")
+        if any(name.startswith("backbone__") for name in params) and not isinstance(
+            self.backbone, FeatureExtractor
+        ):
+            self.backbone = FeatureExtractor(self.backbone)
         if isinstance(self.head, str) and any(name.startswith("head__") for name in params):
             self.head = create_head(self.head, self.task)
         super().set_params(**params)
@@ -134,12 +147,12 @@ class TransferEstimator(BaseEstimator, abc.ABC):
                     f"sample_weight has {sample_weight.size} values for {len(y)} images; give "
                     f"one per image"
                 )
-        X, kept, ids, self.failures_ = self._rows(train, on_error)
+        X, kept, ids, self.failures_ = self._rows(train, on_error, is_training=True)
         y = y[kept]
         weights = {} if sample_weight is None else {"sample_weight": sample_weight[kept]}
         X_held = None
         if held is not None:
-            X_held, kept, held_ids, failures = self._rows(held[0], on_error)
+            X_held, kept, held_ids, failures = self._rows(held[0], on_error, is_training=True)
             y = np.concatenate([y, held[1][kept]])
             ids, self.failures_ = ids + held_ids, self.failures_ + failures
         targets = self._learn_targets(y, column_names(train, y, is_own=is_own))
@@ -175,25 +188,18 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         }
         if not isinstance(self.backbone, FeatureExtractor):
             return FeatureExtractor(self.backbone, **given)
-        self._refuse_beside_extractor(given)
-        extractor = clone(self.backbone)
+        extractor = clone(self.backbone).set_params(**given)
         assert isinstance(extractor, FeatureExtractor)
         return extractor
 
-    @staticmethod
-    def _refuse_beside_extractor(given: Collection[str]) -> None:
-        if given:
-            raise ValueError(
-                f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
-                f"FeatureExtractor, which has its own; set them there"
-            )
-
     def _rows(
-        self, images: Any, on_error: str = "raise"
+        self, images: Any, on_error: str = "raise", *, is_training: bool = False
     ) -> tuple[np.ndarray, np.ndarray, list[bytes], list[Failure]]:
         """Features, the images that have them, their ids, and those that can't be read."""
         check_vectors(self.extractor_.feature_names)
-        extraction = self.extractor_.extract(images, on_error=on_error)
+        if is_training and self.extractor_.reduce == "concat":
+            self.extractor_.fit(images)
+        extraction = self.extractor_.extract(images, on_error=on_error, remember=is_training)
         X = side_by_side(extraction)
         return X, extraction.kept, list(extraction.ids), list(extraction.failures)
 
@@ -253,6 +259,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             features=tuple(self.extractor_.feature_names),
             precision=self.extractor_.precision,
             storage=self.extractor_.storage,
+            reduce=self.extractor_.reduce,
             classes=self._saved_classes(),
             head=self.head_,
             train_ids=self.train_ids_,
@@ -309,6 +316,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             list(model.features) if len(model.features) > 1 else model.features[0],
             precision=model.precision,
             storage=model.storage,
+            reduce=model.reduce,
             store=store,
             device=device,
             engine=engine,

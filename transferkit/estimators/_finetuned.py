@@ -20,7 +20,7 @@ from transferkit.estimators.targets import column_names, training_parts
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.strategies import parse_strategy
 from transferkit.heads import create_head
-from transferkit.images import Failure, list_images
+from transferkit.images import Failure, ImageSet, list_images
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -144,11 +144,12 @@ class FineTuneEstimator(TransferEstimator):
         self.head_ = create_head("linear", self.task)
         parts: list[Data] = []
         self.failures_: list[Failure] = []
-        for part, targets in ((images, y), *([held] if held else [])):
+        for given, targets in ((images, y), *([held] if held else [])):
+            part = _one_image_each(list_images(given))
             with processes.first_alone():
-                extraction = self.extractor_.extract(part, on_error=on_error)
+                extraction = self.extractor_.extract(part, on_error=on_error, remember=True)
             self.failures_ += extraction.failures
-            readable = list_images(part).select(extraction.kept)
+            readable = part.select(extraction.kept)
             (X,) = extraction.rows.values()
             parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
         all_y = np.concatenate([part.y for part in parts])
@@ -173,7 +174,7 @@ class FineTuneEstimator(TransferEstimator):
             self.recipe or {},
             task=self._saved_task(),
             classes=self._saved_classes(),
-            store=self.extractor_.open_store(),
+            store=self.extractor_.store_for(parts[0].images, remember=True),
             processes=processes,
             folder=None if self.folder is None else Path(self.folder),
             start=self._head_of_init(),
@@ -218,13 +219,12 @@ class FineTuneEstimator(TransferEstimator):
         given = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
         if not isinstance(backbone, FeatureExtractor):
             return FeatureExtractor(backbone, progress=self.progress, **given)
-        self._refuse_beside_extractor(given)
         if backbone.feature_names != ["pre_logits"]:
             raise ValueError(
                 f"features are {', '.join(backbone.feature_names)}; fine-tuning trains a head on "
                 f"'pre_logits', what the network's own classifier sees: leave features out"
             )
-        return FeatureExtractor(**backbone.get_params(deep=False))
+        return FeatureExtractor(**{**backbone.get_params(deep=False), **given})
 
     def _head_of_init(self) -> Any:
         """Head of the model to start from, if it is linear, on the same features and labels."""
@@ -259,3 +259,15 @@ class FineTuneEstimator(TransferEstimator):
             if name.endswith("_"):
                 setattr(estimator, name, value)
         return estimator
+
+
+def _one_image_each(images: ImageSet) -> ImageSet:
+    """Images as they are, of which none may be several."""
+    several = np.flatnonzero(images.n_images > 1)
+    if len(several):
+        raise ValueError(
+            f"item {several[0]} has {images.n_images[several[0]]} images, and fine-tuning trains "
+            f"on one image for each label; give each image as an item of its own, or train a head "
+            f"on frozen features (TransferClassifier, TransferRegressor)"
+        )
+    return images

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,8 +94,8 @@ def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
 
 
 def _counted(images: Any) -> Any:
-    """Images whose number is known: a folder or CSV as what it holds."""
-    return list_images(images) if isinstance(images, str | os.PathLike) else images
+    """Images whose number is known: a folder, table, data set or generator as what it holds."""
+    return images if isinstance(images, np.ndarray) else list_images(images)
 
 
 def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:

@@ -69,10 +69,10 @@ def list_images(
         return source
     if is_single(source):
         return list_items([source])
-    if is_dataset(source):
-        return list_dataset(source, label_column)
     if is_frame(source):
         return list_frame(source, path_column, label_column, split_column)
+    if is_dataset(source):
+        return list_dataset(source, label_column)
     if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
         source = source.item()
     if isinstance(source, np.ndarray):

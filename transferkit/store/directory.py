@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
 
+# What people write who want no store; a folder of such a name would be made without a word.
+_NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
+
 
 class FeatureStore:
     """Rows of features on disk, by spec and row id.
@@ -77,6 +80,13 @@ class FeatureStore:
 
     def __init__(self, path: str | Path | None = None) -> None:
         chosen = files.default_path() if path is None else Path(path)
+        name = str(chosen if path is None else path)
+        if name.strip().lower() in _NO_FOLDERS:
+            raise ValueError(
+                f"store {name!r} looks like a choice, not like a folder; in Python store="
+                f"False keeps nothing and None is the default place; a folder of that name is "
+                f"given by its whole path, {str(chosen.absolute())!r}"
+            )
         self.path = chosen.expanduser().absolute()
         self._indexes: dict[str, KeyIndex] = {}
 

@@ -95,10 +95,10 @@ def _is_pairs(source: Any) -> bool:
 
 
 def _is_stream(source: Any) -> bool:
-    is_loader = hasattr(source, "dataset") and hasattr(source, "batch_size")
+    if hasattr(source, "dataset") and hasattr(source, "batch_size"):  # a DataLoader
+        return True
     has_columns = hasattr(source, "features") and hasattr(source, "column_names")
-    is_stream = type(source).__module__.startswith("torch.utils.data") or has_columns
-    return is_loader or (is_stream and not hasattr(source, "__getitem__"))
+    return has_columns and not hasattr(source, "__len__")
 
 
 def _list_pairs(dataset: Any) -> ImageSet:
@@ -135,7 +135,7 @@ def _pair(dataset: Any, index: int) -> tuple[Any, Any]:
 def _files(dataset: Any) -> list[Any] | None:
     """Paths of an ImageFolder's images; None if its pairs may be something else."""
     samples = getattr(dataset, "samples", None)
-    is_folder = type(dataset).__getitem__.__module__.startswith("torchvision.")
+    is_folder = getattr(type(dataset).__getitem__, "__module__", "").startswith("torchvision.")
     if not is_folder or not isinstance(samples, list) or len(samples) != len(dataset):
         return None
     return [path for path, _ in samples]
@@ -154,7 +154,7 @@ def _refuse_transform(dataset: Any, transform: Any) -> None:
 
 def _is_table(source: Any) -> bool:
     is_named = isinstance(getattr(source, "column_names", None), list)
-    return is_named and hasattr(source, "features") and hasattr(source, "__getitem__")
+    return is_named and hasattr(source, "features") and hasattr(source, "__len__")
 
 
 def _is_tables(source: Any) -> bool:
@@ -174,11 +174,17 @@ def _list_tables(tables: Mapping[str, Any], label_column: str | Sequence[str]) -
     labels = tuple(chain(part.labels or [None] * len(part) for part in parts.values()))
     return ImageSet(
         tuple(chain(part.items for part in parts.values())),
-        tuple(f"{split} {name}" for split, part in parts.items() for name in part.names),
+        tuple(name for split, part in parts.items() for name in _in_split(part, split)),
         labels if any(label is not None for label in labels) else None,
         tuple(SPLIT_OF[split.lower()] for split, part in parts.items() for _ in part.names),
         next(iter(parts.values())).label_names,
     )
+
+
+def _in_split(images: ImageSet, split: str) -> list[str]:
+    """Names that tell apart images that a data set has by number."""
+    pairs = zip(images.items, images.names, strict=True)
+    return [f"{split} {name}" if isinstance(item, LazyImage) else name for item, name in pairs]
 
 
 def _list_table(table: Any, label_column: str | Sequence[str]) -> ImageSet:

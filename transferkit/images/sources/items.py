@@ -30,9 +30,10 @@ def list_array(array: np.ndarray) -> ImageSet:
         return list_items(array[:, 0] if array.shape[1] == 1 else array.tolist())
     allowed = "give (n, H, W, 3), (n, H, W, 1) or (n, H, W)"
     if array.dtype != np.uint8:
+        shape = f" and shape {array.shape}" if array.dtype.kind in "OUS" else ""
         raise ValueError(
-            f"array of dtype {array.dtype}; give uint8 pixels from 0 to 255, or paths of shape "
-            f"(n,), or (n, k) for k images of each item"
+            f"array of dtype {array.dtype}{shape}; give uint8 pixels from 0 to 255, or paths of "
+            f"shape (n,), or (n, k) for k images of each item"
         )
     if array.ndim == 3 and array.shape[2] == 3:
         # Taken as (n, H, W), one colour image would become many grey ones, three pixels wide.
@@ -148,6 +149,8 @@ def _read(file: Any, what: str) -> tuple[bytes, str]:
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)  # whoever looked at its first bytes has moved it
         data = file.read()
+    except UnicodeDecodeError as error:
+        data = str(error)
     except (ValueError, OSError) as error:  # closed, or gone
         raise ValueError(f"{what} is a file that can't be read ({error}); open it anew") from error
     if not isinstance(data, bytes):

@@ -484,11 +484,37 @@ def test_errors_of_names_and_options():
         classifier(features="stage9").fit(IMAGES, CODES)
     with pytest.raises(ValueError, match=r"'final\.map' is a map, and a head takes vectors"):
         classifier(features="final.map").fit(IMAGES, CODES)
-    with pytest.raises(ValueError, match="features was given beside a FeatureExtractor"):
-        TransferClassifier(tiny(), features="final").fit(IMAGES, CODES)
-    with pytest.raises(ValueError, match="features, store were given beside a FeatureExtractor"):
-        TransferClassifier(tiny(), features="final", store=False).fit(IMAGES, CODES)
     with pytest.raises(NotFittedError):
         classifier().predict(IMAGES)
     with pytest.raises(ValueError, match="on_error is 'drop'"):
         classifier().fit(IMAGES, CODES, on_error="drop")
+
+
+def test_options_beside_an_extractor_come_before_its_own(tmp_path):
+    beside = TransferClassifier(tiny(), features="stage1.avg", store=tmp_path / "store")
+    beside.fit(IMAGES, CODES)
+    inside = TransferClassifier(tiny(features="stage1.avg")).fit(IMAGES, CODES)
+    assert beside.extractor_.features == "stage1.avg"
+    assert beside.backbone.features == "pre_logits"  # the parameter stays as it was given
+    assert (tmp_path / "store").exists()
+    np.testing.assert_array_equal(beside.predict_proba(IMAGES), inside.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize("name", ["features", "backbone__features"])
+@pytest.mark.parametrize("backbone", ["extractor", "name"])
+def test_a_search_over_features(name, backbone, tmp_path):
+    made = tiny() if backbone == "extractor" else "bundled:mobilenetv2_050_distilled"
+    model = TransferClassifier(made, "ridge")
+    sets = ["stage1.max", ["stage2.avg", "pre_logits"]]
+    search = GridSearchCV(model, {name: sets}, cv=2).fit(IMAGES, CODES)
+    assert search.best_estimator_.extractor_.features in sets
+    widths = [clone(model).set_params(**{name: f}).fit(IMAGES, CODES) for f in sets]
+    assert len({m.head_.n_features_in_ for m in widths}) == 2
+
+
+def test_parameters_of_a_backbone_given_by_name():
+    model = TransferClassifier("test_resnet").set_params(backbone__image_size=32, head="knn")
+    assert isinstance(model.backbone, FeatureExtractor)
+    assert (model.backbone.backbone, model.backbone.image_size) == ("test_resnet", 32)
+    with pytest.raises(ValueError, match="Invalid parameter 'extractor' for"):
+        model.set_params(extractor__features="final")

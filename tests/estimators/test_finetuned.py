@@ -192,10 +192,6 @@ def test_parameters():
             lambda: FineTuneClassifier(extractor(features="final.avg")),
             "features are final.avg; fine-tuning trains a head on 'pre_logits'",
         ),
-        (
-            lambda: FineTuneClassifier(extractor(), store=False),
-            "store was given beside a FeatureExtractor",
-        ),
         (lambda: FineTuneClassifier(extractor(), recipe={"x": 1}), "unknown setting of the recipe"),
     ],
 )

@@ -7,24 +7,34 @@ as long as the process lives, and what is only predicted isn't kept at all.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 from transferkit.store import FeatureStore
 
 __all__ = ["known_in_process", "process_store"]
 
-_STORES: dict[int, tuple[tempfile.TemporaryDirectory[str], FeatureStore]] = {}
+_STORES: dict[int, FeatureStore] = {}
+"""The store of each process: a fork has its parent's among them, which isn't its own."""
 
 
 def process_store() -> FeatureStore:
     """Return this process's own store, a folder that is removed when it ends."""
-    if os.getpid() not in _STORES:  # a fork has another parent's
-        folder = tempfile.TemporaryDirectory(prefix="transferkit-", ignore_cleanup_errors=True)
-        _STORES[os.getpid()] = (folder, FeatureStore(folder.name))
-    return _STORES[os.getpid()][1]
+    process = os.getpid()
+    if process not in _STORES:
+        folder = tempfile.mkdtemp(prefix="transferkit-")
+        atexit.register(_remove, folder, process)
+        _STORES[process] = FeatureStore(folder)
+    return _STORES[process]
 
 
 def known_in_process() -> FeatureStore | None:
     """Return this process's own store, if anything has been kept there."""
-    return process_store() if os.getpid() in _STORES else None
+    return _STORES.get(os.getpid())
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

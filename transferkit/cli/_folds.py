@@ -121,8 +121,6 @@ def folds_line(summary: list[dict[str, Any]]) -> str:
 
 def write_out_of_fold(file: Path, models: FoldModels, images: ImageSet, X: np.ndarray) -> None:
     """Write a CSV with a line per image: path, label, prediction, confidence, fold."""
-    import numpy as np
-
     labels, predicted = _columns(images.labels), _columns(models.predict_features(X).tolist())
     names = list(images.label_names or ()) if len(labels) > 1 else []
     titles = [f":{name}" for name in names] if len(names) == len(labels) else None

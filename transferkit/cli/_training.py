@@ -67,7 +67,7 @@ def divided(
     listed: ImageSet, extraction: Extraction, task: str, test_size: float, seed: int
 ) -> tuple[ImageSet, Parts]:
     """Readable images, and which of them are trained on and which are measured."""
-    from transferkit.datasets import divide
+    from transferkit.datasets import divide, roles_of
 
     images = listed.select(extraction.kept)
     if not len(images):
@@ -82,6 +82,7 @@ def divided(
         is_classes=task == "classification",
         share=test_size,
         seed=seed,
+        roles=roles_of(listed.split_names) if listed.split_names else None,
     )
     if not len(parts.train):
         report_failures(extraction.failures, len(listed))
@@ -259,8 +260,8 @@ def _unknown(model: Any, measured: Measured) -> str:
     known = {str(label) for label in model.classes_.tolist()}
     labels = (measured.images.labels if measured.images is not None else None) or ()
     new = sorted({str(label) for label in labels} - known)
-    names = ", ".join(map(repr, new[:5])) + " …" * (len(new) > 5)
+    names = ", ".join(map(repr, new[:5])) + ", …" * (len(new) > 5)
     return (
-        f"{measured.report.n_unknown:,} of these images are of {len(new):,} "
-        f"class{'es' * (len(new) != 1)} that weren't trained on ({names}): they count as errors"
+        f"{measured.report.n_unknown:,} of these images are of classes that weren't trained on "
+        f"({names}) and count as errors"
     )

@@ -365,7 +365,7 @@ class Parts:
             return f"trained on {len(self.train):,}, {held}"
         text = f"trained on train ({len(self.train):,})"
         if self.roles.validation:
-            text += f" and val ({len(self.validation):,}), which chooses"
+            text += f", hyper-parameters chosen on val ({len(self.validation):,})"
         if self.roles.measured is None:
             return f"{text}; there is neither a test nor a val part"
         text += f", measured on {self.roles.measured} ({self.n_meant:,})"
@@ -378,6 +378,8 @@ class Parts:
 
     def why_not_measured(self) -> str:
         """Why no image is left to be measured."""
+        if not self.n_meant and self.roles is not None and self.roles.measured:
+            return f"no image of the {self._part} part could be read"
         if not self.n_meant:
             return "nothing was held out"
         if list(self.left_out) == [UNLABELLED]:
@@ -403,6 +405,7 @@ def divide(
     is_classes: bool,
     share: float,
     seed: int,
+    roles: Roles | None = None,
 ) -> Parts:
     """Divide a data set's readable images into those trained on, choosing and measured.
 
@@ -420,6 +423,9 @@ def divide(
         Whether labels are classes, of each of which the same share is held out.
     share, seed
         Of the part that is held out; a share of 0 holds out nothing.
+    roles : Roles, optional
+        Of the splits that the data set has, readable images or not; by default of those that
+        occur in `splits`.
 
     Raises
     ------
@@ -429,10 +435,8 @@ def divide(
     n = len(ids)
     nothing = np.arange(0)
     if splits is not None and any(splits):
-        names = tuple(name for name in ("train", "val", "test") if name in splits)
-        roles: Roles | None = roles_of(names)
+        roles = roles or roles_of([n for n in ("train", "val", "test") if n in splits])
         of = np.array([name or "" for name in splits])
-        assert roles is not None
         train, validation, measured = (
             np.flatnonzero(of == name) if name else nothing
             for name in ("train", roles.validation, roles.measured)

@@ -122,12 +122,12 @@ def folds_line(summary: list[dict[str, Any]]) -> str:
 def write_out_of_fold(file: Path, models: FoldModels, images: ImageSet, X: np.ndarray) -> None:
     """Write a CSV with a line per image: path, label, prediction, confidence, fold."""
     labels, predicted = _columns(images.labels), _columns(models.predict_features(X).tolist())
-    names = list(images.label_names or ()) if len(labels) > 1 else []
-    titles = [f":{name}" for name in names] if len(names) == len(labels) else None
-    titles = titles or [f":{i}" * (len(labels) > 1) for i in range(len(labels))]
-    columns = {"path": list(images.names)}
-    columns |= {f"label{title}": values for title, values in zip(titles, labels, strict=True)}
-    columns |= {f"prediction{t}": values for t, values in zip(titles, predicted, strict=True)}
+    titles = [""]
+    if len(labels) > 1:
+        titles = [f":{name}" for name in images.label_names or range(len(labels))]
+    columns: dict[str, list[Any]] = {"path": list(images.names)}
+    for what, values in (("label", labels), ("prediction", predicted)):
+        columns |= {f"{what}{title}": own for title, own in zip(titles, values, strict=True)}
     if models.task == "classification" and len(labels) == 1 and hasattr(models, "predict_proba"):
         sure = models.predict_proba_features(X).max(axis=1)
         columns["confidence"] = [round(float(value), 6) for value in sure]

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
 from tests.images.sources.tables import hugging_face
 from tests.pictures import coloured
@@ -192,6 +193,51 @@ def test_twins_of_training_images_are_not_tested(folder):
     ids[test[0]] = ids[train[0]]
     rows = dataset.rows(np.arange(42), tuple(ids))
     assert set(rows.test) == set(test[1:])
+
+
+def test_a_stratified_fifth_of_seed_0_is_tested(folder):
+    dataset = load_dataset(folder)
+    _, expected = train_test_split(
+        np.arange(42), test_size=0.2, random_state=0, stratify=dataset.images.labels
+    )
+    assert np.flatnonzero(dataset.parts == "test").tolist() == sorted(expected)
+    assert dataset.line == "trained on 33, measured on 9 (held out: 20%, seed 0)"
+
+
+def test_val_is_tested_where_there_is_no_test_part(folder):
+    images = load_dataset(folder).images
+    for names, expected in (
+        (("train", "val"), ("train", "test")),
+        (("train", "val", "test"), ("train", "val", "test")),
+    ):
+        splits = tuple(names[i % len(names)] for i in range(42))
+        given = ImageSet(images.items, images.names, images.labels, splits)
+        parts = load_dataset(given).parts
+        assert parts.tolist() == [expected[i % len(names)] for i in range(42)]
+
+
+def test_copies_of_training_images_choose_nothing(folder):
+    images = load_dataset(folder).images
+    splits = tuple(("train", "val", "test")[i % 3] for i in range(42))
+    dataset = load_dataset(ImageSet(images.items, images.names, images.labels, splits))
+    ids = [i.to_bytes(16, "big") for i in range(42)]
+    ids[1] = ids[0]  # one of val is one of train
+    ids[5] = ids[4]  # one of test is one of val
+    rows = dataset.rows(np.arange(42), tuple(ids))
+    assert set(rows.train) == {1, *range(0, 42, 3)}
+    assert set(rows.val) == {*range(4, 42, 3)}
+    assert set(rows.test) == {2, *range(8, 42, 3)}
+    assert rows.left_out == "1 of 14 test images have the same bytes as training images"
+
+
+def test_groups_are_not_on_both_sides(folder):
+    images = load_dataset(folder).images
+    groups = tuple(i // 3 for i in range(42))
+    given = ImageSet(images.items, images.names, images.labels, groups=groups)
+    dataset = load_dataset(given)
+    test = {groups[i] for i in np.flatnonzero(dataset.parts == "test")}
+    assert not test & {groups[i] for i in np.flatnonzero(dataset.parts == "train")}
+    assert 6 <= (dataset.parts == "test").sum() <= 12
 
 
 def test_the_csv_has_every_row(folder, tmp_path):

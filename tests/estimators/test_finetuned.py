@@ -137,8 +137,14 @@ def test_splits_of_the_images_are_used(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i}.png")
     model = classifier(tmp_path / "run").fit(tmp_path / "images")
-    assert len(model.train_ids_) == 24
+    assert len(model.train_ids_) == 18  # without a test part val is left to measure with
     assert model.classes_.tolist() == ["blue", "green", "red"]
+    (tmp_path / "images" / "test" / "red").mkdir(parents=True)
+    Image.fromarray(IMAGES[0] // 2).save(tmp_path / "images" / "test" / "red" / "new.png")
+    model = classifier(tmp_path / "other").fit(tmp_path / "images")
+    assert len(model.train_ids_) == 24  # and with one val chooses the epoch
+    with pytest.raises(TypeError, match="fine-tuning trains a network on images"):
+        model.fit_features(np.zeros((2, 3)), ["a", "b"])
 
 
 def test_unreadable_images(tmp_path):

@@ -262,6 +262,7 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         path_column=columns["path"],
         label_column=several or columns["label"],
         split_column=columns["split"],
+        group_column=options.pop("group_column", None),
     )
 
 

@@ -12,7 +12,7 @@ import click
 
 from transferkit.cli._options import json_option, machine_options, plan_option, store_option
 from transferkit.cli._output import print_json, print_pairs, print_table, size_of
-from transferkit.cli._training import task_option
+from transferkit.cli._training import group_option, task_option
 
 if TYPE_CHECKING:
     from transferkit.benchmark import Board, Hint
@@ -52,6 +52,7 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     help="How many, where the seed draws shots or a hold-out.",
 )
 @task_option
+@group_option
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")
@@ -72,6 +73,7 @@ def command(
     shots: tuple[int | None, ...],
     seeds: int,
     task: str,
+    group_column: str | None,
     image_size: int | None,
     out: Path,
     as_csv: bool,
@@ -101,7 +103,7 @@ def command(
     for name in want.protocols:
         create_protocol(name)  # says now what is wrong with a name
     names = b.named_backbones(backbones)
-    loaded = [b.load_dataset(source, task=task) for source in datasets]
+    loaded = [b.load_dataset(source, task=task, group_column=group_column) for source in datasets]
     machine["progress"] = not quiet and sys.stderr.isatty()
     if only_plan:
         machine.pop("progress")
@@ -124,11 +126,15 @@ def command(
         results.to_csv()
     boards = b.leaderboards(results)
     if as_json:
-        print_json({"cells": counts, "boards": [dataclasses.asdict(board) for board in boards]})
+        lines = {dataset.name: dataset.line for dataset in loaded}
+        found = [dataclasses.asdict(board) for board in boards]
+        print_json({"cells": counts, "parts": lines, "boards": found})
     else:
         for board in boards:
             _print_board(board)
-        print_pairs([("cells", ", ".join(f"{n} {what}" for what, n in counts.items()))])
+        parts = [("parts", f"{dataset.name} {dataset.line}") for dataset in loaded]
+        cells = ", ".join(f"{n} {what}" for what, n in counts.items())
+        print_pairs([*parts, ("cells", cells)])
     ctx.exit(_FAILED if counts["failed"] else 0)
 
 

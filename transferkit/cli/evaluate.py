@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from transferkit.extract import Extraction
+    from transferkit.images import ImageSet
 
 
 @click.command()
@@ -48,25 +49,32 @@ def command(
 ) -> None:
     """Measure a saved MODEL on labelled IMAGES.
 
-    Uses the test split if there is one. Images that the model was trained on are left out,
-    whatever they are called now, unless --all is given.
+    Uses the test split if there is one, else the val split. Images that the model was trained
+    on are left out, whatever they are called now, unless --all is given; images without a
+    label always are.
     """
+    from transferkit.datasets import measured_of
     from transferkit.estimators import side_by_side
 
     estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
-    if "test" in listed.split_names and not use_all:
-        listed = listed.split("test")
+    part = None if use_all else measured_of(listed.split_names)
+    if part is not None:
+        listed = listed.split(part)
     extraction = estimator.extractor_.extract(
         listed, on_error="raise" if on_error == "raise" else "skip"
     )
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
+    n_left_out = len(extraction.kept) - int(chosen.sum())
+    chosen &= _labelled(listed.select(extraction.kept))
     measured = listed.select(extraction.kept[chosen])
     report = measure(estimator, measured, side_by_side(extraction)[chosen])
-    n_left_out = len(extraction.kept) - int(chosen.sum())
     if as_json:
-        print_json({"model": model, "left_out": n_left_out, **report.to_dict()})
+        print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:
+        if part is not None:
+            note = ": there is no test part" * (part == "val")
+            click.echo(f"measured on {part} ({len(listed):,} images){note}")
         print_report(report, n_left_out)
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
@@ -76,13 +84,28 @@ def _unseen(extraction: Extraction, train_ids: np.ndarray, use_all: bool) -> np.
     """Which of the readable images to measure with."""
     import numpy as np
 
-    seen = {row.tobytes() for row in train_ids}
-    unseen = np.array([row not in seen for row in extraction.ids], dtype=bool)
+    from transferkit.datasets import is_unseen
+
     if use_all:
-        return np.ones(len(unseen), dtype=bool)
+        return np.ones(len(extraction.ids), dtype=bool)
+    unseen = is_unseen(extraction.ids, [row.tobytes() for row in train_ids])
     if not unseen.any():
         raise ValueError(
             "the model was trained on every one of these images, so they can't tell how good it "
             "is; give others, or --all to measure on them all the same"
         )
     return unseen
+
+
+def _labelled(images: ImageSet) -> np.ndarray:
+    """Which images have a label; all where none has, which `measure` says better."""
+    from transferkit.datasets import is_labelled
+
+    labelled = is_labelled(images.labels, len(images))
+    if labelled.any() and not labelled.all():
+        click.echo(
+            f"Warning: {int((~labelled).sum()):,} of {len(images):,} images have no label and are "
+            f"left out",
+            err=True,
+        )
+    return labelled if labelled.any() else ~labelled

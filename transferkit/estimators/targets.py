@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.multiclass import check_classification_targets
 
+from transferkit.datasets import roles_of
 from transferkit.images import ImageSet, list_images
 from transferkit.registry import unknown
 
-__all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts"]
+__all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts", "with_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +39,11 @@ def training_parts(
                 logger.warning(
                     "%d of %d images are in no split and are left out", n_without, len(images)
                 )
-            if validation is None and "val" in images.split_names:
-                validation = (images.split("val"), None)
+            roles = roles_of(images.split_names)
+            if validation is None and roles.validation is not None:
+                validation = (images.split(roles.validation), None)
+            if roles.measured == "val":
+                logger.info("there is no test part: val is left to measure the model with")
             images = images.split("train")
     images = _counted(images)
     labels = targets_of(images, y, "training", task)
@@ -91,6 +96,13 @@ def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
                 raise unknown("class in class_weight:", name, sorted(known))
             changed[parameter][names[name if name in names else known[name]]] = weight
     return clone(head).set_params(**changed) if changed else head
+
+
+def with_groups(images: Any, groups: Any) -> Any:
+    """Images with what each is one of several of; as they are if `groups` is None."""
+    if groups is None:
+        return images
+    return dataclasses.replace(list_images(images), groups=tuple(np.asarray(groups, object)))
 
 
 def _counted(images: Any) -> Any:

@@ -1,7 +1,7 @@
 """`ImageSet`: images with their names, labels and splits; and those that can't be read."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,9 @@ class ImageSet:
         there are no splits.
     label_names : tuple of str, optional
         Names of the label columns of a CSV, in the order of a label's tuple.
+    groups : tuple, optional
+        What each image is one of several of (a house, a patient), None for an image that is
+        alone: images of one group are never on both sides of a split that is drawn.
     """
 
     items: tuple[Item, ...]
@@ -41,9 +44,10 @@ class ImageSet:
     labels: tuple[Label, ...] | None = None
     splits: tuple[str | None, ...] | None = None
     label_names: tuple[str, ...] | None = None
+    groups: tuple[Hashable, ...] | None = None
 
     def __post_init__(self) -> None:
-        for what in ("names", "labels", "splits"):
+        for what in ("names", "labels", "splits", "groups"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.items):
                 raise ValueError(
@@ -98,6 +102,7 @@ class ImageSet:
             None if self.labels is None else tuple(self.labels[i] for i in chosen),
             None if self.splits is None else tuple(self.splits[i] for i in chosen),
             self.label_names,
+            None if self.groups is None else tuple(self.groups[i] for i in chosen),
         )
 
     def split(self, name: str) -> "ImageSet":

@@ -23,6 +23,7 @@ def list_images(
     path_column: str = "path",
     label_column: str | Sequence[str] = "label",
     split_column: str = "split",
+    group_column: str | None = None,
 ) -> ImageSet:
     """List images with their labels and splits.
 
@@ -50,6 +51,8 @@ def list_images(
     label_column : str or sequence of str, default="label"
         Column of the labels, or several for multi-label data. It may be missing if it is
         called ``"label"``.
+    group_column : str, optional
+        Column of the table that says which images belong together, such as a patient's.
 
     Returns
     -------
@@ -65,6 +68,14 @@ def list_images(
     TypeError
         If the source is of another kind.
     """
+    is_table = isinstance(source, str | os.PathLike) and (
+        Path(source).suffix.lower() in TABLE_SUFFIXES and not Path(source).is_dir()
+    )
+    if group_column is not None and not is_table:
+        raise ValueError(
+            f"group column {group_column!r} is a column of a table, and the images are none; give "
+            f"a .csv or .parquet file, or in Python an ImageSet with groups"
+        )
     if isinstance(source, ImageSet):
         return source
     if is_single(source):
@@ -89,7 +100,7 @@ def list_images(
             "or an image"
         )
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return list_table(path, path_column, label_column, split_column)
+        return list_table(path, path_column, label_column, split_column, group_column)
     if path.suffix.lower() in EXTENSIONS:
         return ImageSet((path,), (path.name,))
     raise ValueError(

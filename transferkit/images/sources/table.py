@@ -30,30 +30,41 @@ class Table:
         One row per image, one entry per label column; None where it is empty.
     splits : tuple of str or None; optional
         As in `SPLITS`; None where it is empty.
+    groups : tuple of str or None; optional
+        As written; None where it is empty.
     """
 
     paths: tuple[str, ...]
     labels: tuple[tuple[str | None, ...], ...] | None
     splits: tuple[str | None, ...] | None
+    groups: tuple[str | None, ...] | None = None
 
 
 def list_table(
-    path: Path, path_column: str, label_column: str | Sequence[str], split_column: str
+    path: Path,
+    path_column: str,
+    label_column: str | Sequence[str],
+    split_column: str,
+    group_column: str | None = None,
 ) -> ImageSet:
     """List the images of a table, in its order; paths are relative to its own folder."""
     is_single = isinstance(label_column, str)
     columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
-    table = read_table(path, path_column, columns, split_column)
+    table = read_table(path, path_column, columns, split_column, group_column)
     labels: tuple[Label, ...] | None = table.labels
     if is_single and table.labels is not None:
         labels = tuple(row[0] for row in table.labels)
     items = tuple(path.parent / p for p in table.paths)
     label_names = None if table.labels is None else columns
-    return ImageSet(items, table.paths, labels, table.splits, label_names)
+    return ImageSet(items, table.paths, labels, table.splits, label_names, table.groups)
 
 
 def read_table(
-    file: Path, path_column: str, label_columns: Sequence[str], split_column: str
+    file: Path,
+    path_column: str,
+    label_columns: Sequence[str],
+    split_column: str,
+    group_column: str | None = None,
 ) -> Table:
     """Read the paths, labels and splits of a table.
 
@@ -66,6 +77,8 @@ def read_table(
         Names of these columns; one called ``"split"`` may be missing.
     label_columns : sequence of str
         Names of the label columns; a single one called ``"label"`` may be missing.
+    group_column : str, optional
+        Name of the column of groups.
 
     Returns
     -------
@@ -89,10 +102,13 @@ def read_table(
     if len(label_columns) > 1 and None in label_at:  # "label" is optional only by itself
         raise _missing(file, header, label_columns[label_at.index(None)])
     split_at = _column(file, header, split_column)
+    group_at = None if group_column is None else _column(file, header, group_column)
     if path_at is None:
         raise _missing(file, header, path_column)
+    if group_column is not None and group_at is None:  # one called "label" or "split"
+        raise _missing(file, header, group_column)
 
-    paths, labels, splits = [], [], []
+    paths, labels, splits, groups = [], [], [], []
     for number, row in lines:
         if len(row) != len(header):
             raise ValueError(
@@ -105,6 +121,8 @@ def read_table(
         labels.append(tuple(_value(row[i]) for i in label_at if i is not None))
         if split_at is not None:
             splits.append(_split(file, number, row[split_at]))
+        if group_at is not None:
+            groups.append(_value(row[group_at].strip()))
     if not paths:
         raise ValueError(f"{str(file)!r} lists no images: it has a header and nothing below it")
     has_labels = None not in label_at
@@ -112,6 +130,7 @@ def read_table(
         tuple(paths),
         tuple(labels) if has_labels else None,
         tuple(splits) if split_at is not None else None,
+        tuple(groups) if group_at is not None else None,
     )
 
 

@@ -74,6 +74,18 @@ image_options = _apply(
         click.option(
             "--split-column", default="split", show_default=True, help="Column of splits."
         ),
+        click.option(
+            "--root",
+            type=click.Path(path_type=Path),
+            help="Folder that a table's paths are relative to; default the table's own.",
+        ),
+        click.option("--suffix", default="", help="Put behind a table's paths without one: .jpg."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Files or folders to leave out, such as '*_augmented'; repeatable.",
+        ),
     ]
 )
 machine_options = _apply(
@@ -263,6 +275,9 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         label_column=several or columns["label"],
         split_column=columns["split"],
         group_column=options.pop("group_column", None),
+        root=options.pop("root"),
+        suffix=options.pop("suffix"),
+        exclude=options.pop("exclude"),
     )
 
 

@@ -13,6 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from transferkit.datasets import roles_of
 from transferkit.images import ImageSet, list_images
+from transferkit.images.labels import warn_of_lookalikes
+from transferkit.images.sources.items import is_missing
 from transferkit.registry import unknown
 
 __all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts", "with_groups"]
@@ -149,6 +151,10 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
             )
         return matrix.astype(np.int64)
     _check_classes(targets, names)
+    if y is not None:  # those of a folder or table were looked at when it was listed
+        warn_of_lookalikes(
+            label for label in targets.reshape(-1).tolist() if isinstance(label, str)
+        )
     return targets
 
 
@@ -157,7 +163,7 @@ def _check_classes(targets: np.ndarray, names: Any) -> None:
     flat = targets.reshape(-1)
     values = flat.tolist()
     for i, value in enumerate(values):
-        if value is None or value != value:  # NaN differs from itself
+        if is_missing(value):
             raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
     if len({isinstance(value, str) for value in values}) > 1:
         odd = next(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.images.items import ImageBag, Item, is_in_memory
-from transferkit.images.splits import SPLIT_OF, SPLITS
+from transferkit.images.splits import SPLITS, split_of
 
 __all__ = ["Failure", "ImageSet", "Label", "UnreadableImages"]
 
@@ -118,7 +118,7 @@ class ImageSet:
         ValueError
             If no image is in it.
         """
-        wanted = SPLIT_OF.get(str(name).lower())
+        wanted = split_of(str(name))
         if wanted is None or wanted not in self.split_names:
             present = ", ".join(self.split_names) or "none"
             raise ValueError(
@@ -146,16 +146,21 @@ class UnreadableImages(ValueError):
         Every one of them; the message shows at most 20.
     n_images : int
         Of how many.
+    hint : str, default=""
+        What may be wrong with all of them.
     """
 
-    def __init__(self, failures: Sequence[Failure], n_images: int) -> None:
-        # Both in `args`, so that the error survives pickling (joblib's workers).
-        super().__init__(failures, n_images)
+    def __init__(self, failures: Sequence[Failure], n_images: int, hint: str = "") -> None:
+        # All in `args`, so that the error survives pickling (joblib's workers).
+        super().__init__(failures, n_images, hint)
         self.failures = list(failures)
         self.n_images = n_images
+        self.hint = hint
 
     def __str__(self) -> str:
         shown = "; ".join(f"{f.name} ({f.reason})" for f in self.failures[:_SHOWN_FAILURES])
         if (more := len(self.failures) - _SHOWN_FAILURES) > 0:
             shown += f"; … and {more:,} more (all in .failures)"
+        if self.hint:
+            shown += f". {self.hint}"
         return f"{len(self.failures):,} of {self.n_images:,} images could not be read: {shown}"

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transferkit.images.imageset import ImageSet
+from transferkit.images.items import ImageBag, Item
+from transferkit.images.labels import clean_label, warn_of_lookalikes
+from transferkit.images.paths import in_either_form, is_excluded
 from transferkit.images.sources.datasets import is_dataset, list_dataset
-from transferkit.images.sources.folder import EXTENSIONS, list_folder
+from transferkit.images.sources.folder import EXTENSIONS, list_folder, tell_excluded
 from transferkit.images.sources.frame import is_frame, list_frame
 from transferkit.images.sources.items import is_single, list_array, list_items
 from transferkit.images.sources.table import TABLE_SUFFIXES, list_table
@@ -24,14 +28,18 @@ def list_images(
     label_column: str | Sequence[str] = "label",
     split_column: str = "split",
     group_column: str | None = None,
+    root: str | Path | None = None,
+    suffix: str = "",
+    exclude: Sequence[str] = (),
 ) -> ImageSet:
     """List images with their labels and splits.
 
     A folder's images are sorted bytewise by their path below it, in POSIX form. The label is
-    the first folder below it; if its folders are ``train``, ``val`` (or ``valid``,
-    ``validation``), ``test``, they are splits and the label is the next folder. Names that
-    begin with a dot are left out. A table keeps its order; its paths are relative to its own
-    folder. Whether the files of a table or list exist shows when they are read.
+    the first folder below it; if its folders are called ``train``, ``val``, ``test``, or as
+    people usually call these (``Training``, ``valid``, ``test_set``), they are splits and the
+    label is the next folder. Names that begin with a dot are left out. A table keeps its
+    order; its paths are relative to its own folder. Whether the files of a table or list exist
+    shows when they are read. Labels come without blanks around them, in Unicode's form NFC.
 
     Parameters
     ----------
@@ -53,6 +61,15 @@ def list_images(
         called ``"label"``.
     group_column : str, optional
         Column of the table that says which images belong together, such as a patient's.
+    root : path, optional
+        Folder that the paths of a table or list are relative to; by default a table's own, or
+        the working directory.
+    suffix : str, default=""
+        Put behind paths of a table or list that don't end as images do, such as ``".jpg"``.
+    exclude : sequence of str, default=()
+        Patterns of files and folders to leave out, such as ``"*_augmented"`` or
+        ``"train/old/*"``: compared with each part of the path below the folder (or as the
+        table has it), or with a slash, with the path from its beginning.
 
     Returns
     -------
@@ -78,6 +95,68 @@ def list_images(
         )
     if isinstance(source, ImageSet):
         return source
+    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+        return _with_clean_labels(list_folder(Path(source), exclude))
+    images = _listed(source, path_column, label_column, split_column, group_column)
+    if root is not None or suffix:
+        images = _placed(images, root, suffix, Path(source).parent if is_table else Path())
+    return _with_clean_labels(_without(images, exclude))
+
+
+def _placed(images: ImageSet, root: str | Path | None, suffix: str, folder: Path) -> ImageSet:
+    """Images whose paths are relative to another folder, or lack their suffix."""
+    base = folder if root is None else Path(root).expanduser()
+    if not base.is_dir():
+        raise FileNotFoundError(
+            f"root {str(root)!r} is no folder; give the one that paths begin in"
+        )
+    dot = "" if suffix.startswith(".") or not suffix else "."
+
+    def placed(item: Item, name: str) -> Item:
+        if isinstance(item, ImageBag):
+            inner = map(placed, item.items, item.names)
+            return replace(item, items=tuple(inner))
+        if not isinstance(item, Path):
+            return item
+        lacks = suffix and not name.lower().endswith(EXTENSIONS)
+        return in_either_form(base / (f"{name}{dot}{suffix}" if lacks else name))
+
+    return replace(images, items=tuple(map(placed, images.items, images.names)))
+
+
+def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
+    """Images of which no pattern leaves out the name."""
+    if not patterns:
+        return images
+    kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
+    if not kept:
+        raise ValueError(f"no images are left without {', '.join(patterns)}; exclude less")
+    tell_excluded(len(images) - len(kept), patterns)
+    return images.select(kept)
+
+
+def _with_clean_labels(images: ImageSet) -> ImageSet:
+    """Images with their labels as people see them."""
+    if images.labels is None:
+        return images
+    labels = tuple(
+        tuple(None if one is None else clean_label(one) for one in label)
+        if isinstance(label, tuple)
+        else (None if label is None else clean_label(label))
+        for label in images.labels
+    )
+    warn_of_lookalikes(label for label in labels if isinstance(label, str))
+    return replace(images, labels=labels)
+
+
+def _listed(
+    source: Any,
+    path_column: str,
+    label_column: str | Sequence[str],
+    split_column: str,
+    group_column: str | None,
+) -> ImageSet:
     if is_single(source):
         return list_items([source])
     if is_frame(source):
@@ -92,8 +171,6 @@ def list_images(
         return list_items(source)
 
     path = Path(source)
-    if path.is_dir():
-        return list_folder(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{str(source)!r} doesn't exist; give a folder of images, a .csv or .parquet file "

@@ -14,7 +14,7 @@ from typing import Any
 from transferkit.images.imageset import ImageSet, Label
 from transferkit.images.items import Content, Item, LazyImage, content_of
 from transferkit.images.sources.items import item_of
-from transferkit.images.splits import SPLIT_OF
+from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = ["is_dataset", "list_dataset"]
 
@@ -163,11 +163,11 @@ def _is_tables(source: Any) -> bool:
 
 def _list_tables(tables: Mapping[str, Any], label_column: str | Sequence[str]) -> ImageSet:
     """Data sets by split, one after the other."""
-    unknown = [name for name in tables if str(name).lower() not in SPLIT_OF]
+    unknown = [name for name in tables if split_of(str(name)) is None]
     if unknown:
         raise ValueError(
             f"the data sets are called {', '.join(tables)}, and {unknown[0]!r} is no split; name "
-            f"them {', '.join(SPLIT_OF)}, or give one of them"
+            f"them {USUAL_NAMES}, or give one of them"
         )
     parts = {str(name): _list_table(table, label_column) for name, table in tables.items()}
     chain = itertools.chain.from_iterable
@@ -176,7 +176,7 @@ def _list_tables(tables: Mapping[str, Any], label_column: str | Sequence[str]) -
         tuple(chain(part.items for part in parts.values())),
         tuple(name for split, part in parts.items() for name in _in_split(part, split)),
         labels if any(label is not None for label in labels) else None,
-        tuple(SPLIT_OF[split.lower()] for split, part in parts.items() for _ in part.names),
+        tuple(split_of(str(split)) for split, part in parts.items() for _ in part.names),
         next(iter(parts.values())).label_names,
     )
 

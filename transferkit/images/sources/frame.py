@@ -6,7 +6,7 @@ from typing import Any
 
 from transferkit.images.imageset import ImageSet, Label
 from transferkit.images.sources.items import is_missing, list_items
-from transferkit.images.splits import SPLIT_OF
+from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = ["is_frame", "list_frame"]
 
@@ -68,11 +68,11 @@ def _split(i: int, value: Any) -> str | None:
     text = _text(value)
     if text is None:
         return None
-    split = SPLIT_OF.get(text.strip().lower())
+    split = split_of(text)
     if split is None:
         raise ValueError(
             f"the DataFrame's row {i} has the unknown split {text!r}; choose one of "
-            f"{', '.join(SPLIT_OF)}, or leave it empty"
+            f"{USUAL_NAMES}, or leave it empty"
         )
     return split
 

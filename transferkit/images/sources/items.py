@@ -11,6 +11,7 @@ from PIL import Image
 
 from transferkit.images.imageset import ImageSet
 from transferkit.images.items import ImageBag, Item
+from transferkit.images.paths import in_either_form
 
 __all__ = ["is_missing", "is_single", "item_of", "list_array", "list_items"]
 
@@ -98,7 +99,7 @@ def item_of(value: Any, what: str) -> tuple[Item, str]:
     if isinstance(value, str | os.PathLike):
         if not str(value).strip():
             raise ValueError(f"{what} has an empty path; give its path, or leave it out")
-        return Path(value), str(value)
+        return in_either_form(Path(value)), str(value)
     if isinstance(value, _BYTES):
         return bytes(value), what
     if isinstance(value, Image.Image) or (

@@ -84,7 +84,9 @@ class Identities:
         """Why a file can't be read; one that isn't there with the path that was tried."""
         item, name = self.images.items[index], self.images.names[index]
         if isinstance(error, FileNotFoundError):
-            return "no such file" + f": {item}" * (str(item) != name)
+            return (error.strerror or "No such file or directory") + f": {item}" * (
+                str(item) != name
+            )
         return error.strerror or str(error)
 
     def _hint(self) -> str:

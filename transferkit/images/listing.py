@@ -108,9 +108,7 @@ def _placed(images: ImageSet, root: str | Path | None, suffix: str, folder: Path
     """Images whose paths are relative to another folder, or lack their suffix."""
     base = folder if root is None else Path(root).expanduser()
     if not base.is_dir():
-        raise FileNotFoundError(
-            f"root {str(root)!r} is no folder; give the one that paths begin in"
-        )
+        raise FileNotFoundError(f"root {str(root)!r} is no folder; give where the paths begin")
     dot = "" if suffix.startswith(".") or not suffix else "."
 
     def placed(item: Item, name: str) -> Item:

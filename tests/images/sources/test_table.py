@@ -68,12 +68,12 @@ def test_why_every_path_is_missing(files, tmp_path, monkeypatch, names, why):
     extractor = FeatureExtractor("test_resnet", pretrained=False, image_size=32, store=False)
     with pytest.raises(UnreadableImages, match=f"Not one of the files is there; {why}") as raised:
         extractor.transform(table(files, [name.replace("\\\\", "\\") for name in names]))
-    assert "no such file" in str(raised.value)
+    assert "No such file" in str(raised.value)
     there = table(files, [*names, "a.jpg"])  # then it is no fault of them all
     with pytest.raises(UnreadableImages) as raised:
         extractor.transform(there)
     assert "Not one" not in str(raised.value)
-    assert f"no such file: {files}" in str(raised.value) or names[0].startswith("/")
+    assert f"No such file or directory: {files}" in str(raised.value) or names[0].startswith("/")
 
 
 # ---- columns ------------------------------------------------------------------------
@@ -109,6 +109,14 @@ def test_an_unknown_split_is_refused(files):
 # ---- Parquet ------------------------------------------------------------------------
 
 
+def refusal(path):
+    try:
+        list_images(path)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def test_damaged_parquet_is_named(files):
     path = files / "t.parquet"
     names = [f"{i}.jpg" for i in range(3000)]
@@ -121,10 +129,8 @@ def test_damaged_parquet_is_named(files):
         for at in rng.integers(len(data), size=1 + i % 4):
             data[at] ^= 1 << rng.integers(8)
         path.write_bytes(bytes(data[: rng.integers(len(data))] if i % 5 == 0 else data))
-        try:
-            list_images(path)
-        except ValueError as error:
+        if said := refusal(path):
             n_refused += 1
-            assert str(path) in str(error)
-            assert len(str(error).splitlines()) == 1
+            assert str(path) in said
+            assert len(said.splitlines()) == 1
     assert n_refused > 40

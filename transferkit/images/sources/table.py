@@ -183,7 +183,7 @@ def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # whatever damaged pages make
         raise ValueError(
-            f"{str(file)!r} isn't a whole Parquet file ({' '.join(str(error).split())})"
+            f"{str(file)!r} isn't a Parquet file, or is damaged ({' '.join(str(error).split())})"
         ) from error
 
 

@@ -149,14 +149,11 @@ class _Walk:
 
     def without(self, patterns: Sequence[str]) -> "_Walk":
         """What no pattern leaves out."""
-        left = _Walk(
-            *(
-                [path for path in paths if not is_excluded(path, patterns)]
-                for paths in (self.images, self.others, self.folders)
-            ),
-            self.repeated,
-            self.unreadable,
+        images, others, folders = (
+            [path for path in paths if not is_excluded(path, patterns)]
+            for paths in (self.images, self.others, self.folders)
         )
+        left = _Walk(images, others, folders, self.repeated, self.unreadable)
         tell_excluded(len(self.images) - len(left.images), patterns)
         return left
 

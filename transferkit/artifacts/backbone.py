@@ -66,9 +66,11 @@ def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
     """Resolve the backbone of a model's folder from the options that `save_backbone` gave."""
     preprocess = Preprocess.from_dict(options["preprocess"])
     name = options["name"]
+    if not isinstance(name, str):
+        raise TypeError(f"the backbone's name is {name!r}")
     if name == "local-dir:backbone":
         name = f"local-dir:{folder / 'backbone'}"
-    name = _here(folder, str(name))
+    name = _here(folder, name)
     weights = options.get("weights")
     arguments = dict(options["arguments"])
     overrides = {key: getattr(preprocess, key) for key in _OVERRIDES}

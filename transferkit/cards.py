@@ -46,12 +46,8 @@ def weights_licence(spec: BackboneSpec) -> str:
     """
     if spec.is_random:
         return "none needed: the weights are random"
-    if spec.name.startswith("bundled:"):
-        from transferkit.backbones.bundled import card
-
-        known = card(spec.name)
-        if spec.weights == f"sha256:{known['weights_sha256']}":
-            return str(known["licence"])
+    if known := spec.loading.get("licence"):
+        return str(known)
     stated = spec.loading.get("pretrained_cfg", {}).get("license")
     if spec.loading.get("weights_given") or not stated:
         return "not stated by their source; ask before you pass them on"

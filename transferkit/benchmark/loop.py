@@ -7,11 +7,11 @@ import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import sklearn
-import timm
 import torch
 
 import transferkit
@@ -277,7 +277,7 @@ def _about(group: Pass, cell: Cell, key: str) -> dict[str, Any]:
         "interpolation": preprocess.interpolation,
         "versions": {
             "transferkit": transferkit.__version__,
-            "timm": timm.__version__,
+            "timm": version("timm"),
             "torch": torch.__version__,
             "scikit-learn": sklearn.__version__,
             "numpy": np.__version__,

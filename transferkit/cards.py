@@ -197,7 +197,11 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
         both = row.get("low") is not None and row.get("high") is not None
         interval = f"{row['low']:.4g} to {row['high']:.4g}" if both else "unknown"
         yield f"| {_cell(row['name'])} | {row['value']:.4g} | {interval} | {row['n']:,} |"
-    yield from ("", "Intervals: bootstrap over these images; none of them was trained on.", "")
+    # Of k folds each model was measured on images that it was not trained on.
+    note = (
+        "Intervals: bootstrap over these images; none was trained on by the model measured on it."
+    )
+    yield from ("", note, "")
 
 
 def _recipe(content: Mapping[str, Any]) -> Iterator[str]:

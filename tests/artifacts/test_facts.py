@@ -33,9 +33,10 @@ def test_interrupted_while_adding(model, saved, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        add_facts(saved, {"metrics": METRICS})
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            add_facts(saved, {"metrics": METRICS})
     assert (saved / "model.json").read_bytes() == before
     assert not [p for p in saved.iterdir() if p.name.endswith(".tmp")]
     assert_same(saved, model)

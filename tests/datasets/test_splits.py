@@ -118,6 +118,22 @@ def test_groups_are_drawn_by_the_seed():
     assert draws[0].tolist() == draws[1].tolist() != draws[2].tolist()
 
 
+def test_the_largest_group_is_not_always_held_out():
+    groups = np.repeat(np.arange(10), [30, *[8] * 9])
+    sides = {
+        0 in groups[hold_out(len(groups), 0.3, seed, blocks=blocks_of(None, groups.tolist()))[1]]
+        for seed in range(10)
+    }
+    assert sides == {False, True}
+
+
+def test_other_groups_are_together_with_another_seed():
+    blocks = np.repeat(np.arange(20), 3)
+    folds_of = [folds(60, 5, seed, blocks=blocks) for seed in (0, 1)]
+    together = [fold[:, np.newaxis] == fold for fold in folds_of]
+    assert not np.array_equal(*together)
+
+
 def test_a_class_of_one_group_is_trained_on():
     labels = np.array(["a"] * 10 + ["b"] * 10 + ["rare"] * 4)
     blocks = blocks_of(None, [*range(20), 99, 99, 99, 99])

@@ -17,6 +17,7 @@ from transferkit.estimators import (
     TransferClassifier,
     TransferRegressor,
 )
+from transferkit.export import export_model
 from transferkit.images import UnreadableImages, list_images
 from transferkit.images import items as items_module
 from transferkit.store import FeatureStore
@@ -250,6 +251,11 @@ def test_estimators_of_items(how, coloured_paths, tmp_path):
     loaded = TransferClassifier.load(classifier.save(tmp_path / "model"))
     assert loaded.extractor_.reduce == how
     np.testing.assert_array_equal(loaded.predict_proba(items), classifier.predict_proba(items))
+    if how == "concat":
+        with pytest.raises(ValueError, match="the items have 1 image each, and those of fit had 3"):
+            loaded.predict(coloured_paths)
+        with pytest.raises(ValueError, match="puts the features of 3 images side by side, and an"):
+            export_model(tmp_path / "model")
     regressor = TransferRegressor(tiny(reduce=how)).fit(items, CODES.astype(float))
     assert regressor.score(items, CODES) > 0.9
 

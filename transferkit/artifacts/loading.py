@@ -59,6 +59,7 @@ def load(path: str | Path) -> Model:
         head=load_head(path / "head.skops"),
         train_ids=_load_ids(path / "train_ids.safetensors"),
         reduce=content.get("reduce", "mean"),
+        n_images=content.get("n_images", 1),
         facts=content.get("facts", {}),
     )
     _check_agreement(path, model, content)

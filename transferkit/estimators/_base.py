@@ -363,6 +363,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             precision=self.extractor_.precision,
             storage=self.extractor_.storage,
             reduce=self.extractor_.reduce,
+            n_images=getattr(self.extractor_, "n_images_", 1),
             classes=self._saved_classes(),
             head=self.head_,
             train_ids=self.train_ids_,
@@ -426,6 +427,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             batch_size=batch_size,
             progress=progress,
         )
+        if model.reduce == "concat":
+            extractor.n_images_ = model.n_images
         estimator = cls(extractor, head=clone(model.head))
         estimator.extractor_ = extractor
         estimator.head_ = model.head

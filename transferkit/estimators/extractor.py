@@ -322,8 +322,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         n_now = int(images.n_images[0])
         if self.reduce == "concat" and n_fitted not in (None, n_now):
             raise ValueError(
-                f"the items have {n_now} images each, and those of fit had {n_fitted}; side by "
-                f"side (reduce='concat') they must be as many, so give {n_fitted}"
+                f"the items have {n_now} image{'s' * (n_now != 1)} each, and those of fit had "
+                f"{n_fitted}; side by side (reduce='concat') they must be as many: give {n_fitted}"
             )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

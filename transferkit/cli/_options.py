@@ -76,6 +76,16 @@ image_options = _apply(
         ),
     ]
 )
+
+
+def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        from PIL import Image
+
+        # PIL's own limit, of which it refuses the double; this process is the command's alone.
+        Image.MAX_IMAGE_PIXELS = max(1, round(value * 1e6 / 2))
+
+
 machine_options = _apply(
     [
         click.option(
@@ -92,6 +102,13 @@ machine_options = _apply(
             "extra for CPUs).",
         ),
         click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
+        click.option(
+            "--max-megapixels",
+            type=click.FloatRange(min=0, min_open=True),
+            callback=_set_pixel_limit,
+            expose_value=False,
+            help="Largest image that is decoded; 358 by default, as PIL has it.",
+        ),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     ]
 )

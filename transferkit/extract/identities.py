@@ -7,7 +7,14 @@ from pathlib import Path
 
 from transferkit.digests import DigestMemory, row_id
 from transferkit.extract.decoding import Decoded, content_id
-from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, content_of
+from transferkit.images import (
+    Failure,
+    ImageError,
+    ImageSet,
+    UnreadableImages,
+    check_file_size,
+    content_of,
+)
 
 __all__ = ["Identities"]
 
@@ -45,7 +52,7 @@ class Identities:
 
     def _digest(self, exif: bool) -> None:
         files = {i: item for i, item in enumerate(self.images.items) if isinstance(item, Path)}
-        digests = DigestMemory().digests(list(files.values()))
+        digests = DigestMemory().digests(list(files.values()), check_size=check_file_size)
         self.n_read = digests.n_read
         for i, digest in zip(files, digests.values, strict=True):
             if isinstance(digest, OSError):
@@ -61,6 +68,8 @@ class Identities:
                 self.fail(i, str(error))
             except OSError as error:
                 self.fail(i, error.strerror or str(error))
+            except MemoryError:
+                self.fail(i, "not enough memory to decode it")
 
     @property
     def known(self) -> list[bytes]:

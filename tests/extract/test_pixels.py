@@ -202,6 +202,26 @@ def test_images_in_memory():
         assert difference(found, expected).mean() <= 0.02
 
 
+@pytest.mark.parametrize("size", [(150, 120), (96, 96)])  # the second is not resized
+def test_pixels_may_be_written_to(size):
+    whole = preprocess(crop_pct=1.0)
+    array = np.array(smooth(*size))
+    array.flags.writeable = False
+    for source in (*(encoded(smooth(*size), kind) for kind in ("JPEG", "PNG")), array):
+        network_input(source, whole)[0][:] = 0
+    assert array.any()
+
+
+@pytest.mark.parametrize("exif", [False, True])
+def test_what_is_too_long_and_thin(monkeypatch, exif):
+    data = encoded(Image.new("L", (200_000, 1)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    if not exif:  # it is known before it is decoded
+        monkeypatch.setattr(module, "read_rgb", None)
+    with pytest.raises(ImageError, match="200000 × 1 pixels are too long and thin"):
+        network_input(data, preprocess(exif=exif))
+
+
 def exif_orientation(kind, count, value):
     """EXIF data of one tag, the orientation, of any type: PIL writes whole numbers only."""
     return b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, kind, count, value, 0)

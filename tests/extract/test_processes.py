@@ -98,6 +98,13 @@ def test_a_large_input_is_named_once(tmp_path, store, caplog):
     assert [text[:39] for text in caplog.messages] == ["the backbone's input is 448 × 448 px, 4"]
 
 
+def test_the_pixel_limit_of_this_process(files, spec, store, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(UnreadableImages, match=r"12 of 12 images .*0\.0 megapixels, above the lim"):
+        two(files[:12], spec, store)
+    assert store.list_keys() == []
+
+
 def test_images_of_pil(spec, store):
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 256, (20, 24, 4), dtype=np.uint8)) for _ in range(12)]

@@ -79,10 +79,18 @@ image_options = _apply(
 
 
 def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
-    if value is not None:
-        from PIL import Image
+    """Set PIL's limit, which is the process's, while the command runs."""
+    import warnings
 
-        # PIL's own limit, of which it refuses the double; this process is the command's alone.
+    from PIL import Image
+
+    # PIL warns above its limit, without a name, and refuses above the double, which is ours.
+    # No other thread runs yet, nor does one when the filters come back.
+    ctx.with_resource(warnings.catch_warnings())
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    if value is not None:
+        before = Image.MAX_IMAGE_PIXELS
+        ctx.call_on_close(lambda: setattr(Image, "MAX_IMAGE_PIXELS", before))
         Image.MAX_IMAGE_PIXELS = max(1, round(value * 1e6 / 2))
 
 
@@ -107,7 +115,7 @@ machine_options = _apply(
             type=click.FloatRange(min=0, min_open=True),
             callback=_set_pixel_limit,
             expose_value=False,
-            help="Largest image that is decoded; 358 by default, as PIL has it.",
+            help="Largest image that is decoded; 179 by default, as PIL has it.",
         ),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     ]

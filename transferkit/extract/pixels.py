@@ -63,10 +63,12 @@ def network_input(
     with contextlib.ExitStack() as stack:
         if isinstance(source, bytes) and (opened := _opened(source)) is not None:
             image = stack.enter_context(opened)
+            if not preprocess.exif:  # else its size is known when it is turned
+                resized_size((image.height, image.width), preprocess)
             stack.enter_context(_BUDGET.claim(image.width * image.height))
             pixels, size = _decoded(source, image, preprocess)
         else:
-            pixels = np.asarray(read_rgb(source, exif=preprocess.exif))
+            pixels = _by_pil(source, preprocess)
             size = pixels.shape[:2]
         wanted = resized_size(size, preprocess)
         if not _is_alike(size, wanted, preprocess.interpolation):
@@ -88,12 +90,21 @@ def _decoded(
     """RGB pixels of an opened file, and its size."""
     if preprocess.decode == "scaled":
         if (size := _drafted(image, preprocess)) is not None:
-            return np.asarray(read_rgb(image, exif=preprocess.exif)), size
+            return _by_pil(image, preprocess), size
     elif (fast := _decode_fast(data, image, preprocess.exif)) is not None:
         return fast, (fast.shape[0], fast.shape[1])
     # From the bytes: what was looked at already may have been left half-way through its metadata.
-    pixels = np.asarray(read_rgb(data, exif=preprocess.exif))
+    pixels = _by_pil(data, preprocess)
     return pixels, (pixels.shape[0], pixels.shape[1])
+
+
+def _by_pil(source: bytes | Image.Image | np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """RGB pixels from PIL, as an array of our own.
+
+    Of an array that is read-only, torch warns; and to silence that would take the filters of
+    warnings, which are the whole process's, while this is one of several threads.
+    """
+    return np.array(read_rgb(source, exif=preprocess.exif))
 
 
 def _is_alike(size: tuple[int, int], wanted: tuple[int, int], interpolation: str) -> bool:
@@ -109,10 +120,6 @@ def _is_alike(size: tuple[int, int], wanted: tuple[int, int], interpolation: str
 def _resize(pixels: np.ndarray, size: tuple[int, int], preprocess: Preprocess) -> np.ndarray:
     if pixels.shape[:2] == size:
         return pixels
-    if not pixels.flags.writeable:
-        # PIL's arrays are read-only, which torch warns of; the filters of warnings are the whole
-        # process's, and this is one of several threads.
-        pixels = pixels.copy()
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     try:
         resized = torch.nn.functional.interpolate(

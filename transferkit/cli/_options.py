@@ -88,6 +88,24 @@ image_options = _apply(
         ),
     ]
 )
+
+
+def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Set PIL's limit, which is the process's, while the command runs."""
+    import warnings
+
+    from PIL import Image
+
+    # PIL warns above its limit, without a name, and refuses above the double, which is ours.
+    # No other thread runs yet, nor does one when the filters come back.
+    ctx.with_resource(warnings.catch_warnings())
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    if value is not None:
+        before = Image.MAX_IMAGE_PIXELS
+        ctx.call_on_close(lambda: setattr(Image, "MAX_IMAGE_PIXELS", before))
+        Image.MAX_IMAGE_PIXELS = max(1, round(value * 1e6 / 2))
+
+
 machine_options = _apply(
     [
         click.option(
@@ -104,6 +122,13 @@ machine_options = _apply(
             "extra for CPUs).",
         ),
         click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
+        click.option(
+            "--max-megapixels",
+            type=click.FloatRange(min=0, min_open=True),
+            callback=_set_pixel_limit,
+            expose_value=False,
+            help="Largest image that is decoded; 179 by default, as PIL has it.",
+        ),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     ]
 )

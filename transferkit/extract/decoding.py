@@ -75,6 +75,8 @@ def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
         reason = str(error)
     except OSError as error:
         reason = error.strerror or str(error)
+    except MemoryError:
+        reason = "not enough memory to decode it"
     end = time.perf_counter()
     return Decoded(index, row, pixels, reason, size, (read - start, end - read))
 
@@ -125,16 +127,18 @@ def warn_of_crop(sizes: list[tuple[int, int]], preprocess: Preprocess) -> None:
             height,
             width,
         )
-    # What a square image would lose is the protocol's choice; more is the images' shape.
-    side = max(sizes[0]) if sizes else 1
-    usual = crop_fraction((side, side), preprocess)
+    # What an image of the input's own shape would lose is the protocol's choice, and ordinary
+    # photographs (4:3, 3:2, 16:9) do no better with their whole area seen. Beyond 2:1 it is less
+    # than half of what the protocol meant to be seen.
+    usual = 1 - crop_fraction(preprocess.image_size, preprocess)
     lost = [crop_fraction(size, preprocess) for size in sizes]
-    n_cropped = sum(share > max(0.2, usual + 0.02) for share in lost)
-    if n_cropped > len(sizes) / 2:
+    cropped = [share for share in lost if 1 - share < usual / 2]
+    if len(cropped) > len(sizes) / 2:
         logger.warning(
-            "%d of %d images lose more than 20 %% of their area to the crop (%.0f %% on average); "
-            "crop_mode 'squash' or 'border' with crop_pct 1 (--crop-mode, --crop-pct) keeps all",
-            n_cropped,
+            "%d of %d images are so long or so wide that the crop leaves out %.0f %% of their area "
+            "on average; whether that matters depends on where their subject stands: compare what "
+            "is measured with --crop-mode center, squash and border (crop_mode)",
+            len(cropped),
             len(sizes),
-            100 * float(np.mean(lost)),
+            100 * float(np.mean(cropped)),
         )

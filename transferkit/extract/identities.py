@@ -13,6 +13,7 @@ from transferkit.images import (
     ImageError,
     ImageSet,
     UnreadableImages,
+    check_file_size,
     content_of,
 )
 from transferkit.images.paths import why_missing
@@ -53,7 +54,7 @@ class Identities:
 
     def _digest(self, exif: bool) -> None:
         files = {i: item for i, item in enumerate(self.images.items) if isinstance(item, Path)}
-        digests = DigestMemory().digests(list(files.values()))
+        digests = DigestMemory().digests(list(files.values()), check_size=check_file_size)
         self.n_read = digests.n_read
         for i, digest in zip(files, digests.values, strict=True):
             if isinstance(digest, OSError):
@@ -69,6 +70,8 @@ class Identities:
                 self.fail(i, str(error))
             except OSError as error:
                 self.fail(i, error.strerror or str(error))
+            except MemoryError:
+                self.fail(i, "not enough memory to decode it")
 
     @property
     def known(self) -> list[bytes]:
@@ -82,11 +85,9 @@ class Identities:
 
     def _reason(self, index: int, error: OSError) -> str:
         """Why a file can't be read; one that isn't there with the path that was tried."""
-        item, name = self.images.items[index], self.images.names[index]
+        name, tried = self.images.names[index], str(error.filename or "")
         if isinstance(error, FileNotFoundError):
-            return (error.strerror or "No such file or directory") + f": {item}" * (
-                str(item) != name
-            )
+            return "No such file or directory" + f": {tried}" * (tried not in ("", name))
         return error.strerror or str(error)
 
     def _hint(self) -> str:

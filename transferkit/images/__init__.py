@@ -5,7 +5,14 @@
 the pixels that a backbone takes.
 """
 
-from transferkit.images.decode import FORMATS, ImageError, read_rgb
+from transferkit.images.decode import (
+    FORMATS,
+    MAX_FILE_BYTES,
+    ImageError,
+    check_file_size,
+    read_file,
+    read_rgb,
+)
 from transferkit.images.geometry import (
     crop_fraction,
     cut,
@@ -23,6 +30,7 @@ from transferkit.images.splits import SPLITS
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
+    "MAX_FILE_BYTES",
     "SPLITS",
     "TABLE_SUFFIXES",
     "Content",
@@ -33,12 +41,14 @@ __all__ = [
     "Item",
     "LazyImage",
     "UnreadableImages",
+    "check_file_size",
     "column_names",
     "content_of",
     "crop_fraction",
     "cut",
     "list_images",
     "prepare",
+    "read_file",
     "read_rgb",
     "resized_size",
     "upscale_factor",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transferkit.images.decode import ImageError
+from transferkit.images.decode import ImageError, read_file
 
 __all__ = ["Content", "ImageBag", "Item", "LazyImage", "content_of", "is_in_memory"]
 
@@ -67,7 +67,7 @@ def content_of(item: Item) -> Content:
     if isinstance(item, ImageBag):
         raise TypeError(f"an item of {len(item)} images; take them one by one (ImageSet.singles)")
     if isinstance(item, Path):
-        return item.read_bytes()
+        return read_file(item)
     if not isinstance(item, LazyImage):
         return item
     try:

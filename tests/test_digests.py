@@ -204,14 +204,37 @@ def test_another_layout_is_no_failure(memory, files):
     assert memory.digests(files).values == truth(files)
 
 
-def test_locked_memory_is_no_failure(memory, files, monkeypatch):
+def test_locked_memory_is_no_failure(memory, files, monkeypatch, caplog):
     memory.digests(files[:2])
-    monkeypatch.setattr(digests, "_BUSY_TIMEOUT_S", 0.01)
     connection = sqlite3.connect(memory.path, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
-    assert memory.digests(files).values == truth(files)
+    start = time.perf_counter()
+    # Every command asks several times, and may make a memory of its own for it.
+    for _ in range(5):
+        assert DigestMemory(memory.path).digests(files).values == truth(files)
+    assert time.perf_counter() - start < 2  # of which it waits half a second, once
+    [warning] = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "digests.sqlite, which remembers the digests of files, is used by" in warning.message
     connection.close()
+    assert memory.digests(files).n_read == 5  # it is left alone for a while
+    monkeypatch.setattr(digests, "_paused", {})
     assert memory.digests(files).n_read == 3
+    assert memory.digests(files).n_read == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_memory_that_is_no_file(memory, files, kind):
+    memory.path.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(memory.path)
+    elif kind == "device":
+        memory.path.symlink_to("/dev/zero")
+    else:
+        memory.path.mkdir()
+    for _ in range(2):
+        assert memory.digests(files).values == truth(files)
 
 
 def test_memory_that_cannot_be_written(files, tmp_path, monkeypatch):

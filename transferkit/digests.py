@@ -9,9 +9,9 @@ import contextlib
 import errno
 import hashlib
 import logging
+import math
 import os
 import sqlite3
-import stat
 import sys
 import time
 import zlib
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.files import check_regular, open_regular
+
 __all__ = [
     "ID_BYTES",
     "DigestMemory",
@@ -31,6 +33,7 @@ __all__ = [
     "file_digest",
     "pixel_digest",
     "row_id",
+    "user_cache_folder",
 ]
 
 ID_BYTES = 16
@@ -42,7 +45,10 @@ RACY_NS = 2_000_000_000
 
 _DEFAULT_THREADS = min(16, os.cpu_count() or 1)
 _PATHS_PER_QUERY = 900  # older SQLite takes at most 999 parameters
-_BUSY_TIMEOUT_S = 5.0
+# A memory that another process has locked is waited for this long, and then not asked again
+# for a while: hashing a few files anew is quicker than waiting for each of them.
+_BUSY_TIMEOUT_S = 0.5
+_PAUSE_S = 60.0
 _PIXEL_PREFIX = b"transferkit-pixels\0"
 # The table's name carries its version: another layout is another table.
 _CREATE = """
@@ -52,6 +58,9 @@ _CREATE = """
 """
 
 _logger = logging.getLogger(__name__)
+
+# Until when (`time.monotonic`) the memories that were found locked are left alone.
+_paused: dict[Path, float] = {}
 
 
 def file_digest(path: str | Path) -> bytes:
@@ -70,9 +79,9 @@ def file_digest(path: str | Path) -> bytes:
     Raises
     ------
     OSError
-        If the file can't be read.
+        If the file can't be read, or isn't a regular one.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
@@ -117,8 +126,12 @@ def cache_folder() -> Path:
 
     ``$TRANSFERKIT_CACHE`` if set, else ``transferkit`` in the user's cache directory.
     """
-    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
-        return Path(chosen)
+    chosen = os.environ.get("TRANSFERKIT_CACHE")
+    return Path(chosen).expanduser() if chosen else user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """``transferkit`` in the user's cache directory, whatever ``$TRANSFERKIT_CACHE`` says."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         base = Path(local) if local else Path.home() / "AppData" / "Local"
@@ -251,7 +264,7 @@ class DigestMemory:
         known: dict[str, bytes] = {}
         keys = {os.fsencode(path): path for path in stamps}
         with self._forgiving("read"):
-            if not keys or not self.path.exists():
+            if not keys or self._is_paused() or not self.path.exists():
                 return known
             with self._connection() as connection:
                 for some in _chunks(list(keys), _PATHS_PER_QUERY):
@@ -269,7 +282,7 @@ class DigestMemory:
 
     def _record(self, entries: dict[str, tuple[str, bytes]]) -> None:
         """Remember digests, in one transaction."""
-        if not entries:
+        if not entries or self._is_paused():
             return
         rows = [
             (key := os.fsencode(path), stamp, digest, _crc(key, stamp, digest))
@@ -295,11 +308,29 @@ class DigestMemory:
             yield
         # The row types of a damaged file are anything: hence TypeError and the like.
         except (sqlite3.Error, OSError, TypeError, ValueError, OverflowError) as error:
-            _logger.info("%s could not be %s (%s); files are hashed", self.path, what, error)
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                self._pause(error)
+                return
+            _logger.info("%s could not be %s (%s); files are hashed", self.path, what, error)
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 with contextlib.suppress(OSError):
                     self.path.unlink(missing_ok=True)
+
+    def _pause(self, error: Exception) -> None:
+        """Leave a locked memory alone for a while; say so once in this process."""
+        level = logging.INFO if self.path in _paused else logging.WARNING
+        _paused[self.path] = time.monotonic() + _PAUSE_S
+        _logger.log(
+            level,
+            "%s, which remembers the digests of files, is used by another process (%s); files are "
+            "hashed anew meanwhile: end that process, or remove that file",
+            self.path,
+            error,
+        )
+
+    def _is_paused(self) -> bool:
+        return time.monotonic() < _paused.get(self.path, -math.inf)
 
 
 def _stat(path: str) -> os.stat_result:
@@ -307,8 +338,7 @@ def _stat(path: str) -> os.stat_result:
         status = os.stat(path)  # noqa: PTH116 (60,000 Path objects would take longer)
     except ValueError as error:  # a null character
         raise OSError(errno.EINVAL, str(error), path) from error
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
-        raise OSError(errno.EINVAL, "Not a regular file", path)
+    check_regular(status, path)
     return status
 
 
@@ -322,7 +352,7 @@ def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
     """Digest of a file and whether its stamp will tell if it changes after this."""
     now = time.time_ns()  # before reading: a change during or after it must show in the stamp
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").digest()
             after = os.fstat(file.fileno())
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transferkit.digests import DigestMemory
 from transferkit.store import FeatureStore, MissingRows, files
 
 
@@ -263,6 +264,7 @@ def test_default_path(monkeypatch, tmp_path):
     monkeypatch.setenv("TRANSFERKIT_STORE", str(tmp_path / "mine"))
     assert FeatureStore().path == tmp_path / "mine"
     monkeypatch.delenv("TRANSFERKIT_STORE")
+    monkeypatch.delenv("TRANSFERKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "platform", "linux")
     assert FeatureStore().path == tmp_path / "cache" / "transferkit" / "store"
@@ -274,6 +276,22 @@ def test_default_path(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert FeatureStore().path == tmp_path / "local" / "transferkit" / "store"
+
+
+def test_the_cache_folder_moves_the_store_but_not_one_that_is_there(monkeypatch, tmp_path):
+    monkeypatch.delenv("TRANSFERKIT_STORE")
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert FeatureStore().path == tmp_path / "mine" / "store"
+    assert DigestMemory().path == tmp_path / "mine" / "digests.sqlite"
+    # Rows that were stored before the store moved along are still used ...
+    earlier = tmp_path / "user" / "transferkit" / "store"
+    earlier.mkdir(parents=True)
+    assert FeatureStore().path == earlier
+    # ... until there is a store in the new place.
+    (tmp_path / "mine" / "store").mkdir(parents=True)
+    assert FeatureStore().path == tmp_path / "mine" / "store"
 
 
 def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.artifacts.model import TASKS, Model
+from transferkit.artifacts.replacing import standing
 from transferkit.cards import head_facts, model_card, versions, weights_licence
 from transferkit.digests import file_digest
 from transferkit.spec import canonical_json
@@ -74,7 +75,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 def describe(path: str | Path) -> dict[str, Any]:
     """What a saved model's model.json holds, checked for damage; nothing else is read."""
-    file = Path(path) / "model.json"
+    file = standing(Path(path)) / "model.json"
     if not file.is_file():
         raise FileNotFoundError(
             f"{str(path)!r} is no saved model: it has no model.json; give a folder that "

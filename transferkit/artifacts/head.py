@@ -6,9 +6,8 @@ of this package and the list below are allowed.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from transferkit.heads import head_names
 
@@ -31,10 +30,10 @@ def allowed_types() -> list[str]:
     return [*_PARTS, *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor"))]
 
 
-def _unsafe_types(path: Path) -> list[str]:
+def _unsafe_types(file: Path | BinaryIO) -> list[str]:
     from skops.io import get_untrusted_types
 
-    return sorted(set(get_untrusted_types(file=path)) - set(allowed_types()))
+    return sorted(set(get_untrusted_types(file=file)) - set(allowed_types()))
 
 
 def save_head(path: Path, head: Any) -> None:
@@ -57,8 +56,8 @@ def save_head(path: Path, head: Any) -> None:
         )
 
 
-def load_head(path: Path) -> Any:
-    """Read a fitted head.
+def load_head(file: BinaryIO) -> Any:
+    """Read a fitted head from an open file.
 
     Raises
     ------
@@ -67,15 +66,18 @@ def load_head(path: Path) -> Any:
     """
     from skops.io import load as load_skops
 
+    name = str(file.name)
     try:
-        unsafe = _unsafe_types(path)
-        if unsafe:
-            raise ValueError(
-                f"{str(path)!r} holds types that are not allowed ({', '.join(unsafe)}) and was "
-                f"not loaded; get the model from a source that you trust"
-            )
-        return load_skops(path, trusted=allowed_types())
-    except (zipfile.BadZipFile, KeyError, AttributeError, ImportError) as error:
+        unsafe = _unsafe_types(file)
+        head = None if unsafe else load_skops(file, trusted=allowed_types())
+    except Exception as error:  # nearly anything, where a schema holds a stranger's values
         raise ValueError(
-            f"{str(path)!r} can't be read ({error}); was it saved with another scikit-learn?"
+            f"{name!r} can't be read ({type(error).__name__}: {error}); was it saved with another "
+            f"scikit-learn?"
         ) from error
+    if unsafe:
+        raise ValueError(
+            f"{name!r} holds types that are not allowed ({', '.join(unsafe)}) and was not loaded; "
+            f"get the model from a source that you trust"
+        )
+    return head

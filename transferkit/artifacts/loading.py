@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as deserialized
 from sklearn.base import is_classifier, is_regressor
 
 from transferkit.artifacts.backbone import load_backbone
 from transferkit.artifacts.description import describe
 from transferkit.artifacts.head import load_head
 from transferkit.artifacts.model import Model
-from transferkit.digests import file_digest
+from transferkit.artifacts.replacing import standing
+from transferkit.digests import ID_BYTES
+from transferkit.files import open_regular
 
 __all__ = ["load"]
 
+# How often a model is replaced while it is read, before that counts as an error.
+_ATTEMPTS = 50
+# What building from a stranger's values raises.
+_WRONG_VALUES = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 def load(path: str | Path) -> Model:
-    """Read a model's folder.
+    """Read a model's folder; one that is replaced meanwhile is the old or the new one.
 
     Raises
     ------
@@ -32,38 +41,78 @@ def load(path: str | Path) -> Model:
         other numbers now.
     """
     path = Path(path)
-    content = describe(path)
-    for name, digest in content["files"].items():
-        file = path / name
-        if ".." in Path(name).parts or Path(name).is_absolute() or not file.is_file():
-            raise ValueError(f"model {str(path)!r} lacks its file {name!r}; copy the whole folder")
-        if file_digest(file).hex() != digest:
-            raise ValueError(
-                f"model {str(path)!r} is damaged: {name!r} isn't what was saved; copy it again"
-            )
+    for _ in range(_ATTEMPTS):
+        before = _state(path)
+        try:
+            return _load(path, standing(path))
+        except (ValueError, OSError):
+            if _state(path) == before:
+                raise
+    return _load(path, standing(path))
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Tell the model in a folder from one that took its place."""
     try:
-        classes = np.array(content["classes"], dtype=np.dtype(content["classes_dtype"]))
-        backbone = load_backbone(path, content["backbone"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"model {str(path)!r} can't be used: its model.json holds values that make no model "
-            f"({type(error).__name__}: {error}); copy it again, or train it again"
-        ) from error
-    model = Model(
-        task=content["task"],
-        backbone=backbone,
-        features=tuple(content["features"]),
-        precision=content["precision"],
-        storage=content["storage"],
-        classes=classes,
-        head=load_head(path / "head.skops"),
-        train_ids=_load_ids(path / "train_ids.safetensors"),
-        reduce=content.get("reduce", "mean"),
-        n_images=content.get("n_images", 1),
-        facts=content.get("facts", {}),
-    )
+        status = (path / "model.json").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _load(path: Path, folder: Path) -> Model:
+    """Read the model `path` that stands in a folder now."""
+    content = describe(folder)
+    with contextlib.ExitStack() as stack:
+        # Opened at once and read as opened: were the folder exchanged in between, what was
+        # checked would still be what is used.
+        files = {name: stack.enter_context(_opened(folder, name)) for name in content["files"]}
+        for name, digest in content["files"].items():
+            _check_digest(path, name, files[name], digest)
+        try:
+            classes = np.array(content["classes"], dtype=np.dtype(content["classes_dtype"]))
+            backbone = load_backbone(folder, content["backbone"])
+        except _WRONG_VALUES as error:
+            raise ValueError(
+                f"model {str(path)!r} can't be used: its model.json holds values that make no "
+                f"model ({type(error).__name__}: {error}); copy it again, or train it again"
+            ) from error
+        model = Model(
+            task=content["task"],
+            backbone=backbone,
+            features=tuple(content["features"]),
+            precision=content["precision"],
+            storage=content["storage"],
+            classes=classes,
+            head=load_head(files["head.skops"]),
+            train_ids=_load_ids(files["train_ids.safetensors"]),
+            reduce=content.get("reduce", "mean"),
+            n_images=content.get("n_images", 1),
+            facts=content.get("facts", {}),
+        )
     _check_agreement(path, model, content)
     return model
+
+
+def _opened(folder: Path, name: str) -> BinaryIO:
+    """Open a file that model.json lists, unless it stands outside the model's folder."""
+    reason = "copy the whole folder"
+    try:
+        if ".." not in Path(name).parts and not Path(name).is_absolute():
+            return open_regular(folder / name)
+    except OSError as error:
+        reason = f"{error.strerror}; copy the whole folder"
+    except ValueError as error:  # a null character
+        reason = f"{error}; copy the whole folder"
+    raise ValueError(f"model {str(folder)!r} lacks its file {name!r}: {reason}")
+
+
+def _check_digest(path: Path, name: str, file: BinaryIO, digest: str) -> None:
+    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+        raise ValueError(
+            f"model {str(path)!r} is damaged: {name!r} isn't what was saved; copy it again"
+        )
+    file.seek(0)
 
 
 def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> None:
@@ -91,10 +140,16 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
         )
 
 
-def _load_ids(path: Path) -> np.ndarray:
+def _load_ids(file: BinaryIO) -> np.ndarray:
     try:
-        ids = load_file(path)["ids"]
+        ids = deserialized(file.read())["ids"]
     except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{str(path)!r} is damaged ({error}); copy the model again") from error
-    assert isinstance(ids, np.ndarray)
-    return ids
+        raise ValueError(
+            f"{str(file.name)!r} is damaged ({error}); copy the model again"
+        ) from error
+    if ids.dtype != np.uint8 or ids.ndim != 2 or ids.shape[1] != ID_BYTES:
+        raise ValueError(
+            f"{str(file.name)!r} is damaged: its ids are {ids.dtype} of shape {ids.shape}; copy "
+            f"the model again"
+        )
+    return np.array(ids)  # of its own memory: what was read is read-only

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialized
 
 from transferkit.artifacts.backbone import save_backbone
 from transferkit.artifacts.description import write_description
 from transferkit.artifacts.head import save_head
 from transferkit.artifacts.model import Model
+from transferkit.artifacts.replacing import put, restore, standing, sweep, temporary_folder
 from transferkit.digests import check_folder
+from transferkit.files import sync_file, sync_folder
 
 __all__ = ["check_writable", "save"]
 
@@ -40,55 +40,72 @@ def save(
     ------
     FileExistsError
         If something is there that may not be replaced.
+    OSError
+        If it can't be written; what was there before is kept.
     ValueError
         If the head can't be saved safely.
     """
     path = Path(path)
+    place = _place(path)
+    restore(place)
     check_writable(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        backbone = save_backbone(folder, model.backbone, include_weights)
-        save_head(folder / "head.skops", model.head)
-        save_file({"ids": np.ascontiguousarray(model.train_ids)}, folder / "train_ids.safetensors")
-        write_description(folder, model, backbone)
-        _share(folder)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            path.rename(old / "old")
-            try:
-                folder.rename(path)
-            except BaseException:
-                (old / "old").rename(path)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            folder.rename(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep(place)
+        folder = temporary_folder(place)
+        try:
+            folder.mkdir()
+            _write(folder, model, include_weights)
+            put(folder, place, overwrite=overwrite)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    except FileExistsError:
         raise
+    except OSError as error:
+        raise _unwritten(path, error) from error
     return path
+
+
+def _write(folder: Path, model: Model, include_weights: bool | None) -> None:
+    """Write all of a model, down to the disk."""
+    backbone = save_backbone(folder, model.backbone, include_weights)
+    save_head(folder / "head.skops", model.head)
+    (folder / "train_ids.safetensors").write_bytes(
+        serialized({"ids": np.ascontiguousarray(model.train_ids)})
+    )
+    write_description(folder, model, backbone)
+    for path in folder.rglob("*"):
+        sync_folder(path) if path.is_dir() else sync_file(path)
+    sync_folder(folder)
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    """An error that names the model: that of a full disk names no file, or a temporary one."""
+    kept = "; the model that is there is kept" if path.exists() else ""
+    reason = error.strerror or str(error)
+    told = type(error)(f"could not write model {str(path)!r}: {reason}{kept}")
+    told.errno = error.errno
+    return told
 
 
 def check_writable(path: str | Path, *, overwrite: bool) -> None:
     """Raise now rather than after hours of work if a model can't be saved there."""
     path = Path(path)
-    if not path.exists():
-        check_folder(path.parent, f"model {str(path)!r} can't be saved")
+    place = standing(_place(path))
+    if not place.exists():
+        check_folder(place.parent, f"model {str(path)!r} can't be saved")
         return
-    if not (path / "model.json").is_file():
+    if not (place / "model.json").is_file():
         raise FileExistsError(f"{str(path)!r} exists and is no model; choose another place")
     if not overwrite:
         raise FileExistsError(
             f"{str(path)!r} holds a model already; choose another place, or replace it "
             f"(overwrite=True, --force)"
         )
+    check_folder(place.parent, f"model {str(path)!r} can't be replaced")
 
 
-def _share(folder: Path) -> None:
-    """Give a folder and its files the usual rights: temporary ones are their owner's alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in (folder, *folder.rglob("*")):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+def _place(path: Path) -> Path:
+    """Where a model is written: what a link to it names is replaced, not the link."""
+    return path.resolve() if path.is_symlink() else path.absolute()

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from transferkit.backbones import resolve_backbone
 from transferkit.backbones.timm import preprocess_config
+from transferkit.files import write_whole
 from transferkit.spec import BackboneSpec, canonical_json
-from transferkit.store.files import write_whole
 
 __all__ = ["resolve_tuned", "write_backbone"]
 

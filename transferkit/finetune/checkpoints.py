@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from transferkit.store.files import write_whole
+from transferkit.files import write_whole
 
 __all__ = [
     "CHECKPOINT",

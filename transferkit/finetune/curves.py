@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transferkit.store.files import write_whole
+from transferkit.files import write_whole
 
 __all__ = ["COLUMNS", "Curves"]
 

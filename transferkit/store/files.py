@@ -1,77 +1,33 @@
-"""Whole files, or none: atomic writing, the store's default place, arrays too large for memory."""
+"""The store's default place, and arrays too large for memory."""
 
-import contextlib
 import math
 import os
-import secrets
-import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TEMPORARY_PREFIX", "allocate", "default_path", "write_whole"]
+from transferkit.digests import cache_folder, user_cache_folder
 
-TEMPORARY_PREFIX = ".tmp-"
+__all__ = ["allocate", "default_path"]
+
 # Arrays above this many bytes live in a temporary file instead of memory.
 MEMORY_BYTES = 1_000_000_000
 
 
 def default_path() -> Path:
-    """``$TRANSFERKIT_STORE``, otherwise ``transferkit/store`` in the user's cache directory."""
+    """``$TRANSFERKIT_STORE``, otherwise ``store`` in the folder that `cache_folder` gives.
+
+    Before ``$TRANSFERKIT_CACHE`` moved the store too, it lay in the user's cache directory
+    whatever that said: where rows lie there and none in the new place, they are still used.
+    """
     chosen = os.environ.get("TRANSFERKIT_STORE")
     if chosen:
         return Path(chosen)
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "transferkit" / "store"
-
-
-def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file that exists whole or not at all, whenever the process or machine dies.
-
-    Parameters
-    ----------
-    path : Path
-        Where the file will be; what is there is replaced in one step.
-    parts : iterable of bytes-like
-        The file's content, in order.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not `tempfile`: its files are readable by their owner alone, and stores are shared.
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        reason = f"{error.strerror}; what was stored before is kept"
-        raise OSError(error.errno, reason, str(path.parent)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets folders be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    place, earlier = cache_folder() / "store", user_cache_folder() / "store"
+    return earlier if earlier.is_dir() and not place.is_dir() else place
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

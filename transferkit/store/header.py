@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from transferkit.digests import ID_BYTES
+
 __all__ = [
     "ID_BYTES",
     "MAX_DIMENSIONS",
@@ -23,7 +25,6 @@ __all__ = [
     "read_header",
 ]
 
-ID_BYTES = 16
 ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype("<f4")),
     "float16": ("F16", np.dtype("<f2")),

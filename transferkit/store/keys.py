@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit import registry
+from transferkit.files import open_regular, write_whole
 from transferkit.spec import FeatureSpec
-from transferkit.store import files
 from transferkit.store.index import Snapshot
 
 __all__ = [
@@ -117,7 +117,7 @@ def read_spec(store: Path, key: str) -> FeatureSpec:
     """
     path = spec_path(store, key)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(MAX_SPEC_BYTES)
     except OSError as error:
         raise ValueError(
@@ -145,4 +145,4 @@ def write_spec(store: Path, spec: FeatureSpec) -> None:
     path = spec_path(store, spec.key)
     if not path.exists():
         text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"
-        files.write_whole(path, [text.encode()])
+        write_whole(path, [text.encode()])

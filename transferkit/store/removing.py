@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.store import files
+from transferkit.files import TEMPORARY_PREFIX
 from transferkit.store.index import KeyIndex
 from transferkit.store.shards import Shard
 from transferkit.store.verifying import Checked, check_all
@@ -107,7 +107,7 @@ def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
 def remove_temporary(key: str, folder: Path, *, dry_run: bool) -> list[Removed]:
     """Remove temporary files that a killed writer left more than a day ago."""
     removed = []
-    for path in sorted(folder.glob(f"{files.TEMPORARY_PREFIX}*")):
+    for path in sorted(folder.glob(f"{TEMPORARY_PREFIX}*")):
         try:
             status = path.lstat()
         except FileNotFoundError:

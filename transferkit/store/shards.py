@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.store.files import write_whole
+from transferkit.files import open_regular, write_whole
 from transferkit.store.header import (
     ID_BYTES,
     ROW_TYPES,
@@ -116,7 +116,7 @@ def raw_ids(ids: NDArray[np.bytes_]) -> list[bytes]:
 
 def digest(path: Path) -> str:
     """First 32 hexadecimal digits of the SHA-256 of a file: the name that a shard should have."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
@@ -190,7 +190,7 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     BadShard
         If the file isn't a whole shard of this key.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
         header = read_header(file, status.st_size, key=key, storage=storage)
         ids = read_at(file, header.ids_at, header.n_rows * ID_BYTES)
@@ -234,7 +234,7 @@ def gather(
         If the shard is no longer there.
     """
     good = np.zeros(len(rows), np.bool_)
-    with shard.path.open("rb") as file:
+    with open_regular(shard.path) as file:
         for part in _blocks(rows, shard.row_bytes):
             try:
                 values, holds = _checked(file, shard, rows[part])
@@ -253,7 +253,7 @@ def intact(shard: Shard) -> NDArray[np.bool_]:
     mustn't pass for damage where damaged rows are about to be removed.
     """
     rows = np.arange(shard.n_rows)
-    with shard.path.open("rb") as file:
+    with open_regular(shard.path) as file:
         parts = [_checked(file, shard, rows[part])[1] for part in _blocks(rows, shard.row_bytes)]
     return np.concatenate(parts)
 

@@ -1,0 +1,132 @@
+"""Files of strangers opened without waiting for ever, and our own written whole or not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "check_regular",
+    "open_regular",
+    "sync_file",
+    "sync_folder",
+    "write_whole",
+]
+
+TEMPORARY_PREFIX = ".tmp-"
+
+# What a regular file isn't; named, because "invalid argument" helps nobody.
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_regular(status: os.stat_result, path: str | Path) -> None:
+    """Raise unless a file's status is a regular file's: reading others may never end.
+
+    Raises
+    ------
+    OSError
+        If it is a folder, a pipe, a socket or a device.
+    """
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+    raise OSError(errno.EINVAL, f"Not a regular file but {kind}", str(path))
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading bytes; anything else is refused at once.
+
+    Opening a pipe waits until somebody writes to it, and opening a device may set it off:
+    so the name is looked at first, and what was opened is looked at again.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; links to files are followed.
+
+    Returns
+    -------
+    binary file
+        Open for reading.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it is no regular one.
+    """
+    check_regular(os.stat(path), path)  # noqa: PTH116 (60,000 Path objects would take longer)
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    try:
+        check_regular(os.fstat(file.fileno()), path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # Regular files don't know the flag; Windows has neither it nor such pipes.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file that exists whole or not at all, whenever the process or machine dies.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file will be; what is there is replaced in one step.
+    parts : iterable of bytes-like
+        The file's content, in order.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not `tempfile`: its files are readable by their owner alone, and stores are shared.
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = f"{error.strerror}; what was stored before is kept"
+        raise OSError(error.errno, reason, str(path.parent)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Have a file that was written on the disk before it gets its name.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or fails: some file systems only tell now.
+    """
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system lets folders be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -22,7 +22,7 @@ def resnet(**settings):
 
 
 def test_each_layer_has_its_share_of_the_rate():
-    network, optimizer, groups = resnet(layer_decay=0.5)
+    _, optimizer, groups = resnet(layer_decay=0.5)
     set_rate(optimizer, 0.8)
     rates = {n.removeprefix("body.network."): g["lr"] for n, g in groups.items()}
     assert rates["head.weight"] == rates["head.bias"] == 0.8

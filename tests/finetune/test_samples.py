@@ -91,7 +91,7 @@ def test_a_share_of_the_images_is_erased_in_part():
     shown = augmented(image, erasing=0.3)
     shares = (shown == 128).mean((1, 2, 3))
     assert 0.2 < (shares > 0).mean() < 0.4
-    assert 0.015 <= shares[shares > 0].min()
+    assert shares[shares > 0].min() > 0.015
     assert shares.max() < 0.5
     assert set(np.unique(shown)) == {10, 128}
 

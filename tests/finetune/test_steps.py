@@ -311,15 +311,16 @@ def test_balanced_sampling_shows_the_rare_class(tmp_path, monkeypatch):
     assert 0.35 < float(torch.cat([targets for _, targets in seen]).float().mean()) < 0.65
 
 
-def test_numeric_class_of_the_forward_pass(tmp_path):
-    for precision in ("float32", "bf16"):
-        training = small_training(tmp_path, 8, 4, precision=precision)
-        dtypes = []
-        training.network.head.register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
-        training.fit()
-        expected = torch.float32 if precision == "float32" else torch.bfloat16
-        assert dtypes == [expected] * 3  # before, in a step, after
-        assert {t.dtype for t in training.best.values()} <= {torch.float32, torch.int64}
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_numeric_class_of_the_forward_pass(precision, dtype, tmp_path):
+    training = small_training(tmp_path, 8, 4, precision=precision)
+    dtypes = []
+    training.network.head.register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
+    training.fit()
+    assert dtypes == [dtype] * 3  # before, in a step, after
+    assert {t.dtype for t in training.best.values()} <= {torch.float32, torch.int64}
 
 
 def test_the_seed_decides_the_order(tmp_path):

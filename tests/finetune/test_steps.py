@@ -14,6 +14,12 @@ from transferkit.finetune.resumption import save_run
 from transferkit.finetune.samples import Part, epoch_order
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Without pictures of the curves, which take longer than these runs."""
+    monkeypatch.setattr(loop.Curves, "finish", lambda self: None)
+
+
 def weights_of(network):
     """All parameters of a network in one row."""
     with torch.no_grad():
@@ -252,6 +258,14 @@ def test_best_epoch_and_patience(lines, patience, best, n_epochs, tmp_path, monk
     chosen = [*seen, *steps][best]
     assert torch.equal(weights_of(training.network), chosen)
     assert torch.equal(kept_weights(training), chosen)
+
+
+def test_a_start_that_has_learnt_nothing_is_not_kept(tmp_path, monkeypatch):
+    training = small_training(tmp_path, 8, 2, epochs=3)
+    training.keeps_start = False
+    scripted(training, monkeypatch, [(0.9, 1.0), (0.3, 1.0), (0.5, 1.0), (0.4, 1.0)])
+    training.fit()
+    assert training.best_epoch == 2
 
 
 def test_without_a_held_out_part_the_last_epoch_is_kept(tmp_path, monkeypatch):

@@ -138,7 +138,8 @@ def command(
     if processes.is_first:
         part = measured_part(listed, test_size, seed)
         report = save_measured(model, out, overwrite=force, source=images, part=part, test=test)
-        shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
+        # The saved model has it now; if the probe is kept, there is none.
+        shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
         n_test = len(test) if test is not None else 0
         result = _result(model, out, len(listed), n_test, report)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in extraction.failures]
@@ -180,6 +181,8 @@ def _result(model: Any, out: Path, n_images: int, n_test: int, report: Any) -> d
 
 def _print(result: dict[str, Any], test: tuple[str, str]) -> None:
     chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
+    if not result["best_epoch"]:
+        chosen = f"no gain: the start, before any of {result['epochs']} epochs"
     if result["validation"] is not None:
         chosen += (
             f"; {result['validation']:.3f} on the validation part, "

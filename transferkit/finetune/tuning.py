@@ -127,13 +127,14 @@ def tune(
         if processes.is_first and not resume:
             warn_of_checkpoint(tuning.folder)
         logger.info(
-            "%s of %s on %s images (%s held out): %s",
+            "%s of %s on %s images (%s held out):",
             strategy.name,
             backbone.name,
             f"{len(train):,}",
             "none" if held is None else f"{len(held):,}",
-            ", ".join(f"{name} {value}" for name, value in recipe.lines(strategy)),
         )
+        for line in recipe.table(strategy):
+            logger.info("  %s", line)
         return tuning.finish(train, held, resume=resume)
 
 
@@ -219,9 +220,16 @@ class Tuning:
             deadline=began + 60 * self.recipe.minutes if self.recipe.minutes else math.inf,
             tensorboard=self.tensorboard,
             progress=self.progress,
+            strategy=self.strategy.name,
+            keeps_start=head is not None,
         )  # fmt: skip
         training.fit(resume=resume)
-        tuned = self._write(network, weights)
+        if training.best_epoch:
+            tuned = self._write(network, weights)
+        else:  # nothing has changed: not the weights, not their digest, not the features
+            tuned = self.backbone
+            self._say_no_gain(training.history)
+            self._end()
         head = fitted_head(
             network.head.weight, network.head.bias, objective, flat=train.y.ndim == 1
         )
@@ -268,7 +276,7 @@ class Tuning:
         return MapSamples([plain.rows[feature], *views])
 
     def _write(self, network: TunedNetwork, weights: Mapping[str, torch.Tensor]) -> BackboneSpec:
-        """Write the tuned weights; with them the checkpoint has served."""
+        """Write the tuned weights."""
         merge_adapters(network.body)
         # What stood below a cut is not in the network, and stayed as it was.
         whole = {**weights, **network.body.state_dict()}
@@ -276,9 +284,26 @@ class Tuning:
         folder = self.folder / "backbone"
         if self.processes.is_first:
             write_backbone(folder, self.backbone, whole)
+        self._end()
+        return resolve_tuned(folder, self.backbone)
+
+    def _end(self) -> None:
+        """Remove the checkpoint, which has served, and wait for the other processes."""
+        if self.processes.is_first:
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         self.processes.wait()
-        return resolve_tuned(folder, self.backbone)
+
+    def _say_no_gain(self, history: list[dict[str, float]]) -> None:
+        before, *epochs = (line["val_metric"] for line in history)
+        start = "the probe" if self.start is None else "the model it started from"
+        logger.warning(
+            "no gain: %s is kept, and the backbone as it was; none of %d epochs was better on the "
+            "held-out part (at best %.3f, before %.3f)",
+            start,
+            len(epochs),
+            max(epochs),
+            before,
+        )
 
     def signature(self, train: Data, held: Data | None) -> str:
         """Digest of all that decides the result, the number of processes left aside."""

@@ -116,6 +116,35 @@ def test_regression(tmp_path):
         np.testing.assert_allclose(loaded.predict(images), model.predict(images), rtol=1e-5)
 
 
+@pytest.mark.parametrize("offset", [1e8, 1.7e9, -1e12])
+def test_large_numbers_are_learnt_like_small_ones(offset, tmp_path):
+    light = np.linspace(20, 220, 24)
+    images = np.stack([np.full((32, 32, 3), v, np.uint8) for v in light])
+    recipe = {"epochs": 2, "crop_scale": 1.0, "jitter": 0.0, "flip": False}
+    for y in (light, np.stack([light, -light], axis=1)):
+        small, large = (
+            FineTuneRegressor(extractor(), recipe=recipe, folder=tmp_path / "r").fit(
+                images, numbers
+            )
+            for numbers in (y, offset + y)
+        )
+        predicted = large.predict(images)
+        assert predicted.dtype == np.float64
+        # The grid of float64 at the offset is the limit, not that of float32.
+        np.testing.assert_allclose(
+            predicted - offset, small.predict(images), atol=0.05 + 4 * np.spacing(abs(offset))
+        )
+        assert large.score(images, offset + y) > 0.9
+        loaded = FineTuneRegressor.load(large.save(tmp_path / "model", overwrite=True))
+        np.testing.assert_array_equal(loaded.predict(images), predicted)
+        again = FineTuneRegressor(
+            init=tmp_path / "model", folder=tmp_path / "s",
+            recipe={**recipe, "epochs": 1, "learning_rate": 1e-12, "validation_fraction": 0.0},
+        )  # fmt: skip
+        again.fit(images, offset + y)
+        np.testing.assert_allclose(again.predict(images), predicted, atol=0.05, rtol=0)
+
+
 def test_several_labels_per_image(tmp_path):
     y = np.stack([CODES == 0, CODES != 2], axis=1).astype(int)
     model = classifier(tmp_path / "run", backbone=extractor()).fit(IMAGES, y)

@@ -48,6 +48,15 @@ def test_targets_of_a_regression_are_standardised():
     torch.testing.assert_close(objective("regression", numbers).encode(numbers[:3]), rows[:3])
 
 
+def test_equal_numbers_have_no_deviation():
+    for value in (0.1, 1e8 / 3, 0.0):
+        found = objective("regression", np.full(10, value))
+        assert found.scale.tolist() == [1]
+        np.testing.assert_allclose(found.encode(np.full(10, value)), 0, atol=1e-6)
+    apart = 1e8 + np.arange(10) * 1e-3
+    assert objective("regression", apart).scale[0] == pytest.approx(np.std(np.arange(10)) * 1e-3)
+
+
 def test_metrics_are_those_of_scikit_learn():
     several = RNG.integers(0, 2, (20, 3))
     scores = torch.tensor(RNG.normal(size=(20, 3)), dtype=torch.float32)

@@ -124,8 +124,10 @@ def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray)
     if task == "multilabel":
         return Objective(task, rows.shape[1])
     scale = rows.std(axis=0)
+    # Of equal numbers the deviation is a rounding error, and not always 0.
+    smallest = 8 * np.finfo(np.float64).eps * np.abs(rows).max(axis=0)
     return Objective(
-        task, rows.shape[1], mean=rows.mean(axis=0), scale=np.where(scale > 0, scale, 1.0)
+        task, rows.shape[1], mean=rows.mean(axis=0), scale=np.where(scale > smallest, scale, 1.0)
     )
 
 

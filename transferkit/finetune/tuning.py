@@ -30,7 +30,7 @@ from transferkit.finetune.heads import fitted_head, head_weights, tempered
 from transferkit.finetune.loop import Training
 from transferkit.finetune.lora import merge_adapters
 from transferkit.finetune.network import TunedNetwork, build_network
-from transferkit.finetune.objective import choose_objective
+from transferkit.finetune.objective import Objective, choose_objective
 from transferkit.finetune.processes import Processes, native_precision
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
@@ -202,10 +202,9 @@ class Tuning:
             network, weights = build_network(
                 self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
             )
-        head = self._start(train)
-        if head is not None:
+        start = self._start(train, objective)
+        if start is not None:
             seen = train if held is None else held
-            start = head_weights(head, objective)
             network.set_head(*tempered(*start, seen.X, objective.encode(seen.y), objective))
         parts = [
             None
@@ -221,7 +220,7 @@ class Tuning:
             tensorboard=self.tensorboard,
             progress=self.progress,
             strategy=self.strategy.name,
-            keeps_start=head is not None,
+            keeps_start=start is not None,
         )  # fmt: skip
         training.fit(resume=resume)
         if training.best_epoch:
@@ -248,12 +247,17 @@ class Tuning:
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
 
-    def _start(self, train: Data) -> Any:
-        """Find the head to start from; None for a fresh one."""
-        if self.start is not None or not self.strategy.starts_from_probe:
-            return self.start
-        task = "regression" if self.task == "regression" else "classification"
-        return create_head("linear", task).fit(train.X, train.y)
+    def _start(self, train: Data, objective: Objective) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weights and biases of the head to start from; None for a fresh one."""
+        if self.start is not None:
+            return head_weights(self.start, objective)
+        if not self.strategy.starts_from_probe:
+            return None
+        if self.task != "regression":
+            return head_weights(create_head("linear").fit(train.X, train.y), objective)
+        # On the targets that the network learns: they are as exact in float32 as any.
+        head = create_head("linear", "regression").fit(train.X, objective.encode(train.y).numpy())
+        return head_weights(head, Objective(self.task, objective.n_outputs))
 
     def _samples(self, data: Data, stage: str | None, *, is_train: bool) -> Samples:
         if stage is None:

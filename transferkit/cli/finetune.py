@@ -159,7 +159,8 @@ def command(
             part=parts.name,
             reason=parts.why_not_measured(),
         )
-        shutil.rmtree(model.folder_ / "backbone")  # the saved model has it
+        # The saved model has it now; if the probe is kept, there is none.
+        shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
         result = _result(model, out, len(listed), parts, measured)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in failures]
         if as_json:
@@ -208,6 +209,8 @@ def _result(
 
 def _print(result: dict[str, Any], parts: Parts, tests: list[tuple[str, str]]) -> None:
     chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
+    if not result["best_epoch"]:
+        chosen = f"no gain: the start, before any of {result['epochs']} epochs"
     if result["validation"] is not None:
         chosen += (
             f"; {result['validation']:.3f} on the validation part, "

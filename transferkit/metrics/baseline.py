@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.metrics.uncertainty import N_DRAWS, bootstrap_draws, middle
+from transferkit.metrics.uncertainty import bootstrap_draws, draws_for, middle
 
 __all__ = [
     "FEW",
@@ -92,7 +92,7 @@ def compare(
     *,
     is_loss: bool = False,
     interval: tuple[float, float] | None = None,
-    n_draws: int = N_DRAWS,
+    width: int = 1,
 ) -> Comparison:
     """Put a metric beside its baseline.
 
@@ -108,14 +108,14 @@ def compare(
         Whether less is better.
     interval : (float, float), optional
         Of the model's value, where there is a better one than the bootstrap's.
-    n_draws : int, default=2000
-        Of the bootstrap.
+    width : int, default=1
+        Values of a row, so that many are drawn less often.
     """
     value, baseline = measure(np.arange(n))
     return from_draws(
         metric,
         (value, baseline),
-        bootstrap_draws(measure, n, n_draws=n_draws),
+        bootstrap_draws(measure, n, n_draws=draws_for(n * width)),
         n,
         is_loss=is_loss,
         interval=interval,

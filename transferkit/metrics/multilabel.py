@@ -224,13 +224,15 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, ranked: _Rankings | None)
     def exact(rows: np.ndarray) -> tuple[float, float]:
         return same[rows].mean(), said[rows].mean()
 
+    tables = np.concatenate([true, predicted, true & predicted], axis=1).astype(np.float64)
+
     def f1(rows: np.ndarray) -> tuple[float, float]:
-        t, hits = true[rows].sum(axis=0), (true & predicted)[rows].sum(axis=0)
-        both, always = t + predicted[rows].sum(axis=0), t + len(rows)
-        return float((2 * hits / np.maximum(both, 1)).mean()), float((2 * t / always).mean())
+        t, p, hits = np.split(np.bincount(rows, minlength=n) @ tables, 3)
+        value, always = 2 * hits / np.maximum(t + p, 1), 2 * t / (t + n)
+        return float(value.mean()), float(always.mean())
 
     plain = [
-        compare("macro_f1", f1, n),
+        compare("macro_f1", f1, n, width=true.shape[1]),
         compare("exact_match", exact, n, interval=share_interval(int(same.sum()), n)),
     ]
     means = [] if ranked is None or not ranked.found else _means(ranked, n)

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.metrics.uncertainty import draws_for
+
 __all__ = ["ranking_draws", "weighted_ranking"]
 
 Array = NDArray[Any]
-
-# Draws times samples times labels that are worth the wait (some seconds).
-_BUDGET = 100_000_000
-_MOST, _LEAST = 500, 100
 
 
 def weighted_ranking(true: Array, scores: Array) -> Callable[[Array], tuple[float, float]]:
@@ -75,7 +73,7 @@ def ranking_draws(true: Array, scores: Array, *, seed: int = 0) -> Array:
         where there are very many rows and labels.
     """
     n, n_labels = true.shape
-    n_draws = int(np.clip(_BUDGET // max(true.size, 1), _LEAST, _MOST))
+    n_draws = min(500, draws_for(true.size))
     measures = [weighted_ranking(true[:, j], scores[:, j]) for j in range(n_labels)]
     random = np.random.default_rng(seed)
     draws = np.empty((n_draws, n_labels, 3))

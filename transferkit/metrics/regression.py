@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from transferkit.metrics.baseline import Baseline, Comparison, compare, no_better, number
-from transferkit.metrics.uncertainty import bootstrap_interval
+from transferkit.metrics.uncertainty import bootstrap_interval, draws_for
 
 __all__ = ["RegressionReport", "TargetRow", "regression_report"]
 
@@ -122,7 +122,7 @@ def regression_report(
         mae=float(np.mean([row.mae for row in rows])),
         rmse=float(np.mean([row.rmse for row in rows])),
         targets=rows,
-        rmse_interval=bootstrap_interval(lambda at: _rmse(predicted[at] - true[at]), n),
+        rmse_interval=_rmse_interval(predicted - true),
         baseline=_baseline(true, predicted, [row.name for row in rows], len(r2) == len(rows)),
     )
 
@@ -141,13 +141,16 @@ def _row(name: str, true: np.ndarray, predicted: np.ndarray) -> TargetRow:
     )
 
 
-def _rmse(error: np.ndarray) -> float:
-    return float(np.sqrt((error**2).mean(axis=0)).mean())
+def _rmse_interval(error: np.ndarray) -> tuple[float, float]:
+    def rmse(rows: np.ndarray) -> float:
+        return float(np.sqrt((error[rows] ** 2).mean(axis=0)).mean())
+
+    return bootstrap_interval(rmse, len(error), n_draws=draws_for(error.size))
 
 
 def _baseline(true: np.ndarray, predicted: np.ndarray, names: list[str], has_r2: bool) -> Baseline:
     """Compare with always saying the best constant."""
-    n, error = len(true), np.abs(predicted - true)
+    (n, width), error = true.shape, np.abs(predicted - true)
     from_mean, from_median = true - true.mean(axis=0), np.abs(true - np.median(true, axis=0))
 
     def r2(rows: np.ndarray) -> tuple[float, float]:
@@ -158,8 +161,8 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, names: list[str], has_r2:
         return float(error[rows].mean()), float(from_median[rows].mean())
 
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw's values may be all alike
-        found = [compare("r2", r2, n)] if has_r2 else []
-    found.append(compare("mae", mae, n, is_loss=True))
+        found = [compare("r2", r2, n, width=width)] if has_r2 else []
+    found.append(compare("mae", mae, n, is_loss=True, width=width))
     rule = "always saying the same number"
     is_beaten = any(one.is_better for one in found)
     verdict = _verdict(rule, n, found, is_beaten)

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 __all__ = [
     "bootstrap_draws",
     "bootstrap_interval",
+    "draws_for",
     "groups",
     "holm",
     "mcnemar",
@@ -21,6 +22,9 @@ __all__ = [
 
 Array = NDArray[Any]
 N_DRAWS = 2000
+# Values gathered by all draws that are worth the wait (about a second), and draws that suffice
+# where there are more: intervals of so many rows are narrow.
+_BUDGET, _LEAST = 20_000_000, 100
 
 
 def bootstrap_interval(
@@ -79,6 +83,11 @@ def bootstrap_draws(
     """
     random = np.random.default_rng(seed)
     return np.array([measure(random.integers(0, n, n)) for _ in range(n_draws)])
+
+
+def draws_for(n_values: int) -> int:
+    """Draws that a bootstrap of so many values should make: 2000, of very many fewer."""
+    return int(np.clip(_BUDGET // max(n_values, 1), _LEAST, N_DRAWS))
 
 
 def share_interval(n_right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -92,8 +92,9 @@ def main(args: list[str] | None = None) -> None:
     try:
         code: Any = cli.main(args, prog_name="transferkit", standalone_mode=False)
     except click.ClickException as error:
-        error.message = printable(error.message, keep="\n")
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo(

@@ -14,30 +14,40 @@ if TYPE_CHECKING:
 
     from transferkit.images import ImageSet
 
-__all__ = ["headline", "learnt_columns", "measure", "print_report"]
+__all__ = ["headline", "learnt_columns", "measure", "print_report", "true_targets"]
 
 _SHOWN_CLASSES = 30
+
+
+def true_targets(model: Any, images: ImageSet) -> np.ndarray:
+    """Targets of labelled images, checked to be of the kind that the model predicts."""
+    from transferkit.estimators import targets_of
+
+    y = targets_of(images, None, "given", model.task)
+    if model.task == "regression":
+        if y.reshape(len(y), -1).shape[1] != len(model.target_names_):
+            raise _wrong_columns(model.target_names_)
+        return y
+    if not model.is_multilabel_:
+        if y.ndim > 1 and y.shape[1] > 1:
+            raise ValueError("the model predicts one label per image; give one label column")
+        return _as_known(y, model.classes_)
+    if y.ndim == 1 or list(images.label_names or ()) not in ([], model.classes_.tolist()):
+        raise _wrong_columns(model.classes_)
+    return y
 
 
 def measure(model: Any, images: ImageSet, X: np.ndarray) -> Any:
     """Report on a model, from labelled images and their features."""
     from transferkit import metrics
-    from transferkit.estimators import targets_of
 
-    y = targets_of(images, None, "given", model.task)
+    y = true_targets(model, images)
     predicted = model.predict_features(X)
     if model.task == "regression":
-        if y.reshape(len(y), -1).shape[1] != len(model.target_names_):
-            raise _wrong_columns(model.target_names_)
         return metrics.regression_report(y, predicted, [str(n) for n in model.target_names_])
     proba = model.predict_proba_features(X) if hasattr(model, "predict_proba") else None
     if not model.is_multilabel_:
-        if y.ndim > 1 and y.shape[1] > 1:
-            raise ValueError("the model predicts one label per image; give one label column")
-        y = _as_known(y, model.classes_)
         return metrics.classification_report(y, predicted, proba, model.classes_)
-    if y.ndim == 1 or list(images.label_names or ()) not in ([], model.classes_.tolist()):
-        raise _wrong_columns(model.classes_)
     return metrics.multilabel_report(y, predicted, proba, model.classes_.tolist())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 
 __all__ = [
     "counted",
+    "json_text",
     "print_json",
     "print_pairs",
     "print_plan",
@@ -56,13 +56,19 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    r"""JSON that a terminal doesn't obey, and any program reads as the value that was given.
+
+    The bytes of a file name that aren't UTF-8 become escapes such as ``\udce9``, which
+    Python's `json.loads` and `os.fsencode` turn back.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
+
+
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    # Surrogates, of a name that isn't UTF-8, are escaped as JSON escapes them.
-    is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(value, indent=2, ensure_ascii=not is_utf8)
-    text = text.replace("\x7f", "\\u007f").encode("utf-8", "backslashreplace").decode()
-    click.echo(re.sub("[\x80-\x9f]", lambda m: f"\\u{ord(m[0]):04x}", text))
+    """Print one JSON document, in UTF-8 wherever it goes."""
+    click.echo(json_text(value, indent=2).encode())
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

@@ -135,7 +135,7 @@ def mean_interval(
 
 def middle(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Ends of the middle part of some values, such as 95 % of them."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.asarray(values), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

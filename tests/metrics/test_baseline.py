@@ -68,7 +68,7 @@ def test_a_model_that_is_better_says_what_it_is_better_than(rng):
 def test_a_little_better_than_the_baseline_on_few_images_is_not_better():
     true, predicted = ["a", "a", "a", "b", "b"], ["a", "a", "a", "b", "b"]
     verdict = classification_report(true, predicted, None, ["a", "b"]).baseline.verdict
-    assert verdict == "no better than always saying 'a' (60.0 %), as far as 5 images can tell"
+    assert verdict == "no better than always saying 'a' (60.0 %), as far as these images can tell"
 
 
 def test_classes_told_apart_at_the_price_of_accuracy():
@@ -123,7 +123,7 @@ def test_the_best_constant_as_scikit_learns_dummies(rng):
     assert not report.baseline.is_beaten
     assert report.baseline.verdict == (
         f"no better than always saying the same number (R² 0, MAE {number(mae.baseline)} at best), "
-        "as far as 80 images can tell"  # R² is 0.009
+        "as far as these images can tell"  # R² is 0.009
     )
     behind = regression_report(true, 2 * true.mean(axis=0) - predicted, ["x", "y"]).baseline
     assert behind.verdict.endswith(" at best)")
@@ -138,7 +138,7 @@ def test_a_regression_that_is_better(rng):
     assert baseline.verdict.startswith("always saying the same number gets R² 0, MAE 0.")
     few = regression_report(true[: FEW - 1], true[: FEW - 1]).baseline
     assert not few.is_beaten
-    assert few.verdict.endswith(", as far as 7 images can tell")
+    assert few.verdict.endswith(", as far as these images can tell")
 
 
 def test_targets_that_are_all_alike():
@@ -203,7 +203,7 @@ def test_several_labels_where_nothing_can_be_told():
         two = multilabel_report([[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0.9, 0.1], [0.2, 0.1]], "ab")
     assert one.baseline.verdict.startswith("the only image is with the same labels")
     assert same.baseline.verdict.startswith("all 9 images are with the same labels")
-    assert two.baseline.verdict.endswith("as far as 2 images can tell")
+    assert two.baseline.verdict.endswith("as far as these images can tell")
     for report in (one, same, two):
         assert not report.baseline.is_beaten
         assert "NaN" not in json.dumps(report.to_dict())

@@ -143,11 +143,10 @@ def from_draws(
     return Comparison(metric, value, low, high, baseline, gain_low, gain_high, is_better)
 
 
-def no_better(rule: str, numbers: str, n: int, *, is_behind: bool) -> str:
-    """Say that a model is no better than its baseline."""
+def no_better(rule: str, numbers: str, *, is_behind: bool) -> str:
+    """Say that a model is no better than its baseline, or a little and perhaps by chance."""
     text = f"no better than {rule} ({numbers})"
-    images = "1 image" if n == 1 else f"{n:,} images"
-    return text if is_behind else f"{text}, as far as {images} can tell"
+    return text if is_behind else f"{text}, as far as these images can tell"
 
 
 def percent(value: float, digits: int = 1) -> str:

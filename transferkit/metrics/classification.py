@@ -223,7 +223,7 @@ def _baseline(
         )
     else:
         is_behind = plain.value <= plain.baseline
-        verdict = no_better(rule, percent(plain.baseline), n, is_behind=is_behind)
+        verdict = no_better(rule, percent(plain.baseline), is_behind=is_behind)
     is_beaten = (plain.is_better or fair.is_better) and counts[most] < n
     return Baseline(rule, bool(is_beaten), verdict, (plain, fair))
 

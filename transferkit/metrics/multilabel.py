@@ -251,5 +251,5 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, ranked: _Rankings | None)
         is_behind = all(one.value <= one.baseline for one in plain)
     verdict = f"{rule} gets {numbers}"
     if not is_beaten:
-        verdict = no_better(rule, numbers, n, is_behind=is_behind)
+        verdict = no_better(rule, numbers, is_behind=is_behind)
     return Baseline(rule, is_beaten, verdict, found)

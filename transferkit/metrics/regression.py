@@ -178,7 +178,7 @@ def _verdict(rule: str, n: int, found: list[Comparison], is_beaten: bool) -> str
     if is_beaten:
         return f"{rule} gets {numbers}"
     is_behind = mae.value >= mae.baseline and (first is mae or first.value <= 0)
-    return no_better(rule, numbers, n, is_behind=is_behind)
+    return no_better(rule, numbers, is_behind=is_behind)
 
 
 def _undefined(same: list[str], n: int, verdict: str) -> str:

@@ -175,7 +175,43 @@ def test_leaderboards(folder, tmp_path):
         assert board.places[0].mean >= board.places[1].mean
         assert board.places[0].group.startswith("a")
         assert board.places[0].spread is not None
-        assert board.places[0].notes == ("deviates: image_size",)
+        assert board.places[0].notes[-1] == "deviates: image_size"
+
+
+def test_a_board_says_what_is_got_without_looking(folder, tmp_path):
+    """Labels drawn by lot: nothing is learnt, however good two thirds of one class look."""
+    images = load_dataset(folder).images
+    drawn = np.random.default_rng(0).permutation(["a"] * 28 + ["b"] * 14)
+    noise = ImageSet(images.items, images.names, tuple(drawn.tolist()))
+    numbers = ImageSet(images.items, images.names, tuple(map(str, np.arange(42) % 5)))
+    results = Results(tmp_path)
+    want = Want((), ("centroid", "ridge"), geometry=SMALL)
+    dataset = load_dataset(noise, name="noise")
+    list(benchmark([dataset], BACKBONES[:1], results, want))
+    [*boards] = leaderboards(results)
+    y = np.array(noise.labels)[dataset.parts == "test"]
+    for board in boards:
+        assert board.baseline == max((y == "a").mean(), (y == "b").mean())
+        assert board.places[0].notes[0] == "no better than the baseline"
+    table = load_dataset(numbers, name="numbers", task="regression")
+    list(benchmark([table], BACKBONES[:1], results, Want((), ("ridge",), geometry=SMALL)))
+    [board] = (b for b in leaderboards(results) if b.dataset == "numbers")
+    assert board.baseline == 0
+    assert board.places[0].notes[0] == "no better than the baseline"
+    # Lines of before have no baseline, and stay readable.
+    old = [row | {"metrics": dict(row["metrics"])} for row in results.rows()]
+    for row in old:
+        del row["metrics"]["baseline"], row["metrics"]["is_better"]
+        results.add(row)
+    assert {board.baseline for board in leaderboards(results)} == {None}
+    assert not any(place.notes for board in leaderboards(results) for place in board.places)
+
+
+def test_a_name_that_is_not_utf_8_is_kept(tmp_path):
+    results = Results(tmp_path)
+    results.add({"cell": "a", "status": "failed", "dataset": "caf\udce9"})
+    assert results.rows()[0]["dataset"] == "caf\udce9"
+    assert b"caf\xe9" in results.to_csv().read_bytes()
 
 
 def test_shots_of_a_seed_are_nested():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from transferkit.cli._output import counted, printable
 from transferkit.spec import CROP_MODES, DECODE_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
 
 if TYPE_CHECKING:
@@ -309,9 +310,10 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
 def report_failures(failures: Sequence[Failure], n_images: int) -> None:
     """Name every unreadable image on stderr, with the reason."""
     if failures:
-        click.echo(f"{len(failures)} of {n_images} images could not be read:", err=True)
+        images = counted(n_images, "image")
+        click.echo(f"{len(failures):,} of {images} could not be read:", err=True)
         for failure in failures:
-            click.echo(f"  {failure.name}: {failure.reason}", err=True)
+            click.echo(f"  {printable(failure.name)}: {printable(failure.reason)}", err=True)
 
 
 def exit_code(failures: Sequence[Failure], on_error: str) -> int:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._options import json_option, machine_options, plan_option, store_option
-from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+from transferkit.cli._output import (
+    counted,
+    print_json,
+    print_pairs,
+    print_table,
+    printable,
+    size_of,
+)
 from transferkit.cli._training import group_option, task_option
 
 if TYPE_CHECKING:
@@ -120,7 +127,7 @@ def command(
         counts[finished.status] += 1
         if not quiet and finished.status != "kept":
             cell = finished.cell
-            shown = "all" if cell.shots is None else f"{cell.shots} shots"
+            shown = "all" if cell.shots is None else counted(cell.shots, "shot")
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
@@ -139,9 +146,12 @@ def command(
 
 
 def _print_board(board: Board) -> None:
-    shots = "all training images" if board.shots is None else f"{board.shots} shots"
+    shots = "all training images" if board.shots is None else counted(board.shots, "shot")
     seeds = f", {board.n_seeds} seeds" if board.n_seeds > 1 else ""
-    click.echo(f"{board.dataset}, {board.probe}, {shots}{seeds}, {board.n_test:,} test images")
+    tested = counted(board.n_test, "test image")
+    baseline = "" if board.baseline is None else f"; baseline {100 * board.baseline:.1f} %"
+    dataset = printable(board.dataset)
+    click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
     header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group", "ECE", "scaled"]
     rows = [
         [
@@ -199,7 +209,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
     print_table(header, [(*map(str, r[:4]), f"{r[4]:.0f}", size_of(r[5])) for r in rows])
     print_pairs(
         [
-            ("cells", f"{totals['cells']} in {totals['passes']} passes"),
+            ("cells", f"{totals['cells']:,} in {counted(totals['passes'], 'pass', 'passes')}"),
             ("time", f"{totals['extract_seconds']:.0f} s to extract; the probes come on top"),
             ("disk", size_of(totals["disk_bytes"])),
             ("memory", _memory(totals["peak_row_bytes"])),

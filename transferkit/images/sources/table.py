@@ -11,7 +11,7 @@ from transferkit.images.labels import clean_label
 from transferkit.images.paths import in_either_form
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table", "table_rows"]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 """Endings of the tables that are read."""
@@ -140,6 +140,13 @@ def read_table(
 def column_names(file: Path) -> list[str]:
     """Names of a table's columns; none of an empty file."""
     return [clean_label(name) for name in next(_lines(file), (0, []))[1]]
+
+
+def table_rows(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of a table's columns, and the values of every row as they are written."""
+    lines = _lines(file)
+    header = [name.strip() for name in next(lines, (0, []))[1]]
+    return header, [row for _, row in lines]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -94,7 +95,7 @@ def _load(path: Path, folder: Path) -> Model:
     return model
 
 
-def _opened(folder: Path, name: str) -> BinaryIO:
+def _opened(folder: Path, name: str) -> BufferedReader:
     """Open a file that model.json lists, unless it stands outside the model's folder."""
     reason = "copy the whole folder"
     try:
@@ -107,7 +108,7 @@ def _opened(folder: Path, name: str) -> BinaryIO:
     raise ValueError(f"model {str(folder)!r} lacks its file {name!r}: {reason}")
 
 
-def _check_digest(path: Path, name: str, file: BinaryIO, digest: str) -> None:
+def _check_digest(path: Path, name: str, file: BufferedReader, digest: str) -> None:
     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
         raise ValueError(
             f"model {str(path)!r} is damaged: {name!r} isn't what was saved; copy it again"
@@ -140,7 +141,7 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
         )
 
 
-def _load_ids(file: BinaryIO) -> np.ndarray:
+def _load_ids(file: BufferedReader) -> np.ndarray:
     try:
         ids = deserialized(file.read())["ids"]
     except (SafetensorError, KeyError) as error:

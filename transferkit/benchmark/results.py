@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.store.files import write_whole
+from transferkit.files import write_whole
 
 __all__ = ["Results"]
 

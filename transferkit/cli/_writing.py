@@ -99,7 +99,7 @@ def _is_special(out: Path) -> bool:
 
 
 def _replace(out: Path, content: bytes) -> None:
-    from transferkit.store.files import write_whole
+    from transferkit.files import write_whole
 
     mode = out.stat().st_mode if out.exists() else None
     write_whole(out, [content])

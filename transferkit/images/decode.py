@@ -4,22 +4,22 @@ import errno
 import io
 import os
 import re
-import stat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from transferkit.files import open_regular
+
 try:
-    from PIL import AvifImagePlugin
+    from PIL.AvifImagePlugin import SUPPORTED as _HAS_AVIF
 except ImportError:  # Pillow before 11.3
-    AvifImagePlugin = None
+    _HAS_AVIF = False
 
 __all__ = ["FORMATS", "MAX_FILE_BYTES", "ImageError", "check_file_size", "read_file", "read_rgb"]
 
 # Raster formats that PIL decodes by itself; EPS, say, would start Ghostscript. JPEGs of
 # several pictures (MPO, from cameras) open as JPEG.
-_HAS_AVIF = AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", *(("AVIF",) * _HAS_AVIF))
 _SHOWN_FORMATS = f"JPEG, PNG, GIF, BMP, PPM, TIFF, WebP{' and AVIF' * _HAS_AVIF}"
 
@@ -45,12 +45,8 @@ def read_file(path: str | Path) -> bytes:
         If it can't be read, is no regular file (to open a pipe may take for ever), or is
         larger than `MAX_FILE_BYTES`.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        check_file_size(status.st_size, path)
+    with open_regular(path) as file:
+        check_file_size(os.fstat(file.fileno()).st_size, path)
         return file.read()
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._boosters import LIBRARIES, Plan, boost, probe, raw_scores
-from transferkit.heads._inputs import Array, accepted, check_choice, check_positive, check_share
+from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
 
 __all__ = ["Boosting"]
 
@@ -88,7 +88,7 @@ class Boosting(BaseEstimator):
     def _columns(self, X: ArrayLike, n_classes: int) -> list[Array]:
         """Scores of each model."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
+        rows = checked_rows(self, X)
         plan = self._plan(n_classes, self.max_rounds)
         return [
             np.full(len(rows), model) if isinstance(model, float) else raw_scores(model, rows, plan)

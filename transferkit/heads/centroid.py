@@ -5,9 +5,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted, check_positive, class_rows
+from transferkit.heads._inputs import Array, check_positive, checked_rows, class_rows
 from transferkit.heads._rows import unit
 from transferkit.heads._scores import labels_of_scores, log_softmax
 
@@ -98,7 +98,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Of two classes, the second's less the first's.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        X = checked_rows(self, X)
         rows = unit(X - self.mean_)
         # |a - b|² = |a|² - 2ab + |b|²; the first term is the same for every class.
         scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (

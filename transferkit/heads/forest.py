@@ -13,13 +13,14 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import (
     Array,
     Rows,
     check_choice,
     check_positive,
+    checked_rows,
     class_rows,
     class_weighted,
     number_rows,
@@ -180,7 +181,7 @@ class Classifier(ClassifierMixin, _Forest):
             probability of 1 for each.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = checked_rows(self, X).astype(np.float32, copy=False)
         found = self.trees_.predict_proba(X)
         if not isinstance(self.classes_, list):
             return np.asarray(found)
@@ -270,7 +271,7 @@ class Regressor(RegressorMixin, _Forest):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = checked_rows(self, X).astype(np.float32, copy=False)
         numbers: Array = self.trees_.predict(X)
         return numbers[:, None] if self.is_column_ else numbers
 

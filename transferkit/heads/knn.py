@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import (
     Array,
-    accepted,
     check_choice,
     check_positive,
+    checked_rows,
     class_rows,
     number_rows,
 )
@@ -69,7 +69,7 @@ class _Neighbors(BaseEstimator):
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
+        rows = checked_rows(self, X)
         queries = self._placed(rows).astype(self.X_.dtype, copy=False)
         mean = np.empty((len(rows), values.shape[1]), dtype=self.X_.dtype)
         step = max(1, BLOCK // max(len(self.X_), self.k_ * values.shape[1]))

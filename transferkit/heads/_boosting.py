@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._boosters import LIBRARIES, Plan, boost, probe, raw_scores
 from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
+from transferkit.heads._trees import trees_of_boosting
 
 __all__ = ["Boosting"]
 
@@ -48,6 +49,15 @@ class Boosting(BaseEstimator):
         self.refit = refit
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Models that were saved when scikit-learn's own estimators were kept.
+        if "models_" in state:
+            models = [
+                trees_of_boosting(m) if hasattr(m, "_predictors") else m for m in state["models_"]
+            ]
+            state = state | {"models_": models}
+        super().__setstate__(state)
 
     def _check_parameters(self) -> None:
         check_choice("library", self.library, LIBRARIES)

@@ -1,6 +1,8 @@
 """What every head checks before it learns: parameters, rows, targets, weights."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -24,13 +26,14 @@ __all__ = [
     "class_rows",
     "class_weighted",
     "number_rows",
+    "without_class_count_warning",
 ]
 
 Array = NDArray[Any]
 
-# Features are a network's float32 numbers; what lies beyond can't be squared even in float64.
+# Features are a network's float32 numbers, and heads square them in float64.
 LARGEST = float(np.finfo(np.float32).max)
-SMALLEST = 1e-100
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 # ---- parameters ---------------------------------------------------------------------
@@ -169,7 +172,7 @@ def _check_numbers(X: Array) -> None:
     if largest > LARGEST or 0 < largest < SMALLEST:
         raise ValueError(
             f"X holds numbers up to {largest:.3g}; a head takes features whose largest lies "
-            f"between {SMALLEST:g} and {LARGEST:.2g}: "
+            f"between {SMALLEST:.2g} and {LARGEST:.2g}: "
             f"{'divide' if largest > LARGEST else 'multiply'} them by a number first"
         )
 
@@ -271,6 +274,24 @@ def _check_labels(y: Array) -> None:
             f"Unknown label type: y holds {', '.join(sorted(others)) or y.dtype}; give labels as "
             "strings or whole numbers, all of one type"
         )
+
+
+@contextmanager
+def without_class_count_warning(y: Array) -> Iterator[None]:
+    """Keep scikit-learn from guessing that class numbers of few samples each are measurements.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Class numbers of ours. Filters of warnings are the whole process's, so they are touched
+        only where it would warn.
+    """
+    if y.ndim > 1 or 2 * len(np.unique(y)) <= len(y):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+        yield
 
 
 def _check_weights(sample_weight: Any, X: Array) -> Array:

@@ -53,15 +53,31 @@ class Targets:
     @classmethod
     def of(cls, y: Array, weight: Array | None) -> "Targets":
         """Standardise numbers of shape (n_samples,) or (n_samples, n_outputs)."""
-        Y = y.reshape(len(y), -1).astype(np.float64)
+        Y = y.reshape(len(y), -1)
         # Their largest first, so that squares neither overflow nor vanish; a power of two,
         # which rounds nothing.
-        unit = 2.0 ** np.frexp(abs(Y).max(axis=0))[1]
+        unit = 2.0 ** (np.frexp(abs(Y).max(axis=0))[1] - 1)
         unit[~np.isfinite(1 / unit)] = 1
         mean, scale = moments(Y / unit, weight)
         scaled = (Y / unit - mean) / scale
-        mean, scale = mean * unit, scale * unit
-        return cls(scaled, *((mean[0], scale[0]) if y.ndim == 1 else (mean, scale)))
+        return cls(scaled, *_in_shape(y, mean * unit, scale * unit))
+
+    @classmethod
+    def shifted(cls, y: Array, weight: Array | None) -> "Targets":
+        """Do nearly as `of` without rounding, for trees: what was equally far apart stays so.
+
+        The mean is one of the numbers, and the scale a power of two.
+        """
+        Y = y.reshape(len(y), -1)
+        middle = np.take_along_axis(Y, np.argsort(Y, axis=0)[[len(Y) // 2]], axis=0)[0]
+        scale = np.ravel(cls.of(Y, weight).scale)
+        scale = 2.0 ** np.round(np.log2(scale))
+        return cls((Y - middle) / scale, *_in_shape(y, middle, scale))
+
+
+def _in_shape(y: Array, *each: Array) -> list[Any]:
+    """A value per output as a number, where one number per sample was given."""
+    return [values[0] if y.ndim == 1 else values for values in each]
 
 
 def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:

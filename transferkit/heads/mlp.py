@@ -272,7 +272,7 @@ class Regressor(RegressorMixin, Network):
         """
         found = self._scores(X)
         flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
-        return np.asarray(flat * self.target_scale_ + self.target_mean_)
+        return np.asarray(flat.astype(np.float64) * self.target_scale_ + self.target_mean_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -25,6 +25,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 from transferkit.files import sync_folder
 
@@ -63,7 +64,7 @@ def _host() -> str:
 def exchange(one: Path, other: Path) -> bool:
     """Exchange two folders' names in one step; return False where the system can't."""
     names = os.fsencode(one), os.fsencode(other)
-    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    library: Any = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
     if sys.platform == "linux" and hasattr(library, "renameat2"):
         failed = library.renameat2(_CURRENT_FOLDER, names[0], _CURRENT_FOLDER, names[1], _SWAP)
     elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
@@ -129,7 +130,7 @@ def _rename(source: Path, target: Path) -> None:
         try:
             source.rename(target)
         except PermissionError:
-            if sys.platform != "win32" or attempt == _TRIES - 1:
+            if os.name != "nt" or attempt == _TRIES - 1:
                 raise
             time.sleep(_PAUSE_SECONDS)
         else:

@@ -1,6 +1,7 @@
 """Every test has caches and a store of its own, no network, and one thread per process."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
     monkeypatch.setenv("TRANSFERKIT_STORE", str(folder / "store"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # What the process remembers of images in memory; not imported for those who don't use it.
+    if memory := sys.modules.get("transferkit.estimators._memory"):
+        monkeypatch.setattr(memory, "_STORES", {})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_python_runs(capsys):
     names = {}
     exec(blocks[0], names)
     assert capsys.readouterr().out.split("\n")[0] == str(np.array(["dark", "light"]))
-    assert set(names["search"].best_params_) == {"head__C"}
+    assert set(names["search"].best_params_) == {"features", "head__C"}
 
 
 def test_the_table_names_every_command():

@@ -46,12 +46,8 @@ def weights_licence(spec: BackboneSpec) -> str:
     """
     if spec.is_random:
         return "none needed: the weights are random"
-    if spec.name.startswith("bundled:"):
-        from transferkit.backbones.bundled import card
-
-        known = card(spec.name)
-        if spec.weights == f"sha256:{known['weights_sha256']}":
-            return str(known["licence"])
+    if known := spec.loading.get("licence"):
+        return str(known)
     stated = spec.loading.get("pretrained_cfg", {}).get("license")
     if spec.loading.get("weights_given") or not stated:
         return "not stated by their source; ask before you pass them on"
@@ -137,7 +133,9 @@ def model_card(
     use = _use(content) if use is None else use
     lines = [*front, *_summary(content), "## Use", "", use, "", *_names(content), *_data(content)]
     lines += [*_metrics(content), *_recipe(content), *_versions(content), *_licence(content)]
-    return "\n".join(lines).rstrip() + "\n"
+    # A name that isn't UTF-8 must not cost the card, nor the model that it is saved with.
+    text = "\n".join(lines).rstrip() + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
@@ -196,12 +194,24 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
     if not rows:
         yield from ("Not measured on images that were held out.", "")
         return
-    yield from ("| metric | value | 95 % interval | images |", "|---|---|---|---|")
+    has_baseline = any(row.get("baseline") is not None for row in rows)
+    yield "| metric | value | 95 % interval | " + "baseline | " * has_baseline + "images |"
+    yield "|---|---|---|---|" + "---|" * has_baseline
     for row in rows:
         both = row.get("low") is not None and row.get("high") is not None
         interval = f"{row['low']:.4g} to {row['high']:.4g}" if both else "unknown"
-        yield f"| {_cell(row['name'])} | {row['value']:.4g} | {interval} | {row['n']:,} |"
-    yield from ("", "Intervals: bootstrap over these images; none of them was trained on.", "")
+        baseline = row.get("baseline")
+        worth = ("unknown" if baseline is None else f"{baseline:.4g}") + " | "
+        cells = f"| {_cell(row['name'])} | {row['value']:.4g} | {interval} | "
+        yield cells + worth * has_baseline + f"{row['n']:,} |"
+    # Of k folds each model was measured on images that it was not trained on.
+    note = (
+        "Intervals: bootstrap over these images; none was trained on by the model measured on it."
+    )
+    yield from ("", note, "")
+    verdict = content.get("facts", {}).get("baseline", {}).get("verdict")
+    if verdict:
+        yield from (f"Baseline, which looks at no image: {_code(verdict)}.", "")
 
 
 def _recipe(content: Mapping[str, Any]) -> Iterator[str]:

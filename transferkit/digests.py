@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +201,13 @@ class DigestMemory:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = Path(path) if path is not None else cache_folder() / "digests.sqlite"
 
-    def digests(self, paths: Sequence[str | Path], *, threads: int = _DEFAULT_THREADS) -> Digests:
+    def digests(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        threads: int = _DEFAULT_THREADS,
+        check_size: Callable[[int, str], None] | None = None,
+    ) -> Digests:
         """Digests of files, read only where they aren't known.
 
         Parameters
@@ -210,6 +216,9 @@ class DigestMemory:
             The files; a path may stand there more than once.
         threads : int
             How many files are read at a time.
+        check_size : callable, optional
+            Called with a file's bytes and its path before it is read; an OSError that it
+            raises stands in the place of the digest.
 
         Returns
         -------
@@ -221,7 +230,10 @@ class DigestMemory:
         stamps: dict[str, str] = {}
         for path in dict.fromkeys(absolute):
             try:
-                stamps[path] = _stamp(_stat(path))
+                status = _stat(path)
+                if check_size is not None:
+                    check_size(status.st_size, path)
+                stamps[path] = _stamp(status)
             except OSError as error:
                 found[path] = error
         found.update(self._recall(stamps))

@@ -6,8 +6,8 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = [
     "TEMPORARY_PREFIX",
@@ -44,7 +44,7 @@ def check_regular(status: os.stat_result, path: str | Path) -> None:
     raise OSError(errno.EINVAL, f"Not a regular file but {kind}", str(path))
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file for reading bytes; anything else is refused at once.
 
     Opening a pipe waits until somebody writes to it, and opening a device may set it off:

@@ -1,9 +1,11 @@
 """From a backbone's maps to one row per image; and the grammar of feature names.
 
-A pooling is a function ``pool_NAME(map, prefix)`` in this file: adding one adds its name.
+A pooling is a function ``pool_NAME(map, prefix)`` in this file: adding one adds its name. One
+that can do without prefix tokens gives `prefix` a default; one that doesn't needs a class token.
 """
 
 from dataclasses import dataclass
+from inspect import Parameter, signature
 
 import torch
 from torch import Tensor
@@ -16,22 +18,22 @@ __all__ = ["VECTOR_LAYERS", "FeatureName", "parse_feature", "pool", "pooling_nam
 VECTOR_LAYERS = ("pre_logits", "logits")
 
 
-def pool_avg(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_avg(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """Mean over the map's pixels, or the patch tokens: ``(B, D)``."""
     return maps.mean((2, 3))
 
 
-def pool_max(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_max(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """Maximum over the map's pixels: ``(B, D)``."""
     return maps.amax((2, 3))
 
 
-def pool_avgmax(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_avgmax(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """Half the sum of mean and maximum, as timm's pooling of that name: ``(B, D)``."""
-    return 0.5 * (pool_avg(maps, prefix) + pool_max(maps, prefix))
+    return 0.5 * (pool_avg(maps) + pool_max(maps))
 
 
-def pool_gem(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_gem(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """Generalised mean with exponent 3 over values clamped at 1e-6: ``(B, D)``.
 
     References
@@ -51,15 +53,15 @@ def pool_cls(maps: Tensor, prefix: Tensor | None) -> Tensor:
 
 def pool_cls_avg(maps: Tensor, prefix: Tensor | None) -> Tensor:
     """Class token and mean of the patch tokens, side by side: ``(B, 2 D)``."""
-    return torch.cat((pool_cls(maps, prefix), pool_avg(maps, prefix)), dim=1)
+    return torch.cat((pool_cls(maps, prefix), pool_avg(maps)), dim=1)
 
 
-def pool_flatten(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_flatten(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """All of the map's values as one row: ``(B, D * H * W)``."""
     return maps.flatten(1)
 
 
-def pool_map(maps: Tensor, prefix: Tensor | None) -> Tensor:
+def pool_map(maps: Tensor, prefix: Tensor | None = None) -> Tensor:
     """Return the map itself, a dense feature: ``(B, D, H, W)``."""
     return maps
 
@@ -107,7 +109,10 @@ class FeatureName:
     @property
     def needs_class_token(self) -> bool:
         """Whether the pooling reads the class token."""
-        return self.pooling.startswith("cls")
+        if not self.pooling:
+            return False
+        prefix = signature(_POOLINGS[self.pooling]).parameters["prefix"]
+        return prefix.default is Parameter.empty
 
     @property
     def source(self) -> str:

@@ -1,7 +1,9 @@
 """Backbones: resolved again as they were, with or without their weights in the folder."""
 
 import shutil
+import socket
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
@@ -17,7 +19,7 @@ from tests.artifacts.models import (
     replace_file,
     rewrite,
 )
-from transferkit.estimators import FeatureExtractor, TransferClassifier
+from transferkit.estimators import TransferClassifier
 
 
 @pytest.mark.parametrize(
@@ -105,18 +107,41 @@ def test_hostile_weights_are_not_executed(weights, tmp_path):
     path = fitted(pretrained=True, weights=pth).save(tmp_path / "m")
     torch.save({"state_dict": Evil(trace)}, tmp_path / "hostile")
     replace_file(path, "backbone/weights.pth", tmp_path / "hostile")
-
-    def forge(content):
-        digest = content["files"]["backbone/weights.pth"]
-        content["weights"] = f"sha256:{digest}"
-        content["keys"] = {"pre_logits": forged_key}
-
-    spec = FeatureExtractor(
-        "test_resnet", weights=path / "backbone" / "weights.pth", image_size=64
-    ).resolve()
-    forged_key = spec.feature_spec("pre_logits").key
-    rewrite(path, forge)
-    model = TransferClassifier.load(path, store=False)
     with pytest.raises(ValueError, match=r"weights\.pth' holds a pickle that could run code"):
-        model.predict(NEW_IMAGES)
+        TransferClassifier.load(path, store=False)
     assert not trace.exists()
+
+
+# ---- the network --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hf-hub:org/name", "hf_hub:org/name@main", "HF-HUB:org/name"])
+def test_a_strangers_model_opens_no_connection(tmp_path, monkeypatch, name):
+    path = fitted().save(tmp_path / "m")
+    rewrite(path, lambda content: content["backbone"].update(name=name, pretrained=True))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ValueError, match=f"wants the weights of '{name}', which aren't on this"):
+        TransferClassifier.load(path)
+
+
+def test_a_model_of_the_hubs_loads_from_its_cache(tmp_path, monkeypatch, local_dir):
+    """Laid out as huggingface_hub lays it out; nothing of its code is replaced."""
+    model = fitted(name=f"local-dir:{local_dir}", pretrained=True, image_size=None)
+    path = model.save(tmp_path / "m")
+    revision = "0" * 40
+    repository = tmp_path / "hub" / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    shutil.copytree(local_dir, repository / "snapshots" / revision)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    rewrite(path, lambda content: content["backbone"].update(name="hf-hub:org/name"))
+    again = TransferClassifier.load(path, store=False)
+    assert again.extractor_.resolve().name == "hf-hub:org/name"
+    assert keys_of(again) == keys_of(model)
+    np.testing.assert_array_equal(again.predict_proba(NEW_IMAGES), model.predict_proba(NEW_IMAGES))

@@ -26,6 +26,12 @@ def test_which_there_are():
     assert files == {f"{n}{end}" for n in NAMES for end in (".json", ".safetensors")}
 
 
+def test_the_bare_word_is_the_first():
+    assert resolve_backbone("bundled") == resolve_backbone(f"bundled:{NAMES[0]}")
+    assert resolve_backbone("bundled", False, seed=3).weights == "random:3"
+    assert FeatureExtractor("bundled").resolve().name == f"bundled:{NAMES[0]}"
+
+
 @every_name
 def test_it_is_small(name):
     assert path(name).stat().st_size <= 2_000_000

@@ -161,6 +161,54 @@ def test_model_safetensors_goes_before_other_files(tmp_path):
     assert key(name) == expected
 
 
+@pytest.mark.parametrize(
+    ("reserved", "value"),
+    [
+        ("checkpoint_path", "other.safetensors"),
+        ("cache_dir", "elsewhere"),
+        ("features_only", True),
+        ("out_indices", [1]),
+        ("pretrained", False),
+        ("pretrained_cfg", {"file": "other.safetensors"}),
+        ("pretrained_cfg_overlay", {"file": "other.safetensors"}),
+    ],
+)
+def test_a_config_may_not_swap_the_weights(tmp_path, reserved, value):
+    other = save(tmp_path / "other.safetensors", network(seed=8))
+    if value == "other.safetensors":
+        value = str(other)
+    name = save_folder(tmp_path / "a", network(), model_args={reserved: value})
+    with pytest.raises(
+        ValueError, match=f"sets '{reserved}' in its model_args, which would change"
+    ):
+        resolve_backbone(name)
+
+
+def test_a_config_of_the_weights_own_place_is_not_believed(tmp_path):
+    """Whatever the configuration says of a source, the folder's own file is loaded."""
+    expected = create_backbone(save_folder(tmp_path / "a", network()))
+    sly = {
+        "source": "url",
+        "url": "http://127.0.0.1:9/w.pth",
+        "hf_hub_id": "org/name",
+        "file": str(save(tmp_path / "other.safetensors", network(seed=8))),
+        "state_dict": {"classifier.weight": [1.0]},
+        "custom_load": True,
+    }
+    backbone = create_backbone(save_folder(tmp_path / "b", network(), **sly))
+    assert backbone.spec.feature_spec("logits") == expected.spec.feature_spec("logits")
+    assert torch.equal(backbone(IMAGES, ["logits"]).logits, expected(IMAGES, ["logits"]).logits)
+
+
+@pytest.mark.parametrize("architecture", ["hf-hub:org/name", "local-dir:b", "no_such_network"])
+def test_a_config_names_an_architecture_of_timms(tmp_path, monkeypatch, architecture):
+    monkeypatch.chdir(tmp_path)
+    save_folder(tmp_path / "b", network(seed=8))
+    name = save_folder(tmp_path / "a", network(), name=architecture)
+    with pytest.raises(ValueError, match=rf"could not be resolved: .*\({architecture}\)"):
+        resolve_backbone(name)
+
+
 # ---- a file -------------------------------------------------------------------------
 
 
@@ -203,16 +251,6 @@ def test_weights_of_other_classes(tmp_path, name, classifier, n_classes):
     stages = create_backbone(name, weights=path, layers=["stage1", "stage3"])
     for layer, values in stages(IMAGES, ["stage1", "stage3"]).maps.items():
         torch.testing.assert_close(values, outputs.maps[layer])
-
-
-@torch.no_grad()
-def test_pytorch_files(tmp_path):
-    model = network()
-    torch.save(model.state_dict(), tmp_path / "plain.pth")
-    torch.save({"state_dict": model.state_dict(), "epoch": 3}, tmp_path / "training.pt")
-    for path in (tmp_path / "plain.pth", tmp_path / "training.pt"):
-        backbone = create_backbone(ARCHITECTURE, weights=path)
-        torch.testing.assert_close(backbone(IMAGES, ["logits"]).logits, model(IMAGES))
 
 
 def test_tag_path_and_name_do_not_change_the_key(tmp_path):
@@ -315,9 +353,9 @@ def test_a_pickle_in_a_folder_is_refused(tmp_path):
         ("w.safetensors", b"junk" * 9, "is not a safetensors file; its header is damaged"),
         ("w.safetensors", struct.pack("<Q", 4) + b"{abc", r"is not a safetensors file \("),
         ("w.safetensors", struct.pack("<Q", 4) + b"[12]", "its header is no table"),
-        ("w.pth", b"junk" * 9, "could not be built: .*; check that the weights"),
+        ("w.pth", b"junk" * 9, r"can't be read \(\w+: .*\); give a .safetensors file, or one that"),
         ("w.npz", b"junk" * 9, "could not be built: .*; check that the weights"),
-        ("w.ckpt", b"", r"ends in '.ckpt'; give one of .safetensors, .pth"),
+        ("w.onnx", b"", r"ends in '.onnx'; give one of .safetensors, .pth"),
     ],
 )
 def test_damaged_files(tmp_path, file, content, message):

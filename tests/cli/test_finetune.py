@@ -1,4 +1,5 @@
 import json
+import re
 
 from tests.cli.conftest import BACKBONE
 
@@ -7,9 +8,11 @@ TINY = (*BACKBONE, "--set", "epochs=2", "--set", "batch_size=8")
 
 def test_a_tuned_model_works_with_every_command(call, images, tmp_path):
     model = tmp_path / "model"
-    done = call("finetune", images, *TINY, "--out", model)
+    # Without validation the last epoch is kept, whether it is better or not.
+    done = call("finetune", images, *TINY, "--set", "validation_fraction=0", "--out", model)
     assert done.code == 0, done.err
-    assert "lp-ft of test_resnet on 17 images (2 held out): epochs 2, batch size 8" in done.err
+    assert "lp-ft of test_resnet on 19 images (none held out):\n  epochs  " in done.err
+    assert re.search(r"^  batch size +8 +warmup +0\.1 +jitter +0\.2$", done.err, re.M)
     shown = dict(line.split("  ", 1) for line in done.out.splitlines())
     assert shown["images"].strip() == "24"
     assert "on 5 images (held out: 20%, seed 0)" in done.out
@@ -22,6 +25,19 @@ def test_a_tuned_model_works_with_every_command(call, images, tmp_path):
     backbone = f"local-dir:{model / 'backbone'}"
     extracted = json.loads(call("extract", images, "--backbone", backbone, "--json").out)
     assert extracted["computed"] == 0  # predict has put the tuned features into the store
+
+
+def test_no_gain_is_said(call, images, tmp_path):
+    settings = [f"--set={s}" for s in ("learning_rate=1.0", "optimizer=sgd", "warmup=0.0")]
+    # Again, over the run's own folder: what is there doesn't matter.
+    for force in ((), ("--force",)):
+        done = call("finetune", images, *TINY, *settings, *force, "--out", tmp_path / "model")
+        assert done.code == 0, done.err
+        assert "Warning: no gain: the probe is kept, and the backbone as it was;" in done.err
+        assert re.search(r"^kept +no gain: the start, before any of 2 epochs; 1\.0", done.out, re.M)
+        assert not (tmp_path / "model" / "backbone").exists()
+    extracted = json.loads(call("extract", images, *BACKBONE, "--json").out)
+    assert extracted["computed"] == 0
 
 
 def test_json_and_init(call, images, tmp_path):

@@ -484,11 +484,159 @@ def test_errors_of_names_and_options():
         classifier(features="stage9").fit(IMAGES, CODES)
     with pytest.raises(ValueError, match=r"'final\.map' is a map, and a head takes vectors"):
         classifier(features="final.map").fit(IMAGES, CODES)
-    with pytest.raises(ValueError, match="features was given beside a FeatureExtractor"):
-        TransferClassifier(tiny(), features="final").fit(IMAGES, CODES)
-    with pytest.raises(ValueError, match="features, store were given beside a FeatureExtractor"):
-        TransferClassifier(tiny(), features="final", store=False).fit(IMAGES, CODES)
     with pytest.raises(NotFittedError):
         classifier().predict(IMAGES)
     with pytest.raises(ValueError, match="on_error is 'drop'"):
         classifier().fit(IMAGES, CODES, on_error="drop")
+
+
+def test_options_beside_an_extractor_come_before_its_own(tmp_path):
+    beside = TransferClassifier(tiny(), features="stage1.avg", store=tmp_path / "store")
+    beside.fit(IMAGES, CODES)
+    inside = TransferClassifier(tiny(features="stage1.avg")).fit(IMAGES, CODES)
+    assert beside.extractor_.features == "stage1.avg"
+    assert beside.backbone.features == "pre_logits"  # the parameter stays as it was given
+    assert (tmp_path / "store").exists()
+    np.testing.assert_array_equal(beside.predict_proba(IMAGES), inside.predict_proba(IMAGES))
+
+
+@pytest.mark.parametrize("name", ["features", "backbone__features"])
+@pytest.mark.parametrize("backbone", ["extractor", "name"])
+def test_a_search_over_features(name, backbone, tmp_path):
+    made = tiny() if backbone == "extractor" else "bundled:mobilenetv2_050_distilled"
+    model = TransferClassifier(made, "ridge")
+    sets = ["stage1.max", ["stage2.avg", "pre_logits"]]
+    search = GridSearchCV(model, {name: sets}, cv=2).fit(IMAGES, CODES)
+    assert search.best_estimator_.extractor_.features in sets
+    widths = [clone(model).set_params(**{name: f}).fit(IMAGES, CODES) for f in sets]
+    assert len({m.head_.n_features_in_ for m in widths}) == 2
+
+
+def test_parameters_of_a_backbone_given_by_name():
+    model = TransferClassifier("test_resnet").set_params(backbone__image_size=32, head="knn")
+    assert isinstance(model.backbone, FeatureExtractor)
+    assert (model.backbone.backbone, model.backbone.image_size) == ("test_resnet", 32)
+    with pytest.raises(ValueError, match="Invalid parameter 'extractor' for"):
+        model.set_params(extractor__features="final")
+
+
+# ---- features, groups, copies -------------------------------------------------------
+
+
+def test_features_instead_of_images(noisy):
+    images, y, held_images, held_y = noisy
+    X, X_held = features_of(images), features_of(held_images)
+    expected = classifier().fit(images, y, validation=(held_images, held_y))
+    model = classifier().fit_features(X, y, validation=(X_held, held_y))
+    np.testing.assert_array_equal(
+        model.predict_proba(NEW_IMAGES), expected.predict_proba(NEW_IMAGES)
+    )
+    assert model.train_ids_.shape == (0, 16)
+    ids = [*tiny().extract(images).ids, *tiny().extract(held_images).ids]
+    model.fit_features(X, y, validation=(X_held, held_y), ids=ids)
+    np.testing.assert_array_equal(model.train_ids_, expected.train_ids_)
+    weights = np.linspace(0.1, 2, 40)
+    np.testing.assert_array_equal(
+        model.fit_features(X, y, sample_weight=weights).predict_proba(NEW_IMAGES),
+        classifier().fit(images, y, sample_weight=weights).predict_proba(NEW_IMAGES),
+    )
+
+
+def test_features_that_do_not_fit():
+    X = np.zeros((4, 3), np.float32)
+    for arguments, options, words in (
+        ((X, list("aabb")), {"ids": [b"a" * 16]}, "1 ids for 4 rows; give one per row"),
+        ((X, list("aabb")), {"groups": [1, 2]}, "2 groups for 4 rows"),
+        ((X, list("aab")), {}, r"features of shape \(4, 3\) and 3 targets"),
+        ((X[0], list("aab")), {}, r"features of shape \(3,\)"),
+        ((X, list("aabb")), {"sample_weight": [1.0]}, "sample_weight has 1 values for 4 images"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            classifier().fit_features(*arguments, **options)
+
+
+def test_groups_stay_together_where_C_is_chosen(noisy, monkeypatch):
+    images, y, *_ = noisy
+    groups = [f"g{i // 4}" for i in range(40)]
+    head = type(create_head("linear"))
+    seen = []
+    fit = head.fit
+
+    def recorded(self, X, y, validation=None, **options):
+        seen.append((X, validation))
+        return fit(self, X, y, validation=validation, **options)
+
+    recorded.__signature__ = __import__("inspect").signature(fit)
+    monkeypatch.setattr(head, "fit", recorded)
+    model = classifier().fit(images, y, groups=groups)
+    X = features_of(images)
+    row_of = {row.tobytes(): i for i, row in enumerate(X)}
+    train = {groups[row_of[row.tobytes()]] for row in seen[0][0]}
+    held = {groups[row_of[row.tobytes()]] for row in seen[0][1][0]}
+    assert len(held) == 2
+    assert train | held == set(groups)
+    assert not train & held
+    # The model knows its images in the order in which they were given.
+    assert [row.tobytes() for row in model.train_ids_] == list(tiny().extract(images).ids)
+    seen.clear()
+    classifier().fit(np.concatenate([images, images]), [*y, *y])  # copies are groups too
+    train = {row.tobytes() for row in seen[0][0]}
+    assert not train & {row.tobytes() for row in seen[0][1][0]}
+    seen.clear()
+    classifier().fit(images, y)
+    classifier(create_head("linear", folds=3)).fit(images, y, groups=groups)
+    classifier().fit(images, y, groups=groups, sample_weight=np.ones(40))
+    assert [validation for _, validation in seen] == [None] * 3
+    with pytest.raises(ValueError, match="40 items, but 3 groups; give one of each per image"):
+        classifier().fit(images, y, groups=[1, 2, 3])
+
+
+def test_copies_in_the_validation_part_choose_nothing(noisy, caplog):
+    images, y, held_images, held_y = noisy
+    with_copies = np.concatenate([held_images, images[:8]]), np.concatenate([held_y, y[:8]])
+    model = classifier().fit(images, y, validation=with_copies)
+    assert (
+        "of 28 validation images 8 have the same bytes as training images: these are trained on, "
+        "and choose nothing" in caplog.text
+    )
+    expected = by_hand(
+        np.concatenate([images, images[:8]]), np.concatenate([y, y[:8]]), held_images, held_y
+    )
+    np.testing.assert_array_equal(
+        model.predict_proba(NEW_IMAGES), expected.predict_proba(features_of(NEW_IMAGES))
+    )
+    assert len(model.train_ids_) == 68
+    all_copies = classifier().fit(images, y, validation=(images, y))
+    assert len(all_copies.train_ids_) == 80
+
+
+def test_val_is_left_to_measure_with(tmp_path, noisy):
+    images, y, held_images, held_y = noisy
+    save(images, [f"train/{label}/{i:02d}.png" for i, label in enumerate(y)], tmp_path)
+    save(held_images, [f"val/{label}/{i:02d}.png" for i, label in enumerate(held_y)], tmp_path)
+    listed = list_images(tmp_path)
+    model = classifier().fit(tmp_path)
+    alone = classifier().fit(listed.split("train"))
+    np.testing.assert_array_equal(model.train_ids_, alone.train_ids_)
+    assert model.head_.C_ == alone.head_.C_
+    assert len(classifier().fit(tmp_path, validation=listed.split("val")).train_ids_) == 60
+
+
+def test_out_of_fold(noisy):
+    from transferkit.datasets import folds
+    from transferkit.estimators import fit_folds
+
+    images, y, *_ = noisy
+    X = features_of(images)
+    fold_of = folds(40, 4, 0, labels=y)
+    model = classifier().fit_features(X, y)
+    of_folds = fit_folds(model, X, y, fold_of)
+    predicted, proba = of_folds.predict_features(X), of_folds.predict_proba_features(X)
+    for k in range(4):
+        rows = fold_of == k
+        head = create_head("linear").fit(X[~rows], y[~rows])
+        assert predicted[rows].tolist() == head.predict(X[rows]).tolist()
+        np.testing.assert_array_equal(proba[rows], head.predict_proba(X[rows]))
+    assert of_folds.classes_.tolist() == model.classes_.tolist()
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        of_folds.nothing  # noqa: B018

@@ -1,5 +1,7 @@
 import copy
+import importlib.util
 import inspect
+import itertools
 import pickle
 import subprocess
 import sys
@@ -8,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from tests.pictures import coloured, picture, write_pictures
 from transferkit.backbones import create_backbone, resolve_backbone
@@ -252,3 +256,51 @@ def test_another_process_takes_rows_from_the_store(paths, tmp_path):
     assert result.returncode == 0, result.stderr.decode()
     (tmp_path / "rows.npy").write_bytes(result.stdout)
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), expected)
+
+
+def test_names_of_the_columns(paths, builds):
+    extractor = tiny(features=["stage3.avg", "pre_logits"])
+    rows = extractor.transform(paths)
+    n_built = len(builds)
+    names = extractor.get_feature_names_out()
+    assert len(builds) == n_built  # a full hit loads no network, nor do its names
+    assert names.dtype == object
+    assert names.tolist() == [f"stage3.avg_{i}" for i in range(192)] + [
+        f"pre_logits_{i}" for i in range(96)
+    ]
+    assert rows.shape[1] == len(names)
+    extractor_module._ROW_SHAPES.clear()
+    assert clone(extractor).get_feature_names_out(["path"]).tolist() == names.tolist()
+    with pytest.raises(ValueError, match=r"'stage4\.map' is a map, whose values have no columns"):
+        tiny(features="stage4.map").get_feature_names_out()
+    with pytest.raises(ValueError, match="with reduce='concat' the columns are known after fit"):
+        tiny(reduce="concat").get_feature_names_out()
+
+
+@pytest.mark.parametrize("columns", [0, [0], [0, 1]])
+def test_in_a_column_transformer(paths, columns):
+    table = np.array([[str(a), str(b), i] for i, (a, b) in enumerate(itertools.pairwise(paths))])
+    table = table.astype(object)
+    transformer = ColumnTransformer(
+        [("image", tiny(), columns), ("number", FunctionTransformer(), [2])]
+    )
+    rows = transformer.fit_transform(table)
+    items = table[:, 0] if columns != [0, 1] else table[:, :2]
+    np.testing.assert_array_equal(rows[:, :96].astype(np.float32), tiny().transform(items))
+    np.testing.assert_array_equal(rows[:, 96].astype(int), [0, 1, 2])
+    transformer.set_params(number="drop")
+    names = transformer.fit(table).get_feature_names_out()
+    assert (names[0], len(names)) == ("image__pre_logits_0", 96)
+
+
+def test_output_as_a_data_frame(paths):
+    extractor = tiny(features="stage3.avg")
+    extractor.set_output(transform="pandas")
+    if importlib.util.find_spec("pandas") is None:
+        with pytest.raises(ImportError, match="requires pandas to be installed"):
+            extractor.transform(paths)
+        return
+    frame = extractor.transform(paths)
+    assert frame.columns.tolist() == [f"stage3.avg_{i}" for i in range(192)]
+    np.testing.assert_array_equal(frame, tiny(features="stage3.avg").transform(paths))
+    assert extractor.fit_transform(paths).columns.tolist() == frame.columns.tolist()

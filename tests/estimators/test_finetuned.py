@@ -18,7 +18,8 @@ LABELS = np.array(["red", "green", "blue"])[CODES]
 
 
 def test_a_saved_model_is_loaded_by_everyone(tmp_path):
-    model = classifier(tmp_path / "run").fit(IMAGES, LABELS)
+    # Without validation the last epoch is kept, whether it is better than the probe or not.
+    model = classifier(tmp_path / "run", validation_fraction=0.0).fit(IMAGES, LABELS)
     path = model.save(tmp_path / "model")
     assert sorted(p.name for p in (path / "backbone").iterdir()) == [
         "config.json",
@@ -43,7 +44,7 @@ def test_timm_loads_the_saved_backbone(tmp_path):
     import timm
     import torch
 
-    model = classifier(tmp_path / "run").fit(IMAGES, LABELS)
+    model = classifier(tmp_path / "run", validation_fraction=0.0).fit(IMAGES, LABELS)
     folder = model.save(tmp_path / "model") / "backbone"
     network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
@@ -115,6 +116,35 @@ def test_regression(tmp_path):
         np.testing.assert_allclose(loaded.predict(images), model.predict(images), rtol=1e-5)
 
 
+@pytest.mark.parametrize("offset", [1e8, 1.7e9, -1e12])
+def test_large_numbers_are_learnt_like_small_ones(offset, tmp_path):
+    light = np.linspace(20, 220, 24)
+    images = np.stack([np.full((32, 32, 3), v, np.uint8) for v in light])
+    recipe = {"epochs": 2, "crop_scale": 1.0, "jitter": 0.0, "flip": False}
+    for y in (light, np.stack([light, -light], axis=1)):
+        small, large = (
+            FineTuneRegressor(extractor(), recipe=recipe, folder=tmp_path / "r").fit(
+                images, numbers
+            )
+            for numbers in (y, offset + y)
+        )
+        predicted = large.predict(images)
+        assert predicted.dtype == np.float64
+        # The grid of float64 at the offset is the limit, not that of float32.
+        np.testing.assert_allclose(
+            predicted - offset, small.predict(images), atol=0.05 + 4 * np.spacing(abs(offset))
+        )
+        assert large.score(images, offset + y) > 0.9
+        loaded = FineTuneRegressor.load(large.save(tmp_path / "model", overwrite=True))
+        np.testing.assert_array_equal(loaded.predict(images), predicted)
+        again = FineTuneRegressor(
+            init=tmp_path / "model", folder=tmp_path / "s",
+            recipe={**recipe, "epochs": 1, "learning_rate": 1e-12, "validation_fraction": 0.0},
+        )  # fmt: skip
+        again.fit(images, offset + y)
+        np.testing.assert_allclose(again.predict(images), predicted, atol=0.05, rtol=0)
+
+
 def test_several_labels_per_image(tmp_path):
     y = np.stack([CODES == 0, CODES != 2], axis=1).astype(int)
     model = classifier(tmp_path / "run", backbone=extractor()).fit(IMAGES, y)
@@ -137,8 +167,14 @@ def test_splits_of_the_images_are_used(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i}.png")
     model = classifier(tmp_path / "run").fit(tmp_path / "images")
-    assert len(model.train_ids_) == 24
+    assert len(model.train_ids_) == 18  # without a test part val is left to measure with
     assert model.classes_.tolist() == ["blue", "green", "red"]
+    (tmp_path / "images" / "test" / "red").mkdir(parents=True)
+    Image.fromarray(IMAGES[0] // 2).save(tmp_path / "images" / "test" / "red" / "new.png")
+    model = classifier(tmp_path / "other").fit(tmp_path / "images")
+    assert len(model.train_ids_) == 24  # and with one val chooses the epoch
+    with pytest.raises(TypeError, match="fine-tuning trains a network on images"):
+        model.fit_features(np.zeros((2, 3)), ["a", "b"])
 
 
 def test_unreadable_images(tmp_path):
@@ -173,6 +209,43 @@ def test_cached_maps_are_computed_once(tmp_path, monkeypatch):
         other.fit(IMAGES, LABELS)
 
 
+def test_no_gain_keeps_backbone_and_features(tmp_path, monkeypatch, caplog):
+    from transferkit.forward import Forward
+
+    given = extractor(store=tmp_path / "store")
+    settings = {"learning_rate": 1.0, "optimizer": "sgd", "warmup": 0.0, "validation_fraction": 0.3}
+    for strategy in ("lp-ft", "lora", "last-1-stages"):
+        model = classifier(tmp_path / strategy, strategy, backbone=given, epochs=1, **settings)
+        model.fit(IMAGES, LABELS)
+        assert model.best_epoch_ == 0
+        assert model.history_[0]["val_metric"] == 1
+        assert model.extractor_.resolve() == given.resolve()
+        assert sorted(p.name for p in (tmp_path / strategy).iterdir()) == ["curves.png", "log.csv"]
+        message = (
+            r"no gain: the probe is kept, and the backbone as it was; none of 1 epochs was better "
+            r"on the held-out part \(at best [01]\.\d+, before 1\.000\)"
+        )
+        assert re.search(message, caplog.text)
+        caplog.clear()
+    monkeypatch.setattr(Forward, "rows", None)  # nothing is computed again
+    probe = TransferClassifier(given).fit(IMAGES, LABELS)
+    np.testing.assert_array_equal(model.predict(IMAGES), probe.predict(IMAGES))
+    loaded = load_estimator(model.save(tmp_path / "model"), store=tmp_path / "store")
+    np.testing.assert_array_equal(loaded.predict(IMAGES), probe.predict(IMAGES))
+
+
+def test_no_gain_over_a_saved_model_keeps_it(tmp_path, caplog):
+    first = classifier(tmp_path / "first", validation_fraction=0.0).fit(IMAGES, LABELS)
+    path = first.save(tmp_path / "model")
+    recipe = {"learning_rate": 1.0, "optimizer": "sgd", "warmup": 0.0, "epochs": 1}
+    second = FineTuneClassifier(init=path, folder=tmp_path / "b", recipe=recipe).fit(IMAGES, LABELS)
+    assert second.best_epoch_ == 0
+    assert second.extractor_.resolve().weights == first.extractor_.resolve().weights
+    assert "no gain: the model it started from is kept" in caplog.text
+    again = load_estimator(second.save(tmp_path / "again"))
+    np.testing.assert_array_equal(again.predict(IMAGES), first.predict(IMAGES))
+
+
 def test_parameters():
     model = FineTuneClassifier("test_resnet", recipe={"epochs": 3})
     assert model.get_params()["recipe__epochs"] == 3
@@ -191,10 +264,6 @@ def test_parameters():
         (
             lambda: FineTuneClassifier(extractor(features="final.avg")),
             "features are final.avg; fine-tuning trains a head on 'pre_logits'",
-        ),
-        (
-            lambda: FineTuneClassifier(extractor(), store=False),
-            "store was given beside a FeatureExtractor",
         ),
         (lambda: FineTuneClassifier(extractor(), recipe={"x": 1}), "unknown setting of the recipe"),
     ],

@@ -32,7 +32,7 @@ class ClassifierOfArrays(TransferClassifier):
     def _extractor(self):
         return None
 
-    def _rows(self, images, on_error="raise"):
+    def _rows(self, images, on_error="raise", *, is_training=False):
         X = validate_data(self, images, dtype=[np.float64, np.float32], reset=False)
         return X, np.arange(len(X)), [row.tobytes()[:16].ljust(16) for row in X], []
 

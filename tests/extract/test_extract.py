@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,10 @@ from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.digests import DigestMemory, Digests
 from transferkit.extract import BATCH_SIZE, extract
+from transferkit.extract.decoding import warn_of_crop
 from transferkit.forward import Forward
 from transferkit.images import ImageSet, UnreadableImages, list_images
+from transferkit.spec import Preprocess
 from transferkit.store import FeatureStore
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +74,7 @@ def forbid_computing(monkeypatch):
     for place in (
         "transferkit.forward.build_backbone",
         "transferkit.extract.loop.Forward",
-        "transferkit.extract.identities.read_rgb",
+        "transferkit.extract.decoding.read_rgb",
         "transferkit.extract.decoding.network_input",
     ):
         monkeypatch.setattr(place, forbidden)
@@ -588,9 +591,39 @@ def test_tiny_images_are_named(caplog, spec):
 def test_big_crops_are_named(caplog, spec):
     long = [picture(i, (64, 200)) for i in range(3)]
     (message,) = warnings_of(caplog, [*long, picture(3), picture(4)], spec)
-    assert message.startswith("3 of 5 images lose more than 20 %")
+    assert message.startswith("3 of 5 images are so long or so wide that the crop leaves out ")
+    assert message.endswith("compare what is measured with --crop-mode center, squash and border "
+                            "(crop_mode)")  # fmt: skip
     squash = dataclasses.replace(spec.preprocess, crop_mode="squash")
     assert warnings_of(caplog, long, dataclasses.replace(spec, preprocess=squash)) == []
+
+
+def crops_said(caplog, sizes, **changes):
+    """Percentages that the warnings of the crop name."""
+    usual = Preprocess((64, 64), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="transferkit"):
+        warn_of_crop(sizes, dataclasses.replace(usual, **changes))
+    return [int(re.search(r"(\d+) %", record.getMessage())[1]) for record in caplog.records]
+
+
+@pytest.mark.parametrize("crop_pct", [0.5, 0.875, 1.0])
+def test_which_crops_are_named(caplog, crop_pct):
+    photographs = [(480, 640), (640, 480), (400, 600), (1080, 1920), (1920, 1080), (500, 500)]
+    for size in photographs:
+        assert crops_said(caplog, [size], crop_pct=crop_pct) == []
+    for size in [(400, 1000), (1000, 400)]:
+        (share,) = crops_said(caplog, [size, size, *photographs[:1]], crop_pct=crop_pct)
+        assert share == pytest.approx(100 * (1 - crop_pct**2 * 400 / 1000), abs=1)
+        assert crops_said(caplog, [size, *photographs], crop_pct=crop_pct) == []
+        for mode in ("squash", "border"):
+            assert crops_said(caplog, [size], crop_pct=crop_pct, crop_mode=mode) == []
+    # Of an input that is no square, ordinary is what has its shape.
+    wide = {"image_size": (64, 160), "crop_pct": crop_pct}
+    assert crops_said(caplog, [(400, 1000)], **wide) == []
+    (share,) = crops_said(caplog, [(1000, 400)], **wide)
+    assert share == pytest.approx(100 * (1 - crop_pct**2 * 160 / 1000), abs=1)
+    assert crops_said(caplog, []) == []
 
 
 def test_a_large_input_is_named(caplog):

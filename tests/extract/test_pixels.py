@@ -1,18 +1,26 @@
 """The quick way to the network's input against PIL and timm's transform."""
 
 import io
+import struct
+import subprocess
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from timm.data import create_transform
 
 from transferkit.extract import pixels as module
+from transferkit.extract.decoding import decode
 from transferkit.extract.pixels import network_input
-from transferkit.images import ImageError, prepare, read_rgb
+from transferkit.images import FORMATS, ImageError, ImageSet, prepare, read_rgb
 from transferkit.spec import CROP_MODES, INTERPOLATIONS, Preprocess
 
+ROOT = Path(__file__).parents[2]
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -100,10 +108,13 @@ def test_plain_jpegs_do_go_the_quick_way(monkeypatch):
 
     monkeypatch.setattr(module, "read_rgb", slow)
     network_input(encoded(smooth(150, 120)), wanted)
-    network_input(encoded(smooth(150, 120), "PNG"), wanted)
+    network_input(encoded(smooth(150, 120).convert("L")), wanted)
     assert calls == []
     network_input(encoded(smooth(150, 120), "WEBP"), wanted)
     assert calls == [1]
+    # torchvision's PNG decoder ends the process on a damaged file.
+    network_input(encoded(smooth(150, 120), "PNG"), wanted)
+    assert calls == [1, 1]
 
 
 def test_without_torchvision_s_decoder(monkeypatch):
@@ -189,3 +200,130 @@ def test_images_in_memory():
         found, size = network_input(source, wanted)
         assert size == (150, 120)
         assert difference(found, expected).mean() <= 0.02
+
+
+@pytest.mark.parametrize("size", [(150, 120), (96, 96)])  # the second is not resized
+def test_pixels_may_be_written_to(size):
+    whole = preprocess(crop_pct=1.0)
+    array = np.array(smooth(*size))
+    array.flags.writeable = False
+    for source in (*(encoded(smooth(*size), kind) for kind in ("JPEG", "PNG")), array):
+        network_input(source, whole)[0][:] = 0
+    assert array.any()
+
+
+@pytest.mark.parametrize("exif", [False, True])
+def test_what_is_too_long_and_thin(monkeypatch, exif):
+    data = encoded(Image.new("L", (200_000, 1)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    if not exif:  # it is known before it is decoded
+        monkeypatch.setattr(module, "read_rgb", None)
+    with pytest.raises(ImageError, match="200000 × 1 pixels are too long and thin"):
+        network_input(data, preprocess(exif=exif))
+
+
+def exif_orientation(kind, count, value):
+    """EXIF data of one tag, the orientation, of any type: PIL writes whole numbers only."""
+    return b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, kind, count, value, 0)
+
+
+@pytest.mark.parametrize("decode", ["exact", "scaled"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_orientation(2, 2, b"6\0"),  # a text
+        exif_orientation(2, 4, b"top\0"),
+        exif_orientation(3, 1, struct.pack("<H", 0)),
+        exif_orientation(3, 1, struct.pack("<H", 9)),
+        exif_orientation(3, 2, struct.pack("<HH", 6, 6)),
+        exif_orientation(11, 1, struct.pack("<f", 6)),
+        exif_orientation(5, 1, struct.pack("<I", 10**9)),  # a ratio beyond the end
+        exif_orientation(99, 1, b"1234"),
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+    ],
+)
+def test_an_orientation_that_is_none(decode, exif):
+    data = encoded(smooth(1600, 1200), exif=exif)
+    wanted = preprocess(decode=decode, exif=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL's own, on damaged metadata
+        turned, reason = outcome(lambda: read_rgb(data, exif=True))
+        found, found_reason = outcome(lambda: network_input(data, wanted))
+    assert found_reason == reason
+    if turned is not None:
+        assert difference(found[0], prepare(turned, wanted)).mean() < 1
+        assert found[1] == turned.size[::-1]
+
+
+@pytest.mark.parametrize("decode", ["exact", "scaled"])
+@pytest.mark.parametrize("exif", [False, True])
+def test_a_broken_chunk_of_a_png(decode, exif):
+    data = encoded(smooth(90, 90), "PNG")
+    chunk = b"\x00\x00\x00\x04eXIf\x00\x01\x02\x03" + b"\x00" * 4  # its checksum is wrong
+    broken = data[:-12] + chunk + data[-12:]
+    wanted = preprocess(decode=decode, exif=exif)
+    _, reason = outcome(lambda: read_rgb(broken, exif=exif))
+    assert outcome(lambda: network_input(broken, wanted))[1] == reason
+
+
+def test_the_filters_of_warnings_are_left_alone():
+    """They are the whole process's, and images are decoded in several threads."""
+    files = [encoded(smooth(150, 120), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP")] * 25
+    before = list(warnings.filters)
+    version = warnings._filters_version if hasattr(warnings, "_filters_version") else None
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda data: network_input(data, preprocess()), files))
+    assert warnings.filters == before
+    if version is not None:
+        assert warnings._filters_version == version
+
+
+def test_too_little_memory_is_the_image_s_failure(monkeypatch):
+    def exhausted(*args, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", exhausted)
+    images = ImageSet((encoded(smooth(150, 120)),), ("a",))
+    assert decode(images, 0, preprocess()).reason == "not enough memory to decode it"
+
+
+MUTATIONS = """
+import random, sys
+from tests.extract.test_pixels import encoded, preprocess, smooth
+from transferkit.extract.pixels import network_input
+from transferkit.images import ImageError
+
+def outcomes(kind, n):
+    whole = encoded(smooth(60, 50), kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
+    for i in range(n):
+        data = bytearray(whole)
+        for _ in range(random.choice((1, 1, 2, 8))):
+            data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        if i % 10 == 0:
+            del data[random.randrange(len(data)):]
+        wanted = preprocess(decode=random.choice(("exact", "scaled")), exif=random.random() < 0.5)
+        try:
+            pixels, size = network_input(bytes(data), wanted)
+        except ImageError as error:
+            assert str(error) and len(str(error).splitlines()) == 1, repr(error)
+            yield "refused"
+        else:
+            assert pixels.shape == (96, 96, 3) and pixels.dtype == "uint8"
+            yield "read"
+
+for kind in sys.argv[1:]:
+    random.seed(kind)
+    found = list(outcomes(kind, 300))
+    print(kind, found.count("read"), found.count("refused"), flush=True)
+"""
+
+
+def test_flipped_bits_never_end_the_process():
+    command = [sys.executable, "-W", "ignore", "-c", MUTATIONS, *FORMATS]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [kind for kind, _, _ in lines] == list(FORMATS)
+    for kind, n_read, n_refused in lines:
+        assert int(n_read) + int(n_refused) == 300
+        assert int(n_refused) > 0 or kind in ("BMP", "PPM")

@@ -75,8 +75,8 @@ def test_images_in_memory_and_files_that_cannot_be_read(tmp_path, spec, store, c
     with caplog.at_level(logging.WARNING):
         result = two(arrays, spec, store)
     assert result.n_computed == 12
-    # Each process has seen its half of the pictures, all of them tiny.
-    assert [text[:19] for text in caplog.messages] == ["cpu: 6 of 6 images "] * 2
+    # Each process has seen its half of the pictures, all of them tiny; it is said once, of all.
+    assert [text[:28] for text in caplog.messages] == ["12 of 12 images are enlarged"]
     expected = extract(list_images(arrays), spec, FEATURES, None, batch_size=4)
     np.testing.assert_array_equal(result.rows["pre_logits"], expected.rows["pre_logits"])
 
@@ -88,6 +88,21 @@ def test_images_in_memory_and_files_that_cannot_be_read(tmp_path, spec, store, c
     assert list(result.kept) == [i for i in range(12) if i != 7]
     with pytest.raises(UnreadableImages, match="007"):
         two(files, spec, store)
+
+
+def test_a_large_input_is_named_once(tmp_path, store, caplog):
+    spec = resolve_backbone("test_resnet", pretrained=False, image_size=448)
+    arrays = np.random.default_rng(0).integers(0, 256, (3, 300, 300, 3), dtype=np.uint8)
+    with caplog.at_level(logging.WARNING):
+        assert two(arrays, spec, store, batch_size=1).n_computed == 3
+    assert [text[:39] for text in caplog.messages] == ["the backbone's input is 448 × 448 px, 4"]
+
+
+def test_the_pixel_limit_of_this_process(files, spec, store, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(UnreadableImages, match=r"12 of 12 images .*0\.0 megapixels, above the lim"):
+        two(files[:12], spec, store)
+    assert store.list_keys() == []
 
 
 def test_images_of_pil(spec, store):

@@ -39,12 +39,61 @@ def test_losses_equal_scikit_learns():
     assert float(found.loss(scores, found.encode(several))) == pytest.approx(np.log(2))
 
 
+def test_targets_of_a_regression_are_standardised():
+    numbers = RNG.normal(5, 20, (50, 2)) * [1, 1000]
+    rows = objective("regression", numbers).encode(numbers)
+    torch.testing.assert_close(rows.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    # A held-out part is measured on the training part's scale.
+    torch.testing.assert_close(objective("regression", numbers).encode(numbers[:3]), rows[:3])
+
+
+def test_equal_numbers_have_no_deviation():
+    for value in (0.1, 1e8 / 3, 0.0):
+        found = objective("regression", np.full(10, value))
+        assert found.scale.tolist() == [1]
+        np.testing.assert_allclose(found.encode(np.full(10, value)), 0, atol=1e-6)
+    apart = 1e8 + np.arange(10) * 1e-3
+    assert objective("regression", apart).scale[0] == pytest.approx(np.std(np.arange(10)) * 1e-3)
+
+
+def test_metrics_are_those_of_scikit_learn():
+    several = RNG.integers(0, 2, (20, 3))
+    scores = torch.tensor(RNG.normal(size=(20, 3)), dtype=torch.float32)
+    found = objective("multilabel", several)
+    right = np.mean((scores.numpy() > 0) == several)
+    assert found.metric(scores, found.encode(several)) == pytest.approx(right)
+    proba = scores.double().sigmoid().numpy()
+    losses = [log_loss(several[:, i], proba[:, i], labels=[0, 1]) for i in range(3)]
+    assert float(found.loss(scores, found.encode(several))) == pytest.approx(np.mean(losses))
+
+
+def test_epochs_are_compared_without_class_weights_and_with_smoothing():
+    y = np.array([0] * 9 + [1])
+    scores = torch.tensor(RNG.normal(size=(10, 2)), dtype=torch.float32)
+    weighted = objective("classification", y, ["a", "b"], class_weight={"b": 9},
+                         label_smoothing=0.2)  # fmt: skip
+    smooth = objective("classification", y, ["a", "b"], label_smoothing=0.2)
+    targets = smooth.encode(y)
+    assert weighted.plain_loss(scores, targets) == pytest.approx(
+        float(smooth.loss(scores, targets))
+    )
+    assert weighted.plain_loss(scores, targets) != pytest.approx(
+        float(weighted.loss(scores, targets)), rel=1e-3
+    )
+    # Of a target the share goes to all classes alike.
+    log_proba = scores.double().log_softmax(1)
+    mixed = 0.8 * log_proba[np.arange(10), y] + 0.1 * log_proba.sum(1)
+    assert float(smooth.loss(scores, targets)) == pytest.approx(float(-mixed.mean()), rel=1e-5)
+
+
 def test_class_weights():
     y = np.array([0] * 9 + [1])
     balanced = objective("classification", y, ["a", "b"], class_weight="balanced")
     np.testing.assert_allclose(balanced.weights, [10 / 18, 10 / 2])
     named = objective("classification", y, ["a", "b"], class_weight={"b": 3})
-    assert named.weights.tolist() == [1, 3]
+    # Of an image's loss on average 1; what is given is their ratio.
+    np.testing.assert_allclose(named.weights, np.array([1, 3]) / (12 / 10), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +101,13 @@ def test_class_weights():
     [
         ("classification", {"class_weight": {"z": 1}}, "class_weight names 'z', which is no class"),
         ("classification", {"class_weight": 3}, "class_weight is 3; give 'balanced' or a weight"),
+        ("classification", {"class_weight": {"a": -1}}, "class_weight of 'a' is -1; give a number"),
+        (
+            "classification",
+            {"class_weight": {"a": "2"}},
+            "class_weight of 'a' is '2'; give a numbe",
+        ),
+        ("classification", {"class_weight": {"a": 0, "b": 0}}, "class_weight is 0 for every class"),
         ("regression", {"mixup": 0.1}, "mixup is for classes, one per image; leave it out"),
         ("regression", {"sampling": "balanced"}, "sampling 'balanced' is for classes"),
     ],

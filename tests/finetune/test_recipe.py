@@ -66,6 +66,19 @@ def test_what_is_set_stands():
     assert "views" not in dict(recipe.lines(FULL))
 
 
+def test_the_table_holds_every_line_once():
+    for strategy in (None, FULL, parse_strategy("last-1-stages")):
+        recipe = choose_recipe({"optimizer": "momentum"}, FULL, 1000)
+        lines = recipe.lines(strategy)
+        table = recipe.table(strategy)
+        assert len(table) == -(-len(lines) // 3)
+        pairs = [tuple(re.split(r"  +", part)) for line in table
+                 for part in re.findall(r"[a-z]+(?: [a-z]+)*  +\S+", line)]  # fmt: skip
+        assert sorted(pairs) == sorted(lines)
+        # Names and values stand below each other.
+        assert len({line.index("  ") for line in table if line.startswith("validation")}) <= 1
+
+
 def test_every_setting_is_explained():
     for name in setting_names():
         assert re.search(rf"^    ([\w, ]*\b){name}\b[\w, ]* : ", Recipe.__doc__, re.M), name

@@ -50,6 +50,60 @@ def test_flips_mirror_half_of_the_images():
     assert 30 < sum(flipped) < 70
 
 
+def augmented(pixels, n=200, **settings):
+    """One image under `n` seeds; only what is named is done to it."""
+    samples = pixel_samples(dataclasses.replace(PLAIN, **settings))
+    samples.pixels = pixels[None]
+    return np.stack([samples[0, seed].permute(1, 2, 0).numpy() for seed in range(n)])
+
+
+def test_a_crop_shows_no_less_than_its_scale():
+    # A pixel says where it is: rows in red, columns in green.
+    rows, columns = np.meshgrid(np.arange(32) * 7, np.arange(48) * 5, indexing="ij")
+    image = np.stack([rows, columns, np.zeros_like(rows)], -1).astype(np.uint8)
+    for scale in (0.2, 0.8):
+        shown = augmented(image, crop_scale=scale).astype(float)
+        height, width = (np.ptp(shown[..., i], axis=(1, 2)) / m for i, m in ((0, 217), (1, 235)))
+        shares = height * width
+        assert scale - 0.1 < shares.min() < scale + 0.1
+        # No crop is wider than 5 to 4: of two by three it shows five sixths at most.
+        assert 0.75 < shares.max() < 5 / 6 + 0.01
+        assert shown.shape[1:3] == (32, 48)
+
+
+def test_jitter_changes_the_light_by_its_share_at_most():
+    grey = np.full((32, 48, 3), 100, np.uint8)
+    for jitter in (0.1, 0.5):
+        light = augmented(grey, jitter=jitter).mean((1, 2, 3))
+        # Three changes, each rounded.
+        assert 100 * (1 - jitter) - 3 <= light.min() < 100 * (1 - 0.8 * jitter)
+        assert 100 * (1 + 0.8 * jitter) < light.max() <= 100 * (1 + jitter) + 3
+    # Contrast and saturation too: of two halves, one red, the difference changes.
+    red = np.zeros((32, 48, 3), np.uint8)
+    red[:, :24, 0] = 200
+    shown = augmented(red, jitter=0.5)
+    assert shown[..., 1].max() > 0  # less saturated
+    assert shown[:, :, 24:, 0].max() > 0  # less contrast
+
+
+def test_a_share_of_the_images_is_erased_in_part():
+    image = np.full((32, 48, 3), 10, np.uint8)
+    shown = augmented(image, erasing=0.3)
+    shares = (shown == 128).mean((1, 2, 3))
+    assert 0.2 < (shares > 0).mean() < 0.4
+    assert shares[shares > 0].min() > 0.015
+    assert shares.max() < 0.5
+    assert set(np.unique(shown)) == {10, 128}
+
+
+def test_rand_augment_grows_with_its_magnitude():
+    image = np.array(pixel_samples(PLAIN).pixels[3])
+    weak, strong = (
+        np.abs(augmented(image, 60, rand_augment=m).astype(float) - image).mean() for m in (1, 30)
+    )
+    assert 0 < weak < strong
+
+
 def test_maps_come_from_all_views_and_the_plain_one_first():
     views = [np.full((3, 2, 4, 4), v, np.float16) for v in range(3)]
     samples = MapSamples(views)

@@ -61,7 +61,14 @@ def test_same_numbers(name, options, n_activations):
     assert torch.equal(run(network)[0], expected)
 
 
-@pytest.mark.parametrize("kind", [*fusing._ACTIVATIONS, partial(nn.GELU, approximate="tanh")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.Sigmoid, nn.Hardsigmoid),
+        *(timm.layers.Swish, timm.layers.HardSwish, timm.layers.GELU, timm.layers.GELUTanh),
+        *(timm.layers.Sigmoid, timm.layers.HardSigmoid, partial(nn.GELU, approximate="tanh")),
+    ],
+)
 def test_every_activation(kind):
     torch.manual_seed(0)
     network = nn.Sequential(

@@ -115,13 +115,37 @@ def test_ties_go_to_the_smallest_C():
     assert head.C_ == 0.1
 
 
-@pytest.mark.parametrize(("Cs", "edge"), [([1e-8, 1e-7], True), ([1e-6, 0.05, 1e3], False)])
-def test_an_edge_is_reported(Cs, edge, caplog):
+@pytest.mark.parametrize(
+    ("Cs", "copies", "edge"), [([1e-4, 1e-3], 20, True), ([1e-6, 0.05, 1e3], 1, False)]
+)
+def test_an_edge_is_reported(Cs, copies, edge, caplog):
     X, y = data(40)
     with caplog.at_level(logging.INFO, logger="transferkit"):
-        head = Classifier(Cs=Cs).fit(X, y)
+        head = Classifier(Cs=Cs).fit(np.tile(X, (copies, 1)), np.tile(y, copies))
     assert head.C_on_edge_ is edge
-    assert ("edge of the path" in caplog.text) is edge
+    assert ("a wider Cs may do better" in caplog.text) is edge
+
+
+def test_no_wider_path_is_advised_where_there_is_nothing_to_learn(caplog):
+    n_on_edge = 0
+    with caplog.at_level(logging.WARNING, logger="transferkit"):
+        for seed in range(5):
+            random = np.random.default_rng(seed)
+            X = random.normal(size=(400, 20))
+            head = Classifier().fit(X, random.integers(0, 4, 400))
+            several = Classifier().fit(X, random.integers(0, 2, (400, 3)))
+            n_on_edge += head.C_on_edge_ + several.C_on_edge_.sum()
+    assert n_on_edge > 5  # of 20: the classes' shares are all there is to know
+    assert caplog.text == ""
+
+
+def test_no_wider_path_is_advised_where_it_is_flat(caplog):
+    """Classes far apart: every C of these is as good as any other."""
+    X, y = data(40)
+    with caplog.at_level(logging.WARNING, logger="transferkit"):
+        head = Classifier(Cs=[1e6, 2e6]).fit(100 * X, y)
+    assert head.C_on_edge_
+    assert caplog.text == ""
 
 
 def test_too_few_samples_to_tune(caplog):

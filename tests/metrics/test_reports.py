@@ -33,6 +33,19 @@ def test_calibration_error_as_a_loop_over_bins(rng):
     assert calibration_error(right, proba) == pytest.approx(expected)
 
 
+def test_a_confidence_on_an_edge_is_in_the_bin_below_it():
+    """Bins are closed above, as in Guo et al.: k/15 is with what is less, not with what is more."""
+    edges = np.arange(1, 16) / 15
+    for k, edge in enumerate(edges, start=1):
+        # Right at the edge, wrong just below it: one bin, so that both cancel at 1/2.
+        proba = np.array([[edge], [edge - 1 / 45]])
+        together = abs(1 - (2 * edge - 1 / 45)) / 2
+        assert calibration_error([1, 0], proba) == pytest.approx(together), k
+        if k < 15:  # just above it is another bin: nothing cancels
+            apart = (abs(1 - edge) + (edge + 1 / 45)) / 2
+            assert calibration_error([1, 0], [[edge], [edge + 1 / 45]]) == pytest.approx(apart), k
+
+
 def test_calibrated_predictions_have_a_small_error(rng):
     proba = rng.dirichlet(np.ones(3), 200_000)
     right = rng.random(len(proba)) < proba.max(axis=1)

@@ -298,7 +298,7 @@ def test_the_cache_folder_moves_the_store_but_not_one_that_is_there(monkeypatch,
 def test_words_that_say_no_store_become_no_folder(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in (word, Path(word)) if word else (word,):
-        with pytest.raises(ValueError, match="would become a folder of that name; leave it out"):
+        with pytest.raises(ValueError, match="looks like a choice, not like a folder"):
             FeatureStore(given)
     assert FeatureStore(tmp_path / "none").path == tmp_path / "none"
 
@@ -336,3 +336,17 @@ def test_importing_the_store_loads_no_network():
     code = "import sys, transferkit.store; print({'torch', 'timm', 'torchvision'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["none", "None", "", " ", "false", "off", "no", Path("None")])
+def test_a_choice_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"looks like a choice, not like a folder.*store=False"):
+        FeatureStore(name)
+    assert FeatureStore(tmp_path / "none").path == tmp_path / "none"
+
+
+def test_a_choice_in_the_environment_is_no_folder(monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_STORE", "none")
+    with pytest.raises(ValueError, match="store 'none' looks like a choice"):
+        FeatureStore()

@@ -13,8 +13,18 @@ Nothing in it is a pickle; `transferkit.artifacts.head` says which types a head 
 """
 
 from transferkit.artifacts.description import describe, task_of
+from transferkit.artifacts.facts import add_facts
 from transferkit.artifacts.loading import load
 from transferkit.artifacts.model import TASKS, Model
 from transferkit.artifacts.saving import check_writable, save
 
-__all__ = ["TASKS", "Model", "check_writable", "describe", "load", "save", "task_of"]
+__all__ = [
+    "TASKS",
+    "Model",
+    "add_facts",
+    "check_writable",
+    "describe",
+    "load",
+    "save",
+    "task_of",
+]

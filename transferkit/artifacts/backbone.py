@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transferkit.backbones import resolve_backbone
+from transferkit.backbones import hub_snapshot, resolve_backbone
 from transferkit.spec import BackboneSpec, Preprocess
 
 __all__ = ["load_backbone", "save_backbone"]
@@ -66,14 +66,17 @@ def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
     """Resolve the backbone of a model's folder from the options that `save_backbone` gave."""
     preprocess = Preprocess.from_dict(options["preprocess"])
     name = options["name"]
+    if not isinstance(name, str):
+        raise TypeError(f"the backbone's name is {name!r}")
     if name == "local-dir:backbone":
         name = f"local-dir:{folder / 'backbone'}"
+    name = _here(folder, name)
     weights = options.get("weights")
     arguments = dict(options["arguments"])
     overrides = {key: getattr(preprocess, key) for key in _OVERRIDES}
     if "img_size" in arguments:  # one thing, said once: image_size sets it
         arguments.pop("img_size")
-    return resolve_backbone(
+    spec = resolve_backbone(
         name,
         options["pretrained"],
         weights=None if weights is None else folder / weights,
@@ -81,3 +84,23 @@ def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
         **overrides,
         **arguments,
     )
+    is_own = name.startswith("local-dir:") and not options["name"].startswith("local-dir:")
+    return dataclasses.replace(spec, name=options["name"]) if is_own else spec
+
+
+def _here(folder: Path, name: str) -> str:
+    """Name under which a backbone of the hub's stands on this machine.
+
+    A model's folder may come from a stranger. Where timm's own names lead is in timm's table; a
+    place that the folder itself names is never asked without the user's word.
+    """
+    if name.partition(":")[0].lower().replace("_", "-") != "hf-hub":
+        return name
+    snapshot = hub_snapshot(name)
+    if snapshot is None:
+        raise ValueError(
+            f"model {str(folder)!r} wants the weights of {name!r}, which aren't on this machine, "
+            f"and a model's folder is no reason to fetch them; if you trust the place, fetch them "
+            f"with `transferkit extract IMAGES --backbone {name}`, then load the model again"
+        )
+    return f"local-dir:{snapshot}"

@@ -48,6 +48,8 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
         "features": list(model.features),
         "precision": model.precision,
         "storage": model.storage,
+        "reduce": model.reduce,
+        "n_images": model.n_images,
         "keys": model.keys,
         "classes": model.classes.tolist(),
         "classes_dtype": "object" if model.classes.dtype == object else model.classes.dtype.str,

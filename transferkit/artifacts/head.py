@@ -6,8 +6,9 @@ of this package and the list below are allowed.
 
 from __future__ import annotations
 
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from transferkit.heads import head_names
 
@@ -30,7 +31,7 @@ def allowed_types() -> list[str]:
     return [*_PARTS, *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor"))]
 
 
-def _unsafe_types(file: Path | BinaryIO) -> list[str]:
+def _unsafe_types(file: Path | BufferedReader) -> list[str]:
     from skops.io import get_untrusted_types
 
     return sorted(set(get_untrusted_types(file=file)) - set(allowed_types()))
@@ -56,7 +57,7 @@ def save_head(path: Path, head: Any) -> None:
         )
 
 
-def load_head(file: BinaryIO) -> Any:
+def load_head(file: BufferedReader) -> Any:
     """Read a fitted head from an open file.
 
     Raises

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -89,13 +90,15 @@ def _load(path: Path, folder: Path) -> Model:
             classes=np.array(content["classes"], dtype=np.dtype(content["classes_dtype"])),
             head=load_head(files["head.skops"]),
             train_ids=_load_ids(files["train_ids.safetensors"]),
+            reduce=content.get("reduce", "mean"),
+            n_images=content.get("n_images", 1),
             facts=content.get("facts", {}),
         )
     _check_agreement(path, model, content)
     return model
 
 
-def _opened(folder: Path, name: str) -> BinaryIO:
+def _opened(folder: Path, name: str) -> BufferedReader:
     """Open a file that model.json lists, unless it stands outside the model's folder."""
     reason = "copy the whole folder"
     try:
@@ -108,7 +111,9 @@ def _opened(folder: Path, name: str) -> BinaryIO:
     raise ValueError(f"model {str(folder)!r} lacks its file {name!r}: {reason}")
 
 
-def _check_file(path: Path, name: str, file: BinaryIO, digest: str, n_bytes: int | None) -> None:
+def _check_file(
+    path: Path, name: str, file: BufferedReader, digest: str, n_bytes: int | None
+) -> None:
     """Raise a ValueError unless an open file is what model.json says; its size is seen first."""
     size = os.fstat(file.fileno()).st_size
     if n_bytes is not None and size != n_bytes:
@@ -148,7 +153,7 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
         )
 
 
-def _load_ids(file: BinaryIO) -> np.ndarray:
+def _load_ids(file: BufferedReader) -> np.ndarray:
     try:
         ids = deserialized(file.read())["ids"]
     except (SafetensorError, KeyError) as error:

@@ -36,6 +36,10 @@ class Model:
         Fitted; its labels are positions in `classes`.
     train_ids : ndarray of uint8, shape (n_samples, 16)
         Row ids of the images that it was trained on.
+    reduce : {"mean", "max", "concat"}, default="mean"
+        How the rows of an item's several images become one.
+    n_images : int, default=1
+        Images of every item whose rows stand side by side.
     facts : mapping, default={}
         What else its card tells, as values that JSON takes: ``data`` and ``recipe`` (name to
         value), ``metrics`` (dictionaries of name, value, low, high and n).
@@ -49,6 +53,8 @@ class Model:
     classes: np.ndarray
     head: Any
     train_ids: np.ndarray
+    reduce: str = "mean"
+    n_images: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

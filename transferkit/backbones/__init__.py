@@ -17,15 +17,20 @@ from torch import nn
 
 from transferkit import registry
 from transferkit.backbones._backbone import Backbone
+from transferkit.backbones._timm_layers import activation_of, is_norm
+from transferkit.backbones._weights import hub_snapshot
 from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
 
 __all__ = [
     "Backbone",
     "BackboneInfo",
+    "activation_of",
     "build_backbone",
     "create_backbone",
     "gmacs_of",
+    "hub_snapshot",
+    "is_norm",
     "resolve_backbone",
     "search_backbones",
 ]
@@ -72,6 +77,8 @@ def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
 
 
 def _source(name: str) -> tuple[str, str]:
+    if name == "bundled":  # the one that comes with the package needs no name of its own
+        return "bundled", ""
     prefix, colon, model = name.partition(":")
     if colon and prefix in registry.names(__name__):
         return prefix, model
@@ -99,7 +106,8 @@ def resolve_backbone(
     Parameters
     ----------
     name : str
-        timm's name: ``arch``, ``arch.tag``, ``hf-hub:…``, ``local-dir:…``.
+        timm's name: ``arch``, ``arch.tag``, ``hf-hub:…``, ``local-dir:…``; or ``bundled``, or
+        ``torchvision:…``.
     pretrained : bool, default=True
         False draws random weights.
     weights : path, optional

@@ -1,10 +1,8 @@
-"""Finding the file that holds a timm backbone's weights, and looking into its header."""
+"""Finding the file that holds a timm backbone's weights."""
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ from typing import Any
 from transferkit.backbones._quiet import quiet
 from transferkit.digests import DigestMemory
 
-__all__ = ["digest_of", "find_weights", "n_classes_in"]
+__all__ = ["digest_of", "find_weights", "hub_snapshot"]
 
 _NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
-_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".tar", ".npz")
 
 
 def find_weights(name: str, cfg: Mapping[str, Any], weights: Path | None) -> Path:
@@ -42,7 +40,7 @@ def find_weights(name: str, cfg: Mapping[str, Any], weights: Path | None) -> Pat
             raise FileNotFoundError(
                 f"weights file {str(weights)!r} doesn't exist; give a .safetensors file"
             )
-        if weights.suffix not in _ENDINGS:
+        if not weights.name.lower().endswith(_ENDINGS):
             raise ValueError(
                 f"weights file {str(weights)!r} ends in {weights.suffix!r}; give one of "
                 f"{', '.join(_ENDINGS)}"
@@ -103,6 +101,29 @@ def _from_hub(name: str, hub_id: str, filename: str | None) -> Path:
     raise ValueError(f"{repo!r} on the hub holds none of {', '.join(candidates)}")
 
 
+def hub_snapshot(name: str) -> Path | None:
+    """Folder of the hub's local cache that holds a backbone whole; None if there is none.
+
+    No request is sent.
+
+    Parameters
+    ----------
+    name : str
+        ``hf-hub:ORG/NAME``, perhaps with ``@REVISION`` behind it.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, _, revision = name.partition(":")[2].partition("@")
+    try:
+        config = try_to_load_from_cache(repo, "config.json", revision=revision or None)
+    except ValueError:  # not a repository's name
+        return None
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if any((folder / weights).is_file() for weights in _NAMES) else None
+
+
 def _from_url(name: str, url: str) -> Path:
     import torch
 
@@ -131,35 +152,3 @@ def digest_of(path: Path) -> str:
     if isinstance(digest, OSError):
         raise digest
     return f"sha256:{digest.hex()}"
-
-
-def n_classes_in(path: Path, cfg: Mapping[str, Any]) -> int:
-    """Number of classes that a weights file's classifier has; 0 if it has none.
-
-    A file of somebody's own training rarely has the architecture's 1000 classes. Only the
-    header of a safetensors file is read; for other files it is the architecture's number.
-    """
-    own = int(cfg.get("num_classes", 1000))
-    classifier = cfg.get("classifier")
-    if path.suffix != ".safetensors" or not isinstance(classifier, str):
-        return own
-    tensors = _safetensors_header(path)
-    for suffix in (".weight", ".bias"):
-        if f"{classifier}{suffix}" in tensors:
-            return int(tensors[f"{classifier}{suffix}"]["shape"][0])
-    return 0
-
-
-def _safetensors_header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        head = file.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 0 < length <= path.stat().st_size - 8:
-            raise ValueError(f"{str(path)!r} is not a safetensors file; its header is damaged")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} is not a safetensors file ({error})") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{str(path)!r} is not a safetensors file; its header is no table")
-    return header

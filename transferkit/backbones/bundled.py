@@ -64,7 +64,8 @@ def resolve(
     overrides: Mapping[str, Any],
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
-    """Resolve a bundled name into all that decides the numbers; timm builds it."""
+    """Resolve a bundled name (or none: the first) into all that decides the numbers."""
+    name = name or names()[0]
     known = card(name)
     if pretrained and weights is None:
         weights = _FOLDER / f"{name}.safetensors"
@@ -83,7 +84,10 @@ def resolve(
     preprocess = dataclasses.replace(
         spec.preprocess, mean=tuple(known["mean"]), std=tuple(known["std"])
     )
-    return dataclasses.replace(spec, name=f"bundled:{name}", preprocess=preprocess)
+    loading = dict(spec.loading)
+    if spec.weights == f"sha256:{known['weights_sha256']}":
+        loading["licence"] = known["licence"]
+    return dataclasses.replace(spec, name=f"bundled:{name}", preprocess=preprocess, loading=loading)
 
 
 def _size(known: Mapping[str, Any]) -> tuple[int, int]:

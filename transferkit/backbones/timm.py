@@ -16,6 +16,7 @@ from torch import nn
 
 from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
 from transferkit.backbones._quiet import quiet
+from transferkit.backbones._tensors import is_plain, n_classes_in, read_tensors
 from transferkit.backbones._timm_networks import (
     FullNetwork,
     StageNetwork,
@@ -23,7 +24,7 @@ from transferkit.backbones._timm_networks import (
     layer_infos,
     n_prefix_tokens,
 )
-from transferkit.backbones._weights import digest_of, find_weights, n_classes_in
+from transferkit.backbones._weights import digest_of, find_weights
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
@@ -57,10 +58,11 @@ def resolve(
     """Resolve a timm name into all that decides the numbers."""
     _check_arguments(arguments)
     cfg, architecture, kwargs, model_args = _from_timm(name, overrides, arguments)
+    _check_config(name, kwargs)
     path: Path | None = None
     if pretrained or weights is not None:
         path = find_weights(name, cfg, weights)
-        if weights is not None:
+        if weights is not None or cfg.get("source") == "local-dir":
             cfg["num_classes"] = n_classes_in(path, cfg)
         # timm would load weights that don't fit without a word if the numbers differed.
         if kwargs.get("num_classes", cfg["num_classes"]) != cfg["num_classes"]:
@@ -102,6 +104,20 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             ) from error
 
 
+def _check_config(name: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuse what a ``config.json`` may not decide: which weights are loaded, and from where."""
+    for reserved in (*_RESERVED, "pretrained", "pretrained_model_args"):
+        if reserved in kwargs:
+            raise _config_error(name, reserved)
+
+
+def _config_error(name: str, argument: str) -> ValueError:
+    return ValueError(
+        f"the config.json of {name!r} sets {argument!r} in its model_args, which would change the "
+        f"network behind the key; take it out of the file if you trust the rest"
+    )
+
+
 def _from_timm(
     name: str, overrides: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]:
@@ -115,6 +131,8 @@ def _from_timm(
         )
     except (RuntimeError, ValueError) as error:
         raise _name_error(name, error) from error
+    except TypeError as error:  # the folder's model_args stand twice among timm's own arguments
+        raise _config_error(name, "pretrained_cfg") from error
     except OSError as error:
         raise OSError(
             f"backbone {name!r} could not be found ({_first_line(error)}); check the folder, or "
@@ -214,9 +232,13 @@ def _create(spec: BackboneSpec, **more: Any) -> nn.Module:
         "hf_hub_id": None,
         "hf_hub_filename": None,
         "file": spec.weights_path or None,
+        "state_dict": None,
         "custom_load": spec.weights_path.endswith(".npz"),
     }
     pretrained = not spec.is_random
+    path = Path(spec.weights_path)
+    if pretrained and not is_plain(path, cfg):
+        cfg |= {"file": None, "state_dict": read_tensors(path, cfg)}
     # timm draws random weights from the global generator: seeded here, put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if pretrained else int(spec.weights.removeprefix("random:")))

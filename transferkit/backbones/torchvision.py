@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
+from transferkit.backbones._tensors import n_classes_in, read_tensors
 from transferkit.backbones._weights import digest_of, find_weights
 from transferkit.maps import FeatureMaps, LayerInfo
 from transferkit.registry import unknown
@@ -69,6 +70,11 @@ _URLS = {
     "googlenet": torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.url,
 }
 _TAG = "imagenet1k_v1"
+# First and last layer, in timm's words.
+_ENDS = {
+    "alexnet": {"first_conv": "features.0", "classifier": "classifier.6"},
+    "googlenet": {"first_conv": "conv1.conv", "classifier": "fc"},
+}
 
 
 def resolve(
@@ -91,7 +97,11 @@ def resolve(
         path = find_weights(f"torchvision:{name}", {"url": _URLS[architecture]}, weights)
     # torchvision's GoogLeNet weights were trained on another normalisation, which the network
     # undoes itself.
-    own = {"transform_input": True} if path and architecture == "googlenet" else {}
+    own: dict[str, Any] = {}
+    if path is not None and architecture == "googlenet":
+        own = {"transform_input": True}
+    if weights is not None and (n := n_classes_in(weights, _ENDS[architecture])) != 1000:
+        own["num_classes"] = n
     if arguments and dict(arguments) != own:
         raise ValueError(
             f"torchvision:{architecture} takes no creation arguments; leave out "
@@ -121,7 +131,8 @@ def resolve(
 
 def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
     """Build the network, strictly loaded; it is small enough never to be cut short."""
-    infos = _LAYERS[spec.architecture]
+    n_classes = spec.arguments.get("num_classes", 1000)
+    infos = _layers(spec.architecture, n_classes)
     for layer in layers or ():
         if layer not in infos:
             raise unknown(f"layer of {spec.name!r}:", layer, infos)
@@ -131,7 +142,7 @@ def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
         network = _create(spec.architecture, **spec.arguments)
     if spec.weights_path:
         try:
-            network.load_state_dict(_tensors(Path(spec.weights_path)))
+            _load(network, Path(spec.weights_path), spec.architecture)
         except (RuntimeError, AttributeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
@@ -142,21 +153,34 @@ def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
     return Backbone(spec, _Network(network, order, infos), layers=infos)
 
 
-def _create(architecture: str, **arguments: Any) -> Any:
+def _layers(architecture: str, n_classes: int) -> dict[str, LayerInfo]:
+    layers = _LAYERS[architecture] | {"logits": LayerInfo(n_classes, 0)}
+    return layers if n_classes else {n: info for n, info in layers.items() if n != "logits"}
+
+
+def _create(architecture: str, num_classes: int = 1000, **arguments: Any) -> Any:
     if architecture == "alexnet":
-        return torchvision.models.alexnet(weights=None)
+        return torchvision.models.alexnet(weights=None, num_classes=max(num_classes, 1))
     # Published weights hold the auxiliary classifiers too; features don't pass through them.
     return torchvision.models.googlenet(
-        weights=None, aux_logits=True, init_weights=False, **arguments
+        weights=None,
+        aux_logits=True,
+        init_weights=False,
+        num_classes=max(num_classes, 1),
+        **arguments,
     )
 
 
-def _tensors(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _load(network: nn.Module, path: Path, architecture: str) -> None:
+    """Load weights: all of them, but for classifiers that the file may lack."""
+    ends = _ENDS[architecture]
+    tensors = read_tensors(path, ends)
+    result = network.load_state_dict(tensors, strict=False)
+    optional = (f"{ends['classifier']}.", "aux")
+    missing = [name for name in result.missing_keys if not name.startswith(optional)]
+    if missing or result.unexpected_keys:
+        lacking, foreign = (", ".join(n[:4]) or "none" for n in (missing, result.unexpected_keys))
+        raise RuntimeError(f"missing: {lacking}; unknown: {foreign}")
 
 
 class _Network(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.datasets import blocks_of, hold_out, keep_apart, roles_of
 from transferkit.estimators import targets_of
 from transferkit.images import ImageSet, list_images
 
@@ -29,12 +30,15 @@ class Rows:
         Positions among the extracted rows; `val` may be empty.
     digest : str
         Of the images' bytes, targets and parts.
+    left_out : str
+        Which images of the test part aren't measured, and why; empty if all are.
     """
 
     train: Array
     val: Array
     test: Array
     digest: str
+    left_out: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,10 @@ class Dataset:
     task : {"classification", "multilabel", "regression"}
         What is to be learnt.
     parts : ndarray of str
-        ``train``, ``val`` or ``test`` for each image; empty for one in none.
+        What each image is for: ``train``, ``val`` (chooses) or ``test`` (is measured); empty for
+        one in no part. Without a test part the images' own val part is what is measured.
+    line : str, default=""
+        The parts in words.
     """
 
     name: str
@@ -63,45 +70,61 @@ class Dataset:
     classes: tuple[str, ...]
     task: str
     parts: Array
+    line: str = ""
 
     def rows(self, kept: Array, ids: tuple[bytes, ...]) -> Rows:
-        """Rows of the readable images; test images that are trained on too are left out."""
+        """Rows of the readable images; test images that are trained on too are left out.
+
+        So are copies of training images in the validation part: these are trained on.
+        """
         parts = self.parts[kept]
-        own = np.array([i.hex() for i in ids])
-        is_seen = np.isin(own, own[np.isin(parts, ("train", "val"))])
-        test = np.flatnonzero((parts == "test") & ~is_seen)
+        groups = None if self.images.groups is None else [self.images.groups[i] for i in kept]
+        train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
+        apart, _ = keep_apart(train, val, ids, groups)
+        parts[np.setdiff1d(val, apart)] = "train"
+        measured, others = keep_apart(np.concatenate([train, val]), test, ids, groups)
+        left_out = " and ".join(
+            f"{count:,} of {len(test):,} test images {why}" for why, count in others.items()
+        )
         digest = hashlib.sha256()
         for row, part, target in zip(ids, parts, self.y[kept].tolist(), strict=True):
             digest.update(row + f"{part}{target}".encode())
-        train, val = (np.flatnonzero(parts == part) for part in ("train", "val"))
-        return Rows(train, val, test, digest.hexdigest()[:16])
+        train = np.flatnonzero(parts == "train")
+        return Rows(train, apart, measured, digest.hexdigest()[:16], left_out)
 
 
-def load_dataset(source: Any, *, name: str | None = None, task: str = "classification") -> Dataset:
+def load_dataset(
+    source: Any,
+    *,
+    name: str | None = None,
+    task: str = "classification",
+    group_column: str | None = None,
+) -> Dataset:
     """Take a dataset and decide what is trained on and what is reported.
 
     Parameters
     ----------
     source
-        Anything that `list_images` takes, with labels; a map-style dataset of
-        ``torchvision.datasets`` (pairs of PIL image and class) or of Hugging Face's
-        ``datasets`` (columns ``image`` and ``label``), which are held in memory.
+        Anything that `list_images` takes, with labels.
     name : str, optional
         What it is called; by default the folder's or file's name.
     task : {"classification", "regression"}, default="classification"
         Several label columns make it multi-label.
+    group_column : str, optional
+        As for `list_images`: images of one group are never on both sides.
 
     Returns
     -------
     Dataset
-        With the dataset's own parts, else a stratified fifth (seed 0) to report.
+        With the dataset's own parts, else a stratified fifth (seed 0) to report. Without a test
+        part val is reported, and hyper-parameters are chosen on a part of train.
 
     Raises
     ------
     ValueError
         If there are no labels, or no part to train on.
     """
-    images = _listed(source)
+    images = list_images(source, group_column=group_column)
     given = targets_of(images, None, "benchmark", task)
     classes: tuple[str, ...] = ()
     y = given
@@ -114,40 +137,27 @@ def load_dataset(source: Any, *, name: str | None = None, task: str = "classific
         classes = tuple(str(label) for label in known)
     if name is None:
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
-    return Dataset(name, images, y, classes, task, _parts(images, y, task))
+    return Dataset(name, images, y, classes, task, *_parts(images, y, task))
 
 
-def _parts(images: ImageSet, y: Array, task: str) -> Array:
+def _parts(images: ImageSet, y: Array, task: str) -> tuple[Array, str]:
+    """What each image is for, and the same in words."""
+    roles = roles_of(images.split_names)
     parts = np.array([s or "" for s in images.splits or ["train"] * len(images)], dtype="U5")
-    if "train" not in parts:
-        raise ValueError(
-            f"the images have splits ({', '.join(images.split_names)}) but no 'train'; add one"
-        )
-    if "test" not in parts:
-        from sklearn.model_selection import train_test_split
-
+    parts[parts == roles.measured] = "test"
+    if roles.measured is None:
         train = np.flatnonzero(parts == "train")
-        stratify = y[train] if task == "classification" else None
-        held = train_test_split(train, test_size=TEST_SHARE, random_state=0, stratify=stratify)[1]
-        parts[held] = "test"
-    return parts
-
-
-def _listed(source: Any) -> ImageSet:
-    columns = getattr(source, "column_names", None)
-    if isinstance(columns, list) and hasattr(source, "features"):
-        if not {"image", "label"} <= set(columns):
-            raise ValueError(
-                f"a Hugging Face dataset with the columns {', '.join(columns)}; rename two of "
-                f"them to 'image' and 'label' (rename_column)"
-            )
-        pairs = [(row["image"], row["label"]) for row in source]
-        names = getattr(source.features["label"], "names", None)
-    elif hasattr(source, "__getitem__") and type(source).__module__.startswith("torchvision."):
-        pairs = [source[i] for i in range(len(source))]
-        names = getattr(source, "classes", None)
-    else:
-        return list_images(source)
-    items = list_images([image for image, _ in pairs])
-    labels = tuple(str(names[label]) if names else str(label) for _, label in pairs)
-    return ImageSet(items.items, items.names, labels)
+        groups = None if images.groups is None else [images.groups[i] for i in train]
+        held = hold_out(
+            len(train),
+            TEST_SHARE,
+            0,
+            labels=y[train] if task == "classification" else None,
+            blocks=blocks_of(None, groups),
+        )[1]
+        parts[train[held]] = "test"
+    counts = {name: f"{int((parts == name).sum()):,}" for name in ("train", "val", "test")}
+    line = f"trained on {counts['train']}" + f", chosen on {counts['val']}" * bool(roles.validation)
+    measured = roles.measured or f"held out: {TEST_SHARE:.0%}, seed 0"
+    no_test = ": there is no test part" * (roles.measured == "val")
+    return parts, f"{line}, measured on {counts['test']} ({measured}){no_test}"

@@ -14,15 +14,17 @@ from scipy.special import softmax
 from transferkit.benchmark.data import Dataset, Rows
 from transferkit.benchmark.grid import Cell
 from transferkit.heads import create_head
-from transferkit.metrics import calibration_error
+from transferkit.metrics import calibration_error, multilabel_report
 from transferkit.metrics.temperature import temperature_of
-from transferkit.metrics.uncertainty import bootstrap_interval
+from transferkit.metrics.uncertainty import bootstrap_interval, mcnemar
 from transferkit.metrics.voc import mean_average_precision
 from transferkit.protocols import Parts, Probe, create_protocol
 
 __all__ = ["Outcome", "evaluate", "shots_of"]
 
 Array = NDArray[Any]
+LEVEL = 0.05
+"""Of the test whether a cell is better than its baseline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +163,9 @@ def _measured(task: str, probe: Probe, scores: Array, y: Array) -> tuple[dict[st
             return float(1 + values[at].mean() / spread)
 
         main = {"r2": r2(np.arange(len(y))), "mae": float(np.abs(error).mean())}
-        return {**main, "main": "r2", "interval": list(bootstrap_interval(r2, len(y)))}, values
+        low, high = bootstrap_interval(r2, len(y))
+        worth = {"baseline": 0.0, "is_better": low > 0}
+        return {**main, "main": "r2", "interval": [low, high], **worth}, values
     if task == "multilabel":
         values = ((scores > 0) == y).mean(axis=1)
 
@@ -170,7 +174,13 @@ def _measured(task: str, probe: Probe, scores: Array, y: Array) -> tuple[dict[st
 
         metrics = {"map": ap(np.arange(len(y))), "label_accuracy": float(values.mean())}
         interval = bootstrap_interval(ap, len(y), n_draws=500)
-        return {**metrics, "main": "map", "interval": list(interval)}, values
+        # AUROC decides what mAP is worth: see `MultilabelReport.baseline`.
+        found = multilabel_report(y, scores > 0, scores, range(y.shape[1])).baseline
+        precision = None if found is None else found.of("mean_average_precision")
+        worth = {"baseline": 1.0, "is_better": False}  # where every image has the same labels
+        if precision is not None:
+            worth = {"baseline": precision.baseline, "is_better": precision.is_better}
+        return {**metrics, "main": "map", "interval": list(interval), **worth}, values
     return _classified(probe, scores, y)
 
 
@@ -179,7 +189,8 @@ def _classified(probe: Probe, scores: Array, y: Array) -> tuple[dict[str, Any], 
 
     predicted = scores.argmax(axis=1)
     right = (predicted == y).astype(np.float64)
-    seen = np.unique(y)
+    seen, counts = np.unique(y, return_counts=True)
+    said = y == seen[counts.argmax()]  # always the most frequent class
     metrics: dict[str, Any] = {
         "accuracy": float(right.mean()),
         "balanced_accuracy": float(
@@ -188,6 +199,8 @@ def _classified(probe: Probe, scores: Array, y: Array) -> tuple[dict[str, Any], 
         "macro_f1": float(f1_score(y, predicted, average="macro", zero_division=0)),
         "main": "accuracy",
         "interval": list(bootstrap_interval(lambda at: float(right[at].mean()), len(y))),
+        "baseline": float(said.mean()),
+        "is_better": bool(right.sum() > said.sum() and mcnemar(right, said) < LEVEL),
     }
     if scores.shape[1] == 2 and len(seen) == 2:
         metrics["auroc"] = float(roc_auc_score(y, scores[:, 1] - scores[:, 0]))

@@ -107,8 +107,6 @@ def resolved(name: str, options: dict[str, Any]) -> tuple[BackboneSpec, list[str
         if kind != "random" or (seed and not seed.isdigit()):
             raise ValueError(f"backbone {name!r}; write NAME@random or NAME@random:SEED")
         weights = {"pretrained": False, "seed": int(seed or 0)}
-    if model == "bundled":
-        model = "bundled:mobilenetv2_050_distilled"
     own = resolve_backbone(model, **weights)
     size = options.get("image_size")
     if size is not None and own.loading.get("pretrained_cfg", {}).get("fixed_input_size"):

@@ -41,7 +41,8 @@ class Place:
     ece, ece_scaled : float or None
         Calibration error before and after temperature scaling.
     notes : tuple of str
-        What to know: ``edge``, ``not converged``, ``deviates: …``.
+        What to know: ``no better than the baseline``, ``edge``, ``not converged``,
+        ``deviates: …``.
     """
 
     backbone: str
@@ -57,7 +58,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Board:
-    """A leaderboard: what its places share, and the places from the best down."""
+    """A leaderboard: what its places share, and the places from the best down.
+
+    `baseline` is what the metric is without looking at an image: the most frequent class, the
+    mean number, the labels' prevalence; None where rows of an older version don't tell it.
+    """
 
     dataset: str
     probe: str
@@ -66,6 +71,7 @@ class Board:
     n_test: int
     n_seeds: int
     places: tuple[Place, ...]
+    baseline: float | None = None
 
 
 def leaderboards(results: Results) -> list[Board]:
@@ -104,7 +110,10 @@ def _board(
         for rows, array, group in zip(sets, values, letters, strict=True)
     ]
     n_seeds = max(len(rows) for rows in sets)
-    return Board(dataset, probe, shots, metric, values[0].shape[1], n_seeds, tuple(places))
+    told = (row["metrics"].get("baseline") for rows in sets for row in rows)
+    baseline = next((value for value in told if value is not None), None)
+    n_test = values[0].shape[1]
+    return Board(dataset, probe, shots, metric, n_test, n_seeds, tuple(places), baseline)
 
 
 def _different(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -134,7 +143,9 @@ def _place(
     else:
         low, high = np.mean([row["metrics"]["interval"] for row in rows], axis=0)
         interval = float(low), float(high)
-    notes = ["edge"] * any(row["on_edge"] for row in rows)
+    is_better = [row["metrics"].get("is_better", True) for row in rows]
+    notes = ["no better than the baseline"] * (not any(is_better))
+    notes += ["edge"] * any(row["on_edge"] for row in rows)
     notes += ["not converged"] * any(row["converged"] is False for row in rows)
     deviates = sorted({what for row in rows for what in row["deviates"]})
     notes += [f"deviates: {', '.join(deviates)}"] * bool(deviates)

@@ -7,11 +7,11 @@ import logging
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import sklearn
-import timm
 import torch
 
 import transferkit
@@ -188,6 +188,8 @@ def _extracted(group: Pass, machine: dict[str, Any]) -> Extraction:
 def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Finished]:
     dataset, kept = group.dataset, extraction.kept
     rows, y = dataset.rows(kept, extraction.ids), dataset.y[kept]
+    if rows.left_out:
+        logger.warning("%s: %s; nothing is measured on them", dataset.name, rows.left_out)
     done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
     shared = Shared(extraction, dataset, rows, y)
     for cell in group.cells:
@@ -204,6 +206,8 @@ def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Fi
 def _measured(group: Pass, cell: Cell, key: str, shared: Shared, results: Results) -> Finished:
     extraction = shared.extraction
     feature, tried = cell.feature, None
+    if not len(shared.rows.test):
+        raise ValueError(f"not measured: {shared.rows.left_out or 'no test image could be read'}")
     if feature == "auto":
         tried = _tried(cell, shared)
         feature = max(tried, key=lambda name: tried[name])
@@ -273,7 +277,7 @@ def _about(group: Pass, cell: Cell, key: str) -> dict[str, Any]:
         "interpolation": preprocess.interpolation,
         "versions": {
             "transferkit": transferkit.__version__,
-            "timm": timm.__version__,
+            "timm": version("timm"),
             "torch": torch.__version__,
             "scikit-learn": sklearn.__version__,
             "numpy": np.__version__,

@@ -7,6 +7,7 @@ cell is complete, and a line cut short by a kill is as good as none.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transferkit.files import write_whole
 
 __all__ = ["Results"]
 
@@ -59,7 +62,8 @@ class Results:
             temporary.replace(target)
         cut_short = self._lines.exists() and not self._lines.read_bytes().endswith(b"\n")
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        with self._lines.open("a", encoding="utf-8") as file:
+        # A name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
+        with self._lines.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write("\n" * (cut_short and self._lines.stat().st_size > 0) + text + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -74,10 +78,11 @@ class Results:
         target = self.path / "rows.csv" if path is None else Path(path)
         flat = [_flat(row) for row in self.rows()]
         columns = list(dict.fromkeys(name for row in flat for name in row))
-        with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(flat)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(flat)
+        write_whole(target, [text.getvalue().encode("utf-8", "surrogateescape")])
         return target
 
 

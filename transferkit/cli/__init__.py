@@ -4,6 +4,7 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done; 1 fai
 2 wrong usage; 3 done, but some images could not be read; 130 interrupted.
 """
 
+import io
 import logging
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from transferkit import __version__, registry
+from transferkit.cli._output import printable
 
 __all__ = ["main"]
 
@@ -63,7 +65,7 @@ def cli(ctx: click.Context, verbose: bool, debug: bool) -> None:
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
-        return prefix + record.getMessage()
+        return prefix + printable(record.getMessage(), keep="\n\t")
 
 
 class _Once(logging.Filter):
@@ -82,11 +84,17 @@ class _Once(logging.Filter):
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the ``transferkit`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character shows its number; nothing is lost for it.
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (sys.argv[1:] if args is None else args)
     try:
         code: Any = cli.main(args, prog_name="transferkit", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue(), keep="\n"), err=True, nl=False)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo(
@@ -102,6 +110,6 @@ def main(args: list[str] | None = None) -> None:
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             text = f"{str(error.filename)!r}: {error.strerror}"
-        click.echo(f"Error: {text}", err=True)
+        click.echo(f"Error: {printable(text, keep=chr(10))}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

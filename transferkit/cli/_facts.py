@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.cli._output import counted
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -32,58 +34,43 @@ def facts_of(
     data: dict[str, Any] = {"images": Path(source).name or source}
     if test is None or X is None or report is None:
         return {"data": data}
-    data |= {"measured on": f"{len(test):,} images ({part})"}
-    return {"data": data, "metrics": _metrics(model, test, X, report)}
-
-
-def _metrics(model: Any, test: ImageSet, X: np.ndarray, report: Any) -> list[dict[str, Any]]:
-    import numpy as np
-
-    from transferkit import metrics
-    from transferkit.metrics.uncertainty import bootstrap_interval
-
-    n = report.n
-    if isinstance(report, metrics.RegressionReport):
-        return _regression_metrics(model, test, X, report)
-    is_multilabel = isinstance(report, metrics.MultilabelReport)
-    share = report.exact_match if is_multilabel else report.accuracy
-    # Which rows are right doesn't matter to the interval of their share.
-    right = (np.arange(n) < round(share * n)).astype(float)
-    low, high = bootstrap_interval(lambda rows: float(right[rows].mean()), n)
-    first = {"name": "exact match" if is_multilabel else "accuracy", "value": share}
-    others = (
-        {"mAP": report.mean_average_precision, "macro F1": report.macro_f1}
-        if is_multilabel
-        else {
-            "balanced accuracy": report.balanced_accuracy,
-            "macro F1": report.macro_f1,
-            "log loss": report.log_loss,
-            "calibration error": report.calibration_error,
+    data |= {"measured on": f"{counted(len(test), 'image')} ({part})"}
+    facts = {"data": data, "metrics": _metrics(report)}
+    if report.baseline is not None:
+        facts["baseline"] = {
+            "verdict": report.baseline.verdict,
+            "is_beaten": report.baseline.is_beaten,
         }
-    )
-    rows = [first | {"low": low, "high": high, "n": n}]
-    return rows + [{"name": k, "value": v, "n": n} for k, v in others.items() if v is not None]
+    return facts
 
 
-def _regression_metrics(
-    model: Any, test: ImageSet, X: np.ndarray, report: Any
-) -> list[dict[str, Any]]:
-    import numpy as np
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "r2": "R²",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "exact_match": "exact match",
+    "mean_average_precision": "mAP",
+    "mean_auroc": "AUROC",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+}
 
-    from transferkit.estimators import targets_of
-    from transferkit.metrics.uncertainty import bootstrap_interval
 
-    n = report.n
-    true = np.asarray(targets_of(test, None, "given", model.task), float).reshape(n, -1)
-    error = np.asarray(model.predict_features(X), float).reshape(n, -1) - true
-    rows: list[dict[str, Any]] = []
-    measures = {
-        "MAE": (report.mae, lambda at: float(np.abs(error[at]).mean())),
-        "RMSE": (report.rmse, lambda at: float(np.sqrt((error[at] ** 2).mean(axis=0)).mean())),
-    }
-    for name, (value, measure) in measures.items():
-        low, high = bootstrap_interval(measure, n)
-        rows.append({"name": name, "value": value, "low": low, "high": high, "n": n})
-    if report.r2 is not None:
-        rows.insert(0, {"name": "R²", "value": report.r2, "n": n})
+def _metrics(report: Any) -> list[dict[str, Any]]:
+    """One row per number that the report has, with interval and baseline where there are any."""
+    rows = []
+    for metric, name in _NAMES.items():
+        value = getattr(report, metric, None)
+        if value is None:
+            continue
+        row = {"name": name, "value": value, "n": report.n}
+        found = None if report.baseline is None else report.baseline.of(metric)
+        if found is not None:
+            row |= {"low": found.low, "high": found.high, "baseline": found.baseline}
+        elif (interval := getattr(report, f"{metric}_interval", None)) is not None:
+            row |= {"low": interval[0], "high": interval[1]}
+        rows.append(row)
     return rows

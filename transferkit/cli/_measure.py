@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._output import print_pairs, print_table
+from transferkit.cli._output import counted, print_pairs, print_table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from transferkit.images import ImageSet
 
-__all__ = ["headline", "learnt_columns", "measure", "print_report"]
+__all__ = ["headline", "learnt_columns", "measure", "print_report", "true_targets"]
 
 _SHOWN_CLASSES = 30
+
+
+def true_targets(model: Any, images: ImageSet) -> np.ndarray:
+    """Targets of labelled images, checked to be of the kind that the model predicts."""
+    from transferkit.estimators import targets_of
+
+    y = targets_of(images, None, "given", model.task)
+    if model.task == "regression":
+        if y.reshape(len(y), -1).shape[1] != len(model.target_names_):
+            raise _wrong_columns(model.target_names_)
+        return y
+    if not model.is_multilabel_:
+        if y.ndim > 1 and y.shape[1] > 1:
+            raise ValueError("the model predicts one label per image; give one label column")
+        return _as_known(y, model.classes_)
+    if y.ndim == 1 or list(images.label_names or ()) not in ([], model.classes_.tolist()):
+        raise _wrong_columns(model.classes_)
+    return y
 
 
 def measure(model: Any, images: ImageSet, X: np.ndarray) -> Any:
     """Report on a model, from labelled images and their features."""
     from transferkit import metrics
-    from transferkit.estimators import targets_of
 
-    y = targets_of(images, None, "given", model.task)
+    y = true_targets(model, images)
     predicted = model.predict_features(X)
     if model.task == "regression":
-        if y.reshape(len(y), -1).shape[1] != len(model.target_names_):
-            raise _wrong_columns(model.target_names_)
         return metrics.regression_report(y, predicted, [str(n) for n in model.target_names_])
     proba = model.predict_proba_features(X) if hasattr(model, "predict_proba") else None
     if not model.is_multilabel_:
-        if y.ndim > 1 and y.shape[1] > 1:
-            raise ValueError("the model predicts one label per image; give one label column")
-        y = _as_known(y, model.classes_)
         return metrics.classification_report(y, predicted, proba, model.classes_)
-    if y.ndim == 1 or list(images.label_names or ()) not in ([], model.classes_.tolist()):
-        raise _wrong_columns(model.classes_)
     return metrics.multilabel_report(y, predicted, proba, model.classes_.tolist())
 
 
@@ -80,23 +91,46 @@ def _percent(value: float | None, digits: int = 2) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
+    from transferkit.metrics.baseline import number
+
+    return "n/a" if value is None else number(value)
+
+
+def _r2(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 def headline(report: Any) -> str:
-    """The report's most important numbers in one line."""
+    """The report's most important numbers in one line, and what they are worth."""
     from transferkit import metrics
 
     if isinstance(report, metrics.RegressionReport):
-        return f"R² {_number(report.r2)}, MAE {_number(report.mae)}, RMSE {_number(report.rmse)}"
-    if isinstance(report, metrics.MultilabelReport):
-        return (
-            f"mAP {_percent(report.mean_average_precision, 1)}, "
+        numbers = (
+            f"R² {_r2(report.r2)}{_range(report, 'r2', _r2)}, MAE {_number(report.mae)}, "
+            f"RMSE {_number(report.rmse)}"
+        )
+    elif isinstance(report, metrics.MultilabelReport):
+        interval = _range(report, "mean_average_precision", _hundredths)
+        numbers = (
+            f"mAP {_percent(report.mean_average_precision, 1)}{interval}, "
             f"AUROC {_percent(report.mean_auroc, 1)}, macro F1 {_percent(report.macro_f1, 1)}"
         )
-    return (
-        f"{_percent(report.accuracy, 1)} accuracy, {_percent(report.balanced_accuracy, 1)} balanced"
-    )
+    else:
+        numbers = (
+            f"{_percent(report.accuracy, 1)} accuracy{_range(report, 'accuracy', _hundredths)}, "
+            f"{_percent(report.balanced_accuracy, 1)} balanced"
+        )
+    return numbers if report.baseline is None else f"{numbers}; {report.baseline.verdict}"
+
+
+def _hundredths(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _range(report: Any, metric: str, shown: Callable[[float], str]) -> str:
+    """The 95 % interval of a metric in brackets, where it has one."""
+    found = None if report.baseline is None else report.baseline.of(metric)
+    return "" if found is None else f" ({shown(found.low)} to {shown(found.high)})"
 
 
 def print_report(report: Any, n_left_out: int) -> None:
@@ -113,53 +147,87 @@ def print_report(report: Any, n_left_out: int) -> None:
         _print_classification(report, images)
 
 
+def _beside(report: Any, metric: str, value: float | None, shown: Callable[[float], str]) -> str:
+    """A metric with its unit, its interval, and what is got without looking at an image."""
+    found = None if report.baseline is None else report.baseline.of(metric)
+    if value is None or found is None:
+        return "n/a" if value is None else shown(value)
+    low, high = shown(found.low), shown(found.high)
+    baseline = f"baseline {shown(found.baseline)}"
+    return f"{shown(value)}  (95 % interval {low} to {high}; {baseline})"
+
+
+def _verdict(report: Any) -> list[tuple[str, str]]:
+    return [] if report.baseline is None else [("baseline", report.baseline.verdict)]
+
+
 def _print_regression(report: Any, pairs: list[tuple[str, str]]) -> None:
-    pairs += [("R²", _number(report.r2)), ("MAE", _number(report.mae))]
-    print_pairs([*pairs, ("RMSE", _number(report.rmse))])
+    print_pairs(
+        [
+            *pairs,
+            ("R²", _beside(report, "r2", report.r2, _r2)),
+            ("MAE", _beside(report, "mae", report.mae, _number)),
+            ("RMSE", _number(report.rmse)),
+            *_verdict(report),
+        ]
+    )
     if len(report.targets) > 1:
         click.echo()
         print_table(
-            ("target", "R²", "MAE", "RMSE"),
-            [(t.name, _number(t.r2), _number(t.mae), _number(t.rmse)) for t in report.targets],
+            ("target", "R²", "MAE", "MAE of a constant", "RMSE"),
+            [
+                (t.name, _r2(t.r2), _number(t.mae), _number(t.baseline_mae), _number(t.rmse))
+                for t in report.targets
+            ],
         )
 
 
 def _print_multilabel(report: Any, pairs: list[tuple[str, str]]) -> None:
-    print_pairs(
-        [
-            *pairs,
-            ("mAP", _percent(report.mean_average_precision)),
-            ("mean AUROC", _percent(report.mean_auroc)),
-            ("macro F1", _percent(report.macro_f1)),
-            ("exact match", _percent(report.exact_match)),
-        ]
-    )
+    measured = {
+        "mAP": ("mean_average_precision", report.mean_average_precision),
+        "mean AUROC": ("mean_auroc", report.mean_auroc),
+        "macro F1": ("macro_f1", report.macro_f1),
+        "exact match": ("exact_match", report.exact_match),
+    }
+    pairs += [(name, _beside(report, *found, _percent)) for name, found in measured.items()]
+    print_pairs([*pairs, *_verdict(report)])
     click.echo()
     print_table(
-        ("label", "images", "F1", "AP", "AUROC"),
+        ("label", "images", "prevalence", "F1", "AP", "AUROC", ""),
         [
             (
                 r.label,
                 f"{r.support:,}",
+                _thousandths(r.prevalence),
                 f"{r.f1:.3f}",
-                _number(r.average_precision),
-                _number(r.auroc),
+                _thousandths(r.average_precision),
+                _thousandths(r.auroc),
+                "no better than chance" if r.is_better is False else "",
             )
             for r in report.labels
         ],
     )
 
 
+def _thousandths(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
 def _print_classification(report: Any, pairs: list[tuple[str, str]]) -> None:
     pairs += [
-        ("accuracy", _percent(report.accuracy)),
-        ("balanced accuracy", _percent(report.balanced_accuracy)),
+        ("accuracy", _beside(report, "accuracy", report.accuracy, _percent)),
+        (
+            "balanced accuracy",
+            _beside(report, "balanced_accuracy", report.balanced_accuracy, _percent),
+        ),
         ("macro F1", _percent(report.macro_f1)),
         ("log loss", "n/a" if report.log_loss is None else f"{report.log_loss:.4f}"),
         ("ECE", _percent(report.calibration_error)),
+        *_verdict(report),
     ]
     if report.n_unknown:
-        unknown = f"{report.n_unknown:,} images of classes the model never saw (errors)"
+        images = counted(report.n_unknown, "image")
+        unknown = f"{images} of classes the model never saw (errors)"
         pairs.append(("unknown labels", unknown))
     print_pairs(pairs)
     click.echo()

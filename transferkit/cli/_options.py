@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from transferkit.cli._output import counted, printable
 from transferkit.spec import CROP_MODES, DECODE_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
 
 if TYPE_CHECKING:
@@ -74,8 +75,38 @@ image_options = _apply(
         click.option(
             "--split-column", default="split", show_default=True, help="Column of splits."
         ),
+        click.option(
+            "--root",
+            type=click.Path(path_type=Path),
+            help="Folder that a table's paths are relative to; default the table's own.",
+        ),
+        click.option("--suffix", default="", help="Put behind a table's paths without one: .jpg."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Files or folders to leave out, such as '*_augmented'; repeatable.",
+        ),
     ]
 )
+
+
+def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Set PIL's limit, which is the process's, while the command runs."""
+    import warnings
+
+    from PIL import Image
+
+    # PIL warns above its limit, without a name, and refuses above the double, which is ours.
+    # No other thread runs yet, nor does one when the filters come back.
+    ctx.with_resource(warnings.catch_warnings())
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    if value is not None:
+        before = Image.MAX_IMAGE_PIXELS
+        ctx.call_on_close(lambda: setattr(Image, "MAX_IMAGE_PIXELS", before))
+        Image.MAX_IMAGE_PIXELS = max(1, round(value * 1e6 / 2))
+
+
 machine_options = _apply(
     [
         click.option(
@@ -92,6 +123,13 @@ machine_options = _apply(
             "extra for CPUs).",
         ),
         click.option("--batch-size", type=click.IntRange(1), help="Images per forward pass."),
+        click.option(
+            "--max-megapixels",
+            type=click.FloatRange(min=0, min_open=True),
+            callback=_set_pixel_limit,
+            expose_value=False,
+            help="Largest image that is decoded; 179 by default, as PIL has it.",
+        ),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     ]
 )
@@ -262,15 +300,20 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         path_column=columns["path"],
         label_column=several or columns["label"],
         split_column=columns["split"],
+        group_column=options.pop("group_column", None),
+        root=options.pop("root"),
+        suffix=options.pop("suffix"),
+        exclude=options.pop("exclude"),
     )
 
 
 def report_failures(failures: Sequence[Failure], n_images: int) -> None:
     """Name every unreadable image on stderr, with the reason."""
     if failures:
-        click.echo(f"{len(failures)} of {n_images} images could not be read:", err=True)
+        images = counted(n_images, "image")
+        click.echo(f"{len(failures):,} of {images} could not be read:", err=True)
         for failure in failures:
-            click.echo(f"  {failure.name}: {failure.reason}", err=True)
+            click.echo(f"  {printable(failure.name)}: {printable(failure.reason)}", err=True)
 
 
 def exit_code(failures: Sequence[Failure], on_error: str) -> int:

@@ -44,7 +44,7 @@ def draw(model: TransferClassifier, test: ImageSet, path: Path) -> None:
 
 def _draw_images(figure: Any, test: ImageSet, truth: list[str], predicted: list[str]) -> None:
     """Some images, the wrong ones first: they tell most."""
-    from transferkit.images import read_rgb
+    from transferkit.images import content_of, read_rgb
 
     wrong = [i for i, (t, p) in enumerate(zip(truth, predicted, strict=True)) if t != p]
     right = sorted(set(range(len(truth))) - set(wrong))
@@ -55,8 +55,7 @@ def _draw_images(figure: Any, test: ImageSet, truth: list[str], predicted: list[
     accuracy = 1 - len(wrong) / len(truth)
     figure.suptitle(f"{len(truth):,} held-out images, {100 * accuracy:.1f} % right")
     for axes, i in zip(figure.subplots(_ROWS, _COLUMNS).flat, shown, strict=False):
-        item = test.items[i]
-        axes.imshow(read_rgb(item.read_bytes() if isinstance(item, Path) else item))
+        axes.imshow(read_rgb(content_of(test.items[i])))
         is_right = truth[i] == predicted[i]
         title = predicted[i] if is_right else f"{predicted[i]} (is {truth[i]})"
         axes.set_title(title, fontsize=9, color=_RIGHT if is_right else _WRONG)

@@ -1,7 +1,9 @@
-"""What the commands that train a model share: options, and the model measured and saved."""
+"""What the commands that train a model share: options, the parts, and saving before measuring."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +11,28 @@ import click
 
 from transferkit.cli._facts import facts_of
 from transferkit.cli._measure import headline, measure
+from transferkit.cli._options import report_failures
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.datasets import Parts
+    from transferkit.extract import Extraction
     from transferkit.images import ImageSet
 
 __all__ = [
+    "Measured",
+    "divided",
+    "fit_rows",
     "force_option",
-    "measured_line",
-    "measured_part",
+    "group_option",
+    "measured_pairs",
     "out_option",
-    "save_measured",
+    "report_unmeasured",
+    "save_then_measure",
     "task_option",
     "test_size_option",
+    "warn_of_contradictions",
 ]
 
 task_option = click.option(
@@ -34,6 +46,11 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The model's folder."
 )
 force_option = click.option("--force", is_flag=True, help="Replace a model that is there.")
+group_option = click.option(
+    "--group-column",
+    metavar="NAME",
+    help="Column of what several images are of (a house, a patient): never on both sides.",
+)
 test_size_option = click.option(
     "--test-size",
     type=click.FloatRange(0, 1, max_open=True),
@@ -43,15 +60,133 @@ test_size_option = click.option(
 )
 
 
-def measured_part(images: ImageSet, test_size: float, seed: int) -> str:
-    """Which of the images a model is measured on, in words."""
-    return "test split" if images.split_names else f"held out: {test_size:.0%}, seed {seed}"
+# ---- parts --------------------------------------------------------------------------
 
 
-def save_measured(
-    model: Any, out: Path, *, overwrite: bool, source: str, part: str, test: ImageSet | None
+def divided(
+    listed: ImageSet, extraction: Extraction, task: str, test_size: float, seed: int
+) -> tuple[ImageSet, Parts]:
+    """Readable images, and which of them are trained on and which are measured."""
+    from transferkit.datasets import divide, roles_of
+
+    images = listed.select(extraction.kept)
+    if not len(images):
+        report_failures(extraction.failures, len(listed))
+        raise ValueError("no image could be read; there is nothing to train on")
+    warn_of_contradictions(images, extraction.ids)
+    parts = divide(
+        images.splits,
+        extraction.ids,
+        images.labels,
+        images.groups,
+        is_classes=task == "classification",
+        share=test_size,
+        seed=seed,
+        roles=roles_of(listed.split_names) if listed.split_names else None,
+    )
+    if not len(parts.train):
+        report_failures(extraction.failures, len(listed))
+        raise ValueError("no training image could be read; there is nothing to train on")
+    if parts.left_out:
+        click.echo(f"Warning: {parts.left_out_line()}; the model is not measured on them", err=True)
+    return images, parts
+
+
+def fit_rows(
+    model: Any, images: ImageSet, X: np.ndarray, ids: tuple[bytes, ...], parts: Parts
 ) -> Any:
-    """Measure a model, tell its card of it, and save it.
+    """Fit a model on the rows of the parts that are trained on.
+
+    Parameters
+    ----------
+    model : TransferEstimator
+        Not fitted yet.
+    images : ImageSet
+        The readable images, with labels.
+    X, ids
+        Their features and row ids.
+    parts : Parts
+        What they are for.
+    """
+    import numpy as np
+
+    from transferkit.estimators import targets_of
+    from transferkit.estimators.targets import column_names
+
+    chosen = [rows for rows in (parts.train, parts.validation) if len(rows)]
+    names = ("training", "validation")
+    y = [
+        targets_of(images.select(rows), None, name, model.task)
+        for rows, name in zip(chosen, names, strict=False)
+    ]
+    # No copy of all rows where all are trained on.
+    features = [X if len(rows) == len(X) else X[rows] for rows in chosen]
+    at = np.concatenate(chosen)
+    return model.fit_features(
+        features[0],
+        y[0],
+        validation=(features[1], y[1]) if len(chosen) > 1 else None,
+        ids=[ids[i] for i in at],
+        groups=None if images.groups is None else [images.groups[i] for i in at],
+        names=column_names(images, y[0], is_own=True),
+    )
+
+
+def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:
+    """Say so where one image has two labels."""
+    from transferkit.datasets import contradictions
+
+    pairs = [] if images.labels is None else contradictions(ids, images.labels)
+    if pairs:
+        a, b = (images.names[i] for i in pairs[0])
+        click.echo(
+            f"Warning: {len(pairs)} images have the same bytes as another with another label (the "
+            f"first: {a!r} and {b!r})",
+            err=True,
+        )
+
+
+# ---- save, then measure -------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What came of measuring a model that was saved.
+
+    Parameters
+    ----------
+    report : object or None
+        None if it was not measured.
+    images : ImageSet or None
+        What it was measured on.
+    reason : str
+        Why it was not measured.
+    has_failed : bool
+        Whether that is because measuring failed.
+    """
+
+    report: Any = None
+    images: ImageSet | None = None
+    reason: str = ""
+    has_failed: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of images that it was measured on."""
+        return 0 if self.images is None else len(self.images)
+
+
+def save_then_measure(
+    model: Any,
+    out: Path,
+    rows: Callable[[], tuple[Any, ImageSet, np.ndarray]] | None,
+    *,
+    overwrite: bool,
+    source: str,
+    part: str,
+    reason: str,
+) -> Measured:
+    """Save a model, then measure it and tell its card: whatever fails then costs no model.
 
     Parameters
     ----------
@@ -59,31 +194,74 @@ def save_measured(
         Fitted.
     out : Path
         Its folder.
+    rows : callable or None
+        Gives what is measured (the model, or those of the folds), the images to measure with
+        and their features; None if there are none.
     overwrite : bool
         Whether a model that is there is replaced.
     source : str
         IMAGES as the user gave it.
     part : str
-        From `measured_part`.
-    test : ImageSet or None
-        What it is measured on.
-
-    Returns
-    -------
-    report or None
-        None if nothing was held out.
+        Which of them are measured, in words.
+    reason : str
+        Why there are none to measure with.
     """
-    report = X = None
-    if test is not None and test.labels is not None:
-        X = model.extractor_.transform(test)
-        report = measure(model, test, X)
-    model.facts_ |= facts_of(model, source, part, test, X, report)
+    from transferkit.artifacts import add_facts
+
+    model.facts_ |= facts_of(model, source, part, None, None, None)
     model.save(out, overwrite=overwrite)
-    return report
+    if rows is None:
+        return Measured(reason=reason)
+    try:
+        measured, images, X = rows()
+        report = measure(measured, images, X)
+        model.facts_ |= facts_of(measured, source, part, images, X, report)
+        add_facts(out, model.facts_)
+    except KeyboardInterrupt:
+        click.echo(f"The model is saved at {out}; it was not measured.", err=True)
+        raise
+    except Exception as error:  # of whatever kind: the model is there, and that is to be said
+        context = click.get_current_context(silent=True)
+        if context is not None and (context.find_root().obj or {}).get("debug"):
+            raise
+        return Measured(reason=_sentence(error), has_failed=True)
+    return Measured(report, images)
 
 
-def measured_line(report: Any, n_images: int, part: str) -> tuple[str, str]:
-    """The most important numbers, as a name and a value to print."""
-    if report is None:
-        return "test", "not measured: nothing was held out"
-    return "test", f"{headline(report)}, on {n_images:,} images ({part})"
+def _sentence(error: Exception) -> str:
+    """An error in words; one that no one foresaw with its kind."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    foreseen = isinstance(error, ValueError | OSError | RuntimeError) and str(error)
+    return str(error) if foreseen else f"{type(error).__name__}: {error}"
+
+
+def report_unmeasured(measured: Measured, out: Path) -> None:
+    """Say on stderr that the model is there, though measuring failed."""
+    if measured.has_failed:
+        click.echo(
+            f"Error: the model is saved at {out}, but was not measured: {measured.reason}", err=True
+        )
+
+
+def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> list[Any]:
+    """The most important numbers, as names and values to print."""
+    if measured.report is None:
+        return [("test", f"not measured: {measured.reason}")]
+    left_out = f"; {sum(parts.left_out.values()):,} of {parts.n_meant:,} left out"
+    text = f"on {measured.n:,} images ({part}{left_out * bool(parts.left_out)})"
+    pairs = [("test", f"{headline(measured.report)}, {text}")]
+    if getattr(measured.report, "n_unknown", 0):
+        pairs.append(("unknown labels", _unknown(model, measured)))
+    return pairs
+
+
+def _unknown(model: Any, measured: Measured) -> str:
+    known = {str(label) for label in model.classes_.tolist()}
+    labels = (measured.images.labels if measured.images is not None else None) or ()
+    new = sorted({str(label) for label in labels} - known)
+    names = ", ".join(map(repr, new[:5])) + ", …" * (len(new) > 5)
+    return (
+        f"{measured.report.n_unknown:,} of these images are of classes that weren't trained on "
+        f"({names}) and count as errors"
+    )

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._options import json_option, machine_options, plan_option, store_option
-from transferkit.cli._output import print_json, print_pairs, print_table, size_of
-from transferkit.cli._training import task_option
+from transferkit.cli._output import (
+    counted,
+    print_json,
+    print_pairs,
+    print_table,
+    printable,
+    size_of,
+)
+from transferkit.cli._training import group_option, task_option
 
 if TYPE_CHECKING:
     from transferkit.benchmark import Board, Hint
@@ -52,6 +59,7 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     help="How many, where the seed draws shots or a hold-out.",
 )
 @task_option
+@group_option
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")
@@ -72,6 +80,7 @@ def command(
     shots: tuple[int | None, ...],
     seeds: int,
     task: str,
+    group_column: str | None,
     image_size: int | None,
     out: Path,
     as_csv: bool,
@@ -101,7 +110,7 @@ def command(
     for name in want.protocols:
         create_protocol(name)  # says now what is wrong with a name
     names = b.named_backbones(backbones)
-    loaded = [b.load_dataset(source, task=task) for source in datasets]
+    loaded = [b.load_dataset(source, task=task, group_column=group_column) for source in datasets]
     machine["progress"] = not quiet and sys.stderr.isatty()
     if only_plan:
         machine.pop("progress")
@@ -118,24 +127,31 @@ def command(
         counts[finished.status] += 1
         if not quiet and finished.status != "kept":
             cell = finished.cell
-            shown = "all" if cell.shots is None else f"{cell.shots} shots"
+            shown = "all" if cell.shots is None else counted(cell.shots, "shot")
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
     boards = b.leaderboards(results)
     if as_json:
-        print_json({"cells": counts, "boards": [dataclasses.asdict(board) for board in boards]})
+        lines = {dataset.name: dataset.line for dataset in loaded}
+        found = [dataclasses.asdict(board) for board in boards]
+        print_json({"cells": counts, "parts": lines, "boards": found})
     else:
         for board in boards:
             _print_board(board)
-        print_pairs([("cells", ", ".join(f"{n} {what}" for what, n in counts.items()))])
+        parts = [("parts", f"{dataset.name} {dataset.line}") for dataset in loaded]
+        cells = ", ".join(f"{n} {what}" for what, n in counts.items())
+        print_pairs([*parts, ("cells", cells)])
     ctx.exit(_FAILED if counts["failed"] else 0)
 
 
 def _print_board(board: Board) -> None:
-    shots = "all training images" if board.shots is None else f"{board.shots} shots"
+    shots = "all training images" if board.shots is None else counted(board.shots, "shot")
     seeds = f", {board.n_seeds} seeds" if board.n_seeds > 1 else ""
-    click.echo(f"{board.dataset}, {board.probe}, {shots}{seeds}, {board.n_test:,} test images")
+    tested = counted(board.n_test, "test image")
+    baseline = "" if board.baseline is None else f"; baseline {100 * board.baseline:.1f} %"
+    dataset = printable(board.dataset)
+    click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
     header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group", "ECE", "scaled"]
     rows = [
         [
@@ -193,7 +209,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
     print_table(header, [(*map(str, r[:4]), f"{r[4]:.0f}", size_of(r[5])) for r in rows])
     print_pairs(
         [
-            ("cells", f"{totals['cells']} in {totals['passes']} passes"),
+            ("cells", f"{totals['cells']:,} in {counted(totals['passes'], 'pass', 'passes')}"),
             ("time", f"{totals['extract_seconds']:.0f} s to extract; the probes come on top"),
             ("disk", size_of(totals["disk_bytes"])),
             ("memory", _memory(totals["peak_row_bytes"])),

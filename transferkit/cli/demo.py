@@ -13,7 +13,7 @@ import click
 
 from transferkit.cli._options import exit_code, json_option, report_failures, store_option
 from transferkit.cli._output import print_json, print_pairs, print_table
-from transferkit.cli._split import split_images
+from transferkit.cli._training import divided
 
 if TYPE_CHECKING:
     from transferkit.estimators import FeatureExtractor, TransferClassifier
@@ -63,30 +63,32 @@ def command(
     """
     from transferkit import FeatureExtractor, list_images
     from transferkit.backbones import bundled
+    from transferkit.estimators.targets import training_parts
 
     out.mkdir(parents=True, exist_ok=True)
     listed = list_images(_digits(out / "images") if images is None else images)
+    training_parts(listed, None, None, "classification")  # says now what is wrong with the labels
     name = backbone or f"bundled:{bundled.names()[0]}"
     extractor = FeatureExtractor(name, store=store)
     with _calm(images is None):
         extraction = extractor.extract(listed, on_error="skip", keep_rows=False)
-    train, test = split_images(listed, extraction, 0.2, 0, "classification")
-    if test is None:
+    readable, parts = divided(listed, extraction, "classification", 0.2, 0)
+    train, val, test = map(readable.select, (parts.train, parts.validation, parts.measured))
+    if not len(test):
         raise ValueError("no image is left to measure the heads with; add a test split or images")
     if not as_json:
         place = images or out / "images"
-        n_train = len(train.split("train")) if "train" in train.split_names else len(train)
         pairs = [
             (
                 "images",
-                f"{len(listed):,} in {place}: {n_train:,} to train on, {len(test):,} held out",
+                f"{len(listed):,} in {place}: {len(train):,} to train on, {len(test):,} held out",
             ),
             ("backbone", name),
             ("features", extraction.summary()),
         ]
         print_pairs(pairs)
         click.echo()
-    rows, model = _compare(extractor, heads, train, test)
+    rows, model = _compare(extractor, heads, train, val, test)
     if not as_json:
         _print_heads(rows)
     path = model.save(out / "model", overwrite=True)
@@ -136,7 +138,7 @@ def _digits(folder: Path) -> Path:
 
 
 def _compare(
-    extractor: FeatureExtractor, heads: str, train: ImageSet, test: ImageSet
+    extractor: FeatureExtractor, heads: str, train: ImageSet, val: ImageSet, test: ImageSet
 ) -> tuple[list[dict[str, Any]], TransferClassifier]:
     """Train every head on the same features and measure it; also give the first one."""
     import numpy as np
@@ -150,9 +152,11 @@ def _compare(
     estimators = {name: create_head(name) for name in names}
     models: list[TransferClassifier] = []
     rows: list[dict[str, Any]] = []
+    validation = val if len(val) else None
+    validation = val if len(val) else None
     for name, head in estimators.items():
         start = time.perf_counter()
-        models.append(TransferClassifier(extractor, head).fit(train))
+        models.append(TransferClassifier(extractor, head).fit(train, validation=validation))
         fitted = time.perf_counter()
         predicted = models[-1].predict_features(X)
         done = time.perf_counter()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._measure import learnt_columns, measure, print_report
+from transferkit.cli._lines import predictions, truth_lines
+from transferkit.cli._measure import learnt_columns, measure, print_report, true_targets
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -18,18 +20,28 @@ from transferkit.cli._options import (
     report_failures,
     store_option,
 )
-from transferkit.cli._output import print_json
+from transferkit.cli._output import counted, print_json, printable
+from transferkit.cli._writing import (
+    check_file,
+    form_of,
+    format_option,
+    out_file_option,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from transferkit.extract import Extraction
+    from transferkit.images import ImageSet
 
 
 @click.command()
 @click.argument("model")
 @click.argument("images")
 @click.option("--all", "use_all", is_flag=True, help="Also images that the model was trained on.")
+@out_file_option("File for one line per image: label, prediction, whether it is right.")
+@format_option
 @store_option
 @image_options
 @machine_options
@@ -42,31 +54,55 @@ def command(
     model: str,
     images: str,
     use_all: bool,
+    out: Path | None,
+    form: str | None,
     on_error: str,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Measure a saved MODEL on labelled IMAGES.
 
-    Uses the test split if there is one. Images that the model was trained on are left out,
-    whatever they are called now, unless --all is given.
+    Uses the test split if there is one, else the val split. Images that the model was trained
+    on are left out, whatever they are called now, unless --all is given; images without a
+    label always are. --out FILE tells of each image that was measured what it is and what the
+    model says (of numbers: the residual, prediction - label), and of those that could not be
+    read why.
     """
+    from transferkit.datasets import measured_of
     from transferkit.estimators import side_by_side
 
+    if form is not None and out is None:
+        raise click.UsageError("--format is the form of --out's file; give --out FILE too")
+    form = form_of(form, out)
+    if out is not None:
+        check_file(out)
     estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
-    if "test" in listed.split_names and not use_all:
-        listed = listed.split("test")
+    part = None if use_all else measured_of(listed.split_names)
+    if part is not None:
+        listed = listed.split(part)
     extraction = estimator.extractor_.extract(
         listed, on_error="raise" if on_error == "raise" else "skip"
     )
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
-    measured = listed.select(extraction.kept[chosen])
-    report = measure(estimator, measured, side_by_side(extraction)[chosen])
     n_left_out = len(extraction.kept) - int(chosen.sum())
+    chosen &= _labelled(listed.select(extraction.kept))
+    measured = listed.select(extraction.kept[chosen])
+    X = side_by_side(extraction)[chosen]
+    report = measure(estimator, measured, X)
+    if out is not None:
+        at = extraction.kept[chosen].tolist()
+        true = dict(zip(at, true_targets(estimator, measured).tolist(), strict=True))
+        predicted = dict(zip(at, predictions(estimator, X), strict=True))
+        lines = truth_lines(estimator, listed, true, predicted, extraction.failures)
+        write_lines(out, lines, form)
+        click.echo(f"{counted(len(lines), 'image')}, line by line: {printable(str(out))}", err=True)
     if as_json:
-        print_json({"model": model, "left_out": n_left_out, **report.to_dict()})
+        print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:
+        if part is not None:
+            note = ": there is no test part" * (part == "val")
+            click.echo(f"measured on {part} ({len(listed):,} images){note}")
         print_report(report, n_left_out)
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
@@ -76,13 +112,28 @@ def _unseen(extraction: Extraction, train_ids: np.ndarray, use_all: bool) -> np.
     """Which of the readable images to measure with."""
     import numpy as np
 
-    seen = {row.tobytes() for row in train_ids}
-    unseen = np.array([row not in seen for row in extraction.ids], dtype=bool)
+    from transferkit.datasets import is_unseen
+
     if use_all:
-        return np.ones(len(unseen), dtype=bool)
+        return np.ones(len(extraction.ids), dtype=bool)
+    unseen = is_unseen(extraction.ids, [row.tobytes() for row in train_ids])
     if not unseen.any():
         raise ValueError(
             "the model was trained on every one of these images, so they can't tell how good it "
             "is; give others, or --all to measure on them all the same"
         )
     return unseen
+
+
+def _labelled(images: ImageSet) -> np.ndarray:
+    """Which images have a label; all where none has, which `measure` says better."""
+    from transferkit.datasets import is_labelled
+
+    labelled = is_labelled(images.labels, len(images))
+    if labelled.any() and not labelled.all():
+        click.echo(
+            f"Warning: {int((~labelled).sum()):,} of {len(images):,} images have no label and are "
+            f"left out",
+            err=True,
+        )
+    return labelled if labelled.any() else ~labelled

@@ -24,18 +24,23 @@ from transferkit.cli._options import (
     values_option,
 )
 from transferkit.cli._output import print_json, print_pairs
-from transferkit.cli._split import split_images
 from transferkit.cli._training import (
+    Measured,
+    divided,
     force_option,
-    measured_line,
-    measured_part,
+    group_option,
+    measured_pairs,
     out_option,
-    save_measured,
+    report_unmeasured,
+    save_then_measure,
     task_option,
     test_size_option,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.datasets import Parts
     from transferkit.images import ImageSet
 
 
@@ -71,6 +76,7 @@ if TYPE_CHECKING:
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files there too.")
 @test_size_option
 @click.option("--seed", default=0, show_default=True, help="Of that split, and of training.")
+@group_option
 @store_option
 @image_options
 @machine_options
@@ -104,7 +110,7 @@ def command(
     `accelerate launch -m transferkit finetune …`.
     """
     from transferkit.artifacts import check_writable
-    from transferkit.estimators import FineTuneClassifier, FineTuneRegressor
+    from transferkit.estimators import FineTuneClassifier, FineTuneRegressor, side_by_side
     from transferkit.estimators.targets import training_parts
     from transferkit.finetune import choose_recipe, parse_strategy
     from transferkit.finetune.processes import Processes
@@ -121,7 +127,7 @@ def command(
     mode = "raise" if on_error == "raise" else "skip"
     with processes.first_alone():
         extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
-    train, test = split_images(listed, extraction, test_size, seed, task)
+    readable, parts = divided(listed, extraction, task, test_size, seed)
     if processes.is_first:  # the recipe, before training starts
         logging.getLogger("transferkit.finetune").setLevel(logging.INFO)
     kind = FineTuneRegressor if task == "regression" else FineTuneClassifier
@@ -134,32 +140,52 @@ def command(
         tensorboard=tensorboard,
         progress=progress,
     )
-    _fit(model, train, resume)
+    _fit(model, readable, parts, resume)
+    failures, measured = list(extraction.failures), Measured()
     if processes.is_first:
-        part = measured_part(listed, test_size, seed)
-        report = save_measured(model, out, overwrite=force, source=images, part=part, test=test)
-        shutil.rmtree(model.folder_ / "backbone")  # the saved model has it now
-        n_test = len(test) if test is not None else 0
-        result = _result(model, out, len(listed), n_test, report)
-        result["failures"] = [{"name": f.name, "reason": f.reason} for f in extraction.failures]
+
+        def rows() -> tuple[Any, ImageSet, np.ndarray]:
+            test = readable.select(parts.measured)
+            tuned = model.extractor_.extract(test, on_error="skip")
+            failures.extend(tuned.failures)
+            return model, test.select(tuned.kept), side_by_side(tuned)
+
+        measured = save_then_measure(
+            model,
+            out,
+            rows if len(parts.measured) else None,
+            overwrite=force,
+            source=images,
+            part=parts.name,
+            reason=parts.why_not_measured(),
+        )
+        # The saved model has it now; if the probe is kept, there is none.
+        shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
+        result = _result(model, out, len(listed), parts, measured)
+        result["failures"] = [{"name": f.name, "reason": f.reason} for f in failures]
         if as_json:
             print_json(result)
         else:
-            _print(result, measured_line(report, n_test, part))
-        report_failures(extraction.failures, len(listed))
+            _print(result, parts, measured_pairs(model, measured, parts, parts.name))
+        report_failures(failures, len(listed))
+        report_unmeasured(measured, out)
     processes.wait()
-    ctx.exit(exit_code(extraction.failures, on_error))
+    ctx.exit(1 if measured.has_failed else exit_code(failures, on_error))
 
 
-def _fit(model: Any, train: ImageSet, resume: bool) -> None:
+def _fit(model: Any, images: ImageSet, parts: Parts, resume: bool) -> None:
+    """Train on the parts that are for it."""
+    validation = images.select(parts.validation) if len(parts.validation) else None
     try:
-        model.fit(train, resume=resume)
+        model.fit(images.select(parts.train), validation=validation, resume=resume)
     except KeyboardInterrupt:
         click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
         raise
 
 
-def _result(model: Any, out: Path, n_images: int, n_test: int, report: Any) -> dict[str, Any]:
+def _result(
+    model: Any, out: Path, n_images: int, parts: Parts, measured: Measured
+) -> dict[str, Any]:
     """What came of the training, as it is printed."""
     best = model.history_[model.best_epoch_]
     return {
@@ -167,19 +193,24 @@ def _result(model: Any, out: Path, n_images: int, n_test: int, report: Any) -> d
         "run": str(model.folder_),
         "images": n_images,
         "train": len(model.train_ids_),
-        "test": n_test,
+        "test": measured.n,
+        "left_out": sum(parts.left_out.values()),
+        "parts": parts.line(),
         "strategy": model.strategy,
         "epochs": len(model.history_) - 1,
         "best_epoch": model.best_epoch_,
         "seconds": round(model.history_[-1]["seconds"], 1),
         "validation": best.get("val_metric"),
         "validation_before": model.history_[0].get("val_metric"),
-        "report": None if report is None else report.to_dict(),
+        "report": None if measured.report is None else measured.report.to_dict(),
+        "not_measured": measured.reason or None,
     }
 
 
-def _print(result: dict[str, Any], test: tuple[str, str]) -> None:
+def _print(result: dict[str, Any], parts: Parts, tests: list[tuple[str, str]]) -> None:
     chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
+    if not result["best_epoch"]:
+        chosen = f"no gain: the start, before any of {result['epochs']} epochs"
     if result["validation"] is not None:
         chosen += (
             f"; {result['validation']:.3f} on the validation part, "
@@ -188,9 +219,10 @@ def _print(result: dict[str, Any], test: tuple[str, str]) -> None:
     print_pairs(
         [
             ("images", f"{result['images']:,}"),
+            *([("parts", parts.line())] if parts.roles is not None else []),
             ("trained", f"{result['strategy']}, {result['seconds']:.1f} s"),
             ("kept", chosen),
-            test,
+            *tests,
             ("curves", f"{result['run']}"),
             ("model", f"{result['model']} (trained on {result['train']:,} images)"),
         ]

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._folds import (
+    check_folds,
+    check_no_splits,
+    fold_summary,
+    folds_line,
+    models_of_folds,
+    write_out_of_fold,
+)
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -23,16 +31,24 @@ from transferkit.cli._options import (
     values_option,
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
-from transferkit.cli._split import split_images
 from transferkit.cli._training import (
+    divided,
+    fit_rows,
     force_option,
-    measured_line,
-    measured_part,
+    group_option,
+    measured_pairs,
     out_option,
-    save_measured,
+    report_unmeasured,
+    save_then_measure,
     task_option,
     test_size_option,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.datasets import Parts
+    from transferkit.images import ImageSet
 
 
 @click.command()
@@ -49,7 +65,20 @@ from transferkit.cli._training import (
 @out_option
 @force_option
 @test_size_option
-@click.option("--seed", default=0, show_default=True, help="Seed of that split.")
+@click.option("--seed", default=0, show_default=True, help="Seed of that split, or of the folds.")
+@click.option(
+    "--folds",
+    "n_folds",
+    type=click.IntRange(2),
+    help="Measure on every image, by so many models that weren't trained on it; the model that "
+    "is saved is trained on all.",
+)
+@click.option(
+    "--out-of-fold",
+    type=click.Path(path_type=Path),
+    help="CSV for what those models predict.",
+)
+@group_option
 @store_option
 @image_options
 @machine_options
@@ -68,6 +97,8 @@ def command(
     force: bool,
     test_size: float,
     seed: int,
+    n_folds: int | None,
+    out_of_fold: Path | None,
     on_error: str,
     only_plan: bool,
     as_json: bool,
@@ -76,56 +107,86 @@ def command(
     """Train a model on labelled IMAGES and save it.
 
     IMAGES is a folder with one folder per class, or with train/, val/ and test/ folders of
-    such folders, or a CSV with the columns path, label and optionally split. Without splits
-    a stratified part is held out and the model is measured on it.
+    such folders, or a CSV with the columns path, label and optionally split. The test part is
+    measured, and val chooses hyper-parameters; without a test part val is measured. Without
+    splits a stratified part is held out and the model is measured on it.
     """
     from transferkit.artifacts import check_writable
-    from transferkit.estimators import TransferClassifier, TransferRegressor
+    from transferkit.estimators import TransferClassifier, TransferRegressor, side_by_side
     from transferkit.estimators.extractor import check_vectors
     from transferkit.estimators.targets import training_parts
     from transferkit.heads import create_head
 
+    check_folds(ctx, n_folds, out_of_fold)
     check_writable(out, overwrite=force)
     estimator = create_head(head, task, **head_parameters)
     extractor = extractor_from(options)
     listed = images_from(images, options)
     training_parts(listed, None, None, task)  # says now what is wrong with the labels
+    if n_folds:
+        check_no_splits(listed)
     check_vectors(extractor.feature_names)
     if only_plan:
         print_plan(extractor.plan(listed), as_json=as_json)
         return
     mode = "raise" if on_error == "raise" else "skip"
-    # One pass over everything: it tells which images can be read before any is split off.
-    extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
-    train, test = split_images(listed, extraction, test_size, seed, task)
-    extractor.progress = False
+    # One pass over everything: what is trained on and what is measured are rows of it.
+    extraction = extractor.extract(listed, on_error=mode)
+    X, ids = side_by_side(extraction), extraction.ids
+    readable, parts = divided(listed, extraction, task, 0 if n_folds else test_size, seed)
     start = time.perf_counter()
     kind = TransferRegressor if task == "regression" else TransferClassifier
-    model = kind(extractor, head=estimator).fit(train)
+    model = fit_rows(kind(extractor, head=estimator), readable, X, ids, parts)
     seconds = time.perf_counter() - start
-    part = measured_part(listed, test_size, seed)
-    report = save_measured(model, out, overwrite=force, source=images, part=part, test=test)
-    n_test = len(test) if test is not None else 0
+    told: dict[str, Any] = {}
+
+    def rows() -> tuple[Any, ImageSet, np.ndarray]:
+        if not n_folds:
+            return model, readable.select(parts.measured), X[parts.measured]
+        models = models_of_folds(model, readable, X, ids, n_folds, seed)
+        told["folds"] = fold_summary(models, readable, X)
+        if out_of_fold is not None:
+            write_out_of_fold(out_of_fold, models, readable, X)
+        return models, readable, X
+
+    part = f"out of fold: {n_folds} folds, seed {seed}" if n_folds else parts.name
+    measured = save_then_measure(
+        model,
+        out,
+        rows if n_folds or len(parts.measured) else None,
+        overwrite=force,
+        source=images,
+        part=part,
+        reason=parts.why_not_measured(),
+    )
     result = {
         "model": str(out),
         "images": len(listed),
         "train": len(model.train_ids_),
-        "test": n_test,
+        "test": measured.n,
+        "left_out": sum(parts.left_out.values()),
+        "parts": None if n_folds else parts.line(),
         "task": task,
         "classes": (model.target_names_ if task == "regression" else model.classes_).tolist(),
         "features": list(extraction.rows),
         "head": head,
         "fit_seconds": round(seconds, 3),
         "chosen": _chosen(model.head_),
-        "report": None if report is None else report.to_dict(),
+        "report": None if measured.report is None else measured.report.to_dict(),
+        "not_measured": measured.reason or None,
+        "folds": told.get("folds"),
         "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
     }
     if as_json:
         print_json(result)
     else:
-        _print(result, extraction.summary(), measured_line(report, n_test, part))
+        tests = measured_pairs(model, measured, parts, part)
+        if told:
+            tests.append(("folds", folds_line(told["folds"])))
+        _print(result, extraction.summary(), parts, tests)
     report_failures(extraction.failures, len(listed))
-    ctx.exit(exit_code(extraction.failures, on_error))
+    report_unmeasured(measured, out)
+    ctx.exit(1 if measured.has_failed else exit_code(extraction.failures, on_error))
 
 
 def _chosen(head: Any) -> dict[str, Any]:
@@ -137,7 +198,9 @@ def _chosen(head: Any) -> dict[str, Any]:
     }
 
 
-def _print(result: dict[str, Any], summary: str, test: tuple[str, str]) -> None:
+def _print(
+    result: dict[str, Any], summary: str, parts: Parts, tests: list[tuple[str, str]]
+) -> None:
     chosen = result["chosen"]
     head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
     for name in ("C", "alpha"):
@@ -152,8 +215,9 @@ def _print(result: dict[str, Any], summary: str, test: tuple[str, str]) -> None:
     pairs = [
         ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
+        *([("parts", parts.line())] if parts.roles is not None else []),
         ("head", head),
-        test,
+        *tests,
         ("model", f"{result['model']} (trained on {result['train']:,} images)"),
     ]
     print_pairs(pairs)

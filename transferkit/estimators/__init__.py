@@ -7,6 +7,7 @@ from transferkit import artifacts
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
+from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.targets import targets_of
 
@@ -14,8 +15,10 @@ __all__ = [
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FoldModels",
     "TransferClassifier",
     "TransferRegressor",
+    "fit_folds",
     "load_estimator",
     "side_by_side",
     "targets_of",

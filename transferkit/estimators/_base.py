@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,8 +15,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
 from transferkit.backbones import Backbone
+from transferkit.digests import ID_BYTES
+from transferkit.estimators._rows import (
+    Rows,
+    checked_rows,
+    checked_weights,
+    kept_apart,
+    own_hold_out,
+    takes_validation,
+)
 from transferkit.estimators.extractor import FeatureExtractor, check_vectors, side_by_side
-from transferkit.estimators.targets import column_names, training_parts
+from transferkit.estimators.targets import (
+    column_names,
+    targets_of,
+    training_parts,
+    with_groups,
+)
 from transferkit.heads import create_head
 from transferkit.images import Failure
 from transferkit.spec import BackboneSpec
@@ -59,9 +72,22 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; ``head__NAME`` sets one of the head's."""
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params
+            ``head__NAME`` sets one of the head's, and ``backbone__NAME`` one of the
+            extractor's, whether these were given by name or made.
+        """
         if "head" in params:
             self.head = params.pop("head")
+        if "backbone" in params:
+            self.backbone = params.pop("backbone")
+        if any(name.startswith("backbone__") for name in params) and not isinstance(
+            self.backbone, FeatureExtractor
+        ):
+            self.backbone = FeatureExtractor(self.backbone)
         if isinstance(self.head, str) and any(name.startswith("head__") for name in params):
             self.head = create_head(self.head, self.task)
         super().set_params(**params)
@@ -76,6 +102,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         *,
         sample_weight: Any = None,
         validation: tuple[Any, Any] | Any = None,
+        groups: Any = None,
         on_error: str = "raise",
     ) -> Self:
         """Extract features and train the head.
@@ -87,12 +114,20 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
             What is to be learnt: labels, an indicator matrix of several labels per image, or
             numbers; by default the labels of the folders or the CSV, whose ``train`` split is
-            used if it has splits, and whose ``val`` split is the validation part.
+            used if it has splits. Its ``val`` split is the validation part where there is a
+            ``test`` split too; without one it is left to measure the model with.
         sample_weight : array-like of shape (n_samples,), optional
             Passed to the head.
         validation : (images, y) or ImageSet with labels, optional
             Images that choose the head's hyper-parameters; the head is then fitted on both
-            parts. A head that chooses nothing is fitted on both parts at once.
+            parts. A head that chooses nothing is fitted on both parts at once. Images whose bytes
+            or whose group are among the training images too are trained on and don't choose.
+        groups : array-like of shape (n_samples,), optional
+            What each image is one of several of (a house, a patient), None for one that is
+            alone; by default the ImageSet's. Where a head holds out rows to choose by, no
+            group, and no two images of the same bytes, stand on both sides. A head that
+            chooses otherwise (the ridge head, by leaving one row out) takes no notice, nor
+            does any if there are sample weights.
         on_error : {"raise", "skip"}, default="raise"
             Whether unreadable images raise, or are left out with their labels.
 
@@ -108,7 +143,54 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             If there are no labels, or not one per image.
         """
         with self._as_before_on_error():
-            self._fit(images, y, sample_weight, validation, on_error)
+            self._fit(images, y, sample_weight, validation, groups, on_error)
+        return self
+
+    def fit_features(
+        self,
+        X: np.ndarray,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        validation: tuple[np.ndarray, Any] | None = None,
+        groups: Sequence[Hashable] | None = None,
+        ids: Sequence[bytes] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Train the head on features that were extracted before.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            From the same extractor: the model extracts with it when it predicts.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            As for `fit`.
+        sample_weight
+            As for `fit`.
+        validation : (ndarray, array-like), optional
+            Features and targets that choose the head's hyper-parameters.
+        groups : sequence, optional
+            As for `fit`: first of the rows of `X`, then of the validation part's.
+        ids : sequence of bytes, optional
+            Row ids in the same order, as `Extraction.ids` has them. Without them the model
+            doesn't know its training images again.
+        names : sequence of str, optional
+            Names of the columns of `y`.
+
+        Returns
+        -------
+        self
+        """
+        parts = [(np.asarray(X), targets_of(None, y, "training", self.task))]
+        if validation is not None:
+            X_held, y_held = validation
+            parts.append((np.asarray(X_held), targets_of(None, y_held, "validation", self.task)))
+        rows = checked_rows(parts, ids, groups)
+        with self._as_before_on_error():
+            self.extractor_ = self._extractor()
+            self.failures_: list[Failure] = []
+            weight = checked_weights(sample_weight, len(rows[0].y))
+            self._fit_rows(rows[0], rows[1] if len(rows) > 1 else None, weight, names)
         return self
 
     @contextlib.contextmanager
@@ -122,50 +204,84 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             self.__dict__.update(before)
             raise
 
-    def _fit(self, images: Any, y: Any, sample_weight: Any, validation: Any, on_error: str) -> None:
+    def _fit(
+        self, images: Any, y: Any, sample_weight: Any, validation: Any, groups: Any, on_error: str
+    ) -> None:
         is_own = y is None
-        train, y, held = training_parts(images, y, validation, self.task)
+        train, y, held = training_parts(with_groups(images, groups), y, validation, self.task)
         self.extractor_ = self._extractor()
+        create_head(self.head, self.task)  # says now what is wrong with its name
+        weight = checked_weights(sample_weight, len(y))
+        self.failures_ = []
+        rows = self._labelled_rows(train, y, on_error)
+        if weight is not None:
+            weight = weight[rows.kept]
+        held_rows = None if held is None else self._labelled_rows(*held, on_error)
+        self._fit_rows(rows, held_rows, weight, column_names(train, y, is_own=is_own))
+
+    def _labelled_rows(self, images: Any, y: np.ndarray, on_error: str) -> Rows:
+        X, kept, ids, failures = self._rows(images, on_error, is_training=True)
+        self.failures_ = self.failures_ + failures
+        groups = getattr(images, "groups", None)
+        own = None if groups is None else [groups[i] for i in kept]
+        return Rows(X, y[kept], ids, own, kept)
+
+    def _fit_rows(
+        self,
+        train: Rows,
+        held: Rows | None,
+        weight: np.ndarray | None,
+        names: Sequence[str] | None,
+    ) -> None:
+        """Fit the head on rows; `held` chooses its hyper-parameters."""
         self.head_ = create_head(self.head, self.task)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)
-            if sample_weight.shape[:1] != (len(y),):
-                raise ValueError(
-                    f"sample_weight has {sample_weight.size} values for {len(y)} images; give "
-                    f"one per image"
-                )
-        X, kept, ids, self.failures_ = self._rows(train, on_error)
-        y = y[kept]
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight[kept]}
-        X_held = None
+        n = len(train.X)
         if held is not None:
-            X_held, kept, held_ids, failures = self._rows(held[0], on_error)
-            y = np.concatenate([y, held[1][kept]])
-            ids, self.failures_ = ids + held_ids, self.failures_ + failures
-        targets = self._learn_targets(y, column_names(train, y, is_own=is_own))
-        self._fit_head(X, X_held, targets, weights)
+            train, held = kept_apart(train, held)
+            if weight is not None:
+                weight = np.concatenate([weight, np.ones(len(train.X) - n)])
+        ids = [*(train.ids or ()), *((held.ids if held is not None else None) or ())]
+        y = train.y if held is None else np.concatenate([train.y, held.y])
+        targets = self._learn_targets(y, names)
+        parts = targets[: len(train.X)], targets[len(train.X) :]
+        X, X_held = train.X, None if held is None else held.X
+        is_classes = self.task == "classification" and targets.ndim == 1
+        at = None
+        if held is None:
+            at = own_hold_out(self.head_, train, targets, weight, is_classes=is_classes)
+        if at is not None:
+            X, X_held = (train.X[rows] for rows in at)
+            parts = targets[at[0]], targets[at[1]]
+        self._fit_head(X, X_held, *parts, weight)
         self._keep_ids(ids)
         # What the card of a saved model tells beside what the model knows by itself.
         self.facts_: dict[str, Any] = {}
 
     def _keep_ids(self, ids: Sequence[bytes]) -> None:
-        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), ID_BYTES)
 
     @abc.abstractmethod
     def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         """Set what is known of the targets; return them as the head takes them."""
 
     def _fit_head(
-        self, X: np.ndarray, X_held: np.ndarray | None, y: np.ndarray, weights: dict[str, Any]
+        self,
+        X: np.ndarray,
+        X_held: np.ndarray | None,
+        y: np.ndarray,
+        y_held: np.ndarray,
+        weight: np.ndarray | None,
     ) -> None:
-        n = len(X)
+        options: dict[str, Any] = {} if weight is None else {"sample_weight": weight}
         if X_held is None:
-            self.head_.fit(X, y, **weights)
-        elif "validation" in inspect.signature(self.head_.fit).parameters:
-            self.head_.fit(X, y[:n], validation=(X_held, y[n:]), **weights)
+            self.head_.fit(X, y, **options)
+        elif takes_validation(self.head_):
+            self.head_.fit(X, y, validation=(X_held, y_held), **options)
         else:
-            weights = {k: np.concatenate([w, np.ones(len(X_held))]) for k, w in weights.items()}
-            self.head_.fit(np.concatenate([X, X_held]), y, **weights)
+            if weight is not None:
+                options["sample_weight"] = np.concatenate([weight, np.ones(len(X_held))])
+            both = np.concatenate([X, X_held]), np.concatenate([y, y_held])
+            self.head_.fit(*both, **options)
 
     def _extractor(self) -> FeatureExtractor:
         given = {
@@ -175,25 +291,18 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         }
         if not isinstance(self.backbone, FeatureExtractor):
             return FeatureExtractor(self.backbone, **given)
-        self._refuse_beside_extractor(given)
-        extractor = clone(self.backbone)
+        extractor = clone(self.backbone).set_params(**given)
         assert isinstance(extractor, FeatureExtractor)
         return extractor
 
-    @staticmethod
-    def _refuse_beside_extractor(given: Collection[str]) -> None:
-        if given:
-            raise ValueError(
-                f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
-                f"FeatureExtractor, which has its own; set them there"
-            )
-
     def _rows(
-        self, images: Any, on_error: str = "raise"
+        self, images: Any, on_error: str = "raise", *, is_training: bool = False
     ) -> tuple[np.ndarray, np.ndarray, list[bytes], list[Failure]]:
         """Features, the images that have them, their ids, and those that can't be read."""
         check_vectors(self.extractor_.feature_names)
-        extraction = self.extractor_.extract(images, on_error=on_error)
+        if is_training and self.extractor_.reduce == "concat":
+            self.extractor_.fit(images)
+        extraction = self.extractor_.extract(images, on_error=on_error, remember=is_training)
         X = side_by_side(extraction)
         return X, extraction.kept, list(extraction.ids), list(extraction.failures)
 
@@ -253,6 +362,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             features=tuple(self.extractor_.feature_names),
             precision=self.extractor_.precision,
             storage=self.extractor_.storage,
+            reduce=self.extractor_.reduce,
+            n_images=getattr(self.extractor_, "n_images_", 1),
             classes=self._saved_classes(),
             head=self.head_,
             train_ids=self.train_ids_,
@@ -309,12 +420,15 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             list(model.features) if len(model.features) > 1 else model.features[0],
             precision=model.precision,
             storage=model.storage,
+            reduce=model.reduce,
             store=store,
             device=device,
             engine=engine,
             batch_size=batch_size,
             progress=progress,
         )
+        if model.reduce == "concat":
+            extractor.n_images_ = model.n_images
         estimator = cls(extractor, head=clone(model.head))
         estimator.extractor_ = extractor
         estimator.head_ = model.head

@@ -16,11 +16,11 @@ from transferkit.estimators._base import TransferEstimator
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.regressor import TransferRegressor
-from transferkit.estimators.targets import column_names, training_parts
+from transferkit.estimators.targets import column_names, training_parts, with_groups
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.strategies import parse_strategy
 from transferkit.heads import create_head
-from transferkit.images import Failure, list_images
+from transferkit.images import Failure, ImageSet, list_images
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -83,6 +83,7 @@ class FineTuneEstimator(TransferEstimator):
         *,
         sample_weight: Any = None,
         validation: tuple[Any, Any] | Any = None,
+        groups: Any = None,
         on_error: str = "raise",
         resume: bool = False,
     ) -> Self:
@@ -95,11 +96,15 @@ class FineTuneEstimator(TransferEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
             Labels, an indicator matrix of several labels per image, or numbers; by default
             the labels of the folders or the CSV, whose ``train`` split is used if it has
-            splits, and whose ``val`` split is the validation part.
+            splits. Its ``val`` split is the validation part where there is a ``test`` split
+            too; without one it is left to measure the model with.
         sample_weight : None
             Not for fine-tuning, which weighs classes (``class_weight``).
         validation : (images, y) or ImageSet with labels, optional
-            Images that choose the best epoch; by default a part of the training images.
+            Images that choose the best epoch; by default a part of the training images. Those
+            whose bytes or whose group are among the training images are left out.
+        groups : array-like of shape (n_samples,), optional
+            As for `TransferClassifier.fit`.
         on_error : {"raise", "skip"}, default="raise"
             Whether unreadable images raise, or are left out with their labels.
         resume : bool, default=False
@@ -124,33 +129,43 @@ class FineTuneEstimator(TransferEstimator):
                 "or weigh classes with recipe={'class_weight': …}"
             )
         with self._as_before_on_error():
-            self._fit_network(images, y, validation, on_error, resume)
+            self._fit_network(images, y, validation, groups, on_error, resume)
         return self
 
+    def fit_features(self, X: Any, y: Any, **options: Any) -> Self:
+        """Not for fine-tuning, whose network learns from images."""
+        raise TypeError(
+            "fine-tuning trains a network on images, not a head on features; call fit with images, "
+            "or take TransferClassifier or TransferRegressor"
+        )
+
     def _fit_network(
-        self, images: Any, y: Any, validation: Any, on_error: str, resume: bool
+        self, images: Any, y: Any, validation: Any, groups: Any, on_error: str, resume: bool
     ) -> None:
-        from transferkit.finetune.data import Data
+        from transferkit.finetune.data import Data, chosen_by
         from transferkit.finetune.processes import Processes
         from transferkit.forward import choose_device
 
         strategy = parse_strategy(self.strategy)
         choose_recipe(self.recipe or {}, strategy, 1)  # says now what is wrong with a setting
         is_own = y is None
-        images, y, held = training_parts(images, y, validation, self.task)
+        images, y, held = training_parts(with_groups(images, groups), y, validation, self.task)
         self.extractor_ = self._tuned_extractor()
         processes = Processes(choose_device(self.extractor_.device))
         self.extractor_.device = str(processes.device)
         self.head_ = create_head("linear", self.task)
         parts: list[Data] = []
         self.failures_: list[Failure] = []
-        for part, targets in ((images, y), *([held] if held else [])):
+        for given, targets in ((images, y), *([held] if held else [])):
+            part = _one_image_each(list_images(given))
             with processes.first_alone():
-                extraction = self.extractor_.extract(part, on_error=on_error)
+                extraction = self.extractor_.extract(part, on_error=on_error, remember=True)
             self.failures_ += extraction.failures
-            readable = list_images(part).select(extraction.kept)
+            readable = part.select(extraction.kept)
             (X,) = extraction.rows.values()
             parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
+        if len(parts) > 1:
+            parts = chosen_by(*parts)
         all_y = np.concatenate([part.y for part in parts])
         codes = self._learn_targets(all_y, column_names(images, all_y, is_own=is_own))
         edges = np.cumsum([len(part) for part in parts])[:-1]
@@ -173,7 +188,7 @@ class FineTuneEstimator(TransferEstimator):
             self.recipe or {},
             task=self._saved_task(),
             classes=self._saved_classes(),
-            store=self.extractor_.open_store(),
+            store=self.extractor_.store_for(parts[0].images, remember=True),
             processes=processes,
             folder=None if self.folder is None else Path(self.folder),
             start=self._head_of_init(),
@@ -218,13 +233,12 @@ class FineTuneEstimator(TransferEstimator):
         given = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
         if not isinstance(backbone, FeatureExtractor):
             return FeatureExtractor(backbone, progress=self.progress, **given)
-        self._refuse_beside_extractor(given)
         if backbone.feature_names != ["pre_logits"]:
             raise ValueError(
                 f"features are {', '.join(backbone.feature_names)}; fine-tuning trains a head on "
                 f"'pre_logits', what the network's own classifier sees: leave features out"
             )
-        return FeatureExtractor(**backbone.get_params(deep=False))
+        return FeatureExtractor(**{**backbone.get_params(deep=False), **given})
 
     def _head_of_init(self) -> Any:
         """Head of the model to start from, if it is linear, on the same features and labels."""
@@ -259,3 +273,15 @@ class FineTuneEstimator(TransferEstimator):
             if name.endswith("_"):
                 setattr(estimator, name, value)
         return estimator
+
+
+def _one_image_each(images: ImageSet) -> ImageSet:
+    """Images as they are, of which none may be several."""
+    several = np.flatnonzero(images.n_images > 1)
+    if len(several):
+        raise ValueError(
+            f"item {several[0]} has {images.n_images[several[0]]} images, and fine-tuning trains "
+            f"on one image for each label; give each image as an item of its own, or train a head "
+            f"on frozen features (TransferClassifier, TransferRegressor)"
+        )
+    return images

@@ -38,7 +38,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     head : str or estimator, default="linear"
         A head's name, or any scikit-learn classifier.
     features, store, device, batch_size : optional
-        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own.
+        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
+        before which these come. Others are set as ``backbone__NAME``.
 
     Attributes
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,15 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from transferkit.backbones import Backbone, resolve_backbone
+from transferkit.estimators._memory import known_in_process, process_store
 from transferkit.extract import Extraction, Plan, extract, plan
-from transferkit.images import list_images
+from transferkit.extract.bags import check_reduction, failures_of_items, reduced
+from transferkit.extract.identities import Identities
+from transferkit.extract.loop import specs_of
+from transferkit.extract.result import feature_columns
+from transferkit.images import ImageSet, UnreadableImages, list_images
 from transferkit.pooling import parse_feature
-from transferkit.spec import BackboneSpec
+from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["FeatureExtractor", "side_by_side"]
@@ -35,12 +41,15 @@ _FOR_A_NAME = {
     "arguments": None,
 }
 
+# Shape of a row by the feature's key, of every feature that this process has seen.
+_ROW_SHAPES: dict[str, tuple[int, ...]] = {}
+
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
     """Images → features of a frozen backbone, kept in a store.
 
-    A stateless transformer for `Pipeline` and `GridSearchCV`; copies share the store and
-    never reload the network.
+    A stateless transformer for `Pipeline`, `ColumnTransformer` and `GridSearchCV`; copies
+    share the store and never reload the network.
 
     Parameters
     ----------
@@ -53,9 +62,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         As for `transferkit.backbones.resolve_backbone`.
     arguments : mapping, optional
         Creation arguments of the network, such as ``{"output_stride": 16}``.
+    reduce : {"mean", "max", "concat"}, default="mean"
+        How the features of an item's several images become its one row: their mean, their
+        maximum, or side by side. The store has a row of every image, whichever it is.
     store : FeatureStore, path, None or False, default=None
         Where features are kept: None is the default place (``$TRANSFERKIT_STORE``, else
-        the user's cache directory), False keeps nothing.
+        the user's cache directory), False keeps nothing. By default, features of images in
+        memory (bytes, open files, PIL images, arrays; one among the images is enough) aren't
+        written there: those that a ``fit`` computes are kept until the process ends, and
+        those that ``transform`` or ``predict`` computes are computed again by the next call.
+        A store that is named keeps them too.
     device : str, default="auto"
         A GPU when there is one, else the CPU; several with commas between have a process
         each, as in ``"cuda:0,cuda:1"``.
@@ -94,6 +110,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         exif: bool = False,
         decode: str = "exact",
         arguments: Mapping[str, Any] | None = None,
+        reduce: str = "mean",
         store: FeatureStore | str | Path | bool | None = None,
         device: str = "auto",
         precision: str = "float32",
@@ -114,6 +131,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.exif = exif
         self.decode = decode
         self.arguments = arguments
+        self.reduce = reduce
         self.store = store
         self.device = device
         self.precision = precision
@@ -133,11 +151,31 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        images, y
+        images
+            Looked at only if rows are to stand side by side (``reduce="concat"``): later
+            items must have as many images.
+        y
             Ignored.
         """
         self.resolve()
+        if self.reduce == "concat" and images is not None:
+            listed = list_images(images)
+            check_reduction(listed, self.reduce)
+            self.n_images_ = int(listed.n_images[0])
         return self
+
+    def fit_transform(self, images: Any, y: Any = None) -> np.ndarray:
+        """Features, one row per item; those of images in memory are kept in this process.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+        y
+            Ignored.
+        """
+        listed = list_images(images)
+        return side_by_side(self.fit(listed).extract(listed, remember=True))
 
     def resolve(self) -> BackboneSpec:
         """Return the backbone's spec, without building it.
@@ -180,31 +218,85 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise ValueError("store is True; give a path, None for the default place, or False")
         return FeatureStore(self.store)
 
+    def store_for(self, images: ImageSet, *, remember: bool = False) -> FeatureStore | None:
+        """Return the store that is used for some images; None if nothing is kept.
+
+        Parameters
+        ----------
+        images : ImageSet
+            If one is in memory and no store was chosen, it isn't the default one.
+        remember : bool, default=False
+            Whether features of images in memory are kept in this process.
+        """
+        if self.store is not None or not images.is_in_memory:
+            return self.open_store()
+        if remember:
+            return process_store()
+        store = known_in_process()
+        if store is None:
+            return None
+        specs = self._specs()
+        exif = next(iter(specs.values())).preprocess.exif
+        ids = Identities(images.singles(), exif=exif).known
+        is_whole = not any(store.missing(spec, ids) for spec in specs.values())
+        return store if is_whole else None
+
     def extract(
-        self, images: Any, *, on_error: str = "raise", keep_rows: bool = True
+        self,
+        images: Any,
+        *,
+        on_error: str = "raise",
+        keep_rows: bool = True,
+        remember: bool = False,
     ) -> Extraction:
         """Features by name, with what it took to get them.
 
         Parameters
         ----------
         images
-            Anything that `list_images` takes: a folder, a CSV, paths, images, arrays.
+            Anything that `list_images` takes: a folder, a CSV, paths, images, arrays, data
+            sets; lists of lists where an item has several images.
         on_error : {"raise", "skip"}, default="raise"
-            Whether unreadable images raise, all of them by name, or are left out.
+            Whether unreadable images raise, all of them by name, or are left out. An item of
+            several images is left out if one of them can't be read.
         keep_rows : bool, default=True
             False fills the store and checks every row in it, without gathering them.
+        remember : bool, default=False
+            Whether features of images in memory are kept in this process if no store was
+            chosen, as ``fit`` does.
 
         Returns
         -------
         Extraction
             Rows in the images' order.
         """
-        spec = self.resolve()
-        return extract(
-            list_images(images),
-            self.backbone if isinstance(self.backbone, Backbone) else spec,
+        listed = list_images(images)
+        check_reduction(listed, self.reduce)
+        self._check_number(listed)
+        store = self.store_for(listed, remember=remember)
+        if (listed.n_images == 1).all():
+            extraction = self._extract(listed, store, on_error, keep_rows)
+            paths = tuple(listed.names[i] for i in extraction.kept)
+            return dataclasses.replace(extraction, paths=paths)
+        skip = "skip" if on_error == "raise" else on_error
+        try:
+            extraction = self._extract(listed.singles(), store, skip, keep_rows)
+        except UnreadableImages as error:  # not one could be read
+            failures = failures_of_items(error.failures, listed)
+            raise UnreadableImages(failures, len(listed)) from None
+        extraction = reduced(extraction, listed, self.reduce)
+        if extraction.failures and (on_error == "raise" or not len(extraction.kept)):
+            raise UnreadableImages(extraction.failures, len(listed))
+        return extraction
+
+    def _extract(
+        self, images: ImageSet, store: FeatureStore | None, on_error: str, keep_rows: bool
+    ) -> Extraction:
+        extraction = extract(
+            images,
+            self.backbone if isinstance(self.backbone, Backbone) else self.resolve(),
             self.feature_names,
-            self.open_store(),
+            store,
             device=self.device,
             precision=self.precision,
             storage=self.storage,
@@ -214,6 +306,56 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             keep_rows=keep_rows,
             progress=self.progress,
         )
+        for name, spec in self._specs().items():
+            _ROW_SHAPES[spec.key] = extraction.rows[name].shape[1:]
+        return extraction
+
+    def _specs(self) -> dict[str, FeatureSpec]:
+        """Spec of every feature, by its canonical name."""
+        return specs_of(
+            self.resolve(), self.feature_names, precision=self.precision, storage=self.storage
+        )
+
+    def _check_number(self, images: ImageSet) -> None:
+        """Raise a ValueError if rows side by side would be of another length than in `fit`."""
+        n_fitted = getattr(self, "n_images_", None)
+        n_now = int(images.n_images[0])
+        if self.reduce == "concat" and n_fitted not in (None, n_now):
+            raise ValueError(
+                f"the items have {n_now} image{'s' * (n_now != 1)} each, and those of fit had "
+                f"{n_fitted}; side by side (reduce='concat') they must be as many: give {n_fitted}"
+            )
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name of every column of `transform`, such as ``stage3.avg_17``.
+
+        Parameters
+        ----------
+        input_features
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str objects
+
+        Raises
+        ------
+        ValueError
+            If a feature is a map; or if rows are put side by side, and how many isn't known
+            before ``fit``.
+        """
+        specs = self._specs()
+        if any(spec.key not in _ROW_SHAPES for spec in specs.values()):
+            self._extract(list_images(np.zeros((1, 64, 64, 3), np.uint8)), None, "raise", True)
+        shapes = {name: _ROW_SHAPES[spec.key] for name, spec in specs.items()}
+        if self.reduce == "concat":
+            n_images = getattr(self, "n_images_", None)
+            if n_images is None:
+                raise ValueError(
+                    "with reduce='concat' the columns are known after fit: call fit(images) first"
+                )
+            shapes = {n: (n_images * shape[0], *shape[1:]) for n, shape in shapes.items()}
+        return np.array(feature_columns(shapes), dtype=object)
 
     def plan(self, images: Any) -> Plan:
         """What extracting would take, from a few timed batches; nothing is stored.
@@ -224,12 +366,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             Anything that `list_images` takes.
         """
         spec = self.resolve()
+        listed = list_images(images)
         with contextlib.ExitStack() as stack:
-            store = self.open_store()
+            store = self.store_for(listed)
             if store is None:
                 store = FeatureStore(stack.enter_context(tempfile.TemporaryDirectory()))
             return plan(
-                list_images(images),
+                listed.singles(),
                 self.backbone if isinstance(self.backbone, Backbone) else spec,
                 self.feature_names,
                 store,
@@ -241,12 +384,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             )
 
     def transform(self, images: Any) -> np.ndarray:
-        """Features, one row per image.
+        """Features, one row per item.
 
         Parameters
         ----------
         images
-            Anything that `list_images` takes: a folder, a CSV, paths, images, arrays.
+            Anything that `list_images` takes: a folder, a CSV, paths, images, arrays. Images
+            in memory are computed at every call, unless `store` says where to keep them.
 
         Returns
         -------

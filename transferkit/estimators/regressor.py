@@ -28,7 +28,8 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
     head : str or estimator, default="linear"
         A head's name (``linear`` is a ridge), or any scikit-learn regressor.
     features, store, device, batch_size : optional
-        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own.
+        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
+        before which these come. Others are set as ``backbone__NAME``.
 
     Attributes
     ----------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.multiclass import check_classification_targets
 
+from transferkit.datasets import roles_of
 from transferkit.images import ImageSet, list_images
+from transferkit.images.labels import warn_of_lookalikes
+from transferkit.images.sources.items import is_missing
 from transferkit.registry import unknown
 
-__all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts"]
+__all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts", "with_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +41,11 @@ def training_parts(
                 logger.warning(
                     "%d of %d images are in no split and are left out", n_without, len(images)
                 )
-            if validation is None and "val" in images.split_names:
-                validation = (images.split("val"), None)
+            roles = roles_of(images.split_names)
+            if validation is None and roles.validation is not None:
+                validation = (images.split(roles.validation), None)
+            if roles.measured == "val":
+                logger.info("there is no test part: val is left to measure the model with")
             images = images.split("train")
     images = _counted(images)
     labels = targets_of(images, y, "training", task)
@@ -94,9 +100,16 @@ def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
     return clone(head).set_params(**changed) if changed else head
 
 
+def with_groups(images: Any, groups: Any) -> Any:
+    """Images with what each is one of several of; as they are if `groups` is None."""
+    if groups is None:
+        return images
+    return dataclasses.replace(list_images(images), groups=tuple(np.asarray(groups, object)))
+
+
 def _counted(images: Any) -> Any:
-    """Images whose number is known: a folder or CSV as what it holds."""
-    return list_images(images) if isinstance(images, str | os.PathLike) else images
+    """Images whose number is known: a folder, table, data set or generator as what it holds."""
+    return images if isinstance(images, np.ndarray) else list_images(images)
 
 
 def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
@@ -138,6 +151,10 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
             )
         return matrix.astype(np.int64)
     _check_classes(targets, names)
+    if y is not None:  # those of a folder or table were looked at when it was listed
+        warn_of_lookalikes(
+            label for label in targets.reshape(-1).tolist() if isinstance(label, str)
+        )
     return targets
 
 
@@ -146,7 +163,7 @@ def _check_classes(targets: np.ndarray, names: Any) -> None:
     flat = targets.reshape(-1)
     values = flat.tolist()
     for i, value in enumerate(values):
-        if value is None or value != value:  # NaN differs from itself
+        if is_missing(value):
             raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
     if len({isinstance(value, str) for value in values}) > 1:
         odd = next(

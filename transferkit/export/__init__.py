@@ -112,6 +112,11 @@ def export_model(
     start = time.perf_counter()
     form = registry.load(__name__, format, "export format")
     saved = Saved(artifacts.describe(source), artifacts.load(source))
+    if saved.model.n_images > 1:
+        raise ValueError(
+            f"model {str(source)!r} puts the features of {saved.model.n_images} images side by "
+            f"side, and an exported one takes single images; train it with reduce='mean' or 'max'"
+        )
     name = Path(source) if Path(source).name else Path(source).absolute()  # of "." has none
     path = Path(f"{name}{form.SUFFIX}" if output is None else output)
     _check_place(path, form.SUFFIX, overwrite)

@@ -15,6 +15,7 @@ from transferkit.images import (
     Failure,
     ImageError,
     UnreadableImages,
+    content_of,
     list_images,
     prepare,
     read_rgb,
@@ -141,9 +142,11 @@ def check_pixels(saved: Saved, folder: str | Path | None) -> np.ndarray:
     views, failures = [], []
     for i, (item, name) in enumerate(zip(images.items, images.names, strict=True)):
         try:
-            views.append(prepare(read_rgb(item, exif=preprocess.exif), preprocess))
+            views.append(prepare(read_rgb(content_of(item), exif=preprocess.exif), preprocess))
         except ImageError as error:
             failures.append(Failure(i, name, str(error)))
+        except OSError as error:
+            failures.append(Failure(i, name, error.strerror or str(error)))
     if failures:
         raise UnreadableImages(failures, len(images))
     return np.stack(views)

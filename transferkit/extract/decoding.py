@@ -6,16 +6,24 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from transferkit.digests import row_id
+from transferkit.digests import pixel_digest, row_id
 from transferkit.extract.pixels import network_input
-from transferkit.images import ImageError, ImageSet, crop_fraction, upscale_factor
+from transferkit.images import (
+    Content,
+    ImageError,
+    ImageSet,
+    content_of,
+    crop_fraction,
+    read_rgb,
+    upscale_factor,
+)
+from transferkit.images.items import is_in_memory
 from transferkit.spec import Preprocess
 
-__all__ = ["Decoded", "decode", "warn_of_crop", "warn_of_size"]
+__all__ = ["Decoded", "content_id", "decode", "warn_of_crop", "warn_of_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +37,8 @@ class Decoded:
     index : int
         Its position.
     row : bytes or None
-        Row id of the very bytes that were decoded; None for an image in memory, empty for a
-        file that can't be read.
+        Row id of the very bytes that were decoded; None for an image in memory, empty for
+        one that can't be read.
     pixels : ndarray or None
         uint8, ``(H, W, 3)``: the network's input.
     reason : str
@@ -52,25 +60,45 @@ class Decoded:
 def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
     """Read, decode, resize and crop one image."""
     item = images.items[index]
-    row = b"" if isinstance(item, Path) else None
+    row = None if is_in_memory(item) else b""
     pixels, reason, size = None, "", (0, 0)
     start = read = time.perf_counter()
     try:
-        if isinstance(item, Path):
+        content = content_of(item)
+        if row is not None:
             # The digest of the very bytes that are decoded: a file may have been changed
             # since it was looked at first.
-            data = item.read_bytes()
-            row = row_id(hashlib.sha256(data).digest())
+            row = content_id(content, exif=preprocess.exif)
             read = time.perf_counter()
-            pixels, size = network_input(data, preprocess)
-        else:
-            pixels, size = network_input(item, preprocess)
+        pixels, size = network_input(content, preprocess)
     except ImageError as error:
         reason = str(error)
     except OSError as error:
         reason = error.strerror or str(error)
+    except MemoryError:
+        reason = "not enough memory to decode it"
     end = time.perf_counter()
     return Decoded(index, row, pixels, reason, size, (read - start, end - read))
+
+
+def content_id(content: Content, *, exif: bool) -> bytes:
+    """Row id of an image: that of a file's bytes, or that of pixels.
+
+    Parameters
+    ----------
+    content : bytes, PIL.Image.Image or ndarray
+        The image.
+    exif : bool
+        Whether an image in memory is turned as its EXIF says first.
+
+    Raises
+    ------
+    ImageError
+        If it is no image.
+    """
+    if isinstance(content, bytes):
+        return row_id(hashlib.sha256(content).digest())
+    return row_id(pixel_digest(np.asarray(read_rgb(content, exif=exif))))
 
 
 def warn_of_size(preprocess: Preprocess) -> None:
@@ -99,16 +127,18 @@ def warn_of_crop(sizes: list[tuple[int, int]], preprocess: Preprocess) -> None:
             height,
             width,
         )
-    # What a square image would lose is the protocol's choice; more is the images' shape.
-    side = max(sizes[0]) if sizes else 1
-    usual = crop_fraction((side, side), preprocess)
+    # What an image of the input's own shape would lose is the protocol's choice, and ordinary
+    # photographs (4:3, 3:2, 16:9) do no better with their whole area seen. Beyond 2:1 it is less
+    # than half of what the protocol meant to be seen.
+    usual = 1 - crop_fraction(preprocess.image_size, preprocess)
     lost = [crop_fraction(size, preprocess) for size in sizes]
-    n_cropped = sum(share > max(0.2, usual + 0.02) for share in lost)
-    if n_cropped > len(sizes) / 2:
+    cropped = [share for share in lost if 1 - share < usual / 2]
+    if len(cropped) > len(sizes) / 2:
         logger.warning(
-            "%d of %d images lose more than 20 %% of their area to the crop (%.0f %% on average); "
-            "crop_mode 'squash' or 'border' with crop_pct 1 (--crop-mode, --crop-pct) keeps all",
-            n_cropped,
+            "%d of %d images are so long or so wide that the crop leaves out %.0f %% of their area "
+            "on average; whether that matters depends on where their subject stands: compare what "
+            "is measured with --crop-mode center, squash and border (crop_mode)",
+            len(cropped),
             len(sizes),
-            100 * float(np.mean(lost)),
+            100 * float(np.mean(cropped)),
         )

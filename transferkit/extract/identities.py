@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from transferkit.digests import DigestMemory, pixel_digest, row_id
-from transferkit.extract.decoding import Decoded
-from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, read_rgb
+from transferkit.digests import DigestMemory, row_id
+from transferkit.extract.decoding import Decoded, content_id
+from transferkit.images import (
+    EXTENSIONS,
+    Failure,
+    ImageError,
+    ImageSet,
+    UnreadableImages,
+    check_file_size,
+    content_of,
+)
+from transferkit.images.paths import why_missing
 
 __all__ = ["Identities"]
 
@@ -47,20 +54,24 @@ class Identities:
 
     def _digest(self, exif: bool) -> None:
         files = {i: item for i, item in enumerate(self.images.items) if isinstance(item, Path)}
-        digests = DigestMemory().digests(list(files.values()))
+        digests = DigestMemory().digests(list(files.values()), check_size=check_file_size)
         self.n_read = digests.n_read
         for i, digest in zip(files, digests.values, strict=True):
             if isinstance(digest, OSError):
-                self.fail(i, digest.strerror or str(digest))
+                self.fail(i, self._reason(i, digest))
             else:
                 self.ids[i] = row_id(digest)
         for i, item in enumerate(self.images.items):
             if i in files:
                 continue
             try:
-                self.ids[i] = row_id(pixel_digest(np.asarray(read_rgb(item, exif=exif))))
+                self.ids[i] = content_id(content_of(item), exif=exif)
             except ImageError as error:
                 self.fail(i, str(error))
+            except OSError as error:
+                self.fail(i, error.strerror or str(error))
+            except MemoryError:
+                self.fail(i, "not enough memory to decode it")
 
     @property
     def known(self) -> list[bytes]:
@@ -72,11 +83,31 @@ class Identities:
         self.ids[index] = None
         self.failures[index] = Failure(index, self.images.names[index], reason)
 
+    def _reason(self, index: int, error: OSError) -> str:
+        """Why a file can't be read; one that isn't there with the path that was tried."""
+        name, tried = self.images.names[index], str(error.filename or "")
+        if isinstance(error, FileNotFoundError):
+            return "No such file or directory" + f": {tried}" * (tried not in ("", name))
+        return error.strerror or str(error)
+
+    def _hint(self) -> str:
+        """What may be wrong where not a single file is there."""
+        files = [item for item in self.images.items if isinstance(item, Path)]
+        if len(self.failures) < len(self.images) or len(files) < len(self.images):
+            return ""
+        if any(file.exists() for file in files):
+            return ""
+        name = self.images.names[0]
+        depth = len(Path(name).parts)
+        folder = files[0].parents[depth - 1] if depth <= len(files[0].parts) - 1 else Path()
+        why = why_missing(self.images.names, folder, EXTENSIONS)
+        return f"Not one of the files is there; {why}"
+
     def check(self, on_error: str) -> None:
         """Raise `UnreadableImages` if there are any, or only such, as the user chose."""
         if self.failures and (on_error == "raise" or len(self.failures) == len(self.images)):
             failures = [self.failures[i] for i in sorted(self.failures)]
-            raise UnreadableImages(failures, len(self.images))
+            raise UnreadableImages(failures, len(self.images), self._hint())
 
     def noted(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
         """Row id of a decoded image, None if there is no image; changed files are looked after.
@@ -104,6 +135,5 @@ class Identities:
             for i, item in enumerate(self.images.items):
                 if isinstance(item, Path):
                     self._positions.setdefault(item, []).append(i)
-        file = self.images.items[index]
-        assert isinstance(file, Path)
-        return self._positions[file]
+        item = self.images.items[index]
+        return self._positions[item] if isinstance(item, Path) else [index]

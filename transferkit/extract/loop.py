@@ -94,6 +94,7 @@ class Loop:
     computed: set[bytes] = field(default_factory=set)
     provenance: dict[str, str] | None = None
     is_bf16_quicker: bool = False
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def preprocess(self) -> Preprocess:
@@ -105,6 +106,8 @@ class Loop:
         whose = self.identities
         for attempt in range(_ATTEMPTS):
             self.fill()
+            if attempt == 0:  # once, whatever has to be done again
+                warn_of_crop(self.sizes, self.preprocess)
             whose.check(on_error)
             ids = tuple(whose.known)
             try:
@@ -241,18 +244,17 @@ class Loop:
 
         Ids of images that can't be read are put into `unusable`, with the reason.
         """
-        warn_of_size(self.preprocess)
+        if self.n_sharing == 1:  # else whoever shares has said it
+            warn_of_size(self.preprocess)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
         batches = self.run(chunks, specs, self.n_images or len(indices), self.crew(len(chunks)))
-        sizes: list[tuple[int, int]] = []
         with self.bar(len(indices)) as bar, contextlib.closing(batches):
             for batch in batches:
                 ids = [self.identities.noted(image, unusable) for image in batch.decoded]
-                sizes += [image.size for image in batch.decoded if not image.reason]
+                self.sizes += [image.size for image in batch.decoded if not image.reason]
                 yield [row for row in ids if row is not None], batch
                 bar.update(len(ids))
-                del sizes[_SIZES_SEEN:]
-        warn_of_crop(sizes, self.preprocess)
+                del self.sizes[_SIZES_SEEN:]
 
     def crew(self, n_batches: int) -> Crew:
         """Choose who does the work."""

@@ -1,7 +1,8 @@
 """From an image to the network's 8-bit input, by the quickest way that gives PIL's pixels.
 
-PIL reads the header and decides: plain 8-bit grey or RGB JPEGs and PNGs go to torchvision's
-decoder (the same libjpeg-turbo, less copying), everything else to `read_rgb`. Resizing is
+PIL reads the header and decides: plain 8-bit grey or RGB JPEGs go to torchvision's decoder (the
+same libjpeg-turbo, less copying), everything else to `read_rgb`; torchvision's PNG decoder ends
+the process on a damaged file. Resizing is
 torch's antialiased filter for 8-bit pixels, which follows PIL's arithmetic and is several times
 faster. The features can't tell the ways apart: on average the pixels differ by less than 0.02
 of 255.
@@ -9,15 +10,16 @@ of 255.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from transferkit.extract.budget import PixelBudget, affordable_pixels
 from transferkit.images import FORMATS, cut, prepare, read_rgb, resized_size
 from transferkit.spec import Preprocess
 
@@ -29,7 +31,7 @@ _MIN_SIDE = 16
 _STRETCH = 0.03
 _RGB = 3  # torchvision.io.ImageReadMode
 _EXIF_ORIENTATION = 0x0112
-_PNG_BIT_DEPTH = 24  # byte of the file that tells it
+_BUDGET = PixelBudget(affordable_pixels())
 # The scaled decoding keeps this many pixels per pixel of the resized image.
 _MARGIN = 2
 
@@ -58,16 +60,51 @@ def network_input(
     ImageError
         If the image can't be used; see `read_rgb` and `resized_size`.
     """
-    if isinstance(source, bytes) and preprocess.decode == "scaled":
-        pixels, size = _decode_scaled(source, preprocess)
-    else:
-        fast = _decode_fast(source, preprocess.exif) if isinstance(source, bytes) else None
-        pixels = np.asarray(read_rgb(source, exif=preprocess.exif)) if fast is None else fast
-        size = (pixels.shape[0], pixels.shape[1])
-    wanted = resized_size(size, preprocess)
-    if not _is_alike(size, wanted, preprocess.interpolation):
-        return prepare(Image.fromarray(pixels), preprocess), size
-    return cut(_resize(pixels, wanted, preprocess), preprocess), size
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, bytes) and (opened := _opened(source)) is not None:
+            image = stack.enter_context(opened)
+            if not preprocess.exif:  # else its size is known when it is turned
+                resized_size((image.height, image.width), preprocess)
+            stack.enter_context(_BUDGET.claim(image.width * image.height))
+            pixels, size = _decoded(source, image, preprocess)
+        else:
+            pixels = _by_pil(source, preprocess)
+            size = pixels.shape[:2]
+        wanted = resized_size(size, preprocess)
+        if not _is_alike(size, wanted, preprocess.interpolation):
+            return prepare(Image.fromarray(pixels), preprocess), size
+        return cut(_resize(pixels, wanted, preprocess), preprocess), size
+
+
+def _opened(data: bytes) -> Image.Image | None:
+    """An image of which PIL has read the header; None if it can't."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # nearly anything, on damaged bytes; `read_rgb` meets it again and tells
+        return None
+
+
+def _decoded(
+    data: bytes, image: Image.Image, preprocess: Preprocess
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """RGB pixels of an opened file, and its size."""
+    if preprocess.decode == "scaled":
+        if (size := _drafted(image, preprocess)) is not None:
+            return _by_pil(image, preprocess), size
+    elif (fast := _decode_fast(data, image, preprocess.exif)) is not None:
+        return fast, (fast.shape[0], fast.shape[1])
+    # From the bytes: what was looked at already may have been left half-way through its metadata.
+    pixels = _by_pil(data, preprocess)
+    return pixels, (pixels.shape[0], pixels.shape[1])
+
+
+def _by_pil(source: bytes | Image.Image | np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """RGB pixels from PIL, as an array of our own.
+
+    Of an array that is read-only, torch warns; and to silence that would take the filters of
+    warnings, which are the whole process's, while this is one of several threads.
+    """
+    return np.array(read_rgb(source, exif=preprocess.exif))
 
 
 def _is_alike(size: tuple[int, int], wanted: tuple[int, int], interpolation: str) -> bool:
@@ -83,20 +120,22 @@ def _is_alike(size: tuple[int, int], wanted: tuple[int, int], interpolation: str
 def _resize(pixels: np.ndarray, size: tuple[int, int], preprocess: Preprocess) -> np.ndarray:
     if pixels.shape[:2] == size:
         return pixels
-    with warnings.catch_warnings():
-        # PIL's arrays are read-only, which torch has no word for; nothing writes to them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(
-        batch, size=size, mode=preprocess.interpolation, antialias=True
-    )
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    try:
+        resized = torch.nn.functional.interpolate(
+            batch, size=size, mode=preprocess.interpolation, antialias=True
+        )
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise MemoryError(str(error)) from error
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def _decode_fast(data: bytes, exif: bool) -> np.ndarray | None:
+def _decode_fast(data: bytes, image: Image.Image, exif: bool) -> np.ndarray | None:
     """RGB pixels from torchvision, or None where PIL has to decide."""
     decoder = _decoder()
-    if decoder is None or not _is_plain(data, exif):
+    if decoder is None or not _is_plain(image, exif):
         return None
     try:
         tensor = decoder(torch.frombuffer(bytearray(data), dtype=torch.uint8), _RGB, False)
@@ -115,35 +154,34 @@ def _decoder() -> Any:
     return getattr(torch.ops.image, "decode_image", None)
 
 
-def _is_plain(data: bytes, exif: bool) -> bool:
-    """Whether torchvision gives PIL's pixels: 8 bits, grey or RGB, opaque, of sane size."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            maximum = Image.MAX_IMAGE_PIXELS
-            if maximum is not None and image.width * image.height > maximum:
-                return False
-            if image.mode not in ("L", "RGB") or image.has_transparency_data:
-                return False
-            if exif and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-                return False
-            # Of 16 bits per channel PIL takes the high byte, and torchvision all.
-            return image.format == "JPEG" or data[_PNG_BIT_DEPTH] == 8
-    except Exception:  # nearly anything, on damaged bytes; `read_rgb` meets it again and tells
+def _is_plain(image: Image.Image, exif: bool) -> bool:
+    """Whether torchvision gives PIL's pixels: a JPEG, grey or RGB, of sane size."""
+    maximum = Image.MAX_IMAGE_PIXELS
+    if image.format != "JPEG" or image.mode not in ("L", "RGB"):
         return False
+    if maximum is not None and image.width * image.height > maximum:
+        return False
+    return not exif or _orientation(image) == 1
 
 
-def _decode_scaled(data: bytes, preprocess: Preprocess) -> tuple[np.ndarray, tuple[int, int]]:
-    """RGB pixels of a JPEG decoded at 1/2, 1/4 or 1/8 of its size, and its size."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; what is none of them, such as a text, turns nothing."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Exception:  # nearly anything, as above: `read_rgb` meets it again, and raises the reason
-        return np.asarray(read_rgb(data, exif=preprocess.exif)), (0, 0)
-    with image:
-        width, height = image.size
-        turned = preprocess.exif and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-        size = (width, height) if turned else (height, width)
-        wanted = [_MARGIN * side for side in resized_size(size, preprocess)]
-        if turned:
-            wanted.reverse()
-        image.draft(None, (wanted[1], wanted[0]))
-        return np.asarray(read_rgb(image, exif=preprocess.exif)), size
+        value = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # damaged: `read_rgb` meets it again, and raises the reason
+        return 0
+    return next((known for known in range(1, 9) if value == known), 1)
+
+
+def _drafted(image: Image.Image, preprocess: Preprocess) -> tuple[int, int] | None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size; return its size, if it is known."""
+    orientation = _orientation(image) if preprocess.exif else 1
+    if not orientation:
+        return None
+    width, height = image.size
+    size = (width, height) if orientation >= 5 else (height, width)
+    wanted = [_MARGIN * side for side in resized_size(size, preprocess)]
+    if orientation >= 5:
+        wanted.reverse()
+    image.draft(None, (wanted[1], wanted[0]))
+    return size

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from transferkit.backbones import Backbone
+from transferkit.extract.decoding import warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.loop import Loop
 from transferkit.images import ImageSet, read_rgb
@@ -45,6 +46,7 @@ class _Share:
     n_images: int  # of all shares
     n_sharing: int
     n_threads: int
+    pixel_limit: int | None
 
 
 def fill(loop: Loop, devices: Sequence[str]) -> None:
@@ -69,6 +71,7 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
     specs, first = loop.missing()
     if len(first) <= loop.chosen_batch_size():
         return
+    warn_of_size(loop.preprocess)
     shares = _shares(loop, devices, specs, list(first.values()))
     # A fork would inherit locks and the GPU's state.
     context = multiprocessing.get_context("spawn")
@@ -111,6 +114,7 @@ def _shares(
             len(indices),
             len(devices),
             torch.get_num_threads(),
+            Image.MAX_IMAGE_PIXELS,
         )
         for device, part in zip(devices, parts, strict=True)
     ]
@@ -150,16 +154,18 @@ def _listen(running: dict[Any, tuple[BaseProcess, str]], loop: Loop, bar: Any) -
                 is_value, text = content
                 raise (ValueError if is_value else RuntimeError)(f"{device}: {text}")
             else:
-                seconds, provenance, is_bf16_quicker = content
+                seconds, provenance, is_bf16_quicker, sizes = content
                 loop.count(seconds)
                 loop.provenance = provenance or loop.provenance
                 loop.is_bf16_quicker |= is_bf16_quicker
+                loop.sizes += sizes
                 del running[ready]
 
 
 def _work(pipe: Any, share: _Share) -> None:
     """Run one share; what happens in a process of its own."""
     torch.set_num_threads(share.n_threads)
+    Image.MAX_IMAGE_PIXELS = share.pixel_limit
     caller = _Caller(pipe)
     loop = Loop(
         share.images,
@@ -186,7 +192,8 @@ def _work(pipe: Any, share: _Share) -> None:
         except Exception as error:
             caller.send("error", (isinstance(error, ValueError), str(error)))
         else:
-            caller.send("end", (loop.seconds, loop.provenance, loop.is_bf16_quicker))
+            told = (loop.seconds, loop.provenance, loop.is_bf16_quicker, loop.sizes)
+            caller.send("end", told)
 
 
 class _Caller(logging.Handler):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from transferkit.images import Failure
 
-__all__ = ["Extraction"]
+__all__ = ["Extraction", "feature_columns"]
 
 # Seconds in the network above which a quicker class is worth a word.
 _LONG = 30.0
@@ -42,6 +44,12 @@ class Extraction:
         far they are from it.
     is_bf16_quicker : bool, default=False
         Whether it was computed in float32 on a CPU that multiplies bf16 natively.
+    paths : tuple of str, default=()
+        What the kept images are called: a path as it was given, below the folder that was
+        listed; ``"image 3"`` for one without a name.
+    n_different : int, optional
+        How many different images have a row, where a row belongs to several; None if they
+        are as many as the ids.
     """
 
     rows: dict[str, np.ndarray]
@@ -54,10 +62,49 @@ class Extraction:
     shares: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, str] | None = None
     is_bf16_quicker: bool = False
+    paths: tuple[str, ...] = ()
+    n_different: int | None = None
+
+    @property
+    def hex_ids(self) -> tuple[str, ...]:
+        """Row ids of the kept images as text, 32 hexadecimal digits each."""
+        return tuple(row.hex() for row in self.ids)
+
+    def to_frame(self) -> Any:
+        """Features with their paths and ids, as a DataFrame of pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One line per kept image: ``path``, ``id`` and a column for every value, such as
+            ``pre_logits_0``.
+
+        Raises
+        ------
+        ImportError
+            If pandas isn't installed.
+        ValueError
+            If a feature is a map, or no rows were kept.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas, which isn't installed; run pip install pandas, or take "
+                ".rows, .paths and .hex_ids"
+            ) from error
+        columns = feature_columns({name: rows.shape[1:] for name, rows in self.rows.items()})
+        if any(len(rows) != len(self.ids) for rows in self.rows.values()):
+            raise ValueError("the extraction kept no rows; extract with keep_rows=True")
+        frame = pd.DataFrame(np.concatenate(list(self.rows.values()), axis=1), columns=columns)
+        frame.insert(0, "path", list(self.paths))
+        frame.insert(1, "id", list(self.hex_ids))
+        return frame
 
     def summary(self) -> str:
         """One line with numbers and units."""
-        n_stored = len(set(self.ids)) - self.n_computed
+        n_different = len(set(self.ids)) if self.n_different is None else self.n_different
+        n_stored = n_different - self.n_computed
         rate = f" ({self.n_computed / self.seconds:,.1f} images/s)" if self.n_computed else ""
         line = f"extracted {self.n_computed:,} images in {self.seconds:.1f} s{rate}"
         line += f"; {n_stored:,} from the store"
@@ -96,3 +143,29 @@ class Extraction:
                 )
             )
         return lines
+
+
+def feature_columns(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Name of every value of some features side by side.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Feature name to the shape of a row.
+
+    Raises
+    ------
+    ValueError
+        If a feature is a map.
+
+    Examples
+    --------
+    >>> feature_columns({"stage3.avg": (2,), "pre_logits": (1,)})
+    ['stage3.avg_0', 'stage3.avg_1', 'pre_logits_0']
+    """
+    dense = [name for name, shape in shapes.items() if len(shape) > 1]
+    if dense:
+        raise ValueError(
+            f"feature {dense[0]!r} is a map, whose values have no columns of their own; pool it"
+        )
+    return [f"{name}_{i}" for name, shape in shapes.items() for i in range(shape[0])]

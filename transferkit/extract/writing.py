@@ -35,22 +35,22 @@ class Writer:
     def add(self, ids: list[bytes], rows: dict[str, np.ndarray]) -> dict[bytes, str]:
         """Take one batch: an id and one row of every feature per image.
 
-        Rows beyond the ids are the batch's padding. Images whose rows are no numbers are
+        Rows beyond the ids are the batch's padding. Images whose rows can't be stored are
         not taken, but given back with the reason.
         """
         rows = {name: array[: len(ids)] for name, array in rows.items()}
-        good = np.ones(len(ids), dtype=bool)
-        for array in rows.values():
-            good &= np.isfinite(array).reshape(len(ids), -1).all(axis=1)
-        self.ids += [row for row, is_good in zip(ids, good, strict=True) if is_good]
+        faults: dict[bytes, str] = {}
+        for name, spec in self.specs.items():
+            faults |= _faults(ids, rows[name], spec)
+        good = np.array([row not in faults for row in ids], dtype=bool)
+        self.ids += [row for row in ids if row not in faults]
         for name in self.specs:
             self.rows[name].append(rows[name] if good.all() else rows[name][good])
             self.n_bytes += rows[name].nbytes
         is_late = time.monotonic() - self.last > SHARD_SECONDS
         if len(self.ids) >= SHARD_ROWS or self.n_bytes >= SHARD_BYTES or is_late:
             self.flush()
-        reason = "its features are not finite (NaN or infinite); try --precision float32"
-        return {row: reason for row, is_good in zip(ids, good, strict=True) if not is_good}
+        return faults
 
     def flush(self) -> None:
         """Write what has been gathered, less what the store has by now."""
@@ -63,3 +63,31 @@ class Writer:
                 self.store.write(spec, list(ids[chosen]), rows, provenance=self.provenance)
             self.rows[name] = []
         self.ids, self.n_bytes, self.last = [], 0, time.monotonic()
+
+
+def _faults(ids: list[bytes], rows: np.ndarray, spec: FeatureSpec) -> dict[bytes, str]:
+    """Images whose rows of one feature the store would refuse, and why.
+
+    One such row among them would cost the whole shard, so they are found here, where the
+    image still has a name.
+    """
+    with np.errstate(over="ignore"):
+        stored = rows.astype(spec.storage, copy=False)
+    faults = {}
+    for i in np.flatnonzero(~_are_finite(stored)):
+        if _are_finite(rows[i : i + 1]).all():
+            largest = np.finfo(spec.storage).max
+            reason = f"its features exceed {largest:g}, the largest {spec.storage}; "
+            reason += "try --storage float32"
+        else:
+            reason = "its features are not finite (NaN or infinite); "
+            is_exact = spec.precision == "float32"
+            reason += "look at it and the weights" if is_exact else "try --precision float32"
+        faults[ids[i]] = reason
+    return faults
+
+
+def _are_finite(rows: np.ndarray) -> np.ndarray:
+    """Whether each row holds nothing but numbers."""
+    finite: np.ndarray = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+    return finite

@@ -11,7 +11,6 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from transferkit.extract.pixels import network_input
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.samples import augmentation, seed_of
 from transferkit.forward import Forward
-from transferkit.images import ImageSet
+from transferkit.images import ImageSet, content_of
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -159,10 +158,8 @@ class _Filling:
             self._write(kept, 0)
 
     def _decode(self, index: int) -> Any:
-        item = self.images.items[index]
-        preprocess = self.backbone.preprocess
-        data = item.read_bytes() if isinstance(item, Path) else item
-        pixels, _ = network_input(data, preprocess)
+        content = content_of(self.images.items[index])
+        pixels, _ = network_input(content, self.backbone.preprocess)
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _compute(

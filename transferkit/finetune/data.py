@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
+from transferkit.datasets import blocks_of, hold_out, keep_apart
 from transferkit.finetune.recipe import Recipe
 from transferkit.images import ImageSet
 
-__all__ = ["Data", "split"]
+__all__ = ["Data", "chosen_by", "split"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,24 +63,46 @@ def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
     Returns
     -------
     train, held : Data, Data or None
-        None where it would be fewer than two images.
+        None where it would be fewer than two images. No two images of the same bytes or of
+        one group are on both sides.
     """
     n_held = round(recipe.validation_fraction * len(train))
     if n_held < 2:
         return train, None
+    # The same bytes, or the same group, on both sides would tell nothing.
+    blocks = blocks_of(train.ids, train.images.groups)
     by_class = train.y if task == "classification" else None
-    for stratify in (by_class, None):
+    for labels in (by_class, None):
         try:
-            kept, held = train_test_split(
-                np.arange(len(train)),
-                test_size=n_held,
-                random_state=recipe.seed,
-                stratify=stratify,
-            )
-            break
-        except ValueError:  # a class is too small to be shared
+            kept, held = hold_out(len(train), n_held, recipe.seed, labels=labels, blocks=blocks)
+        except ValueError:  # a class is too small to be shared, or all are of one group
             continue
-    # The same bytes on both sides would tell nothing.
-    seen = {train.ids[i] for i in kept}
-    held = np.array([i for i in sorted(held) if train.ids[i] not in seen], int)
-    return train.select(sorted(kept)), train.select(held) if len(held) else None
+        return train.select(kept), train.select(held) if len(held) else None
+    return train, None
+
+
+def chosen_by(train: Data, held: Data) -> list[Data]:
+    """Return both parts, the validation part without images that are trained on.
+
+    Parameters
+    ----------
+    train, held : Data
+        What is trained on, and what was given to choose the best epoch by.
+
+    Returns
+    -------
+    list of Data
+        The first alone if nothing is left of the second.
+    """
+    n, every = len(train), np.arange(len(train) + len(held))
+    own, given = train.images.groups, held.images.groups
+    groups = None if own is None or given is None else own + given
+    apart, others = keep_apart(every[:n], every[n:], train.ids + held.ids, groups)
+    if not others:
+        return [train, held]
+    logger.warning(
+        "of %s validation images %s: these are left out",
+        f"{len(held):,}",
+        " and ".join(f"{count:,} {why}" for why, count in others.items()),
+    )
+    return [train, held.select(apart - n)] if len(apart) else [train]

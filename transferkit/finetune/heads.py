@@ -100,7 +100,8 @@ def fitted_head(coef: Tensor, intercept: Tensor, objective: Objective, *, flat: 
         biases = biases * objective.scale + objective.mean
         if flat:
             weights, biases = weights[0], biases[0]
-    head.coef_ = weights.astype(np.float32)
-    head.intercept_ = biases.astype(np.float32) if np.ndim(biases) else np.float32(biases)
+    # In float32 a target of 1e8 + x would lose the x: numbers are predicted in float64.
+    head.coef_ = weights if is_regression else weights.astype(np.float32)
+    head.intercept_ = biases if is_regression else biases.astype(np.float32)
     head.n_features_in_ = head.coef_.shape[-1]
     return head

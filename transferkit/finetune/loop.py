@@ -32,6 +32,7 @@ from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.resumption import resume_run, save_run
 from transferkit.finetune.samples import Part, batches, epoch_order, seed_of
+from transferkit.finetune.timing import too_short
 
 __all__ = ["Training"]
 
@@ -65,6 +66,11 @@ class Training:
         Of all that decides the result; a checkpoint of another run is refused.
     deadline : float, default=inf
         On `time.monotonic`'s clock; the epochs are cut down to what fits.
+    strategy : str, default=""
+        Its name, for what is said of the time.
+    keeps_start : bool, default=True
+        Whether the start is kept where no epoch is better; a head that has learnt nothing
+        isn't worth it.
     """
 
     network: TunedNetwork
@@ -78,6 +84,10 @@ class Training:
     deadline: float = math.inf
     tensorboard: bool = False
     progress: bool = False
+    strategy: str = ""
+    keeps_start: bool = True
+    # Steps of an epoch, where not even one fits before the deadline.
+    most_steps: int | None = None
     # How far it is: what a checkpoint holds beside weights and optimizer.
     epoch: int = 0
     step: int = 0
@@ -182,7 +192,7 @@ class Training:
             )
             line["val_loss"] = self.objective.plain_loss(outputs, self.held.targets)
             line["val_metric"] = self.objective.metric(outputs, self.held.targets)
-            if self.history:
+            if self.history and (self.best_epoch or self.keeps_start):
                 chosen = self.history[self.best_epoch]
                 is_best = _rank(line) > _rank(chosen)
         self.history.append(line)
@@ -210,7 +220,7 @@ class Training:
             resume_run(self)
             return
         if math.isfinite(self.deadline):
-            self._cut_epochs()
+            self._cut_to_deadline()
         self._look(math.nan)
 
     def _check_batch(self) -> None:
@@ -221,8 +231,28 @@ class Training:
                 f"in {self.recipe.accumulate} parts can't share; give a multiple of {parts}"
             )
 
-    def _cut_epochs(self) -> None:
-        """Choose as many epochs as fit before the deadline, from a few steps without effect."""
+    def _cut_to_deadline(self) -> None:
+        """Choose as many epochs as fit before the deadline, or a part of one."""
+        seconds, n_held = self._image_seconds(), 0 if self.held is None else len(self.held.samples)
+        n_steps, n_images = len(self._rows(0)), len(self.train.samples)
+        # Without gradient an image takes a third of the time.
+        look = seconds * n_held / 3
+        epoch = seconds * n_steps * self.recipe.batch_size + look
+        left = self.deadline - time.monotonic()
+        fitting = max(0.95 * left - look, 0) / epoch
+        epochs = min(self.recipe.epochs, max(int(fitting), 1))
+        self.recipe = dataclasses.replace(self.recipe, epochs=epochs)
+        if fitting >= 1:
+            logger.info("an epoch takes about %.1f s; training for %d epochs", epoch, epochs)
+            return
+        self.most_steps = min(max(int(fitting * n_steps), 1), n_steps)
+        logger.warning(
+            "%s",
+            too_short(self.strategy, fitting, n_images, epoch, left, self.recipe.minutes),
+        )
+
+    def _image_seconds(self) -> float:
+        """Seconds that training takes for one image, from a few steps without effect."""
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
         row = self._rows(0)[0]
         self.prepared.train()
@@ -234,20 +264,14 @@ class Training:
             times.append(time.monotonic() - start)
         self.optimizer.zero_grad(set_to_none=True)
         self.network.load_state_dict(before)
-        # Without gradient an image takes a third of the time.
-        n_held = 0 if self.held is None else len(self.held.samples)
-        n_images = len(self._rows(0)) * self.recipe.batch_size + n_held / 3
-        epoch = sorted(times[1:])[1] / self.recipe.batch_size * n_images
-        slowest = float(self.processes.mean(torch.tensor(epoch, device=self.processes.device)))
-        fitting = int(0.95 * (self.deadline - time.monotonic()) / slowest)
-        epochs = min(self.recipe.epochs, max(fitting, 1))
-        logger.info("an epoch takes about %.1f s; training for %d epochs", slowest, epochs)
-        self.recipe = dataclasses.replace(self.recipe, epochs=epochs)
+        seconds = torch.tensor(sorted(times[1:])[1], device=self.processes.device)
+        return float(self.processes.mean(seconds)) / self.recipe.batch_size
 
     def _rows(self, epoch: int) -> list[list[np.ndarray]]:
         """Positions of this process's images, for every step and part of an epoch."""
         codes = self.train.targets.numpy() if self.objective.task == "classification" else None
         order = epoch_order(len(self.train.samples), self.recipe, epoch, codes)
+        order = order[: self.most_steps]
         shape = (self.recipe.accumulate, self.processes.count, -1)
         return [list(row.reshape(shape)[:, self.processes.rank]) for row in order]
 
@@ -267,7 +291,7 @@ class Training:
     def _bar(self) -> Any:
         from tqdm import tqdm
 
-        per_epoch = max(len(self.train.samples) // self.recipe.batch_size, 1)
+        per_epoch = len(self._rows(self.epoch))
         return tqdm(
             total=self.recipe.epochs * per_epoch,
             initial=self.epoch * per_epoch + self.step,

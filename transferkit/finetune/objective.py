@@ -27,7 +27,7 @@ class Objective:
     smoothing : float, default=0
         Share of a class target that is spread over all classes.
     weights : Tensor of shape (n_outputs,), optional
-        Of the classes' losses.
+        Of the classes' losses; on average 1 over the training images.
     mean, scale : ndarray of shape (n_outputs,)
         Of a regression's targets, which are learnt standardised.
     """
@@ -65,9 +65,11 @@ class Objective:
         outputs = outputs.float()
         if self.task == "classification":
             weights = None if self.weights is None else self.weights.to(outputs.device)
+            # Not PyTorch's own mean, which divides by the weights of this batch: in parts of an
+            # accumulated batch that hold one class only, it would take the weights away.
             return functional.cross_entropy(
-                outputs, targets, weight=weights, label_smoothing=self.smoothing
-            )
+                outputs, targets, weight=weights, label_smoothing=self.smoothing, reduction="sum"
+            ) / len(outputs)
         if self.task == "multilabel":
             return functional.binary_cross_entropy_with_logits(outputs, targets)
         return functional.mse_loss(outputs, targets)
@@ -122,8 +124,10 @@ def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray)
     if task == "multilabel":
         return Objective(task, rows.shape[1])
     scale = rows.std(axis=0)
+    # Of equal numbers the deviation is a rounding error, and not always 0.
+    smallest = 8 * np.finfo(np.float64).eps * np.abs(rows).max(axis=0)
     return Objective(
-        task, rows.shape[1], mean=rows.mean(axis=0), scale=np.where(scale > 0, scale, 1.0)
+        task, rows.shape[1], mean=rows.mean(axis=0), scale=np.where(scale > smallest, scale, 1.0)
     )
 
 
@@ -134,7 +138,7 @@ def _class_weights(given: Any, y: np.ndarray, classes: np.ndarray) -> Tensor | N
         counts = np.bincount(y, minlength=len(classes))
         weights = len(y) / (len(classes) * np.maximum(counts, 1))
     elif isinstance(given, Mapping):
-        by_text = {str(label): float(weight) for label, weight in given.items()}
+        by_text = {str(label): _weight(label, weight) for label, weight in given.items()}
         strange = sorted(set(by_text) - {str(c) for c in classes.tolist()})
         if strange:
             raise ValueError(
@@ -147,4 +151,16 @@ def _class_weights(given: Any, y: np.ndarray, classes: np.ndarray) -> Tensor | N
             f"class_weight is {given!r}; give 'balanced' or a weight for each label, as in "
             f"{{'cat': 2.0}}"
         )
-    return torch.tensor(weights, dtype=torch.float32)
+    mean = weights[y].mean()
+    if mean == 0:
+        raise ValueError("class_weight is 0 for every class that is trained on; give one above 0")
+    return torch.tensor(weights / mean, dtype=torch.float32)
+
+
+def _weight(label: Any, given: Any) -> float:
+    is_number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
+    if not is_number or not 0 <= given < np.inf:
+        raise ValueError(
+            f"class_weight of {label!r} is {given!r}; give a number of at least 0, as in 2.0"
+        )
+    return float(given)

@@ -43,10 +43,15 @@ def create_optimizer(network: TunedNetwork, recipe: Recipe) -> torch.optim.Optim
     no_decay = body.no_weight_decay() if hasattr(body, "no_weight_decay") else ()
     if recipe.layer_decay < 1:
         groups = timm.optim.param_groups_layer_decay(
-            body, recipe.weight_decay, no_decay, layer_decay=recipe.layer_decay
+            body,
+            recipe.weight_decay,
+            no_weight_decay_list=no_decay,
+            layer_decay=recipe.layer_decay,
         )
     else:
-        groups = timm.optim.param_groups_weight_decay(body, recipe.weight_decay, no_decay)
+        groups = timm.optim.param_groups_weight_decay(
+            body, recipe.weight_decay, no_weight_decay_list=no_decay
+        )
     head = network.head
     groups += [
         {"params": [head.weight], "weight_decay": recipe.weight_decay},

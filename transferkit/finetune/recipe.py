@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,25 @@ class Recipe:
             if field.name not in unused
             and (field.name in shown or getattr(self, field.name) not in off)
         ]
+
+    def table(self, strategy: Strategy | None = None) -> list[str]:
+        """The same as a table of three columns, one text a line.
+
+        Examples
+        --------
+        >>> for line in Recipe(epochs=3, batch_size=8).table()[:2]:
+        ...     print(line)
+        epochs         3        warmup           0.1       validation fraction  0.1
+        batch size     8        clip             1.0       views                4
+        """
+        lines = self.lines(strategy)
+        n_rows = -(-len(lines) // 3)
+        columns = [lines[start : start + n_rows] for start in range(0, len(lines), n_rows)]
+        texts = []
+        for column in columns:
+            widths = [max(map(len, part)) for part in zip(*column, strict=True)]
+            texts.append([f"{n:<{widths[0]}}  {v:<{widths[1]}}" for n, v in column])
+        return ["   ".join(row).rstrip() for row in zip_longest(*texts, fillvalue="")]
 
 
 def _whole(name: str, value: Any, *, least: int) -> None:

@@ -46,6 +46,7 @@ def save_run(run: Training, step: int, seconds: float) -> None:
     state = {
         "signature": run.signature,
         "epochs": run.recipe.epochs,
+        "most_steps": run.most_steps,
         "epoch": run.epoch,
         "step": step,
         "loss_sum": run.loss_sum,
@@ -88,6 +89,7 @@ def resume_run(run: Training) -> None:
     run.scaler.load_state_dict(state["scaler"])
     run.best = parts["best"]
     run.recipe = dataclasses.replace(run.recipe, epochs=state["epochs"])
+    run.most_steps = state.get("most_steps")  # earlier checkpoints don't have it
     for name in ("epoch", "step", "loss_sum", "seconds", "best_epoch"):
         setattr(run, name, state[name])
     run.history = [{k: _number(v) for k, v in line.items()} for line in state["history"]]

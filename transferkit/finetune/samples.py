@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferkit.extract.pixels import network_input
 from transferkit.finetune.recipe import Recipe
-from transferkit.images import ImageSet
+from transferkit.images import ImageSet, content_of
 from transferkit.spec import Preprocess
 from transferkit.store.files import allocate
 
@@ -69,9 +68,8 @@ class PixelSamples(Samples):
         self.augment = augmentation(recipe, (height, width))
 
         def decode(index: int) -> None:
-            item = images.items[index]
-            data = item.read_bytes() if isinstance(item, Path) else item
-            self.pixels[index] = network_input(data, preprocess)[0]
+            content = content_of(images.items[index])
+            self.pixels[index] = network_input(content, preprocess)[0]
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             list(pool.map(decode, range(len(images))))

@@ -153,8 +153,10 @@ def tune_last_stages(body: nn.Module, recipe: Recipe) -> None:
 
 def tune_norm_only(body: nn.Module, recipe: Recipe) -> None:
     """Train the scales and shifts of the normalisation layers."""
+    from transferkit.backbones import is_norm  # brings torch, which a strategy's name doesn't need
+
     for module in body.modules():
-        if "norm" in type(module).__name__.lower():
+        if is_norm(module):
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(True)
 

@@ -30,7 +30,7 @@ from transferkit.finetune.heads import fitted_head, head_weights, tempered
 from transferkit.finetune.loop import Training
 from transferkit.finetune.lora import merge_adapters
 from transferkit.finetune.network import TunedNetwork, build_network
-from transferkit.finetune.objective import choose_objective
+from transferkit.finetune.objective import Objective, choose_objective
 from transferkit.finetune.processes import Processes, native_precision
 from transferkit.finetune.recipe import Recipe, choose_recipe
 from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
@@ -127,13 +127,14 @@ def tune(
         if processes.is_first and not resume:
             warn_of_checkpoint(tuning.folder)
         logger.info(
-            "%s of %s on %s images (%s held out): %s",
+            "%s of %s on %s images (%s held out):",
             strategy.name,
             backbone.name,
             f"{len(train):,}",
             "none" if held is None else f"{len(held):,}",
-            ", ".join(f"{name} {value}" for name, value in recipe.lines(strategy)),
         )
+        for line in recipe.table(strategy):
+            logger.info("  %s", line)
         return tuning.finish(train, held, resume=resume)
 
 
@@ -201,10 +202,9 @@ class Tuning:
             network, weights = build_network(
                 self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
             )
-        head = self._start(train)
-        if head is not None:
+        start = self._start(train, objective)
+        if start is not None:
             seen = train if held is None else held
-            start = head_weights(head, objective)
             network.set_head(*tempered(*start, seen.X, objective.encode(seen.y), objective))
         parts = [
             None
@@ -219,9 +219,16 @@ class Tuning:
             deadline=began + 60 * self.recipe.minutes if self.recipe.minutes else math.inf,
             tensorboard=self.tensorboard,
             progress=self.progress,
+            strategy=self.strategy.name,
+            keeps_start=start is not None,
         )  # fmt: skip
         training.fit(resume=resume)
-        tuned = self._write(network, weights)
+        if training.best_epoch:
+            tuned = self._write(network, weights)
+        else:  # nothing has changed: not the weights, not their digest, not the features
+            tuned = self.backbone
+            self._say_no_gain(training.history)
+            self._end()
         head = fitted_head(
             network.head.weight, network.head.bias, objective, flat=train.y.ndim == 1
         )
@@ -240,12 +247,17 @@ class Tuning:
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
 
-    def _start(self, train: Data) -> Any:
-        """Find the head to start from; None for a fresh one."""
-        if self.start is not None or not self.strategy.starts_from_probe:
-            return self.start
-        task = "regression" if self.task == "regression" else "classification"
-        return create_head("linear", task).fit(train.X, train.y)
+    def _start(self, train: Data, objective: Objective) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weights and biases of the head to start from; None for a fresh one."""
+        if self.start is not None:
+            return head_weights(self.start, objective)
+        if not self.strategy.starts_from_probe:
+            return None
+        if self.task != "regression":
+            return head_weights(create_head("linear").fit(train.X, train.y), objective)
+        # On the targets that the network learns: they are as exact in float32 as any.
+        head = create_head("linear", "regression").fit(train.X, objective.encode(train.y).numpy())
+        return head_weights(head, Objective(self.task, objective.n_outputs))
 
     def _samples(self, data: Data, stage: str | None, *, is_train: bool) -> Samples:
         if stage is None:
@@ -268,7 +280,7 @@ class Tuning:
         return MapSamples([plain.rows[feature], *views])
 
     def _write(self, network: TunedNetwork, weights: Mapping[str, torch.Tensor]) -> BackboneSpec:
-        """Write the tuned weights; with them the checkpoint has served."""
+        """Write the tuned weights."""
         merge_adapters(network.body)
         # What stood below a cut is not in the network, and stayed as it was.
         whole = {**weights, **network.body.state_dict()}
@@ -276,9 +288,26 @@ class Tuning:
         folder = self.folder / "backbone"
         if self.processes.is_first:
             write_backbone(folder, self.backbone, whole)
+        self._end()
+        return resolve_tuned(folder, self.backbone)
+
+    def _end(self) -> None:
+        """Remove the checkpoint, which has served, and wait for the other processes."""
+        if self.processes.is_first:
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         self.processes.wait()
-        return resolve_tuned(folder, self.backbone)
+
+    def _say_no_gain(self, history: list[dict[str, float]]) -> None:
+        before, *epochs = (line["val_metric"] for line in history)
+        start = "the probe" if self.start is None else "the model it started from"
+        logger.warning(
+            "no gain: %s is kept, and the backbone as it was; none of %d epochs was better on the "
+            "held-out part (at best %.3f, before %.3f)",
+            start,
+            len(epochs),
+            max(epochs),
+            before,
+        )
 
     def signature(self, train: Data, held: Data | None) -> str:
         """Digest of all that decides the result, the number of processes left aside."""

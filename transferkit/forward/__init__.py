@@ -7,6 +7,7 @@ import logging
 import platform
 import threading
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -230,8 +231,6 @@ class Forward:
 
     def provenance(self) -> dict[str, str]:
         """Where the numbers come from: what may move them within rounding."""
-        import timm
-
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
@@ -242,7 +241,7 @@ class Forward:
             "engine": self._engine.name,
             "threads": str(self.n_threads),
             "torch": torch.__version__,
-            "timm": timm.__version__,
+            "timm": version("timm"),
             **self.agreement,
         }
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import timm.layers
 import torch
 from torch import Tensor, nn
 
+from transferkit.backbones import activation_of
 from transferkit.forward.folding import relative_error, twin
 
 __all__ = ["Plan", "applied", "planned"]
@@ -28,20 +28,16 @@ Activation = tuple[str, list[float], str]
 Run = Callable[[nn.Module], Iterable[Tensor]]
 
 _NONE: Activation = ("none", [], "")
-_ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: ("relu", [], ""),
-    nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
-    nn.SiLU: ("swish", [], ""),
-    timm.layers.Swish: ("swish", [], ""),
-    nn.Hardswish: ("hardswish", [], ""),
-    timm.layers.HardSwish: ("hardswish", [], ""),
-    nn.GELU: ("gelu", [], "none"),
-    timm.layers.GELU: ("gelu", [], "none"),
-    timm.layers.GELUTanh: ("gelu", [], "tanh"),
-    nn.Sigmoid: ("sigmoid", [], ""),
-    timm.layers.Sigmoid: ("sigmoid", [], ""),
-    nn.Hardsigmoid: ("hardsigmoid", [], ""),
-    timm.layers.HardSigmoid: ("hardsigmoid", [], ""),
+# oneDNN's words for the activations that it applies.
+_ACTIVATIONS: dict[str, Activation] = {
+    "relu": ("relu", [], ""),
+    "relu6": ("hardtanh", [0.0, 6.0], ""),
+    "silu": ("swish", [], ""),
+    "hard_swish": ("hardswish", [], ""),
+    "gelu": ("gelu", [], "none"),
+    "gelu_tanh": ("gelu", [], "tanh"),
+    "sigmoid": ("sigmoid", [], ""),
+    "hard_sigmoid": ("hardsigmoid", [], ""),
 }
 
 
@@ -99,7 +95,7 @@ def applied(network: nn.Module, plan: Plan) -> nn.Module:
         activation = _NONE
         if name in plan.activations:
             gone = modules[plan.activations[name]]
-            activation = _activation(gone)
+            activation = _ACTIVATIONS[activation_of(gone) or ""]
             replaced[gone] = nn.Identity()
         layer = modules[name]
         kind = _Convolution if isinstance(layer, nn.Conv2d) else _Linear
@@ -109,12 +105,6 @@ def applied(network: nn.Module, plan: Plan) -> nn.Module:
             if child in replaced:
                 setattr(module, name, replaced[child])
     return changed
-
-
-def _activation(module: nn.Module) -> Activation:
-    if type(module) is nn.GELU:
-        return "gelu", [], module.approximate
-    return _ACTIVATIONS[type(module)]
 
 
 def _is_there() -> bool:
@@ -149,7 +139,7 @@ def _seen(network: nn.Module, run: Run) -> tuple[Plan, list[Tensor]]:
             continue  # they'd be lost with it
         if _is_replaceable(module):
             handles.append(module.register_forward_hook(after))
-        elif type(module) in _ACTIVATIONS:
+        elif activation_of(module) is not None:
             handles.append(module.register_forward_pre_hook(before))
     try:
         found = [output.clone() for output in run(network)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from transferkit.heads._curve import Plan, best, curve, curves, mean_curve
+from transferkit.heads._curve import Candidate, Plan, best, curve, curves, mean_curve
 from transferkit.heads._inputs import Array, ClassRows
 from transferkit.heads._rows import hold_out, stratified_folds
 
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 # Used when nothing can be held out; the middle of what the hold-out chooses on real features.
 C_WITHOUT_HOLDOUT = 0.1
+# Gains in the held-out rows' log likelihood up to this are as good as none: of pure noise about
+# one in forty is larger.
+EVIDENCE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,8 @@ def choose(rows: ClassRows, weight: Array | None, plan: Plan, how: Choosing) -> 
     else:
         path = curve(rows, weight, held, plan)
     C = best(path)
-    return Choice(C, path, _is_on_edge(C, plan.Cs))
+    prior = _prior_loss(rows.y, held, weight)
+    return Choice(C, path, _is_on_edge(C, path, plan.Cs, prior, int(held.sum())))
 
 
 def choose_each(rows: ClassRows, both: Array, plan: Plan, how: Choosing) -> Choice:
@@ -115,16 +120,40 @@ def choose_each(rows: ClassRows, both: Array, plan: Plan, how: Choosing) -> Choi
     paths = curves(rows, rows.y[:, list(held)], np.column_stack(list(held.values())), plan)
     for j, points in zip(held, paths, strict=True):
         found.path[j], found.C[j] = points, best(points)
-        found.on_edge[j] = _is_on_edge(found.C[j], plan.Cs)
+        prior = _prior_loss(rows.y[:, j].astype(int), held[j], rows.weight)
+        n_held = int(held[j].sum())
+        found.on_edge[j] = _is_on_edge(found.C[j], points, plan.Cs, prior, n_held)
     return found
 
 
-def _is_on_edge(C: float, Cs: Array) -> bool:
-    """Whether C lies at an end of the path, and say so."""
+def _is_on_edge(
+    C: float, points: Sequence[Candidate], Cs: Array, prior: float, n_held: int
+) -> bool:
+    """Whether C lies at an end of the path; say so where a longer path may do better.
+
+    It can't where the held-out rows hold nothing to gain: where the best of the path is no
+    better than the classes' shares, `prior`, or than its neighbour.
+    """
     on_edge = bool(len(Cs) > 1 and C in (Cs[0], Cs[-1]))
-    if on_edge:
+    losses = [point["log_loss"] for point in points]
+    inner = losses[1:] if Cs[0] == C else losses[:-1]
+    gains = [n_held * (other - min(losses)) for other in (prior, min(inner, default=0.0))]
+    if on_edge and min(gains) > EVIDENCE:
         logger.warning(
             "C = %.3g was chosen at the edge of the path (%.3g to %.3g); a wider Cs may do better",
             C, Cs[0], Cs[-1],
         )  # fmt: skip
     return on_edge
+
+
+def _prior_loss(y: Array, held: Array, weight: Array | None) -> float:
+    """Log loss, on the held-out rows, of always saying the classes' shares among the others."""
+    weight = np.ones(len(y)) if weight is None else weight
+    known, codes = np.unique(y[~held], return_inverse=True)
+    shares = np.bincount(codes, weights=weight[~held])
+    rows = held & np.isin(y, known)
+    if not weight[rows].any() or not shares.any():
+        return 0.0
+    shares = np.maximum(shares / shares.sum(), np.finfo(np.float64).tiny)
+    losses = -np.log(shares[np.searchsorted(known, y[rows])])
+    return float(np.average(losses, weights=weight[rows]))

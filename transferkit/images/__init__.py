@@ -1,10 +1,18 @@
 """Images: which there are, and from their bytes to the network's input.
 
-`list_images` makes an `ImageSet` of a folder, a table, a list or an array; `read_rgb` decodes
-one of its items; `prepare` resizes and crops it to the pixels that a backbone takes.
+`list_images` makes an `ImageSet` of a folder, a table, a list, an array or a data set;
+`content_of` reads one of its items and `read_rgb` decodes it; `prepare` resizes and crops it to
+the pixels that a backbone takes.
 """
 
-from transferkit.images.decode import FORMATS, ImageError, read_rgb
+from transferkit.images.decode import (
+    FORMATS,
+    MAX_FILE_BYTES,
+    ImageError,
+    check_file_size,
+    read_file,
+    read_rgb,
+)
 from transferkit.images.geometry import (
     crop_fraction,
     cut,
@@ -13,6 +21,7 @@ from transferkit.images.geometry import (
     upscale_factor,
 )
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
+from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
@@ -21,17 +30,25 @@ from transferkit.images.splits import SPLITS
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
+    "MAX_FILE_BYTES",
     "SPLITS",
     "TABLE_SUFFIXES",
+    "Content",
     "Failure",
+    "ImageBag",
     "ImageError",
     "ImageSet",
+    "Item",
+    "LazyImage",
     "UnreadableImages",
+    "check_file_size",
     "column_names",
+    "content_of",
     "crop_fraction",
     "cut",
     "list_images",
     "prepare",
+    "read_file",
     "read_rgb",
     "resized_size",
     "upscale_factor",

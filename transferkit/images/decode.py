@@ -1,22 +1,64 @@
 """From bytes to RGB pixels."""
 
+import errno
 import io
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-__all__ = ["FORMATS", "ImageError", "read_rgb"]
+from transferkit.files import open_regular
+
+try:
+    from PIL.AvifImagePlugin import SUPPORTED as _HAS_AVIF
+except ImportError:  # Pillow before 11.3
+    _HAS_AVIF = False
+
+__all__ = ["FORMATS", "MAX_FILE_BYTES", "ImageError", "check_file_size", "read_file", "read_rgb"]
 
 # Raster formats that PIL decodes by itself; EPS, say, would start Ghostscript. JPEGs of
 # several pictures (MPO, from cameras) open as JPEG.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
-_SHOWN_FORMATS = "JPEG, PNG, GIF, BMP, PPM, TIFF and WebP"
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", *(("AVIF",) * _HAS_AVIF))
+_SHOWN_FORMATS = f"JPEG, PNG, GIF, BMP, PPM, TIFF, WebP{' and AVIF' * _HAS_AVIF}"
+
+MAX_FILE_BYTES = 2**30
+"""Largest file that is read as an image: what stands at PIL's limit of pixels is smaller."""
 
 
 class ImageError(ValueError):
     """An image that can't be used; the message is the reason in plain words."""
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read the bytes of an image's file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        If it can't be read, is no regular file (to open a pipe may take for ever), or is
+        larger than `MAX_FILE_BYTES`.
+    """
+    with open_regular(path) as file:
+        check_file_size(os.fstat(file.fileno()).st_size, path)
+        return file.read()
+
+
+def check_file_size(n_bytes: int, path: str | Path) -> None:
+    """Raise an OSError if a file is too large to be an image."""
+    if n_bytes > MAX_FILE_BYTES:
+        raise OSError(
+            errno.EFBIG,
+            f"{n_bytes / 2**30:.1f} GiB are too large for an image; the limit is "
+            f"{MAX_FILE_BYTES / 2**30:.0f} GiB",
+            str(path),
+        )
 
 
 def read_rgb(
@@ -78,7 +120,7 @@ def read_rgb(
             return _to_rgb(source, exif)
         # Read here, not by PIL, which would map raw formats into memory from a file's name:
         # a file cut off meanwhile would then end the process.
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else read_file(source)
         if not data:
             raise ImageError("empty file (0 bytes)")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -144,7 +186,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        advice = "a decompression bomb? if it is genuine, increase PIL.Image.MAX_IMAGE_PIXELS"
+        advice = (
+            "a decompression bomb? if it is genuine, increase PIL.Image.MAX_IMAGE_PIXELS, or "
+            "--max-megapixels on the command line"
+        )
         match [int(n) / 1e6 for n in re.findall(r"\d+", str(error))]:  # PIL tells both in words
             case [pixels, limit]:
                 return f"{pixels:.1f} megapixels, above the limit of {limit:.0f} ({advice})"

@@ -1,20 +1,18 @@
 """`ImageSet`: images with their names, labels and splits; and those that can't be read."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from transferkit.images.splits import SPLIT_OF, SPLITS
+from transferkit.images.items import ImageBag, Item, is_in_memory
+from transferkit.images.splits import SPLITS, split_of
 
-__all__ = ["Failure", "ImageSet", "Item", "Label", "UnreadableImages"]
+__all__ = ["Failure", "ImageSet", "Label", "UnreadableImages"]
 
 _SHOWN_FAILURES = 20
 
-Item = Path | Image.Image | np.ndarray
 Label = str | None | tuple[str | None, ...]
 
 
@@ -24,8 +22,8 @@ class ImageSet:
 
     Parameters
     ----------
-    items : tuple of Path, PIL.Image.Image or ndarray
-        Where the images are, or the images themselves.
+    items : tuple of Path, bytes, PIL.Image.Image, ndarray, LazyImage or ImageBag
+        Where the images are, or the images themselves; a bag where one item has several.
     names : tuple of str
         What messages and results call them.
     labels : tuple of str, None or tuple; optional
@@ -36,6 +34,9 @@ class ImageSet:
         there are no splits.
     label_names : tuple of str, optional
         Names of the label columns of a CSV, in the order of a label's tuple.
+    groups : tuple, optional
+        What each image is one of several of (a house, a patient), None for an image that is
+        alone: images of one group are never on both sides of a split that is drawn.
     """
 
     items: tuple[Item, ...]
@@ -43,9 +44,10 @@ class ImageSet:
     labels: tuple[Label, ...] | None = None
     splits: tuple[str | None, ...] | None = None
     label_names: tuple[str, ...] | None = None
+    groups: tuple[Hashable, ...] | None = None
 
     def __post_init__(self) -> None:
-        for what in ("names", "labels", "splits"):
+        for what in ("names", "labels", "splits", "groups"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.items):
                 raise ValueError(
@@ -69,6 +71,28 @@ class ImageSet:
         """Splits that have images, in the order of `SPLITS`."""
         return tuple(name for name in SPLITS if name in (self.splits or ()))
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether any of the images is in memory alone: bytes, a PIL image, an array."""
+        return any(map(is_in_memory, self.items))
+
+    @property
+    def n_images(self) -> np.ndarray:
+        """Number of images of every item: 1, unless it is a bag."""
+        return np.array([len(i) if isinstance(i, ImageBag) else 1 for i in self.items], np.intp)
+
+    def singles(self) -> "ImageSet":
+        """Return the images of all items one by one, without labels and splits.
+
+        `n_images` tells how many in a row belong to each item.
+        """
+        items: list[Item] = []
+        names: list[str] = []
+        for item, name in zip(self.items, self.names, strict=True):
+            items += item.items if isinstance(item, ImageBag) else (item,)
+            names += item.names if isinstance(item, ImageBag) else (name,)
+        return ImageSet(tuple(items), tuple(names))
+
     def select(self, indices: Iterable[int]) -> "ImageSet":
         """Return the images at these positions, in this order."""
         chosen = [int(i) for i in indices]
@@ -78,6 +102,7 @@ class ImageSet:
             None if self.labels is None else tuple(self.labels[i] for i in chosen),
             None if self.splits is None else tuple(self.splits[i] for i in chosen),
             self.label_names,
+            None if self.groups is None else tuple(self.groups[i] for i in chosen),
         )
 
     def split(self, name: str) -> "ImageSet":
@@ -93,7 +118,7 @@ class ImageSet:
         ValueError
             If no image is in it.
         """
-        wanted = SPLIT_OF.get(str(name).lower())
+        wanted = split_of(str(name))
         if wanted is None or wanted not in self.split_names:
             present = ", ".join(self.split_names) or "none"
             raise ValueError(
@@ -121,16 +146,21 @@ class UnreadableImages(ValueError):
         Every one of them; the message shows at most 20.
     n_images : int
         Of how many.
+    hint : str, default=""
+        What may be wrong with all of them.
     """
 
-    def __init__(self, failures: Sequence[Failure], n_images: int) -> None:
-        # Both in `args`, so that the error survives pickling (joblib's workers).
-        super().__init__(failures, n_images)
+    def __init__(self, failures: Sequence[Failure], n_images: int, hint: str = "") -> None:
+        # All in `args`, so that the error survives pickling (joblib's workers).
+        super().__init__(failures, n_images, hint)
         self.failures = list(failures)
         self.n_images = n_images
+        self.hint = hint
 
     def __str__(self) -> str:
         shown = "; ".join(f"{f.name} ({f.reason})" for f in self.failures[:_SHOWN_FAILURES])
         if (more := len(self.failures) - _SHOWN_FAILURES) > 0:
             shown += f"; … and {more:,} more (all in .failures)"
+        if self.hint:
+            shown += f". {self.hint}"
         return f"{len(self.failures):,} of {self.n_images:,} images could not be read: {shown}"

@@ -2,15 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from transferkit.images.imageset import ImageSet
-from transferkit.images.sources.folder import EXTENSIONS, list_folder
-from transferkit.images.sources.items import list_array, list_items
+from transferkit.images.items import ImageBag, Item
+from transferkit.images.labels import clean_label, warn_of_lookalikes
+from transferkit.images.paths import in_either_form, is_excluded
+from transferkit.images.sources.datasets import is_dataset, list_dataset
+from transferkit.images.sources.folder import EXTENSIONS, list_folder, tell_excluded
+from transferkit.images.sources.frame import is_frame, list_frame
+from transferkit.images.sources.items import is_single, list_array, list_items
 from transferkit.images.sources.table import TABLE_SUFFIXES, list_table
 
 __all__ = ["list_images"]
@@ -22,26 +27,49 @@ def list_images(
     path_column: str = "path",
     label_column: str | Sequence[str] = "label",
     split_column: str = "split",
+    group_column: str | None = None,
+    root: str | Path | None = None,
+    suffix: str = "",
+    exclude: Sequence[str] = (),
 ) -> ImageSet:
     """List images with their labels and splits.
 
     A folder's images are sorted bytewise by their path below it, in POSIX form. The label is
-    the first folder below it; if its folders are ``train``, ``val`` (or ``valid``,
-    ``validation``), ``test``, they are splits and the label is the next folder. Names that
-    begin with a dot are left out. A table keeps its order; its paths are relative to its own
-    folder. Whether the files of a table or list exist shows when they are read.
+    the first folder below it; if its folders are called ``train``, ``val``, ``test``, or as
+    people usually call these (``Training``, ``valid``, ``test_set``), they are splits and the
+    label is the next folder. Names that begin with a dot are left out. A table keeps its
+    order; its paths are relative to its own folder. Whether the files of a table or list exist
+    shows when they are read. Labels come without blanks around them, in Unicode's form NFC.
 
     Parameters
     ----------
-    source : str, Path, sequence, ndarray or ImageSet
-        A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file; a list, array
-        or Series of paths, PIL images or uint8 arrays (H, W, 3); a PIL image; a uint8 array
-        (n, H, W, 3), (n, H, W, 1) or (n, H, W). An ImageSet is returned as it is.
+    source : str, Path, sequence, ndarray, DataFrame, data set or ImageSet
+        - A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file.
+        - One image, or a list, array, Series or generator of them: paths, files' bytes,
+          open binary files, dictionaries ``{"bytes": …, "path": …}``, PIL images, uint8
+          arrays (H, W, 3). A list in a list, or a row of a 2-D array of paths, is an item of
+          several images: the rooms of a house, the slices of a scan.
+        - A uint8 array (n, H, W, 3), (n, H, W, 1) or (n, H, W).
+        - A DataFrame with the columns of a table.
+        - A map-style data set of PyTorch or torchvision, of pairs (image, label); a Hugging
+          Face data set with the columns ``image`` and ``label``, or several by split.
+        - An ImageSet, which is returned as it is.
     path_column, split_column : str
         Columns of the table. The split column may be missing if it is called ``"split"``.
     label_column : str or sequence of str, default="label"
         Column of the labels, or several for multi-label data. It may be missing if it is
         called ``"label"``.
+    group_column : str, optional
+        Column of the table that says which images belong together, such as a patient's.
+    root : path, optional
+        Folder that the paths of a table or list are relative to; by default a table's own, or
+        the working directory.
+    suffix : str, default=""
+        Put behind paths of a table or list that don't end as images do, such as ``".jpg"``.
+    exclude : sequence of str, default=()
+        Patterns of files and folders to leave out, such as ``"*_augmented"`` or
+        ``"train/old/*"``: compared with each part of the path below the folder (or as the
+        table has it), or with a slash, with the path from its beginning.
 
     Returns
     -------
@@ -57,25 +85,97 @@ def list_images(
     TypeError
         If the source is of another kind.
     """
+    is_table = isinstance(source, str | os.PathLike) and (
+        Path(source).suffix.lower() in TABLE_SUFFIXES and not Path(source).is_dir()
+    )
+    if group_column is not None and not is_table:
+        raise ValueError(
+            f"group column {group_column!r} is a column of a table, and the images are none; give "
+            f"a .csv or .parquet file, or in Python an ImageSet with groups"
+        )
     if isinstance(source, ImageSet):
         return source
-    if isinstance(source, Image.Image):
+    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+        return _with_clean_labels(list_folder(Path(source), exclude))
+    images = _listed(source, path_column, label_column, split_column, group_column)
+    if root is not None or suffix:
+        images = _placed(images, root, suffix, Path(source).parent if is_table else Path())
+    return _with_clean_labels(_without(images, exclude))
+
+
+def _placed(images: ImageSet, root: str | Path | None, suffix: str, folder: Path) -> ImageSet:
+    """Images whose paths are relative to another folder, or lack their suffix."""
+    base = folder if root is None else Path(root).expanduser()
+    if not base.is_dir():
+        raise FileNotFoundError(f"root {str(root)!r} is no folder; give where the paths begin")
+    dot = "" if suffix.startswith(".") or not suffix else "."
+
+    def placed(item: Item, name: str) -> Item:
+        if isinstance(item, ImageBag):
+            inner = map(placed, item.items, item.names)
+            return replace(item, items=tuple(inner))
+        if not isinstance(item, Path):
+            return item
+        lacks = suffix and not name.lower().endswith(EXTENSIONS)
+        return in_either_form(base / (f"{name}{dot}{suffix}" if lacks else name))
+
+    return replace(images, items=tuple(map(placed, images.items, images.names)))
+
+
+def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
+    """Images of which no pattern leaves out the name."""
+    if not patterns:
+        return images
+    kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
+    if not kept:
+        raise ValueError(f"no images are left without {', '.join(patterns)}; exclude less")
+    tell_excluded(len(images) - len(kept), patterns)
+    return images.select(kept)
+
+
+def _with_clean_labels(images: ImageSet) -> ImageSet:
+    """Images with their labels as people see them."""
+    if images.labels is None:
+        return images
+    labels = tuple(
+        tuple(None if one is None else clean_label(one) for one in label)
+        if isinstance(label, tuple)
+        else (None if label is None else clean_label(label))
+        for label in images.labels
+    )
+    warn_of_lookalikes(label for label in labels if isinstance(label, str))
+    return replace(images, labels=labels)
+
+
+def _listed(
+    source: Any,
+    path_column: str,
+    label_column: str | Sequence[str],
+    split_column: str,
+    group_column: str | None,
+) -> ImageSet:
+    if is_single(source):
         return list_items([source])
-    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUS":
+    if is_frame(source):
+        return list_frame(source, path_column, label_column, split_column)
+    if is_dataset(source):
+        return list_dataset(source, label_column)
+    if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
+        source = source.item()
+    if isinstance(source, np.ndarray):
         return list_array(source)
     if not isinstance(source, str | os.PathLike):
         return list_items(source)
 
     path = Path(source)
-    if path.is_dir():
-        return list_folder(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{str(source)!r} doesn't exist; give a folder of images, a .csv or .parquet file "
             "or an image"
         )
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return list_table(path, path_column, label_column, split_column)
+        return list_table(path, path_column, label_column, split_column, group_column)
     if path.suffix.lower() in EXTENSIONS:
         return ImageSet((path,), (path.name,))
     raise ValueError(

@@ -1,5 +1,6 @@
 """How good predictions are: plain functions on arrays, over scikit-learn's."""
 
+from transferkit.metrics.baseline import Baseline, Comparison
 from transferkit.metrics.classification import (
     ClassRow,
     Report,
@@ -10,7 +11,9 @@ from transferkit.metrics.multilabel import LabelRow, MultilabelReport, multilabe
 from transferkit.metrics.regression import RegressionReport, TargetRow, regression_report
 
 __all__ = [
+    "Baseline",
     "ClassRow",
+    "Comparison",
     "LabelRow",
     "MultilabelReport",
     "RegressionReport",

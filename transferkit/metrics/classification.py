@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
+from transferkit.metrics.baseline import Baseline, compare, no_better, percent
+from transferkit.metrics.uncertainty import share_interval
+
 __all__ = ["ClassRow", "Report", "calibration_error", "classification_report"]
 
 
@@ -60,6 +63,10 @@ class Report:
         Counts; row = true label, column = predicted label, both as in `labels`.
     labels : tuple
         Labels of `confusion`'s rows and columns, in the order of `classes`.
+    baseline : Baseline or None
+        Accuracy and balanced accuracy with their intervals, beside what is got by always
+        saying the most frequent true label of these samples (among those that the model
+        knows).
     """
 
     n: int
@@ -72,6 +79,7 @@ class Report:
     classes: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
     labels: tuple[Any, ...]
+    baseline: Baseline | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -144,6 +152,7 @@ def classification_report(
             tuple(row) for row in confusion_matrix(t, p, labels=every).astype(int).tolist()
         ),
         labels=tuple(labels),
+        baseline=_baseline(t, p, labels, len(known)),
     )
 
 
@@ -180,6 +189,43 @@ def calibration_error(is_right: ArrayLike, proba: ArrayLike, n_bins: int = 15) -
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     gaps = np.bincount(bins, weights=right - confidence, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(right))
+
+
+def _baseline(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], labels: list[Any], n_known: int
+) -> Baseline:
+    """Compare with always saying the most frequent label."""
+    counts = np.bincount(true, minlength=len(labels))
+    most = int(counts[:n_known].argmax() if counts[:n_known].any() else counts.argmax())
+    right, said, n = true == predicted, true == most, len(true)
+
+    def accuracy(rows: NDArray[Any]) -> tuple[float, float]:
+        return right[rows].mean(), said[rows].mean()
+
+    def balanced(rows: NDArray[Any]) -> tuple[float, float]:
+        drawn = np.bincount(true[rows], minlength=len(labels))
+        hits = np.bincount(true[rows], weights=right[rows], minlength=len(labels))
+        there = drawn > 0
+        return (hits[there] / drawn[there]).mean(), float(there[most]) / there.sum()
+
+    plain = compare("accuracy", accuracy, n, interval=share_interval(int(right.sum()), n))
+    fair = compare("balanced_accuracy", balanced, n)
+    rule = f"always saying {labels[most]!r}"
+    if counts[most] == n:
+        one = f"of class {labels[most]!r}, which can't show whether the model tells classes apart"
+        verdict = f"the only image is {one}" if n == 1 else f"all {n:,} images are {one}"
+    elif plain.is_better:
+        verdict = f"{rule} gets {percent(plain.baseline)}"
+    elif fair.is_better:
+        verdict = (
+            f"{rule} gets {percent(plain.baseline)}, as far as these images can tell no less, "
+            f"but {percent(fair.baseline)} balanced"
+        )
+    else:
+        is_behind = plain.value <= plain.baseline
+        verdict = no_better(rule, percent(plain.baseline), is_behind=is_behind)
+    is_beaten = (plain.is_better or fair.is_better) and counts[most] < n
+    return Baseline(rule, bool(is_beaten), verdict, (plain, fair))
 
 
 def _plain(labels: ArrayLike) -> list[Any]:

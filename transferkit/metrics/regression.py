@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from transferkit.metrics.baseline import Baseline, Comparison, compare, no_better, number
+from transferkit.metrics.uncertainty import bootstrap_interval, draws_for
+
 __all__ = ["RegressionReport", "TargetRow", "regression_report"]
 
 
@@ -23,12 +26,15 @@ class TargetRow:
         Share of the variance explained; None where the true values are all alike.
     mae, rmse : float
         Mean absolute and root mean squared error, in the target's unit.
+    baseline_mae : float or None
+        Mean absolute error of always saying the true values' median.
     """
 
     name: str
     r2: float | None
     mae: float
     rmse: float
+    baseline_mae: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class RegressionReport:
         Means over the targets.
     targets : tuple of TargetRow
         One per target.
+    rmse_interval : (float, float) or None
+        95 % bootstrap interval of `rmse`; those of `r2` and `mae` are in `baseline`.
+    baseline : Baseline or None
+        R² and MAE with their intervals, beside what is got by always saying the best constant:
+        R² 0 (the mean of these samples), and the MAE of their median.
     """
 
     n: int
@@ -52,6 +63,8 @@ class RegressionReport:
     mae: float
     rmse: float
     targets: tuple[TargetRow, ...]
+    rmse_interval: tuple[float, float] | None = None
+    baseline: Baseline | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -78,7 +91,7 @@ def regression_report(
     Raises
     ------
     ValueError
-        If there are no samples or the shapes don't fit.
+        If there are no samples, the shapes don't fit, or a value isn't finite.
 
     Examples
     --------
@@ -93,6 +106,12 @@ def regression_report(
     predicted = np.asarray(y_pred, dtype=np.float64).reshape(true.shape)
     if true.shape[1] != len(names):
         raise ValueError(f"{true.shape[1]} targets, but {len(names)} names; give one per target")
+    for what, values in (("y_true", true), ("y_pred", predicted)):
+        if n_wrong := int((~np.isfinite(values)).sum()):
+            raise ValueError(
+                f"{n_wrong:,} of {values.size:,} values of {what} are NaN or infinite; give finite "
+                f"numbers"
+            )
     rows = tuple(
         _row(str(name), t, p) for name, t, p in zip(names, true.T, predicted.T, strict=True)
     )
@@ -103,15 +122,68 @@ def regression_report(
         mae=float(np.mean([row.mae for row in rows])),
         rmse=float(np.mean([row.rmse for row in rows])),
         targets=rows,
+        rmse_interval=_rmse_interval(predicted - true),
+        baseline=_baseline(true, predicted, [row.name for row in rows], len(r2) == len(rows)),
     )
 
 
 def _row(name: str, true: np.ndarray, predicted: np.ndarray) -> TargetRow:
     error = predicted - true
+    # Equal numbers needn't equal their mean, which is rounded.
+    is_constant = bool((true == true[0]).all())
     spread = float(((true - true.mean()) ** 2).sum())
     return TargetRow(
         name,
-        None if spread == 0 else float(1 - (error**2).sum() / spread),
+        None if is_constant or spread == 0 else float(1 - (error**2).sum() / spread),
         float(np.abs(error).mean()),
         float(np.sqrt((error**2).mean())),
+        float(np.abs(true - np.median(true)).mean()),
     )
+
+
+def _rmse_interval(error: np.ndarray) -> tuple[float, float]:
+    def rmse(rows: np.ndarray) -> float:
+        return float(np.sqrt((error[rows] ** 2).mean(axis=0)).mean())
+
+    return bootstrap_interval(rmse, len(error), n_draws=draws_for(error.size))
+
+
+def _baseline(true: np.ndarray, predicted: np.ndarray, names: list[str], has_r2: bool) -> Baseline:
+    """Compare with always saying the best constant."""
+    (n, width), error = true.shape, np.abs(predicted - true)
+    from_mean, from_median = true - true.mean(axis=0), np.abs(true - np.median(true, axis=0))
+
+    def r2(rows: np.ndarray) -> tuple[float, float]:
+        unexplained = (error[rows] ** 2).mean(axis=0) / (from_mean[rows] ** 2).mean(axis=0)
+        return float((1 - unexplained).mean()), 0.0
+
+    def mae(rows: np.ndarray) -> tuple[float, float]:
+        return float(error[rows].mean()), float(from_median[rows].mean())
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw's values may be all alike
+        found = [compare("r2", r2, n, width=width)] if has_r2 else []
+    found.append(compare("mae", mae, n, is_loss=True, width=width))
+    rule = "always saying the same number"
+    is_beaten = any(one.is_better for one in found)
+    verdict = _verdict(rule, n, found, is_beaten)
+    if not has_r2:
+        same = [name for name, t in zip(names, true.T, strict=True) if (t == t[0]).all()]
+        verdict = _undefined(same, n, "" if len(same) == len(names) else verdict)
+    return Baseline(rule, is_beaten, verdict, tuple(found))
+
+
+def _verdict(rule: str, n: int, found: list[Comparison], is_beaten: bool) -> str:
+    first, mae = found[0], found[-1]
+    numbers = f"{'R² 0, ' * (first is not mae)}MAE {number(mae.baseline)} at best"
+    if is_beaten:
+        return f"{rule} gets {numbers}"
+    is_behind = mae.value >= mae.baseline and (first is mae or first.value <= 0)
+    return no_better(rule, numbers, is_behind=is_behind)
+
+
+def _undefined(same: list[str], n: int, verdict: str) -> str:
+    """Say where there is no R², and what holds all the same."""
+    if n == 1:
+        return "one image can't show whether the model tells images apart"
+    text = f"{', '.join(same)} has the same true value in all {n:,} images, so R² is undefined"
+    return f"{text}; {verdict}" if verdict else text

@@ -8,16 +8,23 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 __all__ = [
+    "bootstrap_draws",
     "bootstrap_interval",
+    "draws_for",
     "groups",
     "holm",
     "mcnemar",
     "mean_interval",
+    "middle",
     "paired_bootstrap",
+    "share_interval",
 ]
 
 Array = NDArray[Any]
 N_DRAWS = 2000
+# Values gathered by all draws that are worth the wait (about a second), and draws that suffice
+# where there are more: intervals of so many rows are narrow.
+_BUDGET, _LEAST = 20_000_000, 100
 
 
 def bootstrap_interval(
@@ -54,8 +61,57 @@ def bootstrap_interval(
     >>> 0.8 < low < 0.9 < high < 1
     True
     """
+    return middle(bootstrap_draws(measure, n, n_draws=n_draws, seed=seed), level)
+
+
+def bootstrap_draws(
+    measure: Callable[[Array], Any], n: int, *, n_draws: int = N_DRAWS, seed: int = 0
+) -> Array:
+    """Values of a measure, or of several at once, over test rows drawn with replacement.
+
+    Parameters
+    ----------
+    measure : callable
+        Positions of rows → number, or as many numbers each time.
+    n, n_draws, seed
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    ndarray of shape (n_draws,) or (n_draws, n_measures)
+        The same rows are drawn for all measures, so their differences are paired.
+    """
     random = np.random.default_rng(seed)
-    return _middle([measure(random.integers(0, n, n)) for _ in range(n_draws)], level)
+    return np.array([measure(random.integers(0, n, n)) for _ in range(n_draws)])
+
+
+def draws_for(n_values: int) -> int:
+    """Draws that a bootstrap of so many values should make: 2000, of very many fewer."""
+    return int(np.clip(_BUDGET // max(n_values, 1), _LEAST, N_DRAWS))
+
+
+def share_interval(n_right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share, which a bootstrap can't give where all or none are right.
+
+    Parameters
+    ----------
+    n_right, n : int
+        So many of how many.
+    level : float, default=0.95
+        Coverage.
+
+    References
+    ----------
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference".
+
+    Examples
+    --------
+    >>> [round(share, 3) for share in share_interval(5, 5)]
+    [0.566, 1.0]
+    """
+    interval = binomtest(n_right, n).proportion_ci(level, method="wilson")
+    # Rounding may leave 1 - 1e-16 beside a share of 1.
+    return min(float(interval.low), n_right / n), max(float(interval.high), n_right / n)
 
 
 def mean_interval(
@@ -74,11 +130,12 @@ def mean_interval(
     ----------
     Owen (2007), "The pigeonhole bootstrap", for two crossed factors.
     """
-    return _middle(_drawn_means(np.asarray(values, float), n_draws, seed), level)
+    return middle(_drawn_means(np.asarray(values, float), n_draws, seed), level)
 
 
-def _middle(values: Array | list[float], level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+def middle(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Ends of the middle part of some values, such as 95 % of them."""
+    low, high = np.quantile(np.asarray(values), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -33,7 +33,10 @@ __all__ = ["FeatureStore"]
 logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
-NO_STORE_WORDS = ("", "none", "null", "false", "true", "no", "off")
+
+
+# What people write who want no store; a folder of such a name would be made without a word.
+_NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
 
 
 class _Nothing(Exception):
@@ -81,7 +84,14 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        chosen = files.default_path() if path is None else _checked_path(path)
+        chosen = files.default_path() if path is None else Path(path)
+        name = str(chosen if path is None else path)
+        if name.strip().lower() in _NO_FOLDERS:
+            raise ValueError(
+                f"store {name!r} looks like a choice, not like a folder; in Python store="
+                f"False keeps nothing and None is the default place; a folder of that name is "
+                f"given by its whole path, {str(chosen.absolute())!r}"
+            )
         self.path = chosen.expanduser().absolute()
         self._indexes: dict[str, KeyIndex] = {}
 
@@ -425,13 +435,3 @@ def _has_files(folder: Path) -> bool:
         return False
     except OSError:
         return True
-
-
-def _checked_path(path: str | Path) -> Path:
-    """Refuse words that say "no store" and would become folders of that name."""
-    if str(path).strip().lower() in NO_STORE_WORDS:
-        raise ValueError(
-            f"store is {str(path)!r}, which would become a folder of that name; leave it out for "
-            f"the default place, give a folder's path, or in Python store=False to keep nothing"
-        )
-    return Path(path)

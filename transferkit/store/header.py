@@ -8,7 +8,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def encode_header(
     return len(text).to_bytes(8, "little") + text
 
 
-def read_header(file: BinaryIO, n_bytes: int, *, key: str, storage: str) -> Header:
+def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -> Header:
     """Read a shard's header and check it against the file.
 
     Parameters
@@ -143,7 +144,7 @@ def read_header(file: BinaryIO, n_bytes: int, *, key: str, storage: str) -> Head
     )
 
 
-def read_at(file: BinaryIO, at: int, size: int) -> bytes:
+def read_at(file: BufferedReader, at: int, size: int) -> bytes:
     """Read so many bytes from a place, all of them or a `BadShard`."""
     file.seek(at)
     content = file.read(size)
@@ -159,7 +160,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _parse(file: BinaryIO, n_bytes: int) -> tuple[dict[str, Any], int]:
+def _parse(file: BufferedReader, n_bytes: int) -> tuple[dict[str, Any], int]:
     """Return the JSON header and where the data begins."""
     length = int.from_bytes(read_at(file, 0, 8), "little") if n_bytes >= 8 else 0
     if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):

@@ -16,8 +16,9 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -280,7 +281,7 @@ def intact(shard: Shard) -> NDArray[np.bool_]:
 
 
 def _checked(
-    file: BinaryIO, shard: Shard, rows: NDArray[np.intp]
+    file: BufferedReader, shard: Shard, rows: NDArray[np.intp]
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Read rows by ascending numbers, at once; return them and whether each checksum holds.
 

@@ -1,1 +1,3 @@
 """Where images come from: one file for each kind of source."""
+
+__all__: list[str] = []

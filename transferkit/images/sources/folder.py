@@ -3,84 +3,260 @@
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferkit.images.imageset import ImageSet
-from transferkit.images.splits import SPLIT_OF
+from transferkit.images.labels import clean_label
+from transferkit.images.paths import is_excluded
+from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["EXTENSIONS", "list_folder"]
+__all__ = ["EXTENSIONS", "list_folder", "tell_excluded"]
 
 EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 """Extensions of the files that a folder's listing takes, in any case."""
 
 # What file managers leave behind.
 _NO_FILES = ("thumbs.db", "desktop.ini")
+_SHOWN = 5
 
 logger = logging.getLogger(__name__)
 
 
-def list_folder(root: Path) -> ImageSet:
+def list_folder(root: Path, exclude: Sequence[str] = ()) -> ImageSet:
     """List the images of a folder, sorted bytewise by their path below it."""
-    found, others = _walk(root)
-    if others:
-        kinds = ", ".join(f"{kind or 'no suffix'} {n:,}" for kind, n in others.most_common(5))
-        logger.warning(
-            "%s files below %s are no images by their names and were left out (%s)",
-            f"{others.total():,}",
-            root,
-            kinds,
-        )
-    names = sorted(found, key=os.fsencode)
+    walked = _walk(root)
+    if exclude:
+        walked = walked.without(exclude)
+    walked.warn(root)
+    names = sorted(walked.images, key=os.fsencode)
     if not names:
         raise ValueError(
             f"no images in {str(root)!r} or below; files that end in "
             f"{', '.join(EXTENSIONS)} are looked for"
         )
     parts = [name.split("/") for name in names]
+    splits, parts = _parted(root, parts)
+    labels = tuple(clean_label(p[0]) if len(p) > 1 else None for p in parts)
+    depth = len(names[0].split("/")) - len(parts[0])
+    walked.warn_of_empty_classes(depth, labels)
     items = tuple(root / name for name in names)
-    folders = {p[0].lower() for p in parts if len(p) > 1}
-    splits = None
-    odd = sorted({p[0] for p in parts if len(p) > 1 and p[0].lower() not in SPLIT_OF})
-    if odd and len({SPLIT_OF[f] for f in folders if f in SPLIT_OF}) > 1:
-        raise ValueError(
-            f"{str(root)!r} holds split folders and {odd[0]!r}, which is none; name it one of "
-            f"{', '.join(SPLIT_OF)}, or move it away"
-        )
-    if folders <= SPLIT_OF.keys() and ("train" in folders or len(folders) > 1):
-        splits = tuple(SPLIT_OF[p[0].lower()] if len(p) > 1 else None for p in parts)
-        parts = [p[1:] if len(p) > 1 else p for p in parts]
-    labels = tuple(p[0] if len(p) > 1 else None for p in parts)
     return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
 
 
-def _walk(root: Path) -> tuple[list[str], Counter[str]]:
-    """Paths of the images below a folder, relative to it, in POSIX form; suffixes of the rest.
+def tell_excluded(n_images: int, patterns: Sequence[str]) -> None:
+    """Say how many images the user's patterns left out."""
+    logger.warning(
+        "%s image%s left out by %s",
+        f"{n_images:,}" if n_images else "no",
+        "s were" if n_images != 1 else " was",
+        ", ".join(patterns),
+    )
 
-    Links are followed, but not to a folder that they stand in. No file is asked for its
-    status: `os.scandir` knows what is a folder.
+
+# ---- splits -------------------------------------------------------------------------
+
+Parts = list[list[str]]
+
+
+def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Parts]:
+    """Split of every image if there are any, and its path's parts without them."""
+    tops = sorted({p[0] for p in parts if len(p) > 1})
+    split_by_top = {top: split_of(top) for top in tops}
+    kinds = {split for split in split_by_top.values() if split is not None}
+    odd = [top for top in tops if split_by_top[top] is None]
+    if tops and not odd and ("train" in kinds or len(kinds) > 1):
+        splits = tuple(split_by_top[p[0]] if len(p) > 1 else None for p in parts)
+        return splits, _without_repeats([p[1:] if len(p) > 1 else p for p in parts], splits)
+    if odd and len(kinds) > 1:
+        raise ValueError(
+            f"{str(root)!r} holds split folders and {odd[0]!r}, which is none; name it one of "
+            f"{USUAL_NAMES}, move it away, or leave it out (--exclude {odd[0]!r}, "
+            f"list_images(…, exclude=[…]))"
+        )
+    below = _below(parts)
+    if _are_splits_below(below):
+        if len(tops) == 1:
+            raise ValueError(
+                f"{str(root)!r} holds nothing but {tops[0]!r}, with split folders in it; give "
+                f"{str(root / tops[0])!r}"
+            )
+        splits = tuple(split_of(p[1]) if len(p) > 2 else None for p in parts)
+        return splits, [[p[0], *p[2:]] if len(p) > 2 else p for p in parts]
+    _refuse_unknown_splits(root, below, split_by_top)
+    return None, parts
+
+
+def _without_repeats(parts: Parts, splits: tuple[str | None, ...]) -> Parts:
+    """Parts without a split's folder that stands again in itself, as archives unpack it."""
+    inner = {s: {p[0] for p, own in zip(parts, splits, strict=True) if own == s} for s in splits}
+    again = {s for s, names in inner.items() if s and {split_of(name) for name in names} == {s}}
+    return [p[1:] if s in again and len(p) > 2 else p for p, s in zip(parts, splits, strict=True)]
+
+
+def _below(parts: Parts) -> dict[str, set[str]]:
+    """Folders that hold images, by the top folder that they stand in."""
+    below: dict[str, set[str]] = {}
+    for p in parts:
+        if len(p) > 1:
+            below.setdefault(p[0], set()).update(p[1:2] if len(p) > 2 else ())
+    return below
+
+
+def _are_splits_below(below: dict[str, set[str]]) -> bool:
+    """Whether every top folder is a class that holds split folders."""
+    names = set().union(*below.values()) if below else set()
+    kinds = {split_of(name) for name in names}
+    return None not in kinds and "train" in kinds and len(kinds) > 1 and all(below.values())
+
+
+def _refuse_unknown_splits(
+    root: Path, below: dict[str, set[str]], split_by_top: dict[str, str | None]
+) -> None:
+    """Raise where top folders mostly hold folders of the same names: they'd become classes."""
+    filled = {top: names for top, names in below.items() if names}
+    if len(filled) < 2:
+        return
+    same = set.intersection(*filled.values())
+    every = set().union(*filled.values())
+    is_named = any(split_by_top[top] for top in filled)  # one of them is a split by its name
+    if len(same) * 2 >= len(every) and (len(same) > 1 or is_named):
+        shown = ", ".join(sorted(filled)[:_SHOWN])
+        raise ValueError(
+            f"{str(root)!r} holds the folders {shown} with the same folders in each "
+            f"({', '.join(sorted(same)[:_SHOWN])}), which look like splits but aren't named so; "
+            f"name them {USUAL_NAMES}, leave some out with --exclude, or if they are the classes "
+            f"give a table with the columns path and label"
+        )
+
+
+# ---- the walk -----------------------------------------------------------------------
+
+
+@dataclass
+class _Walk:
+    """What stands below a folder; paths are relative to it, in POSIX form."""
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def without(self, patterns: Sequence[str]) -> "_Walk":
+        """What no pattern leaves out."""
+        images, others, folders = (
+            [path for path in paths if not is_excluded(path, patterns)]
+            for paths in (self.images, self.others, self.folders)
+        )
+        left = _Walk(images, others, folders, self.repeated, self.unreadable)
+        tell_excluded(len(self.images) - len(left.images), patterns)
+        return left
+
+    def warn(self, root: Path) -> None:
+        """Name what was left out."""
+        if self.others:
+            n = len(self.others)
+            logger.warning(
+                "%s file%s below %s %s by %s and %s left out (%s)",
+                f"{n:,}",
+                "s" * (n > 1),
+                root,
+                "are no images" if n > 1 else "is no image",
+                "their names" if n > 1 else "its name",
+                "were" if n > 1 else "was",
+                _kinds(self.others),
+            )
+        for paths, what in (
+            (self.repeated, "linked folders were left out, for they are listed elsewhere"),
+            (self.unreadable, "could not be listed, so images in them are missing"),
+        ):
+            if paths:
+                more = f" … and {len(paths) - _SHOWN} more" * (len(paths) > _SHOWN)
+                logger.warning("%s: %s%s", what, ", ".join(paths[:_SHOWN]), more)
+
+    def warn_of_empty_classes(self, depth: int, labels: Iterable[str | None]) -> None:
+        """Name folders where classes stand that hold no image, and what they hold instead."""
+        known = set(labels)
+        if known == {None}:
+            return
+        empty: dict[str, list[str]] = {
+            folder: []
+            for folder in self.folders
+            if folder.count("/") == depth and clean_label(folder.split("/")[-1]) not in known
+        }
+        for path in self.others:
+            folder = "/".join(path.split("/")[: depth + 1])
+            if folder in empty:
+                empty[folder].append(path)
+        if empty:
+            shown = [
+                f"{folder!r} ({_kinds(files) if files else 'empty'})"
+                for folder, files in list(empty.items())[:_SHOWN]
+            ]
+            more = f" … and {len(empty) - _SHOWN} more" * (len(empty) > _SHOWN)
+            logger.warning("folders without an image are no classes: %s%s", ", ".join(shown), more)
+
+
+def _kinds(paths: list[str]) -> str:
+    """The commonest suffixes with their numbers."""
+    counts = Counter(_suffix(path) for path in paths)
+    return ", ".join(f"{kind or 'no suffix'} {n:,}" for kind, n in counts.most_common(_SHOWN))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 (60,000 Path objects take longer)
+
+
+def _walk(root: Path) -> _Walk:
+    """Walk a folder. No file is asked for its status: `os.scandir` knows what is a folder.
+
+    Links to folders are followed, but not to a folder that they stand in; and within a folder
+    that was reached by a link only to those not listed yet, or folders that link to one
+    another would be listed by every path that leads through them.
     """
-    found: list[str] = []
-    others: Counter[str] = Counter()
-    folders: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(root), "", frozenset())]
-    while folders:
-        folder, prefix, above = folders.pop()
-        status = os.stat(folder)  # noqa: PTH116
-        here = (status.st_dev, status.st_ino)
-        if here in above:
+    walk = _Walk()
+    seen: set[tuple[int, int]] = set()
+    stack: list[tuple[str, str, frozenset[tuple[int, int]], int]] = [
+        (str(root), "", frozenset(), 0)
+    ]
+    while stack:
+        folder, prefix, above, n_links = stack.pop()
+        name = prefix.removesuffix("/")
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            here = (status.st_dev, status.st_ino)
+            if here in above or (n_links > 1 and here in seen):
+                walk.repeated.append(name)
+                continue
+            seen.add(here)
+            with os.scandir(folder) as entries:
+                found = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            if not prefix:
+                raise
+            walk.unreadable.append(f"{name} ({error.strerror or error})")
             continue
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    folders.append((entry.path, f"{prefix}{entry.name}/", above | {here}))
-                    continue
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-                if suffix in EXTENSIONS:
-                    found.append(prefix + entry.name)
-                elif entry.name.lower() not in _NO_FILES:
-                    others[suffix] += 1
-    return found, others
+        if prefix:
+            walk.folders.append(name)
+        for entry in found:
+            path = prefix + entry.name
+            if _is_folder(entry):
+                links = n_links + entry.is_symlink()
+                stack.append((entry.path, f"{path}/", above | {here}, links))
+            elif _suffix(entry.name) in EXTENSIONS:
+                walk.images.append(path)
+            elif entry.name.lower() not in _NO_FILES:
+                walk.others.append(path)
+    return walk
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: as a file it is named when it can't be read
+        return False

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.images.imageset import ImageSet, Label
-from transferkit.images.splits import SPLIT_OF
+from transferkit.images.labels import clean_label
+from transferkit.images.paths import in_either_form
+from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table", "table_rows"]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 """Endings of the tables that are read."""
@@ -30,30 +32,42 @@ class Table:
         One row per image, one entry per label column; None where it is empty.
     splits : tuple of str or None; optional
         As in `SPLITS`; None where it is empty.
+    groups : tuple of str or None; optional
+        As written; None where it is empty.
     """
 
     paths: tuple[str, ...]
     labels: tuple[tuple[str | None, ...], ...] | None
     splits: tuple[str | None, ...] | None
+    groups: tuple[str | None, ...] | None = None
 
 
 def list_table(
-    path: Path, path_column: str, label_column: str | Sequence[str], split_column: str
+    path: Path,
+    path_column: str,
+    label_column: str | Sequence[str],
+    split_column: str,
+    group_column: str | None = None,
 ) -> ImageSet:
     """List the images of a table, in its order; paths are relative to its own folder."""
     is_single = isinstance(label_column, str)
     columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
-    table = read_table(path, path_column, columns, split_column)
+    columns = tuple(map(clean_label, columns))
+    table = read_table(path, path_column, columns, split_column, group_column)
     labels: tuple[Label, ...] | None = table.labels
     if is_single and table.labels is not None:
         labels = tuple(row[0] for row in table.labels)
-    items = tuple(path.parent / p for p in table.paths)
+    items = tuple(in_either_form(path.parent / p) for p in table.paths)
     label_names = None if table.labels is None else columns
-    return ImageSet(items, table.paths, labels, table.splits, label_names)
+    return ImageSet(items, table.paths, labels, table.splits, label_names, table.groups)
 
 
 def read_table(
-    file: Path, path_column: str, label_columns: Sequence[str], split_column: str
+    file: Path,
+    path_column: str,
+    label_columns: Sequence[str],
+    split_column: str,
+    group_column: str | None = None,
 ) -> Table:
     """Read the paths, labels and splits of a table.
 
@@ -66,6 +80,8 @@ def read_table(
         Names of these columns; one called ``"split"`` may be missing.
     label_columns : sequence of str
         Names of the label columns; a single one called ``"label"`` may be missing.
+    group_column : str, optional
+        Name of the column of groups.
 
     Returns
     -------
@@ -81,18 +97,21 @@ def read_table(
         raise ValueError("no label columns; give at least one name")
     lines = _lines(file)
     _, header = next(lines, (0, []))
-    header = [name.strip() for name in header]
+    header = [clean_label(name) for name in header]
     if not header:
         raise ValueError(f"{str(file)!r} is empty; its first line must name its columns")
-    path_at = _column(file, header, path_column)
-    label_at = [_column(file, header, name) for name in label_columns]
+    path_at = _column(file, header, path_column, "path")
+    label_at = [_column(file, header, name, "label") for name in label_columns]
     if len(label_columns) > 1 and None in label_at:  # "label" is optional only by itself
-        raise _missing(file, header, label_columns[label_at.index(None)])
-    split_at = _column(file, header, split_column)
+        raise _missing(file, header, label_columns[label_at.index(None)], "label")
+    split_at = _column(file, header, split_column, "split")
+    group_at = None if group_column is None else _column(file, header, group_column, "group")
     if path_at is None:
-        raise _missing(file, header, path_column)
+        raise _missing(file, header, path_column, "path")
+    if group_column is not None and group_at is None:  # one called "label" or "split"
+        raise _missing(file, header, group_column, "group")
 
-    paths, labels, splits = [], [], []
+    paths, labels, splits, groups = [], [], [], []
     for number, row in lines:
         if len(row) != len(header):
             raise ValueError(
@@ -105,6 +124,8 @@ def read_table(
         labels.append(tuple(_value(row[i]) for i in label_at if i is not None))
         if split_at is not None:
             splits.append(_split(file, number, row[split_at]))
+        if group_at is not None:
+            groups.append(_value(row[group_at].strip()))
     if not paths:
         raise ValueError(f"{str(file)!r} lists no images: it has a header and nothing below it")
     has_labels = None not in label_at
@@ -112,12 +133,20 @@ def read_table(
         tuple(paths),
         tuple(labels) if has_labels else None,
         tuple(splits) if split_at is not None else None,
+        tuple(groups) if group_at is not None else None,
     )
 
 
 def column_names(file: Path) -> list[str]:
     """Names of a table's columns; none of an empty file."""
-    return [name.strip() for name in next(_lines(file), (0, []))[1]]
+    return [clean_label(name) for name in next(_lines(file), (0, []))[1]]
+
+
+def table_rows(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of a table's columns, and the values of every row as they are written."""
+    lines = _lines(file)
+    header = [name.strip() for name in next(lines, (0, []))[1]]
+    return header, [row for _, row in lines]
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -157,22 +186,27 @@ def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     yield number, ["" if value is None else str(value) for value in row]
-    except pa.ArrowException as error:
-        raise ValueError(f"{str(file)!r} isn't a Parquet file ({error})") from error
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # whatever damaged pages make
+        raise ValueError(
+            f"{str(file)!r} isn't a Parquet file, or is damaged ({' '.join(str(error).split())})"
+        ) from error
 
 
-def _column(file: Path, header: list[str], name: str) -> int | None:
+def _column(file: Path, header: list[str], name: str, kind: str) -> int | None:
     """Position of a column; None if it is missing and may be."""
+    name = clean_label(name)
     if header.count(name) > 1:
         raise ValueError(f"{str(file)!r} has {header.count(name)} columns named {name!r}")
     if name in header:
         return header.index(name)
     if name in _OPTIONAL:
         return None
-    raise _missing(file, header, name)
+    raise _missing(file, header, name, kind)
 
 
-def _missing(file: Path, header: list[str], name: str) -> ValueError:
+def _missing(file: Path, header: list[str], name: str, kind: str) -> ValueError:
     message = f"{str(file)!r} has no column {name!r}"
     if close := difflib.get_close_matches(name, header, n=1):
         message += f"; did you mean {close[0]!r}?"
@@ -180,7 +214,8 @@ def _missing(file: Path, header: list[str], name: str) -> ValueError:
         message += f", but values separated by {others[0]!r}; save it with commas."
     else:
         message += "."
-    return ValueError(f"{message} Columns: {', '.join(header)}")
+    option = f"--{kind}-column NAME ({kind}_column=)"
+    return ValueError(f"{message} Columns: {', '.join(header)}. Name it with {option}")
 
 
 def _value(text: str) -> str | None:
@@ -190,10 +225,10 @@ def _value(text: str) -> str | None:
 def _split(file: Path, number: int, text: str) -> str | None:
     if not text.strip():
         return None
-    split = SPLIT_OF.get(text.strip().lower())
+    split = split_of(text)
     if split is None:
         raise ValueError(
             f"{str(file)!r}, line {number}: unknown split {text!r}; "
-            f"choose one of {', '.join(SPLIT_OF)}, or leave it empty"
+            f"choose one of {USUAL_NAMES}, or leave it empty"
         )
     return split

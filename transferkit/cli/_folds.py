@@ -1,0 +1,150 @@
+"""k-fold measuring on the command line: mean and spread, and the out-of-fold predictions."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._measure import measure
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.estimators import FoldModels
+    from transferkit.images import ImageSet
+
+__all__ = [
+    "check_folds",
+    "check_no_splits",
+    "fold_summary",
+    "folds_line",
+    "models_of_folds",
+    "write_out_of_fold",
+]
+
+# What is told of the folds: attribute of a report, name, whether it is a share.
+_SHOWN = (
+    ("accuracy", "accuracy", True),
+    ("balanced_accuracy", "balanced", True),
+    ("r2", "R²", False),
+    ("mae", "MAE", False),
+    ("rmse", "RMSE", False),
+    ("mean_average_precision", "mAP", True),
+    ("mean_auroc", "AUROC", True),
+)
+
+
+def check_folds(ctx: click.Context, n_folds: int | None, out_of_fold: Path | None) -> None:
+    """Raise now if options don't go together, or the predictions can't be written."""
+    from transferkit.digests import check_folder
+
+    if out_of_fold is not None:
+        if not n_folds:
+            raise click.UsageError("--out-of-fold is what --folds predicts; give both")
+        check_folder(out_of_fold.parent, f"predictions {str(out_of_fold)!r} can't be written")
+        if out_of_fold.is_dir():
+            raise ValueError(f"{str(out_of_fold)!r} is a folder; give the name of a CSV file")
+    is_asked = ctx.get_parameter_source("test_size") is click.core.ParameterSource.COMMANDLINE
+    if n_folds and is_asked:
+        raise click.UsageError(
+            "--folds measures on every image, and --test-size holds some out; give one of them"
+        )
+
+
+def check_no_splits(images: ImageSet) -> None:
+    """Raise a ValueError if the images have splits already."""
+    if images.split_names:
+        raise ValueError(
+            f"the images have splits ({', '.join(images.split_names)}), and --folds makes its own; "
+            f"leave it out, or give images without splits, such as IMAGES/train"
+        )
+
+
+def models_of_folds(
+    model: Any, images: ImageSet, X: np.ndarray, ids: tuple[bytes, ...], n_folds: int, seed: int
+) -> FoldModels:
+    """Models of the folds, from the same rows as the model that was fitted on all of them."""
+    from transferkit import datasets
+    from transferkit.estimators import fit_folds, targets_of
+    from transferkit.estimators.targets import column_names
+
+    y = targets_of(images, None, "training", model.task)
+    is_plain = model.task == "classification" and y.ndim == 1
+    fold_of = datasets.folds(
+        len(ids),
+        n_folds,
+        seed,
+        labels=y if is_plain else None,
+        blocks=datasets.blocks_of(ids, images.groups),
+    )
+    names = column_names(images, y, is_own=True)
+    return fit_folds(model, X, y, fold_of, ids=ids, groups=images.groups, names=names)
+
+
+def fold_summary(models: FoldModels, images: ImageSet, X: np.ndarray) -> list[dict[str, Any]]:
+    """Mean, standard deviation and each fold's value of the most important metrics."""
+    import numpy as np
+
+    reports = []
+    for number, model in enumerate(models.models):
+        rows = np.flatnonzero(models.fold_of == number)
+        reports.append(measure(model, images.select(rows), X[rows]))
+    found = []
+    for attribute, name, is_share in _SHOWN:
+        values = [v for r in reports if (v := getattr(r, attribute, None)) is not None]
+        if len(values) < len(reports):  # no such metric, or none of so few rows
+            continue
+        mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+        found.append(
+            {"metric": attribute, "name": name, "is_share": is_share, "mean": mean}
+            | {"std": spread, "folds": [float(value) for value in values]}
+        )
+    return found
+
+
+def folds_line(summary: list[dict[str, Any]]) -> str:
+    """What `fold_summary` found, in a line."""
+    texts = []
+    for row in summary:
+        scale, unit, digits = (100, " %", ".1f") if row["is_share"] else (1, "", ".4g")
+        mean, std, low, high = (
+            format(scale * value, digits)
+            for value in (row["mean"], row["std"], min(row["folds"]), max(row["folds"]))
+        )
+        texts.append(f"{row['name']} {mean} ± {std}{unit} ({low} to {high})")
+    return ", ".join(texts)
+
+
+def write_out_of_fold(file: Path, models: FoldModels, images: ImageSet, X: np.ndarray) -> None:
+    """Write a CSV with a line per image: path, label, prediction, confidence, fold."""
+    labels, predicted = _columns(images.labels), _columns(models.predict_features(X).tolist())
+    titles = [""]
+    if len(labels) > 1:
+        titles = [f":{name}" for name in images.label_names or range(len(labels))]
+    columns: dict[str, list[Any]] = {"path": list(images.names)}
+    for what, values in (("label", labels), ("prediction", predicted)):
+        columns |= {f"{what}{title}": own for title, own in zip(titles, values, strict=True)}
+    if models.task == "classification" and len(labels) == 1 and hasattr(models, "predict_proba"):
+        sure = models.predict_proba_features(X).max(axis=1)
+        columns["confidence"] = [round(float(value), 6) for value in sure]
+    columns["fold"] = models.fold_of.tolist()
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        # A name that isn't UTF-8 comes back as its bytes.
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _columns(values: Any) -> list[list[Any]]:
+    """One list for each column of labels."""
+    rows = [value if isinstance(value, tuple | list) else (value,) for value in values]
+    return [list(column) for column in zip(*rows, strict=True)]

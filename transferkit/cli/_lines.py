@@ -1,0 +1,187 @@
+"""What is told of each image: what a table says of it, what is predicted, what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from transferkit.cli._output import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.images import Failure, ImageSet
+
+__all__ = ["own_columns", "predicted_lines", "predictions", "truth_lines"]
+
+_OURS = ("path", "prediction", "confidence", "error", "probabilities", "path_bytes")
+
+
+def own_columns(source: str, images: ImageSet, path_column: str) -> list[dict[str, Any]]:
+    """What a table says of each image, as written, in its order; nothing where it is no table.
+
+    A column that bears the name of one of ours is called ``table:NAME``.
+    """
+    from transferkit.images import TABLE_SUFFIXES
+    from transferkit.images.sources.table import table_rows
+
+    path = Path(source)
+    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
+        return [{} for _ in images.names]
+    header, rows = table_rows(path)
+    taken = set(_OURS)
+    columns = []
+    for name in header:
+        is_path = name == path_column == "path"
+        column = name
+        while not is_path and (column in taken or column.startswith(("prediction:", "proba:"))):
+            column = f"table:{column}"
+        if column != name:
+            click.echo(
+                f"Warning: column {printable(name)!r} of {printable(source)!r} is written as "
+                f"{printable(column)!r}, beside ours",
+                err=True,
+            )
+        taken.add(column)
+        columns.append(column)
+    chosen = _rows_of(images, header.index(path_column), rows)
+    return [dict(zip(columns, row, strict=True)) for row in chosen]
+
+
+def _rows_of(images: ImageSet, path_at: int, rows: list[list[str]]) -> list[list[str]]:
+    """Rows of a table that belong to these images, which may be some of its images only."""
+    if len(rows) == len(images):
+        return rows
+    chosen, at = [], 0
+    for name in images.names:
+        while rows[at][path_at] != name:
+            at += 1
+        chosen.append(rows[at])
+        at += 1
+    return chosen
+
+
+def predicted_lines(
+    model: Any,
+    images: ImageSet,
+    predicted: dict[int, dict[str, Any]],
+    failures: Sequence[Failure],
+    *,
+    proba: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """One dictionary per image: every kind of model in one form.
+
+    Parameters
+    ----------
+    model : TransferEstimator
+        Fitted.
+    images : ImageSet
+        All images.
+    predicted : dict of int to dict
+        Position → from `predictions`, of the images that could be read.
+    failures : sequence of Failure
+        The others.
+    proba : bool, default=False
+        Whether probabilities are told.
+    """
+    reasons = {failure.index: failure.reason for failure in failures}
+    nothing: dict[str, Any] = {"prediction": None}
+    if hasattr(model, "predict_proba"):
+        nothing["confidence"] = None
+    for i, name in enumerate(images.names):
+        line = {"path": name, **predicted.get(i, nothing), "error": reasons.get(i)}
+        if proba:
+            line["probabilities"] = line.pop("probabilities", None)  # last
+        yield line
+
+
+def predictions(model: Any, X: np.ndarray, *, proba: bool = False) -> Iterator[dict[str, Any]]:
+    """One dictionary per row of features: prediction, confidence, probabilities if wanted."""
+    import numpy as np
+
+    labels = model.predict_features(X).tolist()
+    is_multilabel = getattr(model, "is_multilabel_", False)
+    names = _names(model)
+    has_proba = hasattr(model, "predict_proba")
+    probabilities = model.predict_proba_features(X) if has_proba else None
+    for n, label in enumerate(labels):
+        line: dict[str, Any] = {"prediction": _named(label, names, is_multilabel)}
+        if probabilities is not None:
+            row = probabilities[n]
+            # Of several labels: how sure the least sure of the decisions is.
+            sure = np.maximum(row, 1 - row).min() if is_multilabel else row.max()
+            line["confidence"] = round(float(sure), 6)
+            if proba:
+                rounded = (round(float(p), 6) for p in row)
+                line["probabilities"] = dict(zip(names, rounded, strict=True))
+        yield line
+
+
+def _names(model: Any) -> list[str]:
+    names = model.target_names_ if model.task == "regression" else model.classes_
+    return [str(name) for name in names]
+
+
+def _named(value: Any, names: list[str], is_multilabel: bool) -> Any:
+    """A prediction or a truth: one label or number, the labels that are there, or numbers."""
+    if is_multilabel:
+        return [name for name, has in zip(names, value, strict=True) if has]
+    return dict(zip(names, value, strict=True)) if isinstance(value, list) else value
+
+
+def truth_lines(
+    model: Any,
+    images: ImageSet,
+    true: dict[int, Any],
+    predicted: dict[int, dict[str, Any]],
+    failures: Sequence[Failure],
+) -> list[dict[str, Any]]:
+    """One dictionary per measured image, and per image that could not be read.
+
+    Parameters
+    ----------
+    model : TransferEstimator
+        Fitted.
+    images : ImageSet
+        What was listed.
+    true : dict of int to value
+        Position → target, of the images that were measured.
+    predicted : dict of int to dict
+        Position → from `predictions`, of the same.
+    failures : sequence of Failure
+        Those that could not be read.
+    """
+    names, is_multilabel = _names(model), getattr(model, "is_multilabel_", False)
+    told = {failure.index for failure in failures} | true.keys()
+    lines = []
+    for i, line in enumerate(predicted_lines(model, images, predicted, failures)):
+        if i not in told:  # the model was trained on it
+            continue
+        label = _named(true[i], names, is_multilabel) if i in true else _label(images, i)
+        path, error = line.pop("path"), line.pop("error")
+        split = None if images.splits is None else images.splits[i]
+        kind, found = _outcome(model, line["prediction"], label if i in true else None)
+        lines.append(
+            {"path": path, "split": split, "label": label, **line, kind: found, "error": error}
+        )
+    return lines
+
+
+def _label(images: ImageSet, i: int) -> str | None:
+    """The label of an image that couldn't be read, where it is a single one."""
+    label = None if images.labels is None else images.labels[i]
+    return None if isinstance(label, tuple) else label
+
+
+def _outcome(model: Any, prediction: Any, label: Any) -> tuple[str, Any]:
+    """Name and value of what came of a prediction: whether it is right, or by how much not."""
+    if model.task != "regression":
+        return "correct", None if label is None else prediction == label
+    if label is None:
+        return "residual", None
+    if isinstance(label, dict):
+        return "residual", {name: prediction[name] - value for name, value in label.items()}
+    return "residual", prediction - label

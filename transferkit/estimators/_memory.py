@@ -1,0 +1,40 @@
+"""Where features of images in memory are kept, if no store was chosen: in this process.
+
+An image without a file is seldom seen again, and its features would fill the default store for
+nothing; but grid searches train on the same ones many times. So what is trained on is kept for
+as long as the process lives, and what is only predicted isn't kept at all.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from transferkit.store import FeatureStore
+
+__all__ = ["known_in_process", "process_store"]
+
+_STORES: dict[int, FeatureStore] = {}
+"""The store of each process: a fork has its parent's among them, which isn't its own."""
+
+
+def process_store() -> FeatureStore:
+    """Return this process's own store, a folder that is removed when it ends."""
+    process = os.getpid()
+    if process not in _STORES:
+        folder = tempfile.mkdtemp(prefix="transferkit-")
+        atexit.register(_remove, folder, process)
+        _STORES[process] = FeatureStore(folder)
+    return _STORES[process]
+
+
+def known_in_process() -> FeatureStore | None:
+    """Return this process's own store, if anything has been kept there."""
+    return _STORES.get(os.getpid())
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""k-fold measuring: every row predicted by a model that wasn't trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from transferkit.estimators._base import TransferEstimator
+
+__all__ = ["FoldModels", "fit_folds"]
+
+
+class FoldModels:
+    """Models of several folds in the place of one: each predicts the rows of its own fold.
+
+    Parameters
+    ----------
+    models : sequence of TransferEstimator
+        Model k was trained on the rows of all folds but the k-th.
+    fold_of : ndarray of int, shape (n_samples,)
+        Fold of each row that is predicted.
+    whole : TransferEstimator
+        A model of the same kind that knows all classes or targets: whose names it has.
+    """
+
+    def __init__(
+        self, models: Sequence[Any], fold_of: np.ndarray, whole: TransferEstimator
+    ) -> None:
+        self.models, self.fold_of, self.whole = list(models), fold_of, whole
+
+    def __getattr__(self, name: str) -> Any:
+        # Task, classes, names of targets: what is known of a fitted model.
+        if name == "task" or (name.endswith("_") and not name.endswith("__")):
+            return getattr(self.whole, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def predict_features(self, X: np.ndarray) -> np.ndarray:
+        """Out-of-fold prediction for every row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            The rows that the folds divide.
+        """
+        parts = [m.predict_features(X[self.fold_of == k]) for k, m in enumerate(self.models)]
+        # Of the whole model's labels: a longer name may be in a class that one fold lacks.
+        return self._ordered(parts, np.result_type(*parts))
+
+    @available_if(lambda self: hasattr(self.models[0], "predict_proba_features"))
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Not for images, of which the folds know nothing."""
+        raise TypeError("folds divide rows, not images; call predict_proba_features")
+
+    @available_if(lambda self: hasattr(self.models[0], "predict_proba_features"))
+    def predict_proba_features(self, X: np.ndarray) -> np.ndarray:
+        """Out-of-fold probabilities; 0 for a class that the fold's model wasn't trained on.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            The rows that the folds divide.
+        """
+        classes = self.whole.classes_.tolist()
+        parts = []
+        for number, model in enumerate(self.models):
+            own = model.predict_proba_features(X[self.fold_of == number])
+            wide = np.zeros((len(own), len(classes)), own.dtype)
+            wide[:, [classes.index(label) for label in model.classes_.tolist()]] = own
+            parts.append(wide)
+        return self._ordered(parts, np.result_type(*parts))
+
+    def _ordered(self, parts: list[np.ndarray], dtype: Any) -> np.ndarray:
+        found = np.empty((len(self.fold_of), *parts[0].shape[1:]), dtype)
+        for number, part in enumerate(parts):
+            found[self.fold_of == number] = part
+        return found
+
+
+def fit_folds(
+    estimator: TransferEstimator,
+    X: np.ndarray,
+    y: Any,
+    fold_of: np.ndarray,
+    *,
+    ids: Sequence[bytes] | None = None,
+    groups: Sequence[Hashable] | None = None,
+    names: Sequence[str] | None = None,
+) -> FoldModels:
+    """Fit a copy of an estimator for each fold, on all rows but the fold's.
+
+    Parameters
+    ----------
+    estimator : TransferEstimator
+        Fitted on all rows already; it is the models' ``whole``.
+    X, y, ids, groups, names
+        As for `TransferEstimator.fit_features`.
+    fold_of : ndarray of int, shape (n_samples,)
+        From `transferkit.datasets.folds`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferkit import TransferClassifier
+    >>> from transferkit.datasets import folds
+    >>> X = np.random.default_rng(0).normal(size=(30, 4))
+    >>> y = np.where(X[:, 0] > 0, "yes", "no")
+    >>> whole = TransferClassifier("resnet18", "centroid").fit_features(X, y)
+    >>> models = fit_folds(whole, X, y, folds(30, 5, 0))
+    >>> bool((models.predict_features(X) == y).mean() > 0.8)
+    True
+    """
+    check_is_fitted(estimator)
+    y = np.asarray(y)
+    models = []
+    for number in range(int(fold_of.max()) + 1):
+        rows = np.flatnonzero(fold_of != number).tolist()
+        models.append(
+            clone(estimator).fit_features(
+                X[rows],
+                y[rows],
+                ids=None if ids is None else [ids[i] for i in rows],
+                groups=None if groups is None else [groups[i] for i in rows],
+                names=names,
+            )
+        )
+    return FoldModels(models, fold_of, estimator)

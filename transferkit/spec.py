@@ -8,9 +8,10 @@ batch size, versions) and what merely names it (paths, tags) does not.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 __all__ = [
     "CROP_MODES",
@@ -37,6 +38,33 @@ MAX_INPUT_PIXELS = 100_000_000
 def canonical_json(value: object) -> str:
     """JSON with one spelling per value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+_WORDS = {str: "a text", int: "a whole number", bool: "true or false", float: "a finite number"}
+
+
+def _check_types(kind: type, values: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless values from JSON are of their fields' types.
+
+    A stranger's file may hold anything, and what isn't checked here ends in an error that
+    nobody can read, or in none.
+    """
+    for one in dataclasses.fields(kind):
+        if one.name not in values:
+            continue
+        value, wanted = values[one.name], one.type
+        several = get_args(wanted)
+        if several and not (isinstance(value, tuple) and all(_is(v, several[0]) for v in value)):
+            raise ValueError(f"{one.name} is {value!r:.60}; give a list of numbers")
+        if wanted in _WORDS and not _is(value, wanted):
+            raise ValueError(f"{one.name} is {value!r:.60}; give {_WORDS[wanted]}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    # Not isinstance: True is an int.
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < math.inf
+    return type(value) is kind
 
 
 def _one_of(what: str, given: object, allowed: tuple[str, ...]) -> None:
@@ -102,9 +130,19 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `dataclasses.asdict`, for values that came through JSON."""
-        lists = ("image_size", "mean", "std")
-        fields: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in values.items()}
+        """Inverse of `dataclasses.asdict`, for values that came through JSON.
+
+        Raises
+        ------
+        ValueError
+            If a value is of another type than its field.
+        TypeError
+            If a field is missing, or isn't known.
+        """
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        _check_types(cls, fields)
         return cls(**fields)
 
 
@@ -241,6 +279,7 @@ class FeatureSpec:
         try:
             values = json.loads(text)
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
+            _check_types(cls, values)
             return cls(**values)
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a feature spec: {text[:80]!r} ({error})") from error

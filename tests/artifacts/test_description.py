@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.artifacts.models import rewrite
+from transferkit import artifacts
 from transferkit.estimators import TransferClassifier
 
 
@@ -40,4 +41,62 @@ def test_a_newer_format(saved, version):
 def test_an_entry_is_missing(saved, name):
     rewrite(saved, lambda c: c.pop(name))
     with pytest.raises(ValueError, match=f"damaged: it lacks {name}"):
+        TransferClassifier.load(saved)
+
+
+def places(value, path=()):
+    """Every value in a JSON document, as the names and numbers that lead to it."""
+    if path:
+        yield path
+    for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(one, dict | list):
+            yield from places(one, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def replaced(content, path, value):
+    for name in path[:-1]:
+        content = content[name]
+    content[path[-1]] = value
+
+
+def loaded_or_refused(path):
+    """What is loaded, or the sentence of the only error that may come."""
+    try:
+        model = artifacts.load(path)
+    except ValueError as error:
+        return str(error)
+    return model.task, model.keys, model.classes.tolist(), model.head.coef_.tobytes()
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, True, 5, -0.5, 10**30, "", "../x", [], [5], {}, {"a": 5}], ids=repr
+)
+def test_wrong_values_in_every_place(saved, wrong):
+    """With digests that fit, as somebody would make them who knows how."""
+    original = (saved / "model.json").read_text(encoding="utf-8")
+    expected = loaded_or_refused(saved)
+    n_refused = 0
+    for path in places(json.loads(original)):
+        (saved / "model.json").write_text(original, encoding="utf-8")
+        if path == ("backbone", "pretrained") and wrong is True:
+            continue  # that is a right value, and has the weights loaded from the hub
+        rewrite(saved, lambda content, path=path: replaced(content, path, wrong))
+        result = loaded_or_refused(saved)
+        if isinstance(result, str):
+            n_refused += 1
+            assert str(saved) in result, path
+            assert "\n" not in result, (path, result)
+            assert len(result) < 600, (path, result)
+        elif path[0] != "classes":  # those are names, and may be any
+            assert result == expected, path
+    assert n_refused > 25
+
+
+def test_the_sentence_says_what_stands_there(saved):
+    rewrite(saved, lambda c: c.update(features=[5]))
+    with pytest.raises(
+        ValueError, match=r"is damaged: its features is \[5\], not a list of feature names; copy"
+    ):
         TransferClassifier.load(saved)

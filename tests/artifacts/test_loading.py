@@ -1,7 +1,9 @@
 """Reading: the same predictions as before, or an error where something is damaged."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,31 +76,57 @@ def test_types_of_labels(labels, tmp_path):
     assert again.predict(NEW_IMAGES).dtype == labels.dtype
 
 
-def test_any_flipped_byte_is_noticed_or_harmless(weights, tmp_path):
-    model = fitted(pretrained=True, weights=weights)
-    path = model.save(tmp_path / "m")
-    expected = model.predict_proba(NEW_IMAGES)
-    classes = model.classes_.tolist()
+@pytest.fixture
+def with_weights(weights, tmp_path):
+    return fitted(pretrained=True, weights=weights).save(tmp_path / "m")
+
+
+def flips(path, n):
+    """Damage a file in one bit at a time; leave it as it was."""
+    content = path.read_bytes()
     rng = np.random.default_rng(0)
+    for at in [0, len(content) - 1, *rng.integers(0, len(content), n).tolist()]:
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        yield at
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["head.skops", "train_ids.safetensors", "backbone/weights.safetensors"]
+)
+def test_any_flipped_bit_of_a_listed_file_is_noticed(with_weights, name):
+    assert name in artifacts.describe(with_weights)["files"]
     n_noticed = 0
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        content = file.read_bytes()
-        # model.json holds the digests of the others: nearly everything in it is looked at.
-        n = 150 if file.name == "model.json" else 15
-        for at in rng.integers(0, len(content), n).tolist():
-            damaged = bytearray(content)
-            damaged[at] ^= 1 << int(rng.integers(8))
-            file.write_bytes(damaged)
-            try:
-                again = TransferClassifier.load(path)
-            except (ValueError, FileNotFoundError):
-                n_noticed += 1
-                continue
-            assert again.classes_.tolist() == classes, (file, at)
-            np.testing.assert_array_equal(again.predict_proba(NEW_IMAGES), expected)
-        file.write_bytes(content)
-    assert n_noticed >= 100
-    assert_same(path, model)
+    for _ in flips(with_weights / name, 10):
+        with pytest.raises(ValueError, match=rf"is damaged: '{name}' isn't what was saved"):
+            artifacts.load(with_weights)
+        n_noticed += 1
+    assert n_noticed == 12
+    artifacts.load(with_weights)
+
+
+def test_every_file_is_listed_but_the_two_that_tell(with_weights):
+    files = {p.relative_to(with_weights).as_posix() for p in with_weights.rglob("*") if p.is_file()}
+    told = {"model.json", "README.md"}
+    assert set(artifacts.describe(with_weights)["files"]) == files - told
+
+
+def test_any_flipped_bit_of_the_description_is_noticed_or_harmless(with_weights):
+    expected = artifacts.load(with_weights)
+    n = n_noticed = 0
+    for at in flips(with_weights / "model.json", 100):
+        n += 1
+        try:
+            again = artifacts.load(with_weights)
+        except ValueError:
+            n_noticed += 1
+            continue
+        # A blank became another kind of blank.
+        assert again.classes.tolist() == expected.classes.tolist(), at
+        assert again.keys == expected.keys, at
+    assert n_noticed > 0.8 * n
 
 
 @pytest.mark.parametrize("name", ["head.skops", "train_ids.safetensors", "model.json"])
@@ -144,6 +172,35 @@ def test_values_that_make_no_model(saved, change):
     rewrite(saved, change)
     with pytest.raises(ValueError, match=r"model.*(can't be used|damaged|doesn't give any more)"):
         artifacts.load(saved)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["head.skops", "train_ids.safetensors", "model.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_at_once(saved, name, kind):
+    (saved / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(saved / name)
+    elif kind == "device":
+        (saved / name).symlink_to("/dev/zero")
+    else:
+        (saved / name).mkdir()
+    error = FileNotFoundError if name == "model.json" else ValueError
+    with pytest.raises(error, match=name):
+        artifacts.load(saved)
+
+
+def test_sizes_that_cannot_be_are_refused_unread(saved):
+    """Sparse files of 26 GB: the name and the size of a model's, and nothing in them."""
+    for name in ("model.json", "head.skops"):
+        content = (saved / name).read_bytes()
+        os.truncate(saved / name, 26 * 10**9)
+        start = time.perf_counter()
+        with pytest.raises(ValueError, match=f"{name}.*(larger than|bytes)"):
+            artifacts.load(saved)
+        assert time.perf_counter() - start < 5
+        (saved / name).write_bytes(content)
 
 
 def test_features_that_are_others_now(saved):

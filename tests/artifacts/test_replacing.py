@@ -32,6 +32,7 @@ def of(model):
     return model.classes.tolist(), model.train_ids.tobytes(), model.head.coef_.tobytes()
 
 def write_for_ever():
+    signal.alarm(200)  # whatever becomes of its parent, it ends
     choice = random.Random(os.getpid())
     while True:
         artifacts.save(place, choice.choice(models), overwrite=True)
@@ -54,10 +55,12 @@ random.seed(0)
 READ = """
 process = start()
 until = time.monotonic() + 60
-while sum(seen) < n or 0 in seen and time.monotonic() < until:
-    artifacts.describe(place)
-    seen[known.index(of(artifacts.load(place)))] += 1
-end(process)
+try:
+    while sum(seen) < n or 0 in seen and time.monotonic() < until:
+        artifacts.describe(place)
+        seen[known.index(of(artifacts.load(place)))] += 1
+finally:
+    end(process)
 print(json.dumps({"seen": seen}))
 """
 KILL = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transferkit.spec import FeatureSpec, Preprocess
-from transferkit.store import FORMATS, FeatureStore, export
+from transferkit.store import FORMATS, FeatureStore, export, shards
 
 PREPROCESS = Preprocess((64, 64), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
 
@@ -70,6 +70,84 @@ def test_merge_never_takes_a_damaged_row(stores):
     assert merged.n_rows == 1
     assert [f.ids for f in merged.faults] == [tuple(ids(4))]
     assert here.missing(spec(), ids(3, 4)) == ids(4)
+
+
+def test_one_bad_shard_is_a_fault_of_that_shard(stores, tmp_path):
+    """Each kind of badness is named; every good row beside it is taken."""
+    here, there = stores
+    folder = there.path / spec().key / "shards"
+    [good] = folder.iterdir()
+    bad = folder / f"{'0' * 32}.safetensors"
+    bad.write_bytes(good.read_bytes()[:-1])
+    other = FeatureStore(tmp_path / "other")
+    other.write(spec("stage1.avg"), ids(1), rows(1, shape=(3,)))
+    here.write(spec("stage1.avg"), ids(2), rows(2))
+    there.write(spec("stage1.avg"), ids(1), rows(1, shape=(3,)))
+    broken = there.path / ("0" * 16)
+    (broken / "shards").mkdir(parents=True)
+    (broken / "spec.json").write_text("{}")
+    merged = {m.key: m for m in here.merge(FeatureStore(there.path))}
+    assert [f.path for f in merged[spec().key].faults] == [bad]
+    assert merged[spec().key].n_rows == 2
+    [fault] = merged[spec("stage1.avg").key].faults
+    assert fault.reason == "its rows have shape (3,), those that are here (5,)"
+    [fault] = merged["0" * 16].faults
+    assert fault.path == broken / "spec.json"
+    assert here.missing(spec(), ids(1, 2, 3, 4)) == here.missing(spec("final.avg"), ids(7)) == []
+
+
+def test_values_that_are_not_finite_are_not_taken(stores, monkeypatch):
+    """A stranger's checksum holds over NaN as well."""
+    here, there = stores
+    odd = rows(5, 6)
+    odd[0, 2] = np.nan
+    with monkeypatch.context() as patch:
+        patch.setattr("transferkit.store.inputs._n_not_finite", lambda rows: 0)
+        there.write(spec(), ids(5, 6), odd)
+    merged = {m.key: m for m in here.merge(there)}
+    [fault] = merged[spec().key].faults
+    assert fault.ids == tuple(ids(5))
+    assert "1 of 2 rows hold values that aren't finite" in fault.reason
+    assert here.missing(spec(), ids(3, 4, 5, 6)) == ids(5)
+
+
+def test_a_shard_that_a_compaction_took_away_meanwhile(stores, monkeypatch):
+    here, there = stores
+    there.write(spec(), ids(8), rows(8), provenance={"device": "there"})
+    intact, n_calls = shards.intact, []
+
+    def compact_first(shard):
+        n_calls.append(shard)
+        if len(n_calls) == 1:
+            FeatureStore(there.path).compact()
+        return intact(shard)
+
+    monkeypatch.setattr(shards, "intact", compact_first)
+    merged = {m.key: m for m in here.merge(FeatureStore(there.path))}
+    assert merged[spec().key].faults == ()
+    assert (merged[spec().key].n_rows, merged[spec().key].n_known) == (3, 1)
+    assert here.missing(spec(), ids(2, 3, 4, 8)) == []
+
+
+def test_shards_that_come_while_others_are_taken(stores, monkeypatch):
+    here, there = stores
+    intact, n_written = shards.intact, []
+
+    def write_one_more(shard):
+        if len(n_written) < limit:
+            n = 10 + len(n_written)
+            n_written.append(n)
+            there.write(spec(), ids(n), rows(n))
+        return intact(shard)
+
+    monkeypatch.setattr(shards, "intact", write_one_more)
+    limit = 5
+    merged = {m.key: m for m in here.merge(FeatureStore(there.path), spec().key)}
+    assert (merged[spec().key].n_rows, merged[spec().key].n_left) == (7, 0)
+    assert here.missing(spec(), ids(*n_written)) == []
+    limit = 1000  # a writer that never ends is not waited for, and that is told
+    [one] = here.merge(FeatureStore(there.path), spec().key)
+    assert one.n_left > 0
 
 
 def read_back(path, form):

@@ -164,3 +164,61 @@ def test_threads_share_a_store(store, spec):
         thread.join()
     assert failures == []
     np.testing.assert_array_equal(store.read(spec, ids), expected(ids))
+
+
+CHANGE_FOR_EVER = """
+n = 0
+while True:
+    write(range(n, n + 20))
+    n += 20
+    if n % 100 == 0:
+        FeatureStore(store.path).compact()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_store_in_use_is_merged_and_verified(store, spec, tmp_path):
+    """Whoever merges gets all rows that were there at the start, and no fault of the moment."""
+    [child] = [start(CHANGE_FOR_EVER, store, spec, 0)]
+    go([child])
+    here = FeatureStore(tmp_path / "here")
+    n_merges = 0
+    until = time.monotonic() + 8
+    try:
+        while n_merges < 12 and time.monotonic() < until:
+            assert FeatureStore(store.path).verify() == []
+            there = FeatureStore(store.path)
+            [known] = there.list_keys() or [None]
+            if known is None:
+                continue
+            ids = there.ids(spec)
+            [merged] = here.merge(there)
+            assert merged.faults == ()
+            assert here.missing(spec, ids) == []
+            n_merges += merged.n_rows > 0
+    finally:
+        child.kill()
+        end([child])
+    assert n_merges > 1
+    held = here.ids(spec)
+    np.testing.assert_array_equal(here.read(spec, held), expected(held))
+
+
+WRITE_FIRST = """
+import dataclasses
+for n in range(60):
+    one = dataclasses.replace(spec, feature=f"stage{n}.avg")
+    store.write(one, ids(range(3)), rows(ids(range(3))))
+"""
+
+
+def test_verifying_beside_first_writers(store, spec):
+    children = [start(WRITE_FIRST, store, spec, seed) for seed in range(2)]
+    go(children)
+    n = 0
+    while any(child.poll() is None for child in children):
+        assert FeatureStore(store.path).verify() == []
+        n += 1
+    assert end(children) == [0, 0]
+    assert n > 1
+    assert FeatureStore(store.path).verify() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
@@ -21,6 +22,7 @@ from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import standing
 from transferkit.digests import ID_BYTES
 from transferkit.files import open_regular
+from transferkit.pooling import parse_feature
 
 __all__ = ["load"]
 
@@ -69,22 +71,23 @@ def _load(path: Path, folder: Path) -> Model:
         # checked would still be what is used.
         files = {name: stack.enter_context(_opened(folder, name)) for name in content["files"]}
         for name, digest in content["files"].items():
-            _check_digest(path, name, files[name], digest)
+            _check_file(path, name, files[name], digest, content.get("n_bytes", {}).get(name))
         try:
-            classes = np.array(content["classes"], dtype=np.dtype(content["classes_dtype"]))
             backbone = load_backbone(folder, content["backbone"])
-        except _WRONG_VALUES as error:
+            features = tuple(str(parse_feature(name)) for name in content["features"])
+        except (ValueError, *_WRONG_VALUES) as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ValueError(
                 f"model {str(path)!r} can't be used: its model.json holds values that make no "
-                f"model ({type(error).__name__}: {error}); copy it again, or train it again"
+                f"model ({kind}{error}); copy it again, or train it again"
             ) from error
         model = Model(
             task=content["task"],
             backbone=backbone,
-            features=tuple(content["features"]),
+            features=features,
             precision=content["precision"],
             storage=content["storage"],
-            classes=classes,
+            classes=np.array(content["classes"], dtype=np.dtype(content["classes_dtype"])),
             head=load_head(files["head.skops"]),
             train_ids=_load_ids(files["train_ids.safetensors"]),
             reduce=content.get("reduce", "mean"),
@@ -108,7 +111,16 @@ def _opened(folder: Path, name: str) -> BufferedReader:
     raise ValueError(f"model {str(folder)!r} lacks its file {name!r}: {reason}")
 
 
-def _check_digest(path: Path, name: str, file: BufferedReader, digest: str) -> None:
+def _check_file(
+    path: Path, name: str, file: BufferedReader, digest: str, n_bytes: int | None
+) -> None:
+    """Raise a ValueError unless an open file is what model.json says; its size is seen first."""
+    size = os.fstat(file.fileno()).st_size
+    if n_bytes is not None and size != n_bytes:
+        raise ValueError(
+            f"model {str(path)!r} is damaged: {name!r} isn't what was saved: it has {size:,} "
+            f"bytes, and had {n_bytes:,}; copy it again"
+        )
     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
         raise ValueError(
             f"model {str(path)!r} is damaged: {name!r} isn't what was saved; copy it again"

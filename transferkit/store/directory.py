@@ -23,7 +23,7 @@ from transferkit.store.keys import (
     spec_path,
     write_spec,
 )
-from transferkit.store.merging import Merged, merge_shards
+from transferkit.store.merging import Merged, merge_key
 from transferkit.store.removing import Removed
 from transferkit.store.rows import read
 from transferkit.store.verifying import Fault
@@ -34,8 +34,13 @@ logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
 
+
 # What people write who want no store; a folder of such a name would be made without a word.
 _NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
+
+
+class _Nothing(Exception):
+    """There is a key's folder, and neither spec nor rows in it yet."""
 
 
 class FeatureStore:
@@ -206,7 +211,9 @@ class FeatureStore:
         found = []
         for key in list_keys(self.path):
             try:
-                found.append(read_spec(self.path, key))
+                found.append(self._spec(key))
+            except _Nothing:
+                continue
             except ValueError as error:
                 logger.warning("%s", error)
         return found
@@ -242,7 +249,9 @@ class FeatureStore:
         faults = []
         for name in self._keys(key):
             try:
-                index = self._fresh_index(read_spec(self.path, name))
+                _, index = self._opened(name)
+            except _Nothing:
+                continue
             except ValueError as error:
                 faults.append(Fault(name, spec_path(self.path, name), str(error)))
             else:
@@ -284,7 +293,9 @@ class FeatureStore:
             removed += removing.remove_temporary(key, folder, dry_run=dry_run)
             removed += removing.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
             try:
-                index = self._fresh_index(read_spec(self.path, key))
+                _, index = self._opened(key)
+            except _Nothing:
+                continue
             except ValueError as error:
                 logger.warning("%s", error)
             else:
@@ -310,13 +321,15 @@ class FeatureStore:
         done = []
         for name in self._keys(key):
             try:
-                spec = read_spec(self.path, name)
+                _, index = self._opened(name)
+            except _Nothing:
+                continue
             except ValueError as error:
                 if key is not None:
                     raise
                 logger.warning("%s", error)
             else:
-                done += compacting.compact(self._fresh_index(spec))
+                done += compacting.compact(index)
         return done
 
     def ids(self, spec: FeatureSpec) -> list[bytes]:
@@ -336,15 +349,60 @@ class FeatureStore:
         Returns
         -------
         list of Merged
-            One per key; damaged rows are named and not taken.
+            One per key; what is damaged is named and not taken, and costs nothing else.
 
         Raises
         ------
         ValueError
             If `other` has no such key.
         """
-        specs = other.specs() if key is None else [other.info(key).spec]
-        return [merge_shards(self, spec, other._index(spec).snapshot().shards) for spec in specs]
+        merged = []
+        for name in other._keys(key):
+            try:
+                spec, index = other._opened(name)
+            except _Nothing:
+                continue
+            except ValueError as error:
+                fault = Fault(name, spec_path(other.path, name), str(error))
+                merged.append(Merged(name, 0, 0, (fault,)))
+            else:
+                merged.append(merge_key(self, spec, index))
+        return merged
+
+    def row_shape(self, spec: FeatureSpec) -> tuple[int, ...] | None:
+        """Shape of one row; None if there is none."""
+        return self._index(spec).row_shape()
+
+    def _spec(self, key: str) -> FeatureSpec:
+        """Return what a key stands for.
+
+        Raises
+        ------
+        _Nothing
+            If there is nothing under it: somebody is about to write its first rows.
+        ValueError
+            If its spec can't be read.
+        """
+        try:
+            return read_spec(self.path, key)
+        except ValueError:
+            # A first writer makes the folder, then the spec, then the shards: whoever sees
+            # no spec, and then no shard either, was early.
+            folder = self.path / key / SHARDS_FOLDER
+            if not spec_path(self.path, key).exists() and not _has_files(folder):
+                raise _Nothing(key) from None
+            return read_spec(self.path, key)
+
+    def _opened(self, key: str) -> tuple[FeatureSpec, KeyIndex]:
+        """Return what a key stands for and its shards, read afresh; raises as `_spec` does."""
+        folder = self.path / key / SHARDS_FOLDER
+        spec = self._spec(key)
+        index = self._fresh_index(spec)
+        try:
+            index.snapshot()
+        except OSError as error:
+            raise ValueError(f"{folder} can't be read ({error.strerror}); remove it") from error
+        return spec, index
 
     def _keys(self, key: str | None) -> list[str]:
         """Return the one key that begins so, or all."""
@@ -368,3 +426,12 @@ class FeatureStore:
         index = KeyIndex(folder, key=spec.key, storage=spec.storage)
         self._indexes[spec.key] = index
         return index
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

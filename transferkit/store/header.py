@@ -18,6 +18,7 @@ from transferkit.digests import ID_BYTES
 __all__ = [
     "ID_BYTES",
     "MAX_DIMENSIONS",
+    "MAX_ROW_BYTES",
     "ROW_TYPES",
     "BadShard",
     "Header",
@@ -32,6 +33,8 @@ ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
 }
 MAX_HEADER_BYTES = 1 << 20
 MAX_DIMENSIONS = 8
+# A row is read at once; maps of the largest images take a few hundredths of this.
+MAX_ROW_BYTES = 1 << 30
 
 
 class BadShard(ValueError):
@@ -217,4 +220,7 @@ def _sizes(
     ]
     if not counts_agree or not row_shape:
         raise BadShard("ids, crc and rows don't belong together")
+    row_bytes = math.prod(row_shape) * kinds["rows"][1]
+    if row_bytes > MAX_ROW_BYTES:
+        raise BadShard(f"a row can't have {row_bytes:,} bytes; at most {MAX_ROW_BYTES:,}")
     return {name: begin for name, (begin, _) in spans.items()}, n_rows, tuple(row_shape)

@@ -133,11 +133,8 @@ class KeyIndex:
     def _listing(self) -> list[str]:
         try:
             with os.scandir(self.folder) as entries:
-                # Regular files only: opening a pipe would wait for ever.
                 return sorted(
-                    e.name
-                    for e in entries
-                    if e.name.endswith(shards.SUFFIX) and e.name[0] != "." and e.is_file()
+                    e.name for e in entries if e.name.endswith(shards.SUFFIX) and e.name[0] != "."
                 )
         except FileNotFoundError:
             return []

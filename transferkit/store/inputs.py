@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import shards
-from transferkit.store.header import MAX_DIMENSIONS
+from transferkit.store.header import MAX_DIMENSIONS, MAX_ROW_BYTES
 
 __all__ = ["checked_provenance", "id_array", "storable"]
 
@@ -39,6 +39,10 @@ def storable(rows: NDArray[Any], n_ids: int, storage: str) -> NDArray[Any]:
         )
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(given, storage)
+    if stored[0].nbytes > MAX_ROW_BYTES:
+        raise ValueError(
+            f"a row has {stored[0].nbytes:,} bytes; give rows of at most {MAX_ROW_BYTES:,}"
+        )
     n_lost = _n_not_finite(stored)
     if n_lost and _n_not_finite(given):
         raise ValueError(

@@ -1,23 +1,28 @@
-"""Taking another store's rows."""
+"""Taking another store's rows, also while others write to it."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transferkit.spec import FeatureSpec
 from transferkit.store import shards
+from transferkit.store.index import KeyIndex
 from transferkit.store.shards import BadShard, Shard
 from transferkit.store.verifying import Fault
 
 if TYPE_CHECKING:
     from transferkit.store.directory import FeatureStore
 
-__all__ = ["Merged", "merge_shards"]
+__all__ = ["Merged", "merge_key"]
 
 logger = logging.getLogger(__name__)
+
+# How often a store that others write to is looked at again.
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,32 @@ class Merged:
         Rows that stood here already.
     faults : tuple of Fault
         Damage in the other store; those rows were not taken.
+    n_left : int, default=0
+        Shards that came while the others were taken, and weren't looked at any more: the
+        other store is being written to, and merging again takes them.
     """
 
     key: str
     n_rows: int
     n_known: int
     faults: tuple[Fault, ...]
+    n_left: int = 0
 
 
-def merge_shards(store: "FeatureStore", spec: FeatureSpec, found: Sequence[Shard]) -> Merged:
+@dataclass
+class _Count:
+    """What was taken so far, and what of the other store is bad."""
+
+    taken: set[bytes] = field(default_factory=set)
+    known: set[bytes] = field(default_factory=set)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def merge_key(store: "FeatureStore", spec: FeatureSpec, index: KeyIndex) -> Merged:
     """Verify another store's shards and write what is missing here, shard by shard.
+
+    The other store is looked at until nothing new is in it: while shards are read, writers
+    add others, and a compaction takes some away and has their rows elsewhere.
 
     Parameters
     ----------
@@ -51,42 +72,83 @@ def merge_shards(store: "FeatureStore", spec: FeatureSpec, found: Sequence[Shard
         Where the rows go.
     spec : FeatureSpec
         What they are.
-    found : sequence of Shard
+    index : KeyIndex
         The other store's shards of that spec.
     """
-    n_rows = n_known = 0
-    faults: list[Fault] = []
-    for shard in found:
-        try:
-            good = shards.intact(shard)
-        except (OSError, BadShard) as error:
-            faults.append(Fault(spec.key, shard.path, f"unreadable: {error}"))
-            continue
-        if not good.all():
-            reason = f"{int((~good).sum())} of {shard.n_rows} rows don't match their checksum"
-            bad_ids = tuple(shards.raw_ids(shard.ids[~good]))
-            faults.append(Fault(spec.key, shard.path, reason, bad_ids))
-        ids = shards.raw_ids(shard.ids[good])
-        wanted = set(store.missing(spec, ids))
-        n_known += len(set(ids)) - len(wanted)
-        # The first row of each id: shards with repeated ids are legal.
-        chosen = [n for n, row in zip(np.flatnonzero(good), ids, strict=True) if _take(wanted, row)]
-        if chosen:
-            numbers = np.array(chosen, dtype=np.intp)
-            rows = np.empty((len(numbers), *shard.row_shape), shard.dtype)
-            if not shards.gather(shard, numbers, rows, np.arange(len(numbers))).all():
-                raise BadShard(f"{shard.path} was damaged while it was merged; merge again")
-            new_ids = shards.raw_ids(shard.ids[numbers])
-            store.write(spec, new_ids, rows, provenance=shard.metadata)
-            n_rows += len(numbers)
+    count = _Count()
+    seen: set[Path] = set()
+    new: list[Shard] = []
+    for _ in range(_ROUNDS):
+        new = [shard for shard in index.snapshot().shards if shard.path not in seen]
+        if not new:
+            break
+        for shard in new:
+            seen.add(shard.path)
+            try:
+                _take(store, spec, shard, count)
+            except FileNotFoundError:
+                index.forget(shard.path.name)  # its rows are elsewhere now
+    snapshot = index.snapshot()
+    left = [shard for shard in snapshot.shards if shard.path not in seen]
+    count.faults += [
+        Fault(spec.key, index.folder / name, f"unreadable: {reason}")
+        for name, reason in snapshot.unreadable.items()
+    ]
+    n_rows, n_known = len(count.taken), len(count.known)
     logger.info(
         "merged %s: %s rows are new, %s were known", spec.key, f"{n_rows:,}", f"{n_known:,}"
     )
-    return Merged(spec.key, n_rows, n_known, tuple(faults))
+    return Merged(spec.key, n_rows, n_known, tuple(count.faults), len(left))
 
 
-def _take(wanted: set[bytes], row: bytes) -> bool:
-    if row not in wanted:
-        return False
-    wanted.discard(row)
-    return True
+def _take(store: "FeatureStore", spec: FeatureSpec, shard: Shard, count: _Count) -> None:
+    """Take one shard's good rows that are missing here; what is bad in it is its own fault."""
+    try:
+        good = shards.intact(shard)
+        ids = shards.raw_ids(shard.ids)
+        wanted = set(store.missing(spec, [ids[n] for n in np.flatnonzero(good).tolist()]))
+        numbers = _firsts(ids, good, wanted)
+        rows = np.empty((len(numbers), *shard.row_shape), shard.dtype)
+        # Read once more, and so checked once more.
+        whole = shards.gather(shard, numbers, rows, np.arange(len(numbers)))
+    except FileNotFoundError:
+        raise
+    except (OSError, BadShard, MemoryError) as error:
+        count.faults.append(Fault(spec.key, shard.path, f"unreadable: {error}"))
+        return
+    good[numbers[~whole]] = False
+    finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
+    _note(count, spec, shard, ~good, "don't match their checksum")
+    is_odd = np.zeros(shard.n_rows, np.bool_)
+    is_odd[numbers[whole & ~finite]] = True
+    _note(count, spec, shard, is_odd, "hold values that aren't finite")
+    count.known |= {ids[n] for n in np.flatnonzero(good).tolist()} - wanted - count.taken
+    new = [ids[n] for n in numbers[whole & finite].tolist()]
+    if not new:
+        return
+    shape = store.row_shape(spec)
+    if shape not in (None, shard.row_shape):
+        reason = f"its rows have shape {shard.row_shape}, those that are here {shape}"
+        count.faults.append(Fault(spec.key, shard.path, reason))
+        return
+    store.write(spec, new, rows[whole & finite], provenance=shard.metadata)
+    count.taken.update(new)
+
+
+def _firsts(ids: list[bytes], good: NDArray[np.bool_], wanted: set[bytes]) -> NDArray[np.intp]:
+    """Numbers of the first good row of each id wanted: shards with repeated ids are legal."""
+    first: dict[bytes, int] = {}
+    for n in np.flatnonzero(good).tolist():
+        if ids[n] in wanted:
+            first.setdefault(ids[n], n)
+    return np.array(sorted(first.values()), np.intp)
+
+
+def _note(
+    count: _Count, spec: FeatureSpec, shard: Shard, bad: NDArray[np.bool_], what: str
+) -> None:
+    """Name bad rows of a shard."""
+    if bad.any():
+        reason = f"{int(bad.sum())} of {shard.n_rows} rows {what}"
+        ids = tuple(shards.raw_ids(shard.ids[bad]))
+        count.faults.append(Fault(spec.key, shard.path, reason, ids))

@@ -55,6 +55,8 @@ ID_TYPE = np.dtype(f"S{ID_BYTES}")
 # Rows are read in blocks of at most this size; nearer rows than the gap share a block.
 BLOCK_BYTES = 1 << 24
 GAP_BYTES = 1 << 16
+# Parts above this size are looked at before they are read: sparse files cost nothing to make.
+LARGE_BYTES = 1 << 26
 
 Stamp = tuple[int, int, int]
 
@@ -194,6 +196,8 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     with open_regular(path) as file:
         status = os.fstat(file.fileno())
         header = read_header(file, status.st_size, key=key, storage=storage)
+        if _has_hole(file, header.ids_at, header.n_rows * ID_BYTES):
+            raise BadShard("its ids aren't there: it is a sparse file")
         ids = read_at(file, header.ids_at, header.n_rows * ID_BYTES)
     return Shard(
         path=path,
@@ -206,6 +210,23 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
         stamp=stamp(status),
         metadata=header.metadata,
     )
+
+
+def _has_hole(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether a large part of a file was never written; ids are digests, and so never zeros.
+
+    Where the system can't tell, nothing is said; small parts are read, which is as quick.
+    """
+    if size < LARGE_BYTES or not hasattr(os, "SEEK_HOLE"):
+        return False
+    handle = file.fileno()
+    before = os.lseek(handle, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(handle, at, os.SEEK_HOLE) < at + size
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle, before, os.SEEK_SET)
 
 
 def gather(

@@ -18,7 +18,9 @@ def test_a_leaderboard_and_a_rerun(run, tmp_path):
     done = run("--seeds", 1, "--csv")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
-    assert lines[0] == "images, transfer-logreg, all training images, 5 test images; baseline 60.0 %"
+    assert (
+        lines[0] == "images, transfer-logreg, all training images, 5 test images; baseline 60.0 %"
+    )
     assert lines[-1].split() == ["cells", "2", "done,", "0", "kept,", "0", "failed"]
     assert (tmp_path / "results" / "rows.csv").exists()
     again = run("--seeds", 1)

@@ -9,6 +9,7 @@ import click
 
 from transferkit.cli._facts import facts_of
 from transferkit.cli._measure import headline, measure
+from transferkit.cli._output import counted
 
 if TYPE_CHECKING:
     from transferkit.images import ImageSet
@@ -86,4 +87,4 @@ def measured_line(report: Any, n_images: int, part: str) -> tuple[str, str]:
     """The most important numbers, as a name and a value to print."""
     if report is None:
         return "test", "not measured: nothing was held out"
-    return "test", f"{headline(report)}, on {n_images:,} images ({part})"
+    return "test", f"{headline(report)}, on {counted(n_images, 'image')} ({part})"

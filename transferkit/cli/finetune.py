@@ -23,7 +23,7 @@ from transferkit.cli._options import (
     store_option,
     values_option,
 )
-from transferkit.cli._output import print_json, print_pairs
+from transferkit.cli._output import counted, print_json, print_pairs
 from transferkit.cli._split import split_images
 from transferkit.cli._training import (
     force_option,
@@ -192,6 +192,6 @@ def _print(result: dict[str, Any], test: tuple[str, str]) -> None:
             ("kept", chosen),
             test,
             ("curves", f"{result['run']}"),
-            ("model", f"{result['model']} (trained on {result['train']:,} images)"),
+            ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
         ]
     )

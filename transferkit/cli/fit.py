@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -22,7 +23,7 @@ from transferkit.cli._options import (
     store_option,
     values_option,
 )
-from transferkit.cli._output import print_json, print_pairs, print_plan
+from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._split import split_images
 from transferkit.cli._training import (
     force_option,
@@ -120,10 +121,13 @@ def command(
         "report": None if report is None else report.to_dict(),
         "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
     }
+    readable = listed.select(extraction.kept)
     if as_json:
-        print_json(result)
+        same = [[readable.names[i] for i in group] for group in duplicates(extraction.ids)]
+        print_json(result | {"duplicates": same})
     else:
-        _print(result, extraction.summary(), measured_line(report, n_test, part))
+        twins = described(readable, extraction.ids)
+        _print(result, extraction.summary(), twins, measured_line(report, n_test, part))
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
 
@@ -137,7 +141,9 @@ def _chosen(head: Any) -> dict[str, Any]:
     }
 
 
-def _print(result: dict[str, Any], summary: str, test: tuple[str, str]) -> None:
+def _print(
+    result: dict[str, Any], summary: str, twins: list[tuple[str, str]], test: tuple[str, str]
+) -> None:
     chosen = result["chosen"]
     head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
     for name in ("C", "alpha"):
@@ -145,15 +151,16 @@ def _print(result: dict[str, Any], summary: str, test: tuple[str, str]) -> None:
             head += f"; {name} = {chosen[name]:.3g}"
     head += " (edge of the grid)" * chosen.get("C_on_edge", False)
     head += "; did not converge" * (not chosen.get("converged", True))
-    kind = f"{len(result['classes'])} classes"
+    kind = counted(len(result["classes"]), "class", "classes")
     if result["task"] == "regression":
         named = [name for name in result["classes"] if isinstance(name, str)]
         kind = f"regression of {', '.join(named)}" if named else "regression"
     pairs = [
         ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
+        *twins,
         ("head", head),
         test,
-        ("model", f"{result['model']} (trained on {result['train']:,} images)"),
+        ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
     ]
     print_pairs(pairs)

@@ -140,7 +140,8 @@ def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: boo
             click.echo(f"{fault.path}: {fault.reason}")
         click.echo(
             f"{counted(len(faults), 'fault')}; {n_rows:,} rows are good. Damaged rows are never "
-            f"used: the next extract computes them again, and `transferkit store compact` removes them"
+            f"used: the next extract computes them again, and `transferkit store compact` removes "
+            f"them"
             if faults
             else f"{n_rows:,} rows, all good"
         )

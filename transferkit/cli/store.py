@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._options import json_option, store_option
-from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+from transferkit.cli._output import counted, print_json, print_pairs, print_table, size_of
 
 if TYPE_CHECKING:
     from transferkit.store import KeyInfo
@@ -68,7 +68,7 @@ def list_keys(store: Path | None, as_json: bool) -> None:
         ],
     )
     total = sum(info.n_bytes for info in keys)
-    click.echo(f"{len(keys)} keys, {size_of(total)} in {opened.path}", err=True)
+    click.echo(f"{counted(len(keys), 'key')}, {size_of(total)} in {opened.path}", err=True)
 
 
 def _as_dict(info: KeyInfo) -> dict[str, Any]:
@@ -139,8 +139,9 @@ def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: boo
         for fault in faults:
             click.echo(f"{fault.path}: {fault.reason}")
         click.echo(
-            f"{len(faults)} faults; {n_rows:,} rows are good. Damaged rows are never used: the "
-            f"next extract computes them again, and `transferkit store compact` removes them"
+            f"{counted(len(faults), 'fault')}; {n_rows:,} rows are good. Damaged rows are never "
+            f"used: the next extract computes them again, and `transferkit store compact` removes "
+            f"them"
             if faults
             else f"{n_rows:,} rows, all good"
         )
@@ -166,7 +167,9 @@ def collect(keys: tuple[str, ...], dry_run: bool, store: Path | None, as_json: b
     for item in removed:
         click.echo(f"{item.path}: {item.reason}, {size_of(item.n_bytes)}")
     total = size_of(sum(item.n_bytes for item in removed))
-    click.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)} items, {total}")
+    click.echo(
+        f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'item')}, {total}"
+    )
 
 
 @command.command("compact")
@@ -185,8 +188,10 @@ def compact(key: str | None, store: Path | None, as_json: bool) -> None:
         )
         return
     for item in done:
-        dropped = f", {item.n_dropped:,} damaged rows left behind" if item.n_dropped else ""
-        click.echo(f"{item.key}: {len(item.sources)} shards → 1, {item.n_rows:,} rows{dropped}")
+        damaged = counted(item.n_dropped, "damaged row")
+        dropped = f", {damaged} left behind" if item.n_dropped else ""
+        rows = counted(item.n_rows, "row")
+        click.echo(f"{item.key}: {counted(len(item.sources), 'shard')} → 1, {rows}{dropped}")
     if not done:
         click.echo("nothing to merge")
 
@@ -222,7 +227,7 @@ def merge(
         )
     else:
         for one in merged:
-            click.echo(f"{one.key}: {one.n_rows:,} new rows, {one.n_known:,} were here already")
+            click.echo(f"{one.key}: {counted(one.n_rows, 'new row')}, {one.n_known:,} here already")
         for fault in faults:
             click.echo(f"{fault.path}: {fault.reason}; not taken", err=True)
         if not merged:
@@ -259,7 +264,7 @@ def export_key(
     ids, names = (None, None) if images is None else _named_ids(images, opened, spec)
     export(opened, spec, out, ids=ids, names=names, form=form)
     n_rows = len(opened.ids(spec)) if ids is None else len(ids)
-    click.echo(f"{n_rows:,} rows of {spec.feature} in {out}")
+    click.echo(f"{counted(n_rows, 'row')} of {spec.feature} in {out}")
 
 
 def _named_ids(source: str, store: Any, spec: Any) -> tuple[list[bytes], list[str]]:

@@ -8,18 +8,13 @@ import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-
-try:
-    from PIL import AvifImagePlugin
-except ImportError:  # Pillow before 11.3
-    AvifImagePlugin = None
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 __all__ = ["FORMATS", "MAX_FILE_BYTES", "ImageError", "check_file_size", "read_file", "read_rgb"]
 
 # Raster formats that PIL decodes by itself; EPS, say, would start Ghostscript. JPEGs of
 # several pictures (MPO, from cameras) open as JPEG.
-_HAS_AVIF = AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED
+_HAS_AVIF = "avif" in features.get_supported_modules()  # not before Pillow 11.3
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", *(("AVIF",) * _HAS_AVIF))
 _SHOWN_FORMATS = f"JPEG, PNG, GIF, BMP, PPM, TIFF, WebP{' and AVIF' * _HAS_AVIF}"
 

@@ -20,9 +20,10 @@ import numpy as np
 
 from transferkit.backbones import Backbone
 from transferkit.digests import check_folder
-from transferkit.extract.decoding import decode, warn_of_crop, warn_of_size
+from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
+from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Crew, crew_for, run
 from transferkit.extract.writing import SHARD_ROWS, Writer
 from transferkit.forward import Forward, choose_device
@@ -155,6 +156,7 @@ class Loop:
             return False
         check_folder(self.store.path, "features can't be stored")
         size = self.chosen_batch_size()
+        self.set_aside(first)
         unusable: dict[bytes, str] = {}
         writer: Writer | None = None
         batches = self._batches(list(first.values()), specs, size, unusable)
@@ -180,11 +182,17 @@ class Loop:
                 writer.flush()
             self.count({"write": time.perf_counter() - before})
         self.computed -= set(unusable)
+        self.identities.fail_rows(unusable)
         whose = self.identities
-        for i, row in enumerate(whose.ids):
-            if row in unusable:
-                whose.fail(i, unusable[row])
         return any(whose.ids[i] != row and row not in unusable for row, i in first.items())
+
+    def set_aside(self, first: dict[bytes, int]) -> bool:
+        """Take images out, as unreadable, that end the process; return whether there were any."""
+        found = ending(self.images, first, self.preprocess)
+        self.identities.fail_rows(found)
+        for row in found:
+            del first[row]
+        return bool(found)
 
     def count(self, seconds: dict[str, float]) -> None:
         """Add up the time of each part."""
@@ -264,13 +272,18 @@ class Loop:
         self, chunks: list[list[int]], specs: dict[str, FeatureSpec], n_images: int, crew: Crew
     ) -> Generator[Batch]:
         """Take chunks of images to rows; the network is built for `n_images`."""
-        return run(
-            chunks,
-            functools.partial(decode, self.images, preprocess=self.preprocess),
-            self.chosen_batch_size(),
-            functools.partial(self.forward, specs, n_images, crew.n_workers),
-            crew,
-        )
+        with InFlight() as in_flight:
+            yield from run(
+                chunks,
+                functools.partial(self._decode, in_flight),
+                self.chosen_batch_size(),
+                functools.partial(self.forward, specs, n_images, crew.n_workers),
+                crew,
+            )
+
+    def _decode(self, in_flight: InFlight, index: int) -> Decoded:
+        with in_flight.holding(self.identities.ids[index]):
+            return decode(self.images, index, self.preprocess)
 
 
 def progress_bar(n_images: int, *, shown: bool) -> Any:

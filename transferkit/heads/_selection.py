@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.heads._curve import Plan, best, curve, curves, mean_curve
+from transferkit.heads._curve import Candidate, Plan, best, curve, curves, mean_curve
 from transferkit.heads._inputs import Array, ClassRows
 from transferkit.heads._rows import hold_out, stratified_folds
 
@@ -89,7 +89,8 @@ def choose(rows: ClassRows, weight: Array | None, plan: Plan, how: Choosing) -> 
     else:
         path = curve(rows, weight, held, plan)
     C = best(path)
-    return Choice(C, path, _is_on_edge(C, plan.Cs))
+    measured = rows.y if how.folds is not None and rows.held is None else rows.y[held]
+    return Choice(C, path, _is_on_edge(path, C, plan.Cs, measured))
 
 
 def choose_each(rows: ClassRows, both: Array, plan: Plan, how: Choosing) -> Choice:
@@ -115,16 +116,40 @@ def choose_each(rows: ClassRows, both: Array, plan: Plan, how: Choosing) -> Choi
     paths = curves(rows, rows.y[:, list(held)], np.column_stack(list(held.values())), plan)
     for j, points in zip(held, paths, strict=True):
         found.path[j], found.C[j] = points, best(points)
-        found.on_edge[j] = _is_on_edge(found.C[j], plan.Cs)
+        y = rows.y[held[j], j].astype(int)
+        found.on_edge[j] = _is_on_edge(points, found.C[j], plan.Cs, y)
     return found
 
 
-def _is_on_edge(C: float, Cs: Array) -> bool:
-    """Whether C lies at an end of the path, and say so."""
+def _is_on_edge(path: list[Candidate], C: float, Cs: Array, y: Array) -> bool:
+    """Whether C lies at an end of the path; say so where a wider one may do better.
+
+    Parameters
+    ----------
+    path : list of Candidate
+        What was tried.
+    C : float
+        What was chosen of it.
+    Cs : ndarray of shape (n_candidates,)
+        The path.
+    y : ndarray of int
+        Targets of the rows held out.
+    """
     on_edge = bool(len(Cs) > 1 and C in (Cs[0], Cs[-1]))
-    if on_edge:
+    if on_edge and _is_more_than_noise(path, C, y):
         logger.warning(
             "C = %.3g was chosen at the edge of the path (%.3g to %.3g); a wider Cs may do better",
             C, Cs[0], Cs[-1],
         )  # fmt: skip
     return on_edge
+
+
+def _is_more_than_noise(path: list[Candidate], C: float, y: Array) -> bool:
+    """Whether the accuracy at C is above that of the largest class, and of any C but the ends."""
+    at = next(point["accuracy"] for point in path if point["C"] == C)
+    inside = max((point["accuracy"] for point in path if point["C"] != C), default=0.0)
+    chance = np.bincount(y).max() / len(y)
+    # Of a share; at a share of 1 or 0 as of one row beside it.
+    share = min(max(at, 1 / len(y)), 1 - 1 / len(y))
+    error = np.sqrt(share * (1 - share) / len(y))
+    return bool(at > chance + 2 * error and at > inside + error)

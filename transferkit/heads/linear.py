@@ -301,7 +301,7 @@ class Classifier(ClassifierMixin, Logits):
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)
-        dtype = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
+        dtype: Any = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
         if len(both):
             dtype = self.coef_.dtype
         for name, values in filled.items():

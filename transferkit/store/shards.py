@@ -212,7 +212,7 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     )
 
 
-def _has_hole(file: BinaryIO, at: int, size: int) -> bool:
+def _has_hole(file: BufferedReader, at: int, size: int) -> bool:
     """Whether a large part of a file was never written; ids are digests, and so never zeros.
 
     Where the system can't tell, nothing is said; small parts are read, which is as quick.

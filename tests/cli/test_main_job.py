@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -153,6 +154,126 @@ def test_predict_when_no_image_can_be_read(call, images: Path, tmp_path: Path) -
     [row] = rows_of(result.out)
     assert (row["path"], row["prediction"]) == ("missing.jpg", "")
     assert row["error"]
+
+
+def test_evaluate_tells_of_every_image(call, damaged: Path, tmp_path: Path) -> None:
+    """The lines are those that the report is made of, and the images that can't be read."""
+    call("fit", damaged, *BACKBONE, "--out", tmp_path / "m")
+    other = tmp_path / "other"
+    for name, level in (("dark", 90), ("light", 120), ("unknown", 10)):
+        for split in ("val", "test"):
+            (other / split / name).mkdir(parents=True)
+            for i in range(4):
+                file = other / split / name / f"{i}.jpg"
+                file.write_bytes(jpeg(level, seed=1000 + level + i + 7 * (split == "val")))
+    (other / "test" / "dark" / "bad.png").write_text("no picture")
+    out = tmp_path / "lines.csv"
+    result = call("evaluate", tmp_path / "m", other, "--out", out, "--json")
+    assert result.code == 3
+    report = json.loads(result.out)
+    rows = rows_of(out.read_text())
+    columns = ["path", "split", "label", "prediction", "confidence", "correct", "error"]
+    assert list(rows[0]) == columns
+    assert [r["path"] for r in rows] == list(list_images(other).split("test").names)
+    [bad] = [r for r in rows if r["error"]]
+    assert (bad["path"], bad["label"], bad["correct"]) == ("test/dark/bad.png", "dark", "")
+    good = [r for r in rows if not r["error"]]
+    assert len(good) == report["n"] == 12
+    for r in good:
+        assert r["split"] == "test"
+        assert r["label"] == r["path"].split("/")[1]
+        assert r["correct"] == str(r["prediction"] == r["label"])
+    assert report["accuracy"] == np.mean([r["correct"] == "True" for r in good])
+    table = tmp_path / "lines.parquet"
+    call("evaluate", tmp_path / "m", damaged, "--out", table)
+    columns = pq.read_table(table).to_pydict()
+    assert len(columns["path"]) == 5 + 3  # the others were trained on
+    assert sum(value is None for value in columns["correct"]) == 3
+    wrong = call("evaluate", tmp_path / "m", damaged, "--format", "csv")
+    assert wrong.code == 2
+    assert "give --out FILE too" in wrong.err
+
+
+def test_predict_keeps_the_columns_of_a_table(call, images: Path, tmp_path: Path) -> None:
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    table = images / "table.csv"
+    table.write_text(
+        "id,file,note,prediction,error,id,path,proba:dark\n"
+        '007,dark/00.jpg,"a, ""b""",old,none,x,elsewhere,1\n'
+        "008,light/00.jpg,,,,y,,\n"
+        "009,missing.jpg,=1,,,z,,\n"
+    )
+    args = ("predict", tmp_path / "m", table, "--path-column", "file")
+    result = call(*args)
+    [header, *rows] = list(csv.reader(io.StringIO(result.out)))
+    assert header == [
+        "id",
+        "file",
+        "note",
+        "table:prediction",
+        "table:error",
+        "table:id",
+        "table:path",
+        "table:proba:dark",
+        "path",
+        "prediction",
+        "confidence",
+        "error",
+    ]
+    assert "column 'prediction' of" in result.err
+    own = list(csv.reader(io.StringIO(table.read_text())))[1:]
+    assert [row[:8] for row in rows] == own
+    assert [row[8:10] for row in rows] == [
+        ["dark/00.jpg", "dark"], ["light/00.jpg", "light"], ["missing.jpg", ""],
+    ]  # fmt: skip
+    lines = call(*args, "--json").out.splitlines()
+    assert [json.loads(line)["note"] for line in lines] == ['a, "b"', "", "=1"]
+    # What predict wrote is a table too; so is Parquet.
+    out = tmp_path / "p.parquet"
+    (images / "again.csv").write_text(call("predict", tmp_path / "m", images).out)
+    call("predict", tmp_path / "m", images / "again.csv", "--out", out)
+    columns = pq.read_table(out).to_pydict()
+    assert columns["table:prediction"] == columns["prediction"]
+    assert columns["path"] == list(list_images(images).names)
+
+
+def test_names_that_are_not_utf_8(call, images: Path, tmp_path: Path) -> None:
+    """Nothing is lost for a name, whatever it is made of; the terminal isn't obeyed."""
+    call("fit", images, *BACKBONE, "--out", tmp_path / "m")
+    data = (images / "dark" / "00.jpg").read_bytes()
+    names = [b"caf\xe9.jpg", b"esc\x1b[2J.jpg", b"line\nend.jpg"]
+    for name in names:
+        (images / os.fsdecode(b"dark/" + name)).write_bytes(data)
+    (images / os.fsdecode(b"dark/\xff\x07.jpg")).write_text("no picture")
+    out = tmp_path / "p.csv"
+    result = call("predict", tmp_path / "m", images, "--out", out)
+    assert result.code == 3
+    assert "  dark/\\xff\\x07.jpg: not an image" in result.err
+    written = out.read_bytes()
+    for name in names:
+        assert b"dark/" + name in written
+    shown = call("extract", images, *BACKBONE).err + result.err
+    assert not set(shown) & set("\x1b\x07\udcff")
+    assert json.loads(call("extract", images, *BACKBONE, "--json").out)["failures"][0][
+        "name"
+    ] == os.fsdecode(b"dark/\xff\x07.jpg")
+
+
+def test_noise_is_called_no_better(call, images: Path, tmp_path: Path) -> None:
+    table = images / "noise.csv"
+    drawn = np.random.default_rng(1).permutation(["cat"] * 16 + ["dog"] * 8)
+    paths = sorted(p.relative_to(images).as_posix() for p in images.rglob("*.jpg"))
+    rows = [f"{p},{label}" for p, label in zip(paths, drawn, strict=True)]
+    table.write_text("\n".join(["path,label", *rows]))
+    fitted = call("fit", table, *BACKBONE, "--out", tmp_path / "m", "--test-size", "0.5")
+    words = "no better than always saying 'cat' (66.7 %)"
+    assert f"; {words}" in fitted.out
+    assert "wider" not in fitted.err
+    assert words in (tmp_path / "m" / "README.md").read_text()
+    assert words in call("evaluate", tmp_path / "m", table).out
+    report = json.loads(call("evaluate", tmp_path / "m", table, "--json").out)
+    assert report["baseline"]["is_beaten"] is False
+    assert report["baseline"]["comparisons"][0]["baseline"] == pytest.approx(2 / 3)
 
 
 def test_a_model_is_not_overwritten_unasked(call, images: Path, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def test_regression(call, table: Path, tmp_path: Path) -> None:
     assert report["n"] == len(pairs) == 10
     assert report["r2"] == pytest.approx(r2_score(*zip(*pairs, strict=True)))
     assert report["r2"] > 0.8
-    assert list(rows[0]) == ["path", "prediction", "error"]
+    own = ["path", "light", "dim", "bright", "split"]
+    assert list(rows[0]) == [*own, "prediction", "error"]
+    assert [[r[name] for name in own] for r in rows] == [[t[name] for name in own] for t in truth]
     for options in (("--label-column", "light"), ()):  # the model remembers its column
         assert "RMSE" in call("evaluate", model, table, *options).out
     assert "regression of light" in fitted.out
@@ -62,7 +64,14 @@ def test_two_numbers_at_once(call, table: Path, tmp_path: Path) -> None:
     )
     assert [t["name"] for t in report["targets"]] == ["light", "dim"]
     header = call("predict", tmp_path / "m", table).out.splitlines()[0]
-    assert header == "path,prediction:light,prediction:dim,error"
+    assert header == "path,light,dim,bright,split,prediction:light,prediction:dim,error"
+    out = tmp_path / "lines.csv"
+    call("evaluate", tmp_path / "m", table, "--out", out)
+    [line, *_] = rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert len(rows) == 10
+    assert float(line["residual:dim"]) == pytest.approx(
+        float(line["prediction:dim"]) - float(line["label:dim"])
+    )
     # The columns that were learnt are found again, whatever their order in the alphabet.
     again = call("evaluate", tmp_path / "m", table)
     assert again.code == 0
@@ -93,6 +102,14 @@ def test_several_labels(call, table: Path, tmp_path: Path) -> None:
         assert row["prediction"] == ";".join(has)
     line = json.loads(call("predict", model, table, "--format", "jsonl").out.splitlines()[0])
     assert isinstance(line["prediction"], list)
+    out = tmp_path / "lines.jsonl"
+    call("evaluate", model, table, "--out", out)
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["path"] for line in told] == [truth[i]["path"] for i in chosen]
+    assert [line["label"] for line in told] == [
+        [n for n in ("dim", "bright") if truth[i][n] == "1"] for i in chosen
+    ]
+    assert np.mean([line["correct"] for line in told]) == report["exact_match"]
     wrong = call("evaluate", model, table, "--labels", "bright,dim")
     assert wrong.code == 1
     assert "--labels dim,bright" in wrong.err

@@ -154,6 +154,16 @@ def test_several_labels_per_image(tmp_path):
     np.testing.assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
 
 
+def test_validation_images_of_an_unknown_class(tmp_path, caplog):
+    known = CODES < 2
+    model = classifier(tmp_path / "run").fit(
+        IMAGES[known][:12], LABELS[known][:12], validation=(IMAGES[4:], LABELS[4:])
+    )
+    assert model.classes_.tolist() == ["green", "red"]
+    assert "7 are of classes that aren't trained on: these are left out" in caplog.text
+    assert len(model.train_ids_) == 12 + 4
+
+
 def test_two_classes(tmp_path):
     chosen = CODES < 2
     model = classifier(tmp_path / "run").fit(IMAGES[chosen], LABELS[chosen])

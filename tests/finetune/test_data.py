@@ -55,6 +55,18 @@ def test_a_given_part_without_copies(caplog):
     assert chosen_by(train, data([b"b"])) == [train]
 
 
+def test_a_given_part_without_unknown_classes(caplog):
+    train, held = data([b"a", b"b"]), data([b"c", b"d", b"e"])
+    held = Data(held.images, held.ids, held.X, np.array([0, 2, 1]))
+    parts = chosen_by(train, held)
+    assert [part.ids for part in parts] == [(b"a", b"b"), (b"c", b"e")]
+    assert "of 3 validation images 1 are of classes that aren't trained on: th" in caplog.text
+    assert chosen_by(train, held, "regression") == [train, held]
+    several = Data(held.images, held.ids, held.X, np.ones((3, 2), int))
+    whole = Data(train.images, train.ids, train.X, np.zeros((2, 2), int))
+    assert chosen_by(whole, several) == [whole, several]
+
+
 @pytest.mark.parametrize("n", [1, 4])
 def test_too_few_to_hold_any_out(n):
     assert split(data([bytes([i]) for i in range(n)]), RECIPE, "classification")[1] is None

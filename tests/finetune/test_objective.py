@@ -48,6 +48,13 @@ def test_targets_of_a_regression_are_standardised():
     torch.testing.assert_close(objective("regression", numbers).encode(numbers[:3]), rows[:3])
 
 
+def test_r2_of_equal_numbers_is_by_the_training_parts_variance():
+    found = objective("regression", np.array([0.0, 10.0]))  # deviation 5
+    outputs = found.encode(np.array([7.0, 7.0]))
+    assert found.metric(outputs, found.encode(np.array([2.0, 2.0]))) == pytest.approx(0)
+    assert found.metric(outputs[:1], found.encode(np.array([7.0]))) == pytest.approx(1)
+
+
 def test_equal_numbers_have_no_deviation():
     for value in (0.1, 1e8 / 3, 0.0):
         found = objective("regression", np.full(10, value))

@@ -227,6 +227,43 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, monkeypatch):
     assert [h["epoch"] for h in training.history] == [0, 1, 2, 3]
 
 
+class Asked(Rows):
+    """Inputs that note under which seed they are asked for."""
+
+    def __getitem__(self, key):
+        self.keys = [*getattr(self, "keys", []), key]
+        return super().__getitem__(key)
+
+
+def test_every_image_has_another_seed_in_every_epoch(tmp_path):
+    training = small_training(tmp_path, 8, 4, batch_size=4, epochs=3, accumulate=2)
+    images, held = Asked(training.train.samples.inputs), Asked(training.held.samples.inputs)
+    training.train = Part(images, training.train.targets)
+    training.held = Part(held, training.held.targets)
+    training.fit()
+    seeds = [seed for _, seed in images.keys]
+    assert len(seeds) == 24 == len(set(seeds))
+    assert min(seeds) >= 0
+    assert held.keys == [(i, -1) for i in range(4)] * 4  # as prediction sees them
+
+
+def test_what_is_drawn_in_a_step_is_the_steps_own(tmp_path, monkeypatch):
+    drawn, plain = [], loop.Training._backward
+
+    def backward(self, images, targets):
+        drawn.append(torch.initial_seed())
+        return plain(self, images, targets)
+
+    monkeypatch.setattr(loop.Training, "_backward", backward)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        small_training(tmp_path, 8, batch_size=4, epochs=2, accumulate=2).fit()
+        assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(drawn)) == 8 == len(drawn) / 2
+    assert drawn[:8] == drawn[8:]
+
+
 def scripted(training, monkeypatch, lines):
     """Let the held-out part be measured as these (metric, loss), epoch by epoch."""
     metrics, losses = (iter(column) for column in zip(*lines, strict=True))

@@ -73,8 +73,12 @@ def test_forests_are_scikit_learns():
 def test_forest_leaves_grow_with_the_rows(monkeypatch):
     X, y = data()
     monkeypatch.setattr(forest, "ROWS_WITH_SINGLE_LEAVES", 30)
-    assert forest.Classifier(2).fit(X, y).trees_.min_samples_leaf == 4
-    assert forest.Classifier(2, min_samples_leaf=7).fit(X, y).trees_.min_samples_leaf == 7
+    for parameters, smallest in (({}, 4), ({"min_samples_leaf": 7}, 7)):
+        head = forest.Classifier(20, **parameters).fit(X, y)
+        leaves = head.trees_._leaves(X.astype(np.float32))
+        assert (
+            min(np.unique(column, return_counts=True)[1].min() for column in leaves.T) == smallest
+        )
 
 
 def test_forest_bad_parameters():

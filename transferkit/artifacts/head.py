@@ -15,7 +15,8 @@ from transferkit.heads import head_names
 __all__ = ["allowed_types", "load_head", "save_head"]
 
 # Private parts of public scikit-learn estimators: plain holders of numbers. skops trusts
-# the public types by itself.
+# the public types by itself. Our own forests and boosted trees hold arrays; those of
+# scikit-learn's are for its estimators as heads, and for models that were saved before.
 _PARTS = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -28,7 +29,11 @@ _PARTS = (
 def allowed_types() -> list[str]:
     """Types that a head's file may name besides scikit-learn's public ones."""
     ours = [f"transferkit.heads.{name.replace('-', '_')}" for name in head_names()]
-    return [*_PARTS, *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor"))]
+    return [
+        *_PARTS,
+        "transferkit.heads._trees.Trees",
+        *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor")),
+    ]
 
 
 def _unsafe_types(file: Path | BufferedReader) -> list[str]:

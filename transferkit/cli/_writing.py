@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -166,7 +165,7 @@ def _parquet(lines: Sequence[dict[str, Any]]) -> bytes:
     rows = _flat(lines)
     columns = {_utf8(name): _one_type([_utf8(row[name]) for row in rows]) for name in rows[0]}
     if columns["path"] != [row["path"] for row in rows]:
-        columns["path_bytes"] = [os.fsencode(row["path"]) for row in rows]
+        columns["path_bytes"] = [_bytes(row["path"]) for row in rows]
     # A column of nothing has a type too.
     columns["error"] = pa.array(columns["error"], pa.string())
     file = io.BytesIO()

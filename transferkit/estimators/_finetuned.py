@@ -165,7 +165,7 @@ class FineTuneEstimator(TransferEstimator):
             (X,) = extraction.rows.values()
             parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
         if len(parts) > 1:
-            parts = chosen_by(*parts)
+            parts = chosen_by(parts[0], parts[1], self.task)
         all_y = np.concatenate([part.y for part in parts])
         codes = self._learn_targets(all_y, column_names(images, all_y, is_own=is_own))
         edges = np.cumsum([len(part) for part in parts])[:-1]

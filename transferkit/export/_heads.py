@@ -148,6 +148,7 @@ class _Network(TensorHead):
 
 class _Neighbors(TensorHead):
     mean: Tensor
+    origin: Tensor
     stored: Tensor
     answers: Tensor
 
@@ -156,6 +157,7 @@ class _Neighbors(TensorHead):
         self.k, self.is_cosine = int(head.k_), head.metric == "cosine"
         self.weights, self.temperature = head.weights, float(head.temperature)
         self.keep("mean", head.mean_)
+        self.keep("origin", head.origin_)
         self.keep("stored", head.X_)
         y = head.y_
         if task == "classification":
@@ -166,7 +168,7 @@ class _Neighbors(TensorHead):
         rows = rows - self.mean
         if self.is_cosine:
             rows = unit(rows)
-        distances = squared_distances(rows, self.stored)
+        distances = squared_distances(rows - self.origin, self.stored)
         squared, index = distances.topk(self.k, dim=1, largest=False)
         votes = self._votes(squared)
         votes = votes / votes.sum(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.heads import boosting, forest
+from transferkit.heads._trees import Trees
 
 __all__ = ["Tree", "TreeSum", "tree_sum", "tree_sum_nodes"]
 
@@ -77,18 +78,25 @@ def tree_sum(head: Any, task: str) -> TreeSum | None:
         One of `transferkit.artifacts.TASKS`.
     """
     if isinstance(head, forest.Classifier | forest.Regressor):
-        return _forest(head, task)
+        kind = "values" if task == "regression" else "probabilities"
+        trees = list(_trees(head.trees_, 0, 1.0))
+        return TreeSum(trees, head.trees_.base, True, kind, "")
     is_boosting = isinstance(head, boosting.Classifier | boosting.Regressor)
-    if not is_boosting or head.library != "sklearn":
-        return None
+    return _boosted(head, task) if is_boosting and head.library == "sklearn" else None
+
+
+def _boosted(head: Any, task: str) -> TreeSum | None:
     trees: list[Tree] = []
     base: list[float] = []
-    for model in head.models_:
+    scale = np.ravel(getattr(head, "target_scale_", 1.0))
+    mean = np.ravel(getattr(head, "target_mean_", 0.0))
+    for number, model in enumerate(head.models_):
         if isinstance(model, float):  # a label that was always the same
             base.append(model)
             continue
-        trees += _boosted(model, len(base))
-        base += np.ravel(model._baseline_prediction).tolist()
+        factor, shift = (scale[number], mean[number]) if task == "regression" else (1.0, 0.0)
+        trees += _trees(model, len(base), factor)
+        base += (model.base * factor + shift).tolist()
     if not trees:
         return None
     function = {"regression": "", "multilabel": "sigmoid"}.get(task, "softmax")
@@ -98,52 +106,19 @@ def tree_sum(head: Any, task: str) -> TreeSum | None:
     return TreeSum(trees, np.array(base), False, kind, function)
 
 
-def _boosted(model: Any, first: int) -> Iterator[Tree]:
-    """Trees of scikit-learn's histogram boosting; it keeps them in private attributes only."""
-    for stage in model._predictors:
-        for column, predictor in enumerate(stage):
-            nodes = predictor.nodes
-            yield Tree(
-                feature=nodes["feature_idx"],
-                left=nodes["left"].astype(np.int64),
-                right=nodes["right"].astype(np.int64),
-                threshold=nodes["num_threshold"],
-                is_leaf=nodes["is_leaf"].astype(bool),
-                targets=np.array([first + column]),
-                values=nodes["value"][:, None],
-            )
-
-
-def _forest(head: Any, task: str) -> TreeSum:
-    trees = []
-    for estimator in head.trees_.estimators_:
-        tree = estimator.tree_
-        values = _leaf_values(tree.value, head.trees_, task)
-        trees.append(
-            Tree(
-                feature=tree.feature,
-                left=tree.children_left,
-                right=tree.children_right,
-                threshold=tree.threshold,
-                is_leaf=tree.children_left < 0,
-                targets=np.arange(values.shape[1]),
-                values=values,
-            )
+def _trees(grown: Trees, first: int, factor: float) -> Iterator[Tree]:
+    """Each tree by itself, its outputs counted from `first`, its values times a factor."""
+    for part, own in grown:
+        left, right = (grown.children[part] - part.start).T
+        yield Tree(
+            feature=grown.feature[part],
+            left=left,
+            right=right,
+            threshold=grown.threshold[part],
+            is_leaf=left == np.arange(len(left)),
+            targets=first + own,
+            values=grown.values[part] * factor,
         )
-    kind = "values" if task == "regression" else "probabilities"
-    return TreeSum(trees, np.zeros(len(trees[0].targets)), True, kind, "")
-
-
-def _leaf_values(value: np.ndarray, trees: Any, task: str) -> np.ndarray:
-    """What each node predicts, of ``(n_nodes, n_outputs, n_classes)`` numbers."""
-    if task == "regression":
-        return np.asarray(value[:, :, 0])
-    shares = value / value.sum(axis=2, keepdims=True)
-    if task == "classification":
-        return np.asarray(shares[:, 0])
-    # A label that was always 0, or always 1, has one column.
-    ones = [shares[:, i, np.flatnonzero(c == 1)].sum(axis=1) for i, c in enumerate(trees.classes_)]
-    return np.stack(ones, axis=1)
 
 
 # ---- as an operator -----------------------------------------------------------------

@@ -81,13 +81,18 @@ def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
     return train, None
 
 
-def chosen_by(train: Data, held: Data) -> list[Data]:
-    """Return both parts, the validation part without images that are trained on.
+def chosen_by(train: Data, held: Data, task: str = "classification") -> list[Data]:
+    """Return both parts, the validation part without images that can't tell anything.
+
+    These are images that are trained on, and images of classes that aren't.
 
     Parameters
     ----------
     train, held : Data
-        What is trained on, and what was given to choose the best epoch by.
+        What is trained on, and what was given to choose the best epoch by; with targets as
+        they were given.
+    task : {"classification", "regression"}
+        What is learnt.
 
     Returns
     -------
@@ -98,6 +103,11 @@ def chosen_by(train: Data, held: Data) -> list[Data]:
     own, given = train.images.groups, held.images.groups
     groups = None if own is None or given is None else own + given
     apart, others = keep_apart(every[:n], every[n:], train.ids + held.ids, groups)
+    if task == "classification" and train.y.reshape(n, -1).shape[1] == 1:
+        is_known = np.isin(held.y[apart - n].reshape(-1), train.y)
+        if not is_known.all():
+            others["are of classes that aren't trained on"] = int((~is_known).sum())
+        apart = apart[is_known]
     if not others:
         return [train, held]
     logger.warning(

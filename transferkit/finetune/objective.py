@@ -89,7 +89,9 @@ class Objective:
         if self.task == "multilabel":
             return float(((outputs > 0) == (targets > 0.5)).float().mean())
         error = ((outputs - targets) ** 2).sum(0)
-        spread = ((targets - targets.mean(0)) ** 2).sum(0).clamp(min=1e-12)
+        spread = ((targets - targets.mean(0)) ** 2).sum(0)
+        # Of equal numbers there is no R²: they are measured by the training part's variance, 1.
+        spread = torch.where(spread > 1e-9 * len(targets), spread, float(len(targets)))
         return float((1 - error / spread).mean())
 
 

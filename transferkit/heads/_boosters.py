@@ -1,8 +1,8 @@
 """The pure parts of the boosting head: three libraries, one pair of functions.
 
 A model of XGBoost or LightGBM is kept as the text that the library itself writes (JSON and
-its own format), so that a fitted head holds strings and numbers only and can be saved
-without pickling anything.
+its own format), one of scikit-learn's as arrays, so that a fitted head holds strings and
+numbers only and can be saved without pickling anything.
 """
 
 import importlib
@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transferkit.heads._inputs import without_class_count_warning
+from transferkit.heads._trees import trees_of_boosting
 
 __all__ = ["LIBRARIES", "Plan", "boost", "probe", "raw_scores"]
 
@@ -79,8 +82,8 @@ def boost(
 
     Returns
     -------
-    (estimator or str, int)
-        The model, as text unless it is scikit-learn's; its best number of rounds.
+    (Trees or str, int)
+        The model, as text unless scikit-learn grew it; its best number of rounds.
     """
     grow = {"sklearn": _sklearn, "xgboost": _xgboost, "lightgbm": _lightgbm}[plan.library]
     train = slice(None) if held is None else ~held
@@ -107,7 +110,8 @@ def raw_scores(model: Any, X: Array, plan: Plan) -> Array:
     ndarray of shape (n_samples,) or, for three classes or more, (n_samples, n_classes)
     """
     if plan.library == "sklearn":
-        found = model.predict(X) if plan.n_classes == 0 else model.decision_function(X)
+        found = model.predict(X)
+        found = found[:, 0] if found.shape[1] == 1 else found
     elif plan.library == "xgboost":
         xgboost = probe("xgboost")
         found = _read_xgboost(model).predict(xgboost.DMatrix(X), output_margin=True)
@@ -132,12 +136,13 @@ def _sklearn(parts: list[Any], plan: Plan) -> tuple[Any, int]:
         random_state=plan.seed,
     )
     (X, y, weight), *others = parts
-    if not others:
-        return model.fit(X, y, sample_weight=weight), plan.rounds
-    X_held, y_held, weight_held = others[0]
-    model.fit(X, y, sample_weight=weight, X_val=X_held, y_val=y_held, sample_weight_val=weight_held)
+    with without_class_count_warning(y):
+        if not others:
+            return trees_of_boosting(model.fit(X, y, sample_weight=weight)), plan.rounds
+        held = dict(zip(("X_val", "y_val", "sample_weight_val"), others[0], strict=True))
+        model.fit(X, y, sample_weight=weight, **held)
     # The first score is that of no tree at all.
-    return model, max(1, int(np.argmax(model.validation_score_)))
+    return trees_of_boosting(model), max(1, int(np.argmax(model.validation_score_)))
 
 
 def _xgboost(parts: list[Any], plan: Plan) -> tuple[str, int]:

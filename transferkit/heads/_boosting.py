@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._boosters import LIBRARIES, Plan, boost, probe, raw_scores
-from transferkit.heads._inputs import Array, accepted, check_choice, check_positive, check_share
+from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
+from transferkit.heads._trees import trees_of_boosting
 
 __all__ = ["Boosting"]
 
@@ -48,6 +49,15 @@ class Boosting(BaseEstimator):
         self.refit = refit
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Models that were saved when scikit-learn's own estimators were kept.
+        if "models_" in state:
+            models = [
+                trees_of_boosting(m) if hasattr(m, "_predictors") else m for m in state["models_"]
+            ]
+            state = state | {"models_": models}
+        super().__setstate__(state)
 
     def _check_parameters(self) -> None:
         check_choice("library", self.library, LIBRARIES)
@@ -88,7 +98,7 @@ class Boosting(BaseEstimator):
     def _columns(self, X: ArrayLike, n_classes: int) -> list[Array]:
         """Scores of each model."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
+        rows = checked_rows(self, X)
         plan = self._plan(n_classes, self.max_rounds)
         return [
             np.full(len(rows), model) if isinstance(model, float) else raw_scores(model, rows, plan)

@@ -28,6 +28,8 @@ KnownSpectrum = Callable[[], tuple[Array, Array]]
 BLOCK = 2**23
 # Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
 ROWS_PER_FEATURE = 4
+# Beyond these, differences and scales leave the range of float32.
+LARGEST, SMALLEST = 1e30, 1e-30
 # Products with fewer numbers than this take no time in float64 either.
 SMALL = 2**19
 
@@ -218,11 +220,12 @@ class Design:
     def _made(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
         import torch
 
-        mean = torch.as_tensor(self.mean, dtype=self.dtype)
-        inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=self.dtype)
+        kind = torch.float64 if self._is_extreme else self.dtype
+        mean = torch.as_tensor(self.mean, dtype=kind)
+        inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=kind)
         for part, block in self._raw(parts):
-            made = torch.tensor(block, dtype=self.dtype).sub_(mean).mul_(inverse)
-            yield part, made.to(self.device)
+            made = torch.tensor(block, dtype=kind).sub_(mean).mul_(inverse)
+            yield part, made.to(self.device, self.dtype)
 
     def _measure(self, weight: Array | None, standardize: bool) -> None:
         """Set `mean`, `inverse` (of the scale) and `is_constant`."""
@@ -252,7 +255,10 @@ class Design:
         self.is_constant = (low == high).numpy()
         # Rounded to the type of the rows once, here, so that `given` undoes exactly what
         # `_made` does, also for features far from zero.
-        kind = np.float64 if self.dtype.itemsize == 8 else np.float32
+        largest = float(torch.maximum(low.abs(), high.abs()).max())
+        spread = float(squares[squares > 0].min()) / total if (squares > 0).any() else 1.0
+        self._is_extreme = not (largest < LARGEST and spread > SMALLEST**2)
+        kind = np.float64 if self.dtype.itemsize == 8 or self._is_extreme else np.float32
         self.mean = mean.numpy().astype(kind).astype(np.float64)
         variance = squares.numpy() / total
         # What rounding makes of a constant isn't to be magnified; scikit-learn's bound.
@@ -284,6 +290,11 @@ class Design:
             sample = block[::every]
             gram.addmm_(sample.T, sample)
             count += len(sample)
+        if not torch.isfinite(gram).all():
+            raise ValueError(
+                "the squares of the features leave the range of float32; give standardize=True, "
+                "or divide them by their size first"
+            )
         values, vectors = torch.linalg.eigh(gram / max(count, 1))
         return Spectrum(values.clamp_(min=0), vectors)
 

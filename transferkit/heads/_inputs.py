@@ -1,16 +1,17 @@
 """What every head checks before it learns: parameters, rows, targets, weights."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import column_or_1d, compute_class_weight, get_tags
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from transferkit import registry
 
@@ -21,12 +22,18 @@ __all__ = [
     "check_choice",
     "check_positive",
     "check_share",
+    "checked_rows",
     "class_rows",
     "class_weighted",
     "number_rows",
+    "without_class_count_warning",
 ]
 
 Array = NDArray[Any]
+
+# Features are a network's float32 numbers, and heads square them in float64.
+LARGEST = float(np.finfo(np.float32).max)
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 # ---- parameters ---------------------------------------------------------------------
@@ -124,6 +131,52 @@ def accepted(X: Any, *, half: bool = False) -> Any:
     return narrow if is_half else [np.float64, np.float32]
 
 
+def checked_rows(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
+    """Features to predict from, as `fit` would take them.
+
+    Parameters
+    ----------
+    head : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        Features.
+    half : bool, default=False
+        As in `accepted`.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or hold numbers that no head can compute with.
+    """
+    rows = validate_data(
+        head, X, dtype=accepted(X, half=half), reset=False, ensure_all_finite=False
+    )
+    _check_numbers(rows)
+    return np.asarray(rows)
+
+
+def _check_numbers(X: Array) -> None:
+    """Raise a ValueError unless all features are finite and of a usable size."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = bool(np.isfinite(X.sum(dtype=np.float64)))
+    if not is_finite and not np.isfinite(X).all():
+        bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+        what = "NaN" if np.isnan(X[bad[0]]).any() else "infinity"
+        raise ValueError(
+            f"X holds {what} in {len(bad):,} of {len(X):,} rows, the first being row {bad[0]}; a "
+            "head takes finite features: leave those rows out, or extract them again"
+        )
+    if X.dtype != np.float64 or not X.size:
+        return
+    largest = float(max(abs(X.max()), abs(X.min())))
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        raise ValueError(
+            f"X holds numbers up to {largest:.3g}; a head takes features whose largest lies "
+            f"between {SMALLEST:.2g} and {LARGEST:.2g}: "
+            f"{'divide' if largest > LARGEST else 'multiply'} them by a number first"
+        )
+
+
 def class_rows(
     head: Any,
     X: Any,
@@ -166,7 +219,7 @@ def class_rows(
         return ClassRows(
             rows.parts, rows.y.astype(np.int8), rows.weight, rows.held, [both] * rows.y.shape[1]
         )
-    check_classification_targets(rows.y)
+    _check_labels(rows.y)
     classes, codes = np.unique(rows.y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
@@ -207,6 +260,56 @@ def class_weighted(rows: ClassRows, class_weight: Any) -> Array | None:
     return weight
 
 
+def _check_labels(y: Array) -> None:
+    """Raise a ValueError for what can't be labels: measurements, and objects of other kinds."""
+    fractions = y[y != np.round(y)] if y.dtype.kind == "f" else y[:0]
+    if len(fractions):
+        raise ValueError(
+            f"Unknown label type: y holds numbers with fractions, such as {fractions[0]}; choose "
+            "regression for measurements, else give labels as strings or whole numbers"
+        )
+    others = {type(v).__name__ for v in y if not isinstance(v, str)} if y.dtype.kind == "O" else {}
+    if others or y.dtype.kind == "c":
+        raise ValueError(
+            f"Unknown label type: y holds {', '.join(sorted(others)) or y.dtype}; give labels as "
+            "strings or whole numbers, all of one type"
+        )
+
+
+@contextmanager
+def without_class_count_warning(y: Array) -> Iterator[None]:
+    """Keep scikit-learn from guessing that class numbers of few samples each are measurements.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Class numbers of ours. Filters of warnings are the whole process's, so they are touched
+        only where it would warn.
+    """
+    if y.ndim > 1 or 2 * len(np.unique(y)) <= len(y):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+        yield
+
+
+def _check_weights(sample_weight: Any, X: Array) -> Array:
+    """Sample weights of rows, in the rows' type or in float32 for float16."""
+    kind = np.float32 if X.dtype == np.float16 else X.dtype
+    weight = check_array(sample_weight, ensure_2d=False, dtype=kind, input_name="sample_weight")
+    if weight.shape == ():
+        weight = np.full(len(X), weight)
+    if weight.shape != (len(X),):
+        raise ValueError(
+            f"sample_weight has the shape {weight.shape}, and X has {len(X)} rows; give one "
+            "number for each row"
+        )
+    if (weight < 0).any() or not (weight > 0).any():
+        raise ValueError("sample_weight must be 0 or more, and above 0 for some samples")
+    return np.asarray(weight)
+
+
 def _is_table(y: Any) -> bool:
     shape = np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
@@ -235,16 +338,14 @@ def _rows(
 ) -> Rows:
     X, y = validate_data(
         head, X, y, dtype=accepted(X, half=half), multi_output=several,
-        y_numeric=numeric and not several,
+        y_numeric=numeric and not several, ensure_all_finite=False,
     )  # fmt: skip
+    _check_numbers(X)
     weight = held = kept = None
     if numeric and several:
         y = check_array(y, dtype=np.float64, input_name="y")
     if sample_weight is not None:
-        kind = np.float32 if X.dtype == np.float16 else X.dtype
-        weight = _check_sample_weight(sample_weight, X, dtype=kind)
-        if (weight < 0).any() or not (weight > 0).any():
-            raise ValueError("sample_weight must be 0 or more, and above 0 for some samples")
+        weight = _check_weights(sample_weight, X)
         if not (weight > 0).all():
             # A hold-out of rows without weight would say nothing.
             kept = np.flatnonzero(weight > 0)
@@ -265,7 +366,8 @@ def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, 
     except (TypeError, ValueError) as error:
         raise ValueError("validation must be a pair (X, y) of features and labels") from error
     kind = accepted(X_held, half=True) if X.dtype == np.float16 else X.dtype
-    X_held = validate_data(head, X_held, dtype=kind, reset=False)
+    X_held = validate_data(head, X_held, dtype=kind, reset=False, ensure_all_finite=False)
+    _check_numbers(X_held)
     y_held = column_or_1d(y_held) if y.ndim == 1 else check_array(y_held, dtype=None)
     if len(X_held) != len(y_held):
         raise ValueError(f"validation has {len(X_held)} rows of X and {len(y_held)} labels")

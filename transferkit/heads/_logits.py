@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted
+from transferkit.heads._inputs import Array, checked_rows
 from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, sigmoid
 
 __all__ = ["Logits"]
@@ -34,7 +34,7 @@ class Logits(BaseEstimator):
             Scores; of two classes, those of the second.
         """
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X, half=True), reset=False)
+        rows = checked_rows(self, X, half=True)
         scores = linear_scores(rows, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 

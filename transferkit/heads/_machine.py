@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted, check_choice, check_positive, check_share
+from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
 from transferkit.heads._problems import Problems
-from transferkit.heads._rows import standardised
+from transferkit.heads._rows import placed, standardised
 from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["C_FIXED", "Machine"]
@@ -86,27 +86,24 @@ class Machine(BaseEstimator):
     def _placed(self, X: ArrayLike) -> Array:
         """Rows to predict, checked and brought where those of `fit` were."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
-        placed = np.empty_like(rows, subok=False)
-        np.subtract(rows, self.mean_, out=placed, casting="same_kind")
-        np.divide(placed, self.scale_, out=placed, casting="same_kind")
-        return np.asarray(placed)
+        rows = checked_rows(self, X)
+        return placed(rows, self.mean_, self.scale_, rows.dtype)
 
-    def _scores(self, placed: Array) -> Array:
+    def _scores(self, rows: Array) -> Array:
         """Scores of `_placed` rows by all solvers but scikit-learn's, (n_samples, n_scores)."""
         if self.solver_ == "linear":
-            return np.asarray(placed @ self.coef_.T + self.intercept_)
+            return np.asarray(rows @ self.coef_.T + self.intercept_)
         import torch  # late: the list of heads shouldn't wait for it
 
         from transferkit.heads._kernels import radial
 
-        scores = np.empty((len(placed), len(self.intercept_)), placed.dtype)
-        terms = torch.from_numpy(self.landmarks_.astype(placed.dtype, copy=False))
-        coef = torch.from_numpy(self.dual_coef_.T.astype(placed.dtype))
+        scores = np.empty((len(rows), len(self.intercept_)), rows.dtype)
+        terms = torch.from_numpy(self.landmarks_.astype(rows.dtype, copy=False))
+        coef = torch.from_numpy(self.dual_coef_.T.astype(rows.dtype))
         step = max(1, BLOCK // len(terms))
-        for first in range(0, len(placed), step):
+        for first in range(0, len(rows), step):
             part = slice(first, first + step)
-            values = radial(torch.from_numpy(placed[part]), terms, self.gamma_) @ coef
+            values = radial(torch.from_numpy(rows[part]), terms, self.gamma_) @ coef
             scores[part] = values.numpy() + self.intercept_
         return scores
 

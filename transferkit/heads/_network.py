@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, Rows, accepted, check_positive, check_share
+from transferkit.heads._inputs import Array, Rows, check_positive, check_share, checked_rows
 from transferkit.heads._mlp import Plan, scores, train
-from transferkit.heads._rows import moments
+from transferkit.heads._rows import moments, placed
 
 __all__ = ["Network"]
 
@@ -86,12 +86,12 @@ class Network(BaseEstimator):
         if held is not None:
             known = None if weight is None else weight[~held]
             mean, scale = moments(rows.X[~held], known)
-            found = train(_placed(rows.X, mean, scale), Y, weight, held, n_out, plan)
+            found = train(placed(rows.X, mean, scale, np.float32), Y, weight, held, n_out, plan)
             self.validation_losses_ = found.losses
             plan = plan.stopping_after(found.best_epoch)
         if held is None or self.refit:
             mean, scale = moments(rows.X, weight)
-            found = train(_placed(rows.X, mean, scale), Y, weight, None, n_out, plan)
+            found = train(placed(rows.X, mean, scale, np.float32), Y, weight, None, n_out, plan)
         self.mean_, self.scale_ = mean, scale
         self.layers_, self.n_epochs_ = found.layers, found.best_epoch
         logger.info(
@@ -128,16 +128,9 @@ class Network(BaseEstimator):
 
     def _scores(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
-        return scores(_placed(rows, self.mean_, self.scale_), self.layers_)
+        rows = checked_rows(self, X)
+        return scores(placed(rows, self.mean_, self.scale_, np.float32), self.layers_)
 
 
 def _within(value: int, bounds: tuple[int, int]) -> int:
     return min(max(value, bounds[0]), bounds[1])
-
-
-def _placed(X: Array, mean: Array, scale: Array) -> Array:
-    placed = np.empty(X.shape, np.float32)
-    np.subtract(X, mean, out=placed, casting="same_kind")
-    placed /= scale.astype(np.float32)
-    return placed

@@ -37,6 +37,8 @@ class Solution:
         On the features as given.
     intercept : ndarray of shape (n_outputs,)
         The intercepts.
+    mean : ndarray of shape (n_features,)
+        Of the features.
     alpha : float
         The strength.
     errors : ndarray of shape (n_alphas,)
@@ -46,6 +48,7 @@ class Solution:
 
     coef: Array
     intercept: Array
+    mean: Array
     alpha: float
     errors: Array
 
@@ -111,4 +114,4 @@ def solve(statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize
         errors /= T.shape[1]
         best = int(np.argmin(errors))
     coef = (V @ (VAT / (s + alphas[best])[:, None])).T / scale
-    return Solution(coef, Y_mean - coef @ mean, float(alphas[best]), errors)
+    return Solution(coef, Y_mean - coef @ mean, mean, float(alphas[best]), errors)

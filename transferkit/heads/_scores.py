@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["labels_of_probabilities", "labels_of_scores", "linear_scores", "log_softmax", "sigmoid"]
+__all__ = [
+    "labels_of_probabilities",
+    "labels_of_scores",
+    "linear_scores",
+    "log_softmax",
+    "score_dtype",
+    "sigmoid",
+]
 
 Array = NDArray[Any]
 BLOCK = 4096  # rows widened at once
@@ -49,8 +56,33 @@ def sigmoid(scores: Array) -> Array:
     return probability
 
 
+# Class scores differ by about 1, and float32 keeps seven digits: four are left below this sum.
+LARGEST_TERMS = 1e3
+SMALLEST_COEF, LARGEST_COEF = 1e-30, 1e30
+
+
+def score_dtype(coef: Array, mean: Array, dtype: Any) -> Any:
+    """Type in which coefficients on features give exact class scores: float32, if it can.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_scores, n_features)
+        Coefficients on the features as given, float64.
+    mean : ndarray of shape (n_features,)
+        Mean of the features. Far from zero, a score is a small difference of large terms.
+    dtype
+        The features'.
+    """
+    if np.dtype(dtype) == np.float64:
+        return np.float64
+    sizes = abs(coef).max(axis=1, initial=0)
+    is_small = (abs(coef) @ abs(mean)).max(initial=0) < LARGEST_TERMS
+    is_usual = ((sizes == 0) | ((sizes > SMALLEST_COEF) & (sizes < LARGEST_COEF))).all()
+    return np.float32 if is_small and is_usual else np.float64
+
+
 def linear_scores(X: Array, coef: Array, intercept: Array) -> Array:
-    """Scores ``X @ coef.T + intercept``; rows of float16 are widened a block at a time.
+    """Scores ``X @ coef.T + intercept`` in the type of `coef`, a block of rows widened at once.
 
     Parameters
     ----------
@@ -61,12 +93,12 @@ def linear_scores(X: Array, coef: Array, intercept: Array) -> Array:
     intercept : ndarray of shape (n_scores,)
         Intercepts.
     """
-    if X.dtype != np.float16:
+    if X.dtype.itemsize >= coef.dtype.itemsize:
         return np.asarray(X @ coef.T + intercept)
-    scores = np.empty((len(X), len(coef)), np.float32)
+    scores = np.empty((len(X), len(coef)), coef.dtype)
     for first in range(0, len(X), BLOCK):
         part = slice(first, first + BLOCK)
-        scores[part] = X[part].astype(np.float32) @ coef.T + intercept
+        scores[part] = X[part].astype(coef.dtype) @ coef.T + intercept
     return scores
 
 

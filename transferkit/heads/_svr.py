@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 
 from transferkit.heads._inputs import Array, check_positive, number_rows
 from transferkit.heads._machine import C_FIXED, Machine
-from transferkit.heads._rows import hold_out_any, moments
+from transferkit.heads._rows import Targets, hold_out_any
 from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["MachineRegressor"]
@@ -75,9 +75,8 @@ class MachineRegressor(RegressorMixin, Machine):
         check_positive("epsilon", self.epsilon)
         rows = number_rows(self, X, y, sample_weight, validation)
         held = rows.held
-        Y = rows.y.reshape(len(rows.y), -1)
-        mean, scale = moments(Y, rows.weight)
-        scaled = (Y - mean) / scale
+        targets = Targets.of(rows.y, rows.weight)
+        scaled = targets.scaled
         known = statistics and statistics.known(len(rows.X), rows.X[0], rows.weight)
         placed = self._scaled(rows.X, rows.weight, known)
         if self.solver_ == "exact":
@@ -93,9 +92,7 @@ class MachineRegressor(RegressorMixin, Machine):
             self._fit_scores(
                 placed, scaled, rows.weight, held=held, epsilon=self.epsilon, known=known
             )
-        single = rows.y.ndim == 1
-        self.target_mean_: Any = mean[0] if single else mean
-        self.target_scale_: Any = scale[0] if single else scale
+        self.target_mean_, self.target_scale_ = targets.mean, targets.scale
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -116,7 +113,7 @@ class MachineRegressor(RegressorMixin, Machine):
         else:
             found = self._scores(placed)
         flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
-        return np.asarray(flat * self.target_scale_ + self.target_mean_)
+        return np.asarray(flat.astype(np.float64) * self.target_scale_ + self.target_mean_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._boosting import Boosting
 from transferkit.heads._inputs import Array, class_rows, class_weighted, number_rows
-from transferkit.heads._rows import hold_out, hold_out_any
+from transferkit.heads._rows import Targets, hold_out, hold_out_any
 from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
 
 __all__ = ["Classifier", "Regressor"]
@@ -57,8 +57,8 @@ class Classifier(ClassifierMixin, Boosting):
     ----------
     classes_ : ndarray of shape (n_classes,), or list of ndarray
         The labels, sorted; for several labels at once a list with [0, 1] for each.
-    models_ : list of estimator, str or float
-        One model, or one per label: scikit-learn's estimator, or the text that the library
+    models_ : list of Trees, str or float
+        One model, or one per label: trees as arrays, or the text that the library
         writes (XGBoost's JSON, LightGBM's own); a number is the log odds of a label that
         was always the same.
     n_rounds_ : list of int
@@ -216,6 +216,8 @@ class Regressor(RegressorMixin, Boosting):
     ----------
     models_, n_rounds_, n_features_in_
         As for `Classifier`, one model per output.
+    target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
+        The standardisation of the numbers.
 
     Examples
     --------
@@ -252,10 +254,9 @@ class Regressor(RegressorMixin, Boosting):
         held = rows.held
         if held is None:
             held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
-        grown = [
-            self._grow(rows.X, column, rows.weight, held, 0)
-            for column in rows.y.reshape(len(rows.y), -1).T
-        ]
+        targets = Targets.shifted(rows.y, rows.weight)
+        self.target_mean_, self.target_scale_ = targets.mean, targets.scale
+        grown = [self._grow(rows.X, column, rows.weight, held, 0) for column in targets.scaled.T]
         self.models_ = [model for model, _ in grown]
         self.n_rounds_ = [best for _, best in grown]
         self.is_flat_ = rows.y.ndim == 1
@@ -274,7 +275,10 @@ class Regressor(RegressorMixin, Boosting):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         columns = self._columns(X, 0)
-        return columns[0] if self.is_flat_ else np.column_stack(columns)
+        found = columns[0] if self.is_flat_ else np.column_stack(columns)
+        # A model that was saved when numbers were learnt as they are has no scale.
+        scale, mean = getattr(self, "target_scale_", 1.0), getattr(self, "target_mean_", 0.0)
+        return np.asarray(found.astype(np.float64) * scale + mean)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -5,9 +5,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted, check_positive, class_rows
+from transferkit.heads._inputs import Array, check_positive, checked_rows, class_rows
 from transferkit.heads._rows import unit
 from transferkit.heads._scores import labels_of_scores, log_softmax
 
@@ -75,14 +75,24 @@ class Classifier(ClassifierMixin, BaseEstimator):
         rows = class_rows(self, X, y, sample_weight)
         self.classes_ = rows.classes
         weight = np.ones(len(rows.X)) if rows.weight is None else rows.weight
-        mean = np.average(rows.X, axis=0, weights=weight) if self.center else 0 * rows.X[0]
+        mean = np.zeros(rows.X.shape[1])
+        if self.center:
+            mean = np.average(rows.X, axis=0, weights=weight)
         self.mean_ = mean.astype(rows.X.dtype)
-        units = unit(rows.X - self.mean_)
+        units = self._units(rows.X)
         members = [rows.y == code for code in range(len(self.classes_))]
         self.centroids_ = np.stack(
             [np.average(units[member], axis=0, weights=weight[member]) for member in members]
         ).astype(rows.X.dtype)
         return self
+
+    def _units(self, X: Array) -> Array:
+        """Centred rows of length 1; their differences can be larger than float32's largest."""
+        with np.errstate(over="ignore"):
+            rows = X - self.mean_
+        if not np.isfinite(rows).all():
+            rows = X.astype(np.float64) - self.mean_
+        return unit(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Negative squared distances over the temperature.
@@ -98,8 +108,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Of two classes, the second's less the first's.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
-        rows = unit(X - self.mean_)
+        X = checked_rows(self, X)
+        rows = self._units(X)
         # |a - b|² = |a|² - 2ab + |b|²; the first term is the same for every class.
         scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (
             rows**2

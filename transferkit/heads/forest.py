@@ -1,5 +1,6 @@
 """Extremely randomised trees, or a random forest; works as it is, large when saved."""
 
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
@@ -13,18 +14,22 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import (
     Array,
     Rows,
     check_choice,
     check_positive,
+    checked_rows,
     class_rows,
     class_weighted,
     number_rows,
+    without_class_count_warning,
 )
+from transferkit.heads._rows import Targets
 from transferkit.heads._scores import labels_of_probabilities
+from transferkit.heads._trees import trees_of_forest
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -32,6 +37,8 @@ KINDS = ("extra", "forest")
 # Every leaf holds a number per class: beyond this many rows leaves of one sample would
 # make a forest of gigabytes.
 ROWS_WITH_SINGLE_LEAVES = 10_000
+# scikit-learn takes a feature that varies by less than 1e-7 for a constant.
+SMALLEST_SPREAD = 1e-5
 
 
 class _Forest(BaseEstimator):
@@ -60,17 +67,39 @@ class _Forest(BaseEstimator):
         if self.min_samples_leaf != "auto":
             check_positive("min_samples_leaf", self.min_samples_leaf, or_else='"auto" or ')
 
-    def _grow(self, kinds: dict[str, Any], rows: Rows, weight: Array | None) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Models that were saved when scikit-learn's own forest was kept.
+        if hasattr(state.get("trees_"), "estimators_"):
+            forest = state["trees_"]
+            is_flat = forest.n_outputs_ == 1 and not state.get("is_column_", False)
+            state = state | {"trees_": trees_of_forest(forest), "is_flat_": is_flat}
+        super().__setstate__(state)
+
+    def _grow(self, kinds: dict[str, Any], rows: Rows, y: Array, weight: Array | None) -> None:
         leaf = self.min_samples_leaf
         if leaf == "auto":
             leaf = max(1, len(rows.X) // ROWS_WITH_SINGLE_LEAVES)
-        self.trees_ = kinds[self.kind](
+        X, exponent = _magnified(rows.X)
+        forest = kinds[self.kind](
             self.n_trees,
             max_features=self.max_features,
             min_samples_leaf=leaf,
             n_jobs=self.n_jobs,
             random_state=self.random_state,
-        ).fit(rows.X, rows.y, sample_weight=weight)
+        )
+        with without_class_count_warning(y):
+            trees = trees_of_forest(forest.fit(X, y, sample_weight=weight))
+        threshold = np.ldexp(trees.threshold, -exponent[trees.feature])
+        self.trees_ = replace(trees, threshold=threshold)
+
+
+def _magnified(X: Array) -> tuple[Array, Array]:
+    """Features so large that scikit-learn doesn't take them for constants, and the powers of 2."""
+    X = X.astype(np.float32, copy=False)
+    spread = X.max(axis=0).astype(np.float64) - X.min(axis=0)
+    is_small = (spread > 0) & (spread < SMALLEST_SPREAD)
+    exponent = np.where(is_small, -np.frexp(abs(X).max(axis=0))[1], 0).astype(int)
+    return (np.ldexp(X, exponent) if is_small.any() else X), exponent
 
 
 class Classifier(ClassifierMixin, _Forest):
@@ -94,7 +123,7 @@ class Classifier(ClassifierMixin, _Forest):
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn; not for several labels at once.
     n_jobs : int, default=None
-        Threads, as in scikit-learn; -1 for all cores.
+        Threads that grow trees, as in scikit-learn; -1 for all cores.
     random_state : int, RandomState or None, default=0
         Draws what the trees see.
 
@@ -102,8 +131,8 @@ class Classifier(ClassifierMixin, _Forest):
     ----------
     classes_ : ndarray of shape (n_classes,), or list of ndarray
         The labels, sorted; for several labels at once a list with [0, 1] for each.
-    trees_ : estimator
-        scikit-learn's forest; its labels are positions in `classes_`.
+    trees_ : Trees
+        The trees as arrays: ``feature``, ``threshold``, ``children``, ``values`` and more.
     n_features_in_ : int
         Number of features.
 
@@ -162,7 +191,7 @@ class Classifier(ClassifierMixin, _Forest):
         rows = class_rows(self, X, y, sample_weight)
         self.classes_ = rows.classes
         kinds = {"extra": ExtraTreesClassifier, "forest": RandomForestClassifier}
-        self._grow(kinds, rows, class_weighted(rows, self.class_weight))
+        self._grow(kinds, rows, rows.y, class_weighted(rows, self.class_weight))
         return self
 
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -180,13 +209,8 @@ class Classifier(ClassifierMixin, _Forest):
             probability of 1 for each.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        found = self.trees_.predict_proba(X)
-        if not isinstance(self.classes_, list):
-            return np.asarray(found)
-        # A label that was always 0, or always 1, has one column.
-        columns = zip(found, self.trees_.classes_, strict=True)
-        return np.column_stack([(proba * (labels == 1)).sum(axis=1) for proba, labels in columns])
+        X = checked_rows(self, X).astype(np.float32, copy=False)
+        return self.trees_.predict(X)
 
     def predict(self, X: ArrayLike) -> Array:
         """Labels, as they were given to `fit`.
@@ -251,10 +275,13 @@ class Regressor(RegressorMixin, _Forest):
         self._check_parameters()
         rows = number_rows(self, X, y, sample_weight)
         kinds = {"extra": ExtraTreesRegressor, "forest": RandomForestRegressor}
-        self.is_column_ = rows.y.ndim == 2 and rows.y.shape[1] == 1
-        if self.is_column_:  # scikit-learn would return a flat array
-            rows = Rows(rows.parts, rows.y[:, 0], rows.weight, rows.held)
-        self._grow(kinds, rows, rows.weight)
+        # A tree's gains are differences of squares, which large numbers would swallow.
+        targets = Targets.shifted(rows.y, rows.weight)
+        y = targets.scaled[:, 0] if targets.scaled.shape[1] == 1 else targets.scaled
+        self._grow(kinds, rows, y, rows.weight)
+        values = self.trees_.values * targets.scale + targets.mean
+        self.trees_ = replace(self.trees_, values=values)
+        self.is_flat_ = rows.y.ndim == 1
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -270,9 +297,9 @@ class Regressor(RegressorMixin, _Forest):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        numbers: Array = self.trees_.predict(X)
-        return numbers[:, None] if self.is_column_ else numbers
+        X = checked_rows(self, X).astype(np.float32, copy=False)
+        numbers = self.trees_.predict(X)
+        return numbers[:, 0] if self.is_flat_ else numbers
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -2,29 +2,33 @@
 
 import logging
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import (
     Array,
-    accepted,
     check_choice,
     check_positive,
+    checked_rows,
     class_rows,
     number_rows,
 )
 from transferkit.heads._neighbors import BLOCK, nearest, nearest_faiss, vote_weights
-from transferkit.heads._rows import unit
+from transferkit.heads._rows import Targets, unit
 from transferkit.heads._scores import labels_of_probabilities
 
 __all__ = ["Classifier", "Regressor"]
 
 logger = logging.getLogger(__name__)
+
+ROWS_FOR_ORIGIN = 1000  # any origin gives the same distances; a sample's is near enough
+ROWS_AT_ONCE = 2**18  # numbers that are widened at once
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 class _Neighbors(BaseEstimator):
@@ -54,30 +58,66 @@ class _Neighbors(BaseEstimator):
         check_positive("temperature", self.temperature)
         check_choice("search", self.search, ("exact", "faiss"))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Models that were saved before distances were measured from an origin.
+        if "X_" in state:
+            state.setdefault("origin_", np.zeros(state["X_"].shape[1]))
+        super().__setstate__(state)
+
     def _store(self, X: Array) -> None:
         mean = X.mean(axis=0, dtype=np.float64) if self.center else np.zeros(X.shape[1])
         self.mean_ = mean.astype(X.dtype)
-        self.X_ = self._placed(X)
+        self.origin_ = np.zeros(X.shape[1])
+        some = self._placed(X[:: -(-len(X) // ROWS_FOR_ORIGIN)], np.float64)
+        # Not their mean, which one row far away would move.
+        self.origin_ = np.median(some, axis=0)
+        self.X_ = self._placed(X, X.dtype)
+        if not _is_usual(self.X_):
+            self.X_ = self._placed(X, np.float64)
         self.k_ = min(self.k, len(X))
         if self.k_ < self.k:
             logger.info("k = %d, and there are %d samples; all of them vote", self.k, len(X))
 
-    def _placed(self, X: Array) -> Array:
-        """Rows where distances are measured."""
-        rows = X - self.mean_ if self.center else X
-        return unit(rows) if self.metric == "cosine" else np.array(rows)
+    def _placed(self, X: Array, dtype: Any) -> Array:
+        """Rows where distances are measured: from the origin, as far from it as they differ.
+
+        A squared distance is a difference of squares, so rows that lie close together far from
+        zero would leave float32 no digits for it.
+        """
+        found = np.empty(X.shape, dtype)
+        step = max(16, ROWS_AT_ONCE // X.shape[1])
+        for first in range(0, len(X), step):
+            part = slice(first, first + step)
+            rows = X[part].astype(np.float64)
+            if self.center:
+                rows -= self.mean_
+            if self.metric == "cosine":
+                rows = unit(rows)
+            with np.errstate(over="ignore"):  # it is seen afterwards
+                found[part] = rows - self.origin_
+        return found
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
-        rows = validate_data(self, X, dtype=accepted(X), reset=False)
-        queries = self._placed(rows).astype(self.X_.dtype, copy=False)
-        mean = np.empty((len(rows), values.shape[1]), dtype=self.X_.dtype)
+        rows = checked_rows(self, X)
+        stored, queries = self.X_, self._placed(rows, self.X_.dtype)
+        if not _is_usual(queries):
+            stored, queries = stored.astype(np.float64), self._placed(rows, np.float64)
+        mean = np.empty((len(rows), values.shape[1]), np.result_type(values, self.X_))
         step = max(1, BLOCK // max(len(self.X_), self.k_ * values.shape[1]))
         search = nearest if self.search == "exact" else nearest_faiss
-        for part, index, squared in search(queries, self.X_, self.k_, step):
+        for part, index, squared in search(queries, stored, self.k_, step):
             votes = vote_weights(squared, self.weights, self.temperature)
             mean[part] = np.einsum("ik,ikv->iv", votes, values[index])
         return mean
+
+
+def _is_usual(rows: Array) -> bool:
+    """Whether squares of these numbers neither overflow nor vanish in float32."""
+    if rows.dtype == np.float64 or not rows.size:
+        return True
+    largest = max(float(rows.max()), -float(rows.min()))
+    return largest == 0 or SMALLEST < largest < LARGEST
 
 
 class Classifier(ClassifierMixin, _Neighbors):
@@ -108,7 +148,9 @@ class Classifier(ClassifierMixin, _Neighbors):
     classes_ : ndarray of shape (n_classes,), or list of ndarray
         The labels, sorted; for several labels at once a list with [0, 1] for each.
     X_ : ndarray of shape (n_samples, n_features)
-        The training features, centred and scaled as asked.
+        The training features, centred and scaled as asked, less `origin_`.
+    origin_ : ndarray of shape (n_features,)
+        Where distances are measured from, in the middle of the features.
     y_ : ndarray of shape (n_samples,) or (n_samples, n_labels)
         Positions in `classes_`, or 0 and 1 for several labels.
     k_ : int
@@ -199,7 +241,7 @@ class Regressor(RegressorMixin, _Neighbors):
 
     Attributes
     ----------
-    X_, k_, n_features_in_
+    X_, origin_, k_, n_features_in_
         As for `Classifier`.
     y_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The numbers.
@@ -244,8 +286,11 @@ class Regressor(RegressorMixin, _Neighbors):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        mean = self._mean(X, self.y_.reshape(len(self.y_), -1))
-        return mean[:, 0] if self.y_.ndim == 1 else mean
+        targets = Targets.of(self.y_, None)
+        mean = self._mean(X, targets.scaled)
+        return np.asarray(
+            (mean[:, 0] if self.y_.ndim == 1 else mean) * targets.scale + targets.mean
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted, class_rows
-from transferkit.heads._scores import labels_of_scores, log_softmax
+from transferkit.heads._inputs import Array, checked_rows, class_rows
+from transferkit.heads._rows import placed, standardised
+from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, score_dtype
 
 __all__ = ["Classifier"]
 
@@ -87,9 +88,16 @@ class Classifier(ClassifierMixin, BaseEstimator):
         with warnings.catch_warnings():
             # A class of one sample adds nothing to the covariance, and that is right.
             warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-            model.fit(rows.X, rows.y)
-        self.coef_ = model.coef_.astype(rows.X.dtype)
-        self.intercept_ = model.intercept_.astype(rows.X.dtype)
+            # Centred, as class means far from zero leave float32 no digits for their differences.
+            scaled, mean, scale = standardised(rows.X, None)
+            if self.shrinkage != "auto":  # it is towards the identity on the features as given
+                unit = 2.0 ** np.round(np.log2(scale.max()))
+                scaled, scale = placed(rows.X, mean, unit + 0 * scale, rows.X.dtype), unit
+            model.fit(scaled, rows.y)
+        coef = model.coef_.astype(np.float64) / scale
+        kind = score_dtype(coef, mean, rows.X.dtype)
+        self.coef_ = coef.astype(kind)
+        self.intercept_ = (model.intercept_ - coef @ mean).astype(kind)
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
@@ -106,8 +114,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Of two classes, the log odds of the second.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
-        scores: Array = X @ self.coef_.T + self.intercept_
+        X = checked_rows(self, X)
+        scores = linear_scores(X, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: ArrayLike) -> Array:

@@ -25,6 +25,7 @@ from transferkit.heads._inputs import (
 )
 from transferkit.heads._logits import Logits
 from transferkit.heads._problems import Problems
+from transferkit.heads._scores import score_dtype
 from transferkit.heads._selection import Choice, Choosing, choose, choose_each
 from transferkit.heads._statistics import FeatureStatistics
 from transferkit.heads.ridge import Regressor
@@ -257,7 +258,8 @@ class Classifier(ClassifierMixin, Logits):
     def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
         """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
         found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
-        dtype = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
+        features = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
+        dtype = score_dtype(found.coef, problems.design.mean, features)
         self.coef_ = found.coef.astype(dtype)
         self.intercept_ = found.intercept.astype(dtype)
         several = isinstance(self.classes_, list)
@@ -299,7 +301,9 @@ class Classifier(ClassifierMixin, Logits):
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)
-        dtype = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
+        dtype: Any = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
+        if len(both):
+            dtype = self.coef_.dtype
         for name, values in filled.items():
             kind = dtype if name in ("coef_", "intercept_") else values.dtype
             setattr(self, name, values.astype(kind))

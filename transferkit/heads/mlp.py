@@ -16,7 +16,7 @@ from transferkit.heads._inputs import (
     number_rows,
 )
 from transferkit.heads._network import Network
-from transferkit.heads._rows import hold_out, hold_out_any, moments
+from transferkit.heads._rows import Targets, hold_out, hold_out_any
 from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
 
 __all__ = ["Classifier", "Regressor"]
@@ -252,12 +252,10 @@ class Regressor(RegressorMixin, Network):
         held = rows.held
         if held is None:
             held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
-        Y = rows.y.reshape(len(rows.y), -1)
-        mean, scale = moments(Y, rows.weight)
-        self._train(rows, (Y - mean) / scale, rows.weight, held, Y.shape[1], "squared")
-        single = rows.y.ndim == 1
-        self.target_mean_: Any = mean[0] if single else mean
-        self.target_scale_: Any = scale[0] if single else scale
+        targets = Targets.of(rows.y, rows.weight)
+        n_outputs = targets.scaled.shape[1]
+        self._train(rows, targets.scaled, rows.weight, held, n_outputs, "squared")
+        self.target_mean_, self.target_scale_ = targets.mean, targets.scale
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -274,7 +272,7 @@ class Regressor(RegressorMixin, Network):
         """
         found = self._scores(X)
         flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
-        return np.asarray(flat * self.target_scale_ + self.target_mean_)
+        return np.asarray(flat.astype(np.float64) * self.target_scale_ + self.target_mean_)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import (
     Array,
-    accepted,
     check_positive,
+    checked_rows,
     class_rows,
     class_weighted,
     number_rows,
 )
 from transferkit.heads._ridge import Solution, solve
-from transferkit.heads._scores import labels_of_scores
+from transferkit.heads._rows import Targets
+from transferkit.heads._scores import labels_of_scores, linear_scores, score_dtype
 from transferkit.heads._statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
@@ -117,11 +118,15 @@ class Regressor(RegressorMixin, BaseEstimator):
         """
         _check_parameters(self)
         rows = number_rows(self, X, y, sample_weight)
-        found = _fit(self, rows.X, rows.y.reshape(len(rows.y), -1), rows.weight, statistics)
-        coef, intercept = found.coef.astype(rows.X.dtype), found.intercept.astype(rows.X.dtype)
+        targets = Targets.of(rows.y, rows.weight)
+        found = _fit(self, rows.X, targets.scaled, rows.weight, statistics)
         single = rows.y.ndim == 1
-        self.coef_: Any = coef[0] if single else coef
-        self.intercept_: Any = intercept[0] if single else intercept
+        coef, intercept = (found.coef[0], found.intercept[0]) if single else (
+            found.coef, found.intercept,
+        )  # fmt: skip
+        # Float64 whatever the features are: prices and Unix times need it.
+        self.coef_: Any = (coef.T * targets.scale).T
+        self.intercept_: Any = intercept * targets.scale + targets.mean
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -137,9 +142,10 @@ class Regressor(RegressorMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
-        numbers: Array = X @ self.coef_.T + self.intercept_
-        return numbers
+        X = checked_rows(self, X)
+        single = self.coef_.ndim == 1
+        found = linear_scores(X, np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
+        return found[:, 0] if single else found
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -231,8 +237,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         else:
             hot = rows.y[:, None] == np.arange(len(self.classes_))
         found = _fit(self, rows.X, 2.0 * hot - 1, weight, statistics)
-        self.coef_ = found.coef.astype(rows.X.dtype)
-        self.intercept_ = found.intercept.astype(rows.X.dtype)
+        kind = score_dtype(found.coef, found.mean, rows.X.dtype)
+        self.coef_, self.intercept_ = found.coef.astype(kind), found.intercept.astype(kind)
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
@@ -250,8 +256,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             (n_samples, n_labels).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
-        scores: Array = X @ self.coef_.T + self.intercept_
+        X = checked_rows(self, X)
+        scores = linear_scores(X, self.coef_, self.intercept_)
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: ArrayLike) -> Array:

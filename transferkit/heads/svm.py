@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.svm import SVC
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, accepted, class_rows, class_weighted
+from transferkit.heads._inputs import Array, checked_rows, class_rows, class_weighted
 from transferkit.heads._machine import C_FIXED, Machine
 from transferkit.heads._platt import calibrated
 from transferkit.heads._rows import hold_out
@@ -226,7 +226,7 @@ class Classifier(ClassifierMixin, Machine):
             In the order of `classes_`; each row sums to 1.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=accepted(X), reset=False)
+        X = checked_rows(self, X)
         return np.asarray(self.calibrated_.predict_proba(X))
 
 

@@ -25,10 +25,10 @@ def test_it_sees_what_the_backbone_sees():
         expected = rows @ network.head.weight.T + network.head.bias
         torch.testing.assert_close(network.eval()(pixels), expected, rtol=1e-4, atol=1e-5)
     assert all(torch.equal(weights[n], t) for n, t in network.body.state_dict().items())
-    changed = next(iter(network.body.parameters()))
     with torch.no_grad():
-        changed.add_(1)
-    assert not torch.equal(weights[next(iter(dict(network.body.named_parameters())))], changed)
+        for name, parameter in network.body.named_parameters():
+            parameter.add_(1)
+            assert not torch.equal(weights[name], parameter), name
 
 
 def test_the_backbones_own_classifier_is_not_trained():

@@ -43,6 +43,21 @@ def test_few_images_take_more_epochs_than_many():
     assert steps == sorted(steps)
 
 
+def test_rates_and_epochs_of_the_strategies():
+    # Epochs, rate and layer decay, of 300 and of 2,000 images.
+    expected = {
+        "lp-ft": [(40, 1.5e-4, 0.85), (30, 5e-4, 0.85)],
+        "last-1-stages": [(80, 3e-4, 1.0), (60, 1e-3, 1.0)],
+        "norm-only": [(40, 9e-4, 1.0), (30, 3e-3, 1.0)],
+        "lora": [(40, 6e-4, 1.0), (30, 2e-3, 1.0)],
+    }
+    for name, values in expected.items():
+        for n, (epochs, rate, layer_decay) in zip((300, 2000), values, strict=True):
+            recipe = choose_recipe({}, parse_strategy(name), n)
+            assert (recipe.epochs, recipe.layer_decay) == (epochs, layer_decay), name
+            assert recipe.learning_rate == pytest.approx(rate), name
+
+
 def test_small_batches_keep_the_pretrained_statistics():
     assert choose_recipe({"batch_size": 16}, FULL, 1000).freeze_statistics
     assert not choose_recipe({"batch_size": 32}, FULL, 1000).freeze_statistics

@@ -417,6 +417,18 @@ def test_a_checkpoint_within_an_epoch_goes_on_at_the_next_step(tmp_path, monkeyp
         np.testing.assert_equal({**a, "seconds": 0}, {**b, "seconds": 0})
 
 
+def test_the_scale_of_half_precision_goes_on(tmp_path):
+    killed = small_training(tmp_path, 8, precision="fp16")
+    killed.fit()
+    state = killed.scaler.state_dict()
+    killed.scaler.load_state_dict({**state, "scale": 123.0})
+    save_run(killed, 0, 1.0)
+    resumed = small_training(tmp_path, 8, precision="fp16")
+    resumed.fit(resume=True)
+    assert state["scale"] != 123
+    assert resumed.scaler.get_scale() == 123
+
+
 def test_patience_goes_on_after_a_resumption(tmp_path, monkeypatch):
     lines = [(0.5, 1.0), (0.6, 1.0), *[(0.4, 1.0)] * 9]
     killed = small_training(tmp_path, 8, 2, epochs=9, patience=3)

@@ -90,6 +90,22 @@ def test_a_part_of_an_epoch_goes_on_as_one(tmp_path, monkeypatch):
     assert len(resumed.history) == 2
 
 
+def test_epochs_that_were_cut_stay_so(tmp_path, monkeypatch):
+    killed = timed(tmp_path, monkeypatch, 175, epochs=7)
+    with monkeypatch.context() as patch:
+
+        def stop(run, step, seconds):
+            save_run(run, step, seconds)
+            raise Stopped
+
+        patch.setattr(loop, "save_run", stop)
+        with pytest.raises(Stopped):
+            killed.fit()
+    resumed = timed(tmp_path, monkeypatch, 1e6, epochs=7)
+    resumed.fit(resume=True)
+    assert resumed.recipe.epochs == 4 == len(resumed.history) - 1
+
+
 def test_timed_steps_have_no_effect(tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Curves, "finish", lambda self: None)
     rows = []

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from transferkit.extract import BATCH_SIZE
-from transferkit.extract.pixels import network_input
+from transferkit.extract.decoding import decode
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.samples import augmentation, seed_of
 from transferkit.forward import Forward
-from transferkit.images import ImageSet, content_of
+from transferkit.images import Failure, ImageSet, UnreadableImages
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -144,7 +144,7 @@ class _Filling:
             kept: list[tuple[list[bytes], list[np.ndarray]]] = [([], []) for _ in self.specs]
             for start in range(0, len(items), block):
                 part = items[start : start + block]
-                pixels = list(pool.map(self._decode, [i for _, i in part]))
+                pixels = list(pool.map(self._decode, part))
                 for v in range(len(self.specs)):
                     chosen = [
                         (row, p)
@@ -157,10 +157,18 @@ class _Filling:
                 self._write(kept, SHARD_BYTES)
             self._write(kept, 0)
 
-    def _decode(self, index: int) -> Any:
-        content = content_of(self.images.items[index])
-        pixels, _ = network_input(content, self.backbone.preprocess)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+    def _decode(self, item: tuple[bytes, int]) -> Any:
+        row, index = item
+        image = decode(self.images, index, self.backbone.preprocess)
+        if image.pixels is None:
+            failure = Failure(index, self.images.names[index], image.reason)
+            raise UnreadableImages([failure], len(self.images))
+        if image.row not in (None, row):  # its views would stand under another image's id
+            raise RuntimeError(
+                f"{self.images.names[index]!r} was changed while views of it were computed; "
+                "start again"
+            )
+        return torch.from_numpy(image.pixels).permute(2, 0, 1)
 
     def _compute(
         self,

@@ -23,9 +23,13 @@ class NAType:
     __hash__ = None
 
 
-@pytest.mark.parametrize("kind", [list, tuple, lambda y: np.array(y, dtype=object)])
 @pytest.mark.parametrize(
-    "missing", [None, float("nan"), np.float32("nan"), NAType(), np.nan, "", "  "], ids=repr
+    "kind", [list, tuple, lambda y: np.array(y, dtype=object)], ids=["list", "tuple", "array"]
+)
+@pytest.mark.parametrize(
+    "missing",
+    [None, float("nan"), np.float32("nan"), NAType(), "", "  "],
+    ids=["None", "nan", "float32", "NA", "empty", "blank"],
 )
 def test_a_missing_label_is_no_class(kind, missing):
     for y in (["a", missing], [1, missing]):

@@ -13,7 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows
 
-__all__ = ["BATCH_SIZE", "Loop", "progress_bar", "specs_of"]
+__all__ = ["BATCH_SIZE", "Loop", "View", "progress_bar", "specs_of"]
 
 BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
@@ -44,15 +44,38 @@ _SIZES_SEEN = 10_000
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class View:
+    """An augmented view of every image.
+
+    Parameters
+    ----------
+    number : int
+        Stands in the key, and so must tell all that decides the view's pixels.
+    change : callable
+        From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
+        It is called in several threads at a time.
+    """
+
+    number: int
+    change: Callable[[bytes, np.ndarray], np.ndarray]
+
+
 def specs_of(
-    backbone: Backbone | BackboneSpec, features: Sequence[str], *, precision: str, storage: str
+    backbone: Backbone | BackboneSpec,
+    features: Sequence[str],
+    *,
+    precision: str,
+    storage: str,
+    view: int = 0,
 ) -> dict[str, FeatureSpec]:
     """Spec of every feature, by its canonical name."""
     names = list(dict.fromkeys(str(parse_feature(feature)) for feature in features))
     if not names:
         raise ValueError("no features were asked for; name at least one, such as 'pre_logits'")
     spec = backbone.spec if isinstance(backbone, Backbone) else backbone
-    return {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
+    specs = {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
+    return {n: replace(one, view=view) for n, one in specs.items()}
 
 
 @dataclass
@@ -76,6 +99,8 @@ class Loop:
         loop.
     started : float
         On the clock of `time.perf_counter`; now by default.
+    view : View, optional
+        What is computed instead of the plain images.
     """
 
     images: ImageSet
@@ -90,6 +115,7 @@ class Loop:
     n_sharing: int = 1
     n_images: int | None = None
     started: float = field(default_factory=time.perf_counter)
+    view: View | None = None
     network: Forward | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
@@ -282,8 +308,13 @@ class Loop:
             )
 
     def _decode(self, in_flight: InFlight, index: int) -> Decoded:
-        with in_flight.holding(self.identities.ids[index]):
-            return decode(self.images, index, self.preprocess)
+        known = self.identities.ids[index]
+        with in_flight.holding(known):
+            image = decode(self.images, index, self.preprocess)
+        row = image.row or known
+        if self.view is None or image.pixels is None or row is None:
+            return image
+        return replace(image, pixels=self.view.change(row, image.pixels))
 
 
 def progress_bar(n_images: int, *, shown: bool) -> Any:

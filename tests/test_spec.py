@@ -161,3 +161,28 @@ def test_not_a_spec(text):
 def test_not_even_json():
     with pytest.raises(ValueError):
         FeatureSpec.from_json("not json")
+
+
+WRONG = [None, True, 5, -0.5, 10**30, float("inf"), "x", "", [], [5], ["x", "y"], {}, {"a": 5}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_values_of_other_types_are_no_spec(wrong):
+    """A stranger's spec.json: what isn't of a field's type ends in one sentence."""
+    texts = {"architecture", "weights", "feature"}
+    for name, right in json.loads(SPEC.to_json()).items():
+        values = json.loads(SPEC.to_json()) | {name: wrong}
+        if type(wrong) is type(right) and (name in texts or name in ("view", "version")):
+            assert FeatureSpec.from_json(json.dumps(values)) == dataclasses.replace(
+                SPEC, **{name: wrong}
+            )
+            continue
+        with pytest.raises(ValueError, match=r"^not a feature spec: .*\([^\n]*\)$"):
+            FeatureSpec.from_json(json.dumps(values))
+    for name, right in json.loads(SPEC.to_json())["preprocess"].items():
+        values = json.loads(SPEC.to_json())
+        values["preprocess"][name] = wrong
+        if wrong is True and right is False:
+            continue
+        with pytest.raises(ValueError, match=r"^not a feature spec: .*\([^\n]*\)$"):
+            FeatureSpec.from_json(json.dumps(values))

@@ -199,6 +199,7 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|" + "---|" * has_baseline
     for row in rows:
         both = row.get("low") is not None and row.get("high") is not None
+        both = both and row["low"] < row["high"]  # draws that are all alike tell nothing
         interval = f"{row['low']:.4g} to {row['high']:.4g}" if both else "unknown"
         baseline = row.get("baseline")
         worth = ("unknown" if baseline is None else f"{baseline:.4g}") + " | "

@@ -12,6 +12,7 @@ from pathlib import Path
 __all__ = [
     "TEMPORARY_PREFIX",
     "check_regular",
+    "failed_write",
     "open_regular",
     "sync_file",
     "sync_folder",
@@ -108,6 +109,30 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def failed_write(path: Path, error: OSError, what: str = "") -> OSError:
+    """Error that names what can't be written: a full disk names no file, or a temporary one.
+
+    Parameters
+    ----------
+    path : Path
+        What should have been written.
+    error : OSError
+        Why it wasn't.
+    what : str
+        What it is, in a word.
+
+    Returns
+    -------
+    OSError
+        To be raised; with the number of the first.
+    """
+    kept = "; what is there already is kept" if path.exists() else ""
+    reason = error.strerror or str(error)
+    told = type(error)(f"could not write {what} {str(path)!r}: {reason}{kept}".replace("  ", " "))
+    told.errno = error.errno
+    return told
 
 
 def sync_file(path: Path) -> None:

@@ -280,6 +280,8 @@ class FeatureSpec:
             values = json.loads(text)
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
             _check_types(cls, values)
+            if not isinstance(json.loads(values["arguments"]), dict):
+                raise ValueError("arguments isn't the JSON text of an object")
             return cls(**values)
         except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a feature spec: {text[:80]!r} ({error})") from error

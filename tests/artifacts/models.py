@@ -47,9 +47,10 @@ def rewrite(path, change):
 
 
 def replace_file(path, name, source):
-    """Put another file in, and its digest into model.json."""
+    """Put another file in, and its digest and size into model.json."""
     shutil.copyfile(source, path / name)
     rewrite(path, lambda c: c["files"].update({name: file_digest(path / name).hex()}))
+    rewrite(path, lambda c: c["n_bytes"].update({name: (path / name).stat().st_size}))
 
 
 class Evil:

@@ -69,9 +69,35 @@ def test_a_model_that_cannot_be_replaced_stays(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(replacing, "exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail_to_put_the_new_one)
-    with pytest.raises(OSError, match=r"could not write model '.*m': no space; the model that is"):
+    with pytest.raises(
+        OSError, match=r"could not write model '.*m': no space; what is there already is kept"
+    ):
         fitted(labels=np.array([1, 2, 3])).save(path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert_same(path, model)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("limit", [1, 500, 3000, 100_000])
+def test_a_full_disk_is_named_and_costs_nothing(weights, tmp_path, limit):
+    """Files can't grow any more, whoever writes them: weights, head, ids, description."""
+    import resource
+
+    model = fitted(pretrained=True, weights=weights)
+    path = model.save(tmp_path / "m")
+    assert (path / "backbone" / "weights.safetensors").stat().st_size > 100_000
+    other = fitted(pretrained=True, weights=weights, labels=np.array([1, 2, 3]))
+    other.extractor_.resolve()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"^could not write model '.*m': File too large; what is"):
+            other.save(path, overwrite=True)
+        with pytest.raises(OSError, match=r"^could not write model '.*new': File too large$"):
+            other.save(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "mine.safetensors"]
     assert_same(path, model)
 
 

@@ -82,7 +82,9 @@ def test_the_card_after_fit(model: Path, images: Path) -> None:
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "- images: `images`\n" in card
     assert "- measured on: `5 images (held out: 20%, seed 0)`" in card
-    assert "| accuracy | 1 | 1 to 1 | 5 |" in card
+    assert "| accuracy | 1 | 0.5655 to 1 | 0.6 | 5 |" in card  # Wilson's interval of 5 of 5
+    assert "| balanced accuracy | 1 | unknown | 0.5 | 5 |" in card
+    assert "no better than always saying 'dark' (60.0 %)" in card
     assert str(images.parent) not in card
 
 

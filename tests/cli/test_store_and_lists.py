@@ -1,5 +1,7 @@
 """store, backbones and heads, as a user calls them."""
 
+import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -82,7 +84,9 @@ def test_heads(call) -> None:
 
 def test_merge(call, images: Path, key: str, tmp_path: Path) -> None:
     result = call("store", "merge", FeatureStore().path, "--store", tmp_path / "new", "--json")
-    assert json.loads(result.out) == [{"key": key, "new": 24, "known": 0, "faults": 0}]
+    assert json.loads(result.out) == [
+        {"key": key, "new": 24, "known": 0, "faults": 0, "shards_left": 0}
+    ]
     again = call("extract", images, *BACKBONE, "--store", tmp_path / "new", "--json")
     assert json.loads(again.out)["computed"] == 0
     assert call("store", "merge", tmp_path / "nothing").code == 1
@@ -95,10 +99,83 @@ def test_export(call, images: Path, key: str, tmp_path: Path) -> None:
         "test_resnet", pretrained=False, image_size=48, store=False
     ).transform(images)
     np.testing.assert_array_equal(np.load(out), expected)
-    names = [line.partition(",")[2] for line in out.with_name("out.npy.csv").read_text().split()]
-    assert names == ["path", *list_images(images).names]
+    with out.with_name("out.npy.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    listed = list_images(images)
+    assert [row["path"] for row in table] == list(listed.names)
+    assert [row["label"] for row in table] == list(listed.labels)
+    digests = [hashlib.sha256(item.read_bytes()).hexdigest()[:32] for item in listed.items]
+    assert [row["id"] for row in table] == digests
     (images / "dark" / "new.jpg").write_bytes(jpeg(99, seed=1))
     result = call("store", "export", key, out, "--images", images)
     assert result.code == 1
     assert "'dark/new.jpg'" in result.err
     assert call("store", "export", key, tmp_path / "out.txt").code == 1
+
+
+def test_export_without_images_says_what_it_lacks(call, key: str, tmp_path: Path) -> None:
+    result = call("store", "export", key, tmp_path / "all.npy")
+    assert result.code == 0
+    assert "ids only" in result.err
+    assert "--images IMAGES" in result.err
+    text = (tmp_path / "all.npy.csv").read_text().split()
+    assert text[0] == "id"
+    assert len(text) == 25
+
+
+def test_export_takes_the_columns_of_a_table(call, images: Path, key: str, tmp_path: Path) -> None:
+    files = sorted(images.rglob("*.jpg"))
+    table = tmp_path / "t.csv"
+    table.write_text("file,a,b\n" + "".join(f"{f},1,0\n" for f in files))
+    out = tmp_path / "out.npy"
+    options = ("--images", table, "--path-column", "file", "--labels", "a,b")
+    assert call("store", "export", key, out, *options).code == 0
+    with out.with_name("out.npy.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    assert (first["a"], first["b"]) == ("1", "0")
+
+
+def test_ls_says_in_what_keys_differ(call, images: Path, key: str) -> None:
+    assert "differ in" not in call("store", "ls").out
+    other = json.loads(
+        call("extract", images, *BACKBONE[:-1], "64", "--exif", "--json").out
+    )["features"]["pre_logits"]["key"]  # fmt: skip
+    text = call("store", "ls").out
+    assert "2 keys of test_resnet differ in" in text
+    by_name = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
+    assert set(by_name) == {"image_size", "exif"}
+    assert f"48 × 48 ({key[:6]})" in by_name["image_size"]
+    assert f"64 × 64 ({other[:6]})" in by_name["image_size"]
+    assert f"true ({other[:6]})" in by_name["exif"]
+    listed = {
+        one["key"]: one["differs_in"] for one in json.loads(call("store", "ls", "--json").out)
+    }
+    assert listed[key] == {"exif": "false", "image_size": "48 × 48"}
+
+
+def test_a_store_that_somebody_begins_to_write_is_one(call, tmp_path: Path) -> None:
+    (tmp_path / "s" / ("0" * 16)).mkdir(parents=True)
+    for command in (("ls",), ("verify",), ("gc",), ("merge", tmp_path / "s")):
+        assert call("store", *command, "--store", tmp_path / "s").code == 0
+
+
+def test_no_store_is_no_folder(call, images: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (("extract", images, *BACKBONE), ("store", "ls")):
+        result = call(*command, "--store", "none")
+        assert result.code in (1, 2)
+        assert "'none'" in result.err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_bad_shard_of_another_store_costs_only_itself(
+    call, images: Path, key: str, tmp_path: Path
+) -> None:
+    store = FeatureStore()
+    bad = store.path / key / "shards" / f"{'0' * 32}.safetensors"
+    bad.write_bytes(b"x")
+    result = call("store", "merge", store.path, "--store", tmp_path / "new")
+    bad.unlink()
+    assert result.code == 1
+    assert bad.name in result.err
+    assert "24 new rows" in result.out

@@ -183,6 +183,17 @@ def test_chance_in_several_labels(rng):
     assert "AUROC 50 %)" in report.baseline.verdict
 
 
+def test_map_of_a_ranking_by_chance_does_not_pass_for_better(rng):
+    """A bootstrap alone is too sure of mAP: it would call a third of these rankings better."""
+    beaten = 0
+    for _ in range(12):
+        true = (rng.random((40, 3)) < [0.63, 0.5, 0.1]).astype(int)
+        scores = rng.random((40, 3))
+        baseline = multilabel_report(true, (scores > 0.5).astype(int), scores, "abc").baseline
+        beaten += baseline.of("mean_average_precision").is_better
+    assert beaten <= 1
+
+
 def test_several_labels_that_were_learnt(rng):
     true = (rng.random((60, 2)) < 0.4).astype(int)
     scores = true * 0.4 + rng.random((60, 2)) * 0.6

@@ -294,15 +294,6 @@ def test_the_cache_folder_moves_the_store_but_not_one_that_is_there(monkeypatch,
     assert FeatureStore().path == tmp_path / "mine" / "store"
 
 
-@pytest.mark.parametrize("word", ["none", "None", " NULL", "false", "off", "", "no", "true"])
-def test_words_that_say_no_store_become_no_folder(word, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for given in (word, Path(word)) if word else (word,):
-        with pytest.raises(ValueError, match="looks like a choice, not like a folder"):
-            FeatureStore(given)
-    assert FeatureStore(tmp_path / "none").path == tmp_path / "none"
-
-
 def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypatch):
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")

@@ -1,6 +1,7 @@
 """merge and export: the doors around the store."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -154,17 +155,22 @@ def read_back(path, form):
     if form == "npy":
         with path.with_name(f"{path.name}.csv").open() as file:
             table = list(csv.DictReader(file))
-        return np.load(path), [t["id"] for t in table], [t["path"] for t in table]
+        columns = {name: [t[name] for t in table] for name in table[0]}
+        return np.load(path), columns
     if form == "parquet":
         import pyarrow.parquet as pq
 
         table = pq.read_table(path).to_pydict()
-        return np.array(table["features"], np.float32), table["id"], table["path"]
+        return np.array(table.pop("features"), np.float32), table
     import h5py
 
     with h5py.File(path) as file:
-        names = [text.decode() for text in file["paths"][:]]
-        return file["features"][:], [text.decode() for text in file["ids"][:]], names
+        columns = {
+            {"ids": "id", "paths": "path"}.get(name, name): [t.decode() for t in file[name][:]]
+            for name in file
+            if name != "features"
+        }
+        return file["features"][:], columns
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -173,21 +179,60 @@ def test_export_has_rows_ids_and_paths_in_order(stores, tmp_path, monkeypatch, f
     monkeypatch.setattr("transferkit.store.exporting._BLOCK_BYTES", block_bytes)
     _, there = stores
     path = export(
-        there, spec(), tmp_path / "out", ids=ids(4, 2, 4), names=["a", "b/ü", "c"], form=form
+        there,
+        spec(),
+        tmp_path / "out",
+        ids=ids(4, 2, 4),
+        names=["a", "b/ü", "c"],
+        labels={"label": ["x", "", "z"]},
+        form=form,
     )
-    got, row_ids, names = read_back(path, form)
+    got, columns = read_back(path, form)
     np.testing.assert_array_equal(got, rows(4, 2, 4))
-    assert row_ids == [i.hex() for i in ids(4, 2, 4)]
-    assert names == ["a", "b/ü", "c"]
+    assert columns == {
+        "id": [i.hex() for i in ids(4, 2, 4)],
+        "path": ["a", "b/ü", "c"],
+        "label": ["x", "", "z"],
+    }
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_export_of_everything(stores, tmp_path, form):
     _, there = stores
-    got, row_ids, _ = read_back(export(there, spec(), tmp_path / "out", form=form), form)
+    got, columns = read_back(export(there, spec(), tmp_path / "out", form=form), form)
     np.testing.assert_array_equal(got, rows(2, 3, 4))
-    assert row_ids == [i.hex() for i in ids(2, 3, 4)]
+    # The store knows no paths: there's no column of empty ones.
+    assert columns == {"id": [i.hex() for i in ids(2, 3, 4)]}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_path_that_is_not_utf8_is_no_obstacle(stores, tmp_path, form):
+    _, there = stores
+    name = "a\udcff.jpg"
+    out = export(there, spec(), tmp_path / "out", ids=ids(2), names=[name], form=form)
+    if form == "npy":
+        assert b"a\xff.jpg" in out.with_name("out.csv").read_bytes()
+    else:
+        assert read_back(out, form)[1]["path"] == [r"a\xff.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("form", ["npy", "parquet"])
+def test_a_full_disk_is_named(stores, tmp_path, form):
+    import resource
+
+    _, there = stores
+    export(there, spec(), tmp_path / "out", form=form)
+    content = (tmp_path / "out").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not write '.*out': .*; what is there already is"):
+            export(there, spec(), tmp_path / "out", ids=ids(2), form=form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "out").read_bytes() == content
 
 
 def test_export_of_maps(tmp_path):
@@ -205,6 +250,10 @@ def test_export_errors(stores, tmp_path):
         export(there, spec("logits"), tmp_path / "x")
     with pytest.raises(ValueError, match="3 ids, but 1 names"):
         export(there, spec(), tmp_path / "x", names=["a"])
+    with pytest.raises(ValueError, match="3 ids, but 1 values of 'label'"):
+        export(there, spec(), tmp_path / "x", labels={"label": ["a"]})
+    with pytest.raises(ValueError, match="a column can't be called 'id'"):
+        export(there, spec(), tmp_path / "x", labels={"id": ["a", "b", "c"]})
     with pytest.raises(LookupError):
         export(there, spec(), tmp_path / "x", ids=ids(9))
     assert not (tmp_path / "x").exists()

@@ -10,6 +10,7 @@ import pytest
 
 from transferkit.store import FeatureStore
 from transferkit.store.keys import spec_path
+from transferkit.store.shards import BadShard, load
 
 
 def test_verify_names_every_damage(store, spec, half_spec, make_ids, flip, write):
@@ -117,5 +118,8 @@ def test_sparse_files_are_refused_unread(store, spec, make_ids, write, kind):
     start = time.perf_counter()
     [fault] = fresh.verify()
     assert fault.path == path
+    if kind == "one row":  # whatever other shards there are
+        with pytest.raises(BadShard, match="a row can't have 26,000,000,000 bytes"):
+            load(path, key=spec.key, storage="float32")
     assert len(fresh.read(spec, make_ids(2))) == 2
     assert time.perf_counter() - start < 10

@@ -62,7 +62,8 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
     }
     content["digest"] = content_digest(content)
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    # A class's name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     (folder / "README.md").write_text(model_card(content), encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.artifacts.model import TASKS
+from transferkit.extract.bags import REDUCTIONS
 from transferkit.spec import PRECISIONS, STORAGE_DTYPES
 
 __all__ = ["fault_of"]
@@ -55,8 +56,10 @@ _NEEDED: dict[str, _Rule] = {
     "classes_dtype": (_is_text, "a type's name"),
     "files": (_are_texts_by_name, "a digest per file's name"),
 }
-# Models that are older lack the sizes; the others are only told to people, as in the card.
+# Older models lack the first; the others are only told to people, as in the card.
 _OTHERS: dict[str, _Rule] = {
+    "reduce": (lambda v: v in REDUCTIONS, f"one of {', '.join(REDUCTIONS)}"),
+    "n_images": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
     "n_bytes": (_are_sizes, "a size per file's name"),
     "architecture": (_is_text, "a text"),
     "weights_licence": (_is_text, "a text"),

@@ -74,7 +74,8 @@ def _load(path: Path, folder: Path) -> Model:
             _check_file(path, name, files[name], digest, content.get("n_bytes", {}).get(name))
         try:
             backbone = load_backbone(folder, content["backbone"])
-            features = tuple(str(parse_feature(name)) for name in content["features"])
+            for name in content["features"]:
+                parse_feature(name)
         except (ValueError, *_WRONG_VALUES) as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise ValueError(
@@ -84,7 +85,7 @@ def _load(path: Path, folder: Path) -> Model:
         model = Model(
             task=content["task"],
             backbone=backbone,
-            features=features,
+            features=tuple(content["features"]),
             precision=content["precision"],
             storage=content["storage"],
             classes=np.array(content["classes"], dtype=np.dtype(content["classes_dtype"])),

@@ -14,7 +14,7 @@ from transferkit.artifacts.head import save_head
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import put, restore, standing, sweep, temporary_folder
 from transferkit.digests import check_folder
-from transferkit.files import sync_file, sync_folder
+from transferkit.files import failed_write, sync_file, sync_folder
 
 __all__ = ["check_writable", "save"]
 
@@ -63,7 +63,7 @@ def save(
     except FileExistsError:
         raise
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise failed_write(path, error, "model") from error
     return path
 
 
@@ -78,15 +78,6 @@ def _write(folder: Path, model: Model, include_weights: bool | None) -> None:
     for path in folder.rglob("*"):
         sync_folder(path) if path.is_dir() else sync_file(path)
     sync_folder(folder)
-
-
-def _unwritten(path: Path, error: OSError) -> OSError:
-    """An error that names the model: that of a full disk names no file, or a temporary one."""
-    kept = "; the model that is there is kept" if path.exists() else ""
-    reason = error.strerror or str(error)
-    told = type(error)(f"could not write model {str(path)!r}: {reason}{kept}")
-    told.errno = error.errno
-    return told
 
 
 def check_writable(path: str | Path, *, overwrite: bool) -> None:

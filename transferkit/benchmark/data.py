@@ -99,6 +99,7 @@ def load_dataset(
     name: str | None = None,
     task: str = "classification",
     group_column: str | None = None,
+    **listing: Any,
 ) -> Dataset:
     """Take a dataset and decide what is trained on and what is reported.
 
@@ -112,6 +113,8 @@ def load_dataset(
         Several label columns make it multi-label.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
+    **listing
+        Other options of `list_images`, such as ``exclude``.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def load_dataset(
     ValueError
         If there are no labels, or no part to train on.
     """
-    images = list_images(source, group_column=group_column)
+    images = list_images(source, group_column=group_column, **listing)
     given = targets_of(images, None, "benchmark", task)
     classes: tuple[str, ...] = ()
     y = given

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.backbones import resolve_backbone, search_backbones
-from transferkit.heads import create_head
+from transferkit.heads import create_head, describe
 from transferkit.protocols import create_protocol
 from transferkit.spec import BackboneSpec, canonical_json
 
 __all__ = ["Cell", "Want", "cells_of", "named_backbones", "resolved"]
+
+# Goes up when a head computes other numbers from the same parameters, so that they are
+# measured again.
+HEADS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,19 @@ class Cell:
 
     def key(self, rows_digest: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
         """Digest of everything that decides the number."""
-        settings = repr(create_protocol(self.probe).settings) if self.kind == "protocol" else ""
         feature = spec.feature_spec(
             "pre_logits" if self.feature == "auto" else self.feature, **numeric
         ).key
-        facts = [rows_digest, feature, self.feature, self.kind, self.probe, settings]
+        facts = [rows_digest, feature, self.feature, self.kind, self.probe, self._settings()]
         text = canonical_json([*facts, self.shots, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _settings(self) -> str:
+        """All that a probe is trained with, written out."""
+        if self.kind == "protocol":
+            return repr(create_protocol(self.probe).settings)
+        heads = [create_head(self.probe, task) for task in describe(self.probe).tasks]
+        return repr([HEADS_VERSION, *(head.get_params() for head in heads)])
 
 
 def named_backbones(text: str) -> list[str]:

@@ -130,7 +130,9 @@ def _hundredths(share: float) -> str:
 def _range(report: Any, metric: str, shown: Callable[[float], str]) -> str:
     """The 95 % interval of a metric in brackets, where it has one."""
     found = None if report.baseline is None else report.baseline.of(metric)
-    return "" if found is None else f" ({shown(found.low)} to {shown(found.high)})"
+    if found is None or shown(found.low) == shown(found.high):
+        return ""
+    return f" ({shown(found.low)} to {shown(found.high)})"
 
 
 def print_report(report: Any, n_left_out: int) -> None:
@@ -153,8 +155,9 @@ def _beside(report: Any, metric: str, value: float | None, shown: Callable[[floa
     if value is None or found is None:
         return "n/a" if value is None else shown(value)
     low, high = shown(found.low), shown(found.high)
-    baseline = f"baseline {shown(found.baseline)}"
-    return f"{shown(value)}  (95 % interval {low} to {high}; {baseline})"
+    # Where all is right or wrong, draws are all alike: that is no interval.
+    interval = "" if low == high else f"95 % interval {low} to {high}; "
+    return f"{shown(value)}  ({interval}baseline {shown(found.baseline)})"
 
 
 def _verdict(report: Any) -> list[tuple[str, str]]:

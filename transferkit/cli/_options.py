@@ -26,6 +26,8 @@ __all__ = [
     "json_option",
     "machine_options",
     "on_error_option",
+    "place_from",
+    "place_options",
     "plan_option",
     "report_failures",
     "store_option",
@@ -65,16 +67,9 @@ on_error_option = click.option(
     show_default=True,
     help="Unreadable images: go on and exit with 3; go on and exit with 0; or fail.",
 )
-image_options = _apply(
+# Of images anywhere: those of a benchmark have their columns by the usual names.
+place_options = _apply(
     [
-        click.option("--path-column", default="path", show_default=True, help="Column of paths."),
-        click.option(
-            "--label-column", default="label", show_default=True, help="Column of labels."
-        ),
-        click.option("--labels", help="Several columns of labels, with commas between: a,b,c."),
-        click.option(
-            "--split-column", default="split", show_default=True, help="Column of splits."
-        ),
         click.option(
             "--root",
             type=click.Path(path_type=Path),
@@ -86,6 +81,19 @@ image_options = _apply(
             multiple=True,
             metavar="PATTERN",
             help="Files or folders to leave out, such as '*_augmented'; repeatable.",
+        ),
+    ]
+)
+image_options = _apply(
+    [
+        place_options,
+        click.option("--path-column", default="path", show_default=True, help="Column of paths."),
+        click.option(
+            "--label-column", default="label", show_default=True, help="Column of labels."
+        ),
+        click.option("--labels", help="Several columns of labels, with commas between: a,b,c."),
+        click.option(
+            "--split-column", default="split", show_default=True, help="Column of splits."
         ),
     ]
 )
@@ -301,10 +309,13 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         label_column=several or columns["label"],
         split_column=columns["split"],
         group_column=options.pop("group_column", None),
-        root=options.pop("root"),
-        suffix=options.pop("suffix"),
-        exclude=options.pop("exclude"),
+        **place_from(options),
     )
+
+
+def place_from(options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a command's options where images are, and which are left out."""
+    return {name: options.pop(name) for name in ("root", "suffix", "exclude")}
 
 
 def report_failures(failures: Sequence[Failure], n_images: int) -> None:

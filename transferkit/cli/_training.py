@@ -12,6 +12,7 @@ import click
 from transferkit.cli._facts import facts_of
 from transferkit.cli._measure import headline, measure
 from transferkit.cli._options import report_failures
+from transferkit.cli._output import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -249,7 +250,7 @@ def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> l
     if measured.report is None:
         return [("test", f"not measured: {measured.reason}")]
     left_out = f"; {sum(parts.left_out.values()):,} of {parts.n_meant:,} left out"
-    text = f"on {measured.n:,} images ({part}{left_out * bool(parts.left_out)})"
+    text = f"on {counted(measured.n, 'image')} ({part}{left_out * bool(parts.left_out)})"
     pairs = [("test", f"{headline(measured.report)}, {text}")]
     if getattr(measured.report, "n_unknown", 0):
         pairs.append(("unknown labels", _unknown(model, measured)))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._options import json_option, machine_options, plan_option, store_option
+from transferkit.cli._options import (
+    json_option,
+    machine_options,
+    place_from,
+    place_options,
+    plan_option,
+    store_option,
+)
 from transferkit.cli._output import (
     counted,
     print_json,
@@ -60,6 +67,7 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 )
 @task_option
 @group_option
+@place_options
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")
@@ -110,7 +118,10 @@ def command(
     for name in want.protocols:
         create_protocol(name)  # says now what is wrong with a name
     names = b.named_backbones(backbones)
-    loaded = [b.load_dataset(source, task=task, group_column=group_column) for source in datasets]
+    place = place_from(machine)
+    loaded = [
+        b.load_dataset(source, task=task, group_column=group_column, **place) for source in datasets
+    ]
     machine["progress"] = not quiet and sys.stderr.isatty()
     if only_plan:
         machine.pop("progress")

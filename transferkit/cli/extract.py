@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -60,6 +61,7 @@ def command(
     store = extractor.open_store()
     assert store is not None
     features = _features(extractor, extraction)
+    readable = listed.select(extraction.kept)
     if as_json:
         print_json(
             {
@@ -72,11 +74,15 @@ def command(
                 "provenance": extraction.provenance,
                 "store": str(store.path),
                 "features": features,
+                "duplicates": [
+                    [readable.names[i] for i in group] for group in duplicates(extraction.ids)
+                ],
                 "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
             }
         )
     else:
         pairs = [("images", f"{len(listed):,}"), ("result", extraction.summary())]
+        pairs += described(readable, extraction.ids)
         pairs += extraction.notes()
         for name, feature in features.items():
             shape = " × ".join(map(str, feature["shape"]))

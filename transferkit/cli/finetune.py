@@ -23,7 +23,7 @@ from transferkit.cli._options import (
     store_option,
     values_option,
 )
-from transferkit.cli._output import print_json, print_pairs
+from transferkit.cli._output import counted, print_json, print_pairs
 from transferkit.cli._training import (
     Measured,
     divided,
@@ -224,6 +224,6 @@ def _print(result: dict[str, Any], parts: Parts, tests: list[tuple[str, str]]) -
             ("kept", chosen),
             *tests,
             ("curves", f"{result['run']}"),
-            ("model", f"{result['model']} (trained on {result['train']:,} images)"),
+            ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
         ]
     )

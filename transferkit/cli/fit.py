@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._folds import (
     check_folds,
     check_no_splits,
@@ -30,7 +31,7 @@ from transferkit.cli._options import (
     store_option,
     values_option,
 )
-from transferkit.cli._output import print_json, print_pairs, print_plan
+from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import (
     divided,
     fit_rows,
@@ -178,12 +179,14 @@ def command(
         "failures": [{"name": f.name, "reason": f.reason} for f in extraction.failures],
     }
     if as_json:
-        print_json(result)
+        same = [[readable.names[i] for i in group] for group in duplicates(extraction.ids)]
+        print_json(result | {"duplicates": same})
     else:
         tests = measured_pairs(model, measured, parts, part)
         if told:
             tests.append(("folds", folds_line(told["folds"])))
-        _print(result, extraction.summary(), parts, tests)
+        twins = described(readable, extraction.ids)
+        _print(result, extraction.summary(), parts, twins, tests)
     report_failures(extraction.failures, len(listed))
     report_unmeasured(measured, out)
     ctx.exit(1 if measured.has_failed else exit_code(extraction.failures, on_error))
@@ -199,7 +202,11 @@ def _chosen(head: Any) -> dict[str, Any]:
 
 
 def _print(
-    result: dict[str, Any], summary: str, parts: Parts, tests: list[tuple[str, str]]
+    result: dict[str, Any],
+    summary: str,
+    parts: Parts,
+    twins: list[tuple[str, str]],
+    tests: list[tuple[str, str]],
 ) -> None:
     chosen = result["chosen"]
     head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
@@ -208,16 +215,17 @@ def _print(
             head += f"; {name} = {chosen[name]:.3g}"
     head += " (edge of the grid)" * chosen.get("C_on_edge", False)
     head += "; did not converge" * (not chosen.get("converged", True))
-    kind = f"{len(result['classes'])} classes"
+    kind = counted(len(result["classes"]), "class", "classes")
     if result["task"] == "regression":
         named = [name for name in result["classes"] if isinstance(name, str)]
         kind = f"regression of {', '.join(named)}" if named else "regression"
     pairs = [
         ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),
+        *twins,
         *([("parts", parts.line())] if parts.roles is not None else []),
         ("head", head),
         *tests,
-        ("model", f"{result['model']} (trained on {result['train']:,} images)"),
+        ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
     ]
     print_pairs(pairs)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._options import json_option, store_option
-from transferkit.cli._output import print_json, print_pairs, print_table, size_of
+from transferkit.cli._options import image_options, images_from, json_option, store_option
+from transferkit.cli._output import counted, print_json, print_pairs, print_table, size_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferkit.images import ImageSet
     from transferkit.store import KeyInfo
 
 
@@ -22,11 +25,13 @@ def command() -> None:
 
 def _open(path: Path | None) -> Any:
     from transferkit.store import FeatureStore
+    from transferkit.store.keys import list_keys
 
     opened = FeatureStore(path)
     if opened.path.exists() and not opened.path.is_dir():
         raise NotADirectoryError(f"{str(opened.path)!r} is a file; a store is a folder")
-    if opened.path.is_dir() and any(opened.path.iterdir()) and not opened.specs():
+    # By names alone: a key that somebody is about to write, or a damaged one, is a store's.
+    if opened.path.is_dir() and any(opened.path.iterdir()) and not list_keys(opened.path):
         raise ValueError(f"{str(opened.path)!r} is a folder of other things, and no feature store")
     return opened
 
@@ -40,12 +45,13 @@ def _backbone(info: KeyInfo) -> str:
 @command.command("ls")
 @store_option
 @json_option
-def list_keys(store: Path | None, as_json: bool) -> None:
+def list_command(store: Path | None, as_json: bool) -> None:
     """List the keys: what features there are, of how many images."""
     opened = _open(store)
     keys = opened.list_keys()
     if as_json:
-        print_json([_as_dict(info) for info in keys])
+        differing = _differing(keys)
+        print_json([_as_dict(i) | {"differs_in": differing[i.key]} for i in keys])
         return
     if not keys:
         click.echo(f"no features in {opened.path}")
@@ -67,8 +73,53 @@ def list_keys(store: Path | None, as_json: bool) -> None:
             for info in keys
         ],
     )
+    _print_differences(keys)
     total = sum(info.n_bytes for info in keys)
-    click.echo(f"{len(keys)} keys, {size_of(total)} in {opened.path}", err=True)
+    click.echo(f"{counted(len(keys), 'key')}, {size_of(total)} in {opened.path}", err=True)
+
+
+def _print_differences(keys: Sequence[KeyInfo]) -> None:
+    """Say in which settings the keys of one backbone differ, and which key has which."""
+    differing = _differing(keys)
+    by_backbone: dict[str, list[KeyInfo]] = {}
+    for info in keys:
+        by_backbone.setdefault(info.spec.architecture, []).append(info)
+    for alike in by_backbone.values():
+        if len(alike) < 2:
+            continue
+        click.echo(f"\n{len(alike)} keys of {_backbone(alike[0])} differ in")
+        pairs = []
+        for name in differing[alike[0].key]:
+            having: dict[str, list[str]] = {}
+            for info in alike:
+                having.setdefault(differing[info.key][name], []).append(info.key[:6])
+            texts = (f"{value} ({', '.join(having[value])})" for value in having)
+            pairs.append((f"  {name}", " | ".join(texts)))
+        print_pairs(pairs)
+
+
+def _differing(keys: Sequence[KeyInfo]) -> dict[str, dict[str, str]]:
+    """Of each key, the settings in which it differs from others of its backbone."""
+    settings = {info.key: _settings(info) for info in keys}
+    found: dict[str, dict[str, str]] = {}
+    for info in keys:
+        alike = [settings[i.key] for i in keys if i.spec.architecture == info.spec.architecture]
+        names = dict.fromkeys(name for one in alike for name in one)
+        found[info.key] = {
+            name: settings[info.key].get(name, "not set")
+            for name in names
+            if len({one.get(name, "not set") for one in alike}) > 1
+        }
+    return found
+
+
+def _settings(info: KeyInfo) -> dict[str, str]:
+    """All that decides a key's numbers, as texts by name."""
+    spec = json.loads(info.spec.to_json())
+    values = spec | spec.pop("preprocess") | json.loads(spec.pop("arguments"))
+    values["image_size"] = " × ".join(map(str, info.spec.preprocess.image_size))
+    values["weights"] = info.spec.weights.removeprefix("sha256:")[:12]
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _as_dict(info: KeyInfo) -> dict[str, Any]:
@@ -139,8 +190,9 @@ def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: boo
         for fault in faults:
             click.echo(f"{fault.path}: {fault.reason}")
         click.echo(
-            f"{len(faults)} faults; {n_rows:,} rows are good. Damaged rows are never used: the "
-            f"next extract computes them again, and `transferkit store compact` removes them"
+            f"{counted(len(faults), 'fault')}; {n_rows:,} rows are good. Damaged rows are never "
+            f"used: the next extract computes them again, and `transferkit store compact` removes "
+            f"them"
             if faults
             else f"{n_rows:,} rows, all good"
         )
@@ -166,7 +218,9 @@ def collect(keys: tuple[str, ...], dry_run: bool, store: Path | None, as_json: b
     for item in removed:
         click.echo(f"{item.path}: {item.reason}, {size_of(item.n_bytes)}")
     total = size_of(sum(item.n_bytes for item in removed))
-    click.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)} items, {total}")
+    click.echo(
+        f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'item')}, {total}"
+    )
 
 
 @command.command("compact")
@@ -185,8 +239,10 @@ def compact(key: str | None, store: Path | None, as_json: bool) -> None:
         )
         return
     for item in done:
-        dropped = f", {item.n_dropped:,} damaged rows left behind" if item.n_dropped else ""
-        click.echo(f"{item.key}: {len(item.sources)} shards → 1, {item.n_rows:,} rows{dropped}")
+        damaged = counted(item.n_dropped, "damaged row")
+        dropped = f", {damaged} left behind" if item.n_dropped else ""
+        rows = counted(item.n_rows, "row")
+        click.echo(f"{item.key}: {counted(len(item.sources), 'shard')} → 1, {rows}{dropped}")
     if not done:
         click.echo("nothing to merge")
 
@@ -207,7 +263,8 @@ def merge(
 ) -> None:
     """Take the rows of the store OTHER that aren't here yet, each one verified.
 
-    OTHER isn't changed. Damaged rows are named, not taken, and make the exit code 1.
+    OTHER isn't changed, and others may write to it meanwhile. What is damaged in it is
+    named, not taken, and makes the exit code 1; all else is taken.
     """
     if not other.is_dir():
         raise FileNotFoundError(f"{str(other)!r} is no folder; give another store's")
@@ -216,13 +273,25 @@ def merge(
     if as_json:
         print_json(
             [
-                {"key": m.key, "new": m.n_rows, "known": m.n_known, "faults": len(m.faults)}
+                {
+                    "key": m.key,
+                    "new": m.n_rows,
+                    "known": m.n_known,
+                    "faults": len(m.faults),
+                    "shards_left": m.n_left,
+                }
                 for m in merged
             ]
         )
     else:
         for one in merged:
-            click.echo(f"{one.key}: {one.n_rows:,} new rows, {one.n_known:,} were here already")
+            click.echo(f"{one.key}: {counted(one.n_rows, 'new row')}, {one.n_known:,} here already")
+            if one.n_left:
+                click.echo(
+                    f"{one.key}: {one.n_left:,} shards came while the others were taken; merge "
+                    f"again when nobody writes to {other}",
+                    err=True,
+                )
         for fault in faults:
             click.echo(f"{fault.path}: {fault.reason}; not taken", err=True)
         if not merged:
@@ -233,7 +302,8 @@ def merge(
 @command.command("export")
 @click.argument("key")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--images", help="Rows of these images, in their order, with their paths.")
+@click.option("--images", help="Rows of these images, in their order, with paths and labels.")
+@image_options
 @click.option(
     "--format",
     "form",
@@ -242,11 +312,13 @@ def merge(
 )
 @store_option
 def export_key(
-    key: str, out: Path, images: str | None, form: str | None, store: Path | None
+    key: str, out: Path, images: str | None, form: str | None, store: Path | None, **options: Any
 ) -> None:
-    """Write the rows of KEY (its beginning is enough) to the file OUT, with ids and paths.
+    """Write the rows of KEY (its beginning is enough) to the file OUT, with their ids.
 
-    npy writes ids and paths beside it, to OUT.csv; Parquet and HDF5 need extras.
+    The store knows the images' bytes, and not what they are called: --images IMAGES (a
+    folder or a table, as for extract) adds their paths and labels. npy writes all but the
+    rows beside it, to OUT.csv; Parquet and HDF5 need extras.
     """
     from transferkit.store import export
 
@@ -256,18 +328,41 @@ def export_key(
     form = form or endings.get(out.suffix.lower())
     if form is None:
         raise ValueError(f"{str(out)!r} doesn't tell its format; end it in .npy or give --format")
-    ids, names = (None, None) if images is None else _named_ids(images, opened, spec)
-    export(opened, spec, out, ids=ids, names=names, form=form)
-    n_rows = len(opened.ids(spec)) if ids is None else len(ids)
-    click.echo(f"{n_rows:,} rows of {spec.feature} in {out}")
+    if images is None:
+        export(opened, spec, out, form=form)
+        n_rows = len(opened.ids(spec))
+        click.echo(
+            "Rows come with their ids only, which are digests of the images' bytes; --images "
+            "IMAGES gives those of your images, with their paths and labels",
+            err=True,
+        )
+    else:
+        listed = images_from(images, options)
+        ids = _ids_of(listed, opened, spec)
+        n_rows = len(ids)
+        export(
+            opened, spec, out, ids=ids, names=listed.names, labels=_label_columns(listed), form=form
+        )
+    click.echo(f"{counted(n_rows, 'row')} of {spec.feature} in {out}")
 
 
-def _named_ids(source: str, store: Any, spec: Any) -> tuple[list[bytes], list[str]]:
-    """Row ids and names of images, all of which must be in the store."""
+def _label_columns(images: ImageSet) -> dict[str, list[str]]:
+    """Labels as columns by name; an image without a label has an empty one."""
+    if images.labels is None:
+        return {}
+    if images.label_names is None:
+        return {"label": ["" if label is None else str(label) for label in images.labels]}
+    rows = [label if isinstance(label, tuple) else (label,) for label in images.labels]
+    return {
+        name: ["" if row[i] is None else str(row[i]) for row in rows]
+        for i, name in enumerate(images.label_names)
+    }
+
+
+def _ids_of(images: ImageSet, store: Any, spec: Any) -> list[bytes]:
+    """Row ids of images, all of which must be in the store."""
     from transferkit.digests import DigestMemory, row_id
-    from transferkit.images import list_images
 
-    images = list_images(source)
     digests = DigestMemory().digests([str(item) for item in images.items]).values
     ids = [b"" if isinstance(d, OSError) else row_id(d) for d in digests]
     absent = set(store.missing(spec, [i for i in ids if i])) | {b""}
@@ -277,4 +372,4 @@ def _named_ids(source: str, store: Any, spec: Any) -> tuple[list[bytes], list[st
             f"{len(without)} of {len(images)} images have no row under {spec.key} (the first: "
             f"{without[0]!r}); extract them first, or leave --images out"
         )
-    return ids, list(images.names)
+    return ids

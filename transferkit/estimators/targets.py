@@ -132,6 +132,8 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
         If there are no labels, not one per image, or they don't suit the task.
     """
     names = images.names if isinstance(images, ImageSet) else None
+    if y is not None and task == "classification":
+        _check_missing(y, names)
     targets = np.asarray(_own_labels(images, part) if y is None else y)
     n_images = len(images) if hasattr(images, "__len__") else None
     if n_images is not None and len(targets) != n_images:
@@ -158,12 +160,22 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
     return targets
 
 
+def _check_missing(y: Any, names: Any) -> None:
+    """Raise a ValueError for a label that NumPy would turn into a text, or unmask."""
+    values = y if isinstance(y, list | tuple) else ()
+    if isinstance(y, np.ma.MaskedArray):
+        values = [None if is_masked else 0 for is_masked in np.ma.getmaskarray(y).reshape(-1)]
+    for i, value in enumerate(values):
+        if is_missing(value):
+            raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
+
+
 def _check_classes(targets: np.ndarray, names: Any) -> None:
     """Raise a ValueError unless the targets are labels of one kind, one for each image."""
     flat = targets.reshape(-1)
     values = flat.tolist()
     for i, value in enumerate(values):
-        if is_missing(value):
+        if is_missing(value) or (isinstance(value, str) and not value.strip()):
             raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
     if len({isinstance(value, str) for value in values}) > 1:
         odd = next(

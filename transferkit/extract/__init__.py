@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from transferkit.backbones import Backbone
 from transferkit.extract import processes
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import BATCH_SIZE, Loop, progress_bar, specs_of
+from transferkit.extract.loop import BATCH_SIZE, Loop, View, progress_bar, specs_of
 from transferkit.extract.planning import Plan, plan
 from transferkit.extract.result import Extraction
 from transferkit.forward import check_engine_name, device_names
@@ -20,7 +20,7 @@ from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["BATCH_SIZE", "Extraction", "Plan", "extract", "plan"]
+__all__ = ["BATCH_SIZE", "Extraction", "Plan", "View", "extract", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def extract(
     on_error: str = "raise",
     keep_rows: bool = True,
     progress: bool = False,
+    view: View | None = None,
 ) -> Extraction:
     """Rows of every image, computed only where the store doesn't have them.
 
@@ -66,6 +67,9 @@ def extract(
         False fills the store and checks every row in it, without gathering them.
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
+    view : View, optional
+        An augmented view of the images, which is computed instead of the plain ones; on one
+        device.
 
     Raises
     ------
@@ -83,7 +87,15 @@ def extract(
     check_engine_name(engine)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give a whole number above 0")
-    specs = specs_of(backbone, features, precision=precision, storage=storage)
+    if view is not None and len(devices) > 1:
+        raise ValueError(f"device is {device!r}, and augmented views are computed on one; name it")
+    specs = specs_of(
+        backbone,
+        features,
+        precision=precision,
+        storage=storage,
+        view=0 if view is None else view.number,
+    )
     with contextlib.ExitStack() as stack:
         if store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
@@ -100,6 +112,7 @@ def extract(
             batch_size,
             functools.partial(progress_bar, shown=progress),
             started=started,
+            view=view,
         )
         if len(devices) > 1:
             processes.fill(loop, devices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transferkit.digests import DigestMemory, row_id
@@ -102,6 +102,12 @@ class Identities:
         folder = files[0].parents[depth - 1] if depth <= len(files[0].parts) - 1 else Path()
         why = why_missing(self.images.names, folder, EXTENSIONS)
         return f"Not one of the files is there; {why}"
+
+    def fail_rows(self, reasons: Mapping[bytes, str]) -> None:
+        """Note that images have no row, every copy of them."""
+        for i, row in enumerate(self.ids):
+            if row is not None and row in reasons:
+                self.fail(i, reasons[row])
 
     def check(self, on_error: str) -> None:
         """Raise `UnreadableImages` if there are any, or only such, as the user chose."""

@@ -13,16 +13,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from transferkit.backbones import Backbone
 from transferkit.digests import check_folder
-from transferkit.extract.decoding import decode, warn_of_crop, warn_of_size
+from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
+from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Crew, crew_for, run
 from transferkit.extract.writing import SHARD_ROWS, Writer
 from transferkit.forward import Forward, choose_device
@@ -31,7 +32,7 @@ from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows
 
-__all__ = ["BATCH_SIZE", "Loop", "progress_bar", "specs_of"]
+__all__ = ["BATCH_SIZE", "Loop", "View", "progress_bar", "specs_of"]
 
 BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
@@ -43,15 +44,38 @@ _SIZES_SEEN = 10_000
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class View:
+    """An augmented view of every image.
+
+    Parameters
+    ----------
+    number : int
+        Stands in the key, and so must tell all that decides the view's pixels.
+    change : callable
+        From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
+        It is called in several threads at a time.
+    """
+
+    number: int
+    change: Callable[[bytes, np.ndarray], np.ndarray]
+
+
 def specs_of(
-    backbone: Backbone | BackboneSpec, features: Sequence[str], *, precision: str, storage: str
+    backbone: Backbone | BackboneSpec,
+    features: Sequence[str],
+    *,
+    precision: str,
+    storage: str,
+    view: int = 0,
 ) -> dict[str, FeatureSpec]:
     """Spec of every feature, by its canonical name."""
     names = list(dict.fromkeys(str(parse_feature(feature)) for feature in features))
     if not names:
         raise ValueError("no features were asked for; name at least one, such as 'pre_logits'")
     spec = backbone.spec if isinstance(backbone, Backbone) else backbone
-    return {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
+    specs = {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
+    return {n: replace(one, view=view) for n, one in specs.items()}
 
 
 @dataclass
@@ -75,6 +99,8 @@ class Loop:
         loop.
     started : float
         On the clock of `time.perf_counter`; now by default.
+    view : View, optional
+        What is computed instead of the plain images.
     """
 
     images: ImageSet
@@ -89,6 +115,7 @@ class Loop:
     n_sharing: int = 1
     n_images: int | None = None
     started: float = field(default_factory=time.perf_counter)
+    view: View | None = None
     network: Forward | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
@@ -155,6 +182,7 @@ class Loop:
             return False
         check_folder(self.store.path, "features can't be stored")
         size = self.chosen_batch_size()
+        self.set_aside(first)
         unusable: dict[bytes, str] = {}
         writer: Writer | None = None
         batches = self._batches(list(first.values()), specs, size, unusable)
@@ -180,11 +208,17 @@ class Loop:
                 writer.flush()
             self.count({"write": time.perf_counter() - before})
         self.computed -= set(unusable)
+        self.identities.fail_rows(unusable)
         whose = self.identities
-        for i, row in enumerate(whose.ids):
-            if row in unusable:
-                whose.fail(i, unusable[row])
         return any(whose.ids[i] != row and row not in unusable for row, i in first.items())
+
+    def set_aside(self, first: dict[bytes, int]) -> bool:
+        """Take images out, as unreadable, that end the process; return whether there were any."""
+        found = ending(self.images, first, self.preprocess)
+        self.identities.fail_rows(found)
+        for row in found:
+            del first[row]
+        return bool(found)
 
     def count(self, seconds: dict[str, float]) -> None:
         """Add up the time of each part."""
@@ -264,13 +298,23 @@ class Loop:
         self, chunks: list[list[int]], specs: dict[str, FeatureSpec], n_images: int, crew: Crew
     ) -> Generator[Batch]:
         """Take chunks of images to rows; the network is built for `n_images`."""
-        return run(
-            chunks,
-            functools.partial(decode, self.images, preprocess=self.preprocess),
-            self.chosen_batch_size(),
-            functools.partial(self.forward, specs, n_images, crew.n_workers),
-            crew,
-        )
+        with InFlight() as in_flight:
+            yield from run(
+                chunks,
+                functools.partial(self._decode, in_flight),
+                self.chosen_batch_size(),
+                functools.partial(self.forward, specs, n_images, crew.n_workers),
+                crew,
+            )
+
+    def _decode(self, in_flight: InFlight, index: int) -> Decoded:
+        known = self.identities.ids[index]
+        with in_flight.holding(known):
+            image = decode(self.images, index, self.preprocess)
+        row = image.row or known
+        if self.view is None or image.pixels is None or row is None:
+            return image
+        return replace(image, pixels=self.view.change(row, image.pixels))
 
 
 def progress_bar(n_images: int, *, shown: bool) -> Any:

@@ -91,6 +91,7 @@ def plan(
         n_sharing=len(devices),
     )
     missing, first = loop.missing()
+    loop.set_aside(first)
     if not first:
         return Plan(len(images), 0, {}, None, 0.0, 0, None)
     size = loop.chosen_batch_size()

@@ -66,12 +66,31 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
     Raises
     ------
     RuntimeError, ValueError
-        If a process fails. The others stop then, and what is done is kept.
+        If a process fails. The others stop then, and what is done is kept. Where an image has
+        ended it, that one is set aside as unreadable, and all go on.
     """
-    specs, first = loop.missing()
-    if len(first) <= loop.chosen_batch_size():
-        return
-    warn_of_size(loop.preprocess)
+    while True:
+        specs, first = loop.missing()
+        loop.set_aside(first)
+        if len(first) <= loop.chosen_batch_size():
+            return
+        warn_of_size(loop.preprocess)
+        try:
+            _share_out(loop, devices, specs, first)
+            return
+        except _EndedEarly:
+            if not loop.set_aside(first):
+                raise
+
+
+class _EndedEarly(RuntimeError):
+    """A process that has gone without a word."""
+
+
+def _share_out(
+    loop: Loop, devices: Sequence[str], specs: dict[str, FeatureSpec], first: dict[bytes, int]
+) -> None:
+    """Compute images in several processes at a time."""
     shares = _shares(loop, devices, specs, list(first.values()))
     # A fork would inherit locks and the GPU's state.
     context = multiprocessing.get_context("spawn")
@@ -139,7 +158,7 @@ def _listen(running: dict[Any, tuple[BaseProcess, str]], loop: Loop, bar: Any) -
                 kind, content = ready.recv()
             except (EOFError, OSError):  # between two messages, or within one
                 process.join()
-                raise RuntimeError(
+                raise _EndedEarly(
                     f"the process of device {device!r} ended early (exit code "
                     f"{process.exitcode}); what was done is kept: run it again, or choose one "
                     f"device. In a script of your own, calls that use several devices stand under "

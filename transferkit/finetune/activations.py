@@ -7,28 +7,24 @@ the image's id seeds it; so a view is a value like any other row, computed once.
 
 from __future__ import annotations
 
-import dataclasses
-import sys
+import functools
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 
-from transferkit.extract import BATCH_SIZE
-from transferkit.extract.pixels import network_input
+from transferkit.extract import View, extract
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.samples import augmentation, seed_of
-from transferkit.forward import Forward
-from transferkit.images import ImageSet, content_of
-from transferkit.pooling import parse_feature
-from transferkit.spec import BackboneSpec, FeatureSpec
+from transferkit.images import ImageSet
+from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["augmented_views", "view_number"]
 
-SHARD_BYTES = 100_000_000
+_DRAWING = threading.Lock()
 
 
 def view_number(recipe: Recipe, n: int) -> int:
@@ -98,92 +94,37 @@ def augmented_views(
     list of ndarray
         One array ``(n, D, H, W)`` for each view.
     """
-    plain = backbone.feature_spec(feature, precision=precision, storage=storage)
-    specs = [
-        dataclasses.replace(plain, view=view_number(recipe, n + 1)) for n in range(recipe.views)
-    ]
-    missing = [set(store.missing(spec, list(ids))) for spec in specs]
-    first: dict[bytes, int] = {}
-    for i, row in enumerate(ids):
-        if any(row in rows for rows in missing):
-            first.setdefault(row, i)
-    if first:
-        forward = Forward(backbone, [parse_feature(feature)], device=device, precision=precision)
-        filling = _Filling(images, backbone, specs, missing, store, recipe, forward)
-        filling.fill(first, progress)
-    return [store.read(spec, list(ids)) for spec in specs]
+    augment = augmentation(recipe, backbone.preprocess.image_size)
+    views = []
+    for n in range(1, recipe.views + 1):
+        number = view_number(recipe, n)
+        extraction = extract(
+            images,
+            backbone,
+            [feature],
+            store,
+            view=View(number, functools.partial(_changed, augment, number)),
+            device=device,
+            precision=precision,
+            storage=storage,
+            progress=progress,
+        )
+        _check_unchanged(images, ids, extraction.ids)
+        views.append(extraction.rows[feature])
+    return views
 
 
-@dataclasses.dataclass
-class _Filling:
-    """What fills the store with views; `augmented_views` is its door."""
+def _changed(augment: Any, number: int, row: bytes, pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a view, drawn by the image's id: the same whenever they are computed."""
+    # torchvision draws from the process's generator, which all threads share.
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(row, number))
+        view = augment(torch.from_numpy(pixels).permute(2, 0, 1))
+    return np.asarray(view.permute(1, 2, 0))
 
-    images: ImageSet
-    backbone: BackboneSpec
-    specs: list[FeatureSpec]
-    missing: list[set[bytes]]
-    store: FeatureStore
-    recipe: Recipe
-    forward: Forward
 
-    def fill(self, first: dict[bytes, int], progress: bool) -> None:
-        """Decode each image once, and take all views of it that are missing."""
-        from tqdm import tqdm
-
-        size = BATCH_SIZE[self.forward.device.type]
-        items = list(first.items())
-        n_views = sum(map(len, self.missing))
-        with (
-            torch.random.fork_rng(devices=[]),
-            ThreadPoolExecutor(4) as pool,
-            tqdm(
-                total=n_views, desc="views", unit=" views", disable=not progress, file=sys.stderr
-            ) as bar,
-        ):
-            block = 64
-            kept: list[tuple[list[bytes], list[np.ndarray]]] = [([], []) for _ in self.specs]
-            for start in range(0, len(items), block):
-                part = items[start : start + block]
-                pixels = list(pool.map(self._decode, [i for _, i in part]))
-                for v in range(len(self.specs)):
-                    chosen = [
-                        (row, p)
-                        for (row, _), p in zip(part, pixels, strict=True)
-                        if row in self.missing[v]
-                    ]
-                    for at in range(0, len(chosen), size):
-                        self._compute(v, chosen[at : at + size], size, kept[v])
-                        bar.update(len(chosen[at : at + size]))
-                self._write(kept, SHARD_BYTES)
-            self._write(kept, 0)
-
-    def _decode(self, index: int) -> Any:
-        content = content_of(self.images.items[index])
-        pixels, _ = network_input(content, self.backbone.preprocess)
-        return torch.from_numpy(pixels).permute(2, 0, 1)
-
-    def _compute(
-        self,
-        v: int,
-        chosen: list[tuple[bytes, Any]],
-        size: int,
-        kept: tuple[list[bytes], list[np.ndarray]],
-    ) -> None:
-        """One batch of one view, padded to the batch size, which a row's bits depend on."""
-        augment = augmentation(self.recipe, self.backbone.preprocess.image_size)
-        views = []
-        for row, pixels in chosen:
-            torch.manual_seed(seed_of(row, self.specs[v].view))
-            views.append(augment(pixels).permute(1, 2, 0).numpy())
-        batch = np.stack(views + [views[-1]] * (size - len(views)))
-        rows = next(iter(self.forward.rows(batch).values()))[: len(chosen)]
-        kept[0].extend(row for row, _ in chosen)
-        kept[1].append(rows.astype(self.specs[v].storage))
-
-    def _write(self, kept: list[tuple[list[bytes], list[np.ndarray]]], least: int) -> None:
-        provenance = {**self.forward.provenance(), "view": "augmented"}
-        for spec, (ids, rows) in zip(self.specs, kept, strict=True):
-            if ids and sum(array.nbytes for array in rows) >= least:
-                self.store.write(spec, ids, np.concatenate(rows), provenance=provenance)
-                ids.clear()
-                rows.clear()
+def _check_unchanged(images: ImageSet, ids: Sequence[bytes], found: Sequence[bytes]) -> None:
+    """Raise where a view isn't one of the image that is trained on."""
+    for name, then, now in zip(images.names, ids, found, strict=True):
+        if then != now:
+            raise RuntimeError(f"{name!r} was changed while views of it were computed; start again")

@@ -306,7 +306,10 @@ def _check_weights(sample_weight: Any, X: Array) -> Array:
             "number for each row"
         )
     if (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be 0 or more, and above 0 for some samples")
+        lowest = "zero for all rows" if not weight.any() else f"{weight.min():g} for a row"
+        raise ValueError(
+            f"sample_weight must be 0 or more, and above 0 for some samples; it is {lowest}"
+        )
     return np.asarray(weight)
 
 

@@ -90,7 +90,8 @@ def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:
     weight : ndarray of shape (n_samples,) or None
         Sample weights.
     """
-    scaler = StandardScaler().fit(X, sample_weight=weight)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a look whether all are finite
+        scaler = StandardScaler().fit(X, sample_weight=weight)
     return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
 
 

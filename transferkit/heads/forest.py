@@ -87,7 +87,9 @@ class _Forest(BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         )
-        with without_class_count_warning(y):
+        # Its look whether all are finite is a sum, which overflows at the largest numbers.
+        silent = np.errstate(over="ignore", invalid="ignore")
+        with silent, without_class_count_warning(y):
             trees = trees_of_forest(forest.fit(X, y, sample_weight=weight))
         threshold = np.ldexp(trees.threshold, -exponent[trees.feature])
         self.trees_ = replace(trees, threshold=threshold)

@@ -9,7 +9,13 @@ from sklearn.svm import SVC
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, checked_rows, class_rows, class_weighted
+from transferkit.heads._inputs import (
+    Array,
+    checked_rows,
+    class_rows,
+    class_weighted,
+    without_class_count_warning,
+)
 from transferkit.heads._machine import C_FIXED, Machine
 from transferkit.heads._platt import calibrated
 from transferkit.heads._rows import hold_out
@@ -160,7 +166,8 @@ class Classifier(ClassifierMixin, Machine):
         scaled = self._scaled(rows.X, weight, known)
         if self.solver_ == "exact":
             self.C_, self.C_path_ = C_FIXED["exact"] if self.C == "auto" else float(self.C), []
-            self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(scaled, rows.y, weight)
+            with without_class_count_warning(rows.y):
+                self.machine_ = SVC(C=self.C_, gamma=self.gamma_).fit(scaled, rows.y, weight)
             self.n_iter_ = int(np.max(self.machine_.n_iter_))
         else:
             if held is None:

@@ -130,7 +130,7 @@ def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
     kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
     if not kept:
         raise ValueError(f"no images are left without {', '.join(patterns)}; exclude less")
-    tell_excluded(len(images) - len(kept), patterns)
+    tell_excluded(len(images) - len(kept), "image", patterns)
     return images.select(kept)
 
 

@@ -56,7 +56,7 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
     >>> is_excluded("train/cat/1.jpg", ["train/c*", "dog"]), is_excluded("a/b.jpg", ["b"])
     (True, False)
     """
-    parts = name.split("/")
+    parts = name.replace("\\", "/").removeprefix("./").split("/")
     above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
     return any(
         any(
@@ -86,6 +86,8 @@ def why_missing(names: Sequence[str], folder: Path, suffixes: Sequence[str]) -> 
         return "'~' isn't expanded in them: write the whole paths"
     if "\\" in name and (folder / name.replace("\\", "/")).exists():
         return "they are written with backslashes: write them with /"
+    if name != name.strip() and (folder / name.strip()).exists():
+        return "they have blanks around them: take these away"
     for suffix in suffixes:
         if (folder / f"{name}{suffix}").exists():
             return f"they lack their suffix: give it with --suffix {suffix} (suffix={suffix!r})"

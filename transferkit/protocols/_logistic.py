@@ -14,10 +14,11 @@ from transferkit.heads._statistics import FeatureStatistics
 from transferkit.metrics.voc import mean_average_precision
 from transferkit.protocols import Parts, Probe
 
-__all__ = ["Path", "by_share", "refit", "validation_score"]
+__all__ = ["TOL", "Path", "by_share", "refit", "validation_score"]
 
 Array = NDArray[Any]
-TOL = 1e-6  # of the mean loss's gradient; tighter than what the publications stop at
+# Of the mean loss's gradient: the protocols' default, tighter than what the publications stop at.
+TOL = 1e-6
 
 
 def by_share(y: Array, share: float, seed: int) -> Array:
@@ -50,7 +51,7 @@ class Path:
     ----------
     train, held : (ndarray, ndarray)
         Features and targets.
-    max_iter : int
+    max_iter, tol : int, float
         Of one fit.
     statistics : FeatureStatistics
         Of both parts together, or of more rows of the same kind.
@@ -61,12 +62,13 @@ class Path:
         train: tuple[Array, Array],
         held: tuple[Array, Array],
         max_iter: int,
+        tol: float,
         statistics: FeatureStatistics,
     ) -> None:
         self.problems = Problems.logistic(
             [(train[0], None)], train[1], standardize=False, spectrum=_spectrum(statistics)
         )
-        self.held, self.max_iter = held, max_iter
+        self.held, self.max_iter, self.tol = held, max_iter, tol
         self.found: dict[float, tuple[float, Array, bool]] = {}
 
     def follow(self, Cs: Array) -> None:
@@ -75,7 +77,7 @@ class Path:
         if not len(new):
             return
         rows = [(self.held[0], None)]
-        for C, fit, scores in self.problems.path(new, rows, tol=TOL, max_iter=self.max_iter):
+        for C, fit, scores in self.problems.path(new, rows, tol=self.tol, max_iter=self.max_iter):
             wide = widened(scores, self.held[1])
             score = validation_score(wide, self.held[1])
             self.found[float(C)] = score, wide, bool(fit.converged.all())
@@ -98,13 +100,13 @@ def _spectrum(statistics: FeatureStatistics) -> KnownSpectrum:
     return partial(statistics.spectrum, standardize=False)
 
 
-def refit(parts: Parts, C: float, max_iter: int, **about: Any) -> Probe:
+def refit(parts: Parts, C: float, max_iter: int, tol: float, **about: Any) -> Probe:
     """Fit on all rows at one strength, as a probe."""
     X, y = parts.merged()
     problems = Problems.logistic(
         [(X, None)], y, standardize=False, spectrum=_spectrum(parts.statistics)
     )
-    fit: Fit = problems.solve(C, tol=TOL, max_iter=max_iter)
+    fit: Fit = problems.solve(C, tol=tol, max_iter=max_iter)
 
     def scores(rows: Array) -> Array:
         return widened(rows @ fit.coef.T + fit.intercept, y)
@@ -120,6 +122,7 @@ def selected(
     seed: int,
     share: float,
     max_iter: int,
+    tol: float,
     held: Array | None = None,
 ) -> Probe:
     """Choose C on the validation part, else on a share of the training rows; refit on both."""
@@ -128,7 +131,7 @@ def selected(
     if validation is None:
         held = by_share(y, share, seed) if held is None else held
         train, validation = (X[~held], y[~held]), (X[held], y[held])
-    path = Path(train, validation, max_iter, parts.statistics)
+    path = Path(train, validation, max_iter, tol, parts.statistics)
     path.follow(Cs)
     C = path.best()
     score, scores, _ = path.found[C]
@@ -136,6 +139,7 @@ def selected(
         parts,
         C,
         max_iter,
+        tol,
         chosen={"validation_score": score},
         on_edge=C in (min(path.found), max(path.found)),
         held=(scores, validation[1]),

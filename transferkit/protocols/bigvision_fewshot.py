@@ -25,13 +25,14 @@ class Protocol:
     shots: tuple[int, ...] = (1, 5, 10, 25)
     penalty: float = 1024.0
     bias: float = 100.0
+    epsilon: float = 1e-5
     draws: bool = False
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Solve in closed form, through the smaller of the two Gram matrices."""
     X = parts.X.astype(np.float64)
-    mean, scale = X.mean(axis=0), X.std(axis=0) + 1e-5
+    mean, scale = X.mean(axis=0), X.std(axis=0) + protocol.epsilon
 
     def placed(rows: Array) -> Array:
         rows = (rows.astype(np.float64) - mean) / scale

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import Path, by_share, refit
+from transferkit.protocols._logistic import TOL, Path, by_share, refit
 
 __all__ = ["Protocol", "fit"]
 
@@ -26,8 +26,11 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     per_decade: int = 8
+    decades: int = 6
+    first_step: int = 2
     share: float = 0.2
     max_iter: int = 1000
+    tol: float = TOL
     draws: bool = True
 
 
@@ -38,16 +41,16 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         held = by_share(parts.y, protocol.share, seed)
         train = parts.X[~held], parts.y[~held]
         validation = parts.X[held], parts.y[held]
-    path = Path(train, validation, protocol.max_iter, parts.statistics)
+    path = Path(train, validation, protocol.max_iter, protocol.tol, parts.statistics)
     # Positions on a grid of 8 steps per decade; the first ones are two decades apart.
-    step = 2 * protocol.per_decade
-    seen = {round(position) for position in np.arange(-6, 7, 2) * protocol.per_decade}
+    step = protocol.first_step * protocol.per_decade
+    ends = protocol.decades * protocol.per_decade
+    seen = set(range(-ends, ends + 1, step))
     path.follow(_strengths(seen, protocol))
     while step > 1:
         step //= 2
         C = path.best()
         peak = round(-np.log10(C) * protocol.per_decade)
-        ends = 6 * protocol.per_decade
         seen = {p for p in (peak - step, peak + step) if -ends <= p <= ends}
         path.follow(_strengths(seen, protocol))
     C = path.best()
@@ -56,8 +59,9 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         parts,
         C,
         protocol.max_iter,
+        protocol.tol,
         chosen={"validation_score": score, "n_tried": len(path.found)},
-        on_edge=abs(round(-np.log10(C) * protocol.per_decade)) == 6 * protocol.per_decade,
+        on_edge=abs(round(-np.log10(C) * protocol.per_decade)) == ends,
         held=(scores, validation[1]),
     )
 

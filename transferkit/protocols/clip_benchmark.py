@@ -28,6 +28,10 @@ class Protocol:
     lr: float = 0.1
     epochs: int = 10
     batch_size: int = 64
+    decades: tuple[int, int] = (-6, 2)
+    n_decays: int = 97
+    first_step: int = 16
+    shortest: float = 1e-12
     draws: bool = True
 
 
@@ -37,9 +41,9 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         raise ValueError("clip-benchmark is for one label per image; use dinov2-logreg for several")
     if parts.validation is None:
         W, b = _trained(protocol, parts.X, parts.y, 0.0, seed)
-        return Probe(lambda rows: _unit(rows) @ W.T + b, {"weight_decay": 0.0})
+        return Probe(lambda rows: _unit(protocol, rows) @ W.T + b, {"weight_decay": 0.0})
     X, y = parts.validation
-    decays = np.logspace(-6, 2, 97)
+    decays = np.logspace(*protocol.decades, protocol.n_decays)
     scores: dict[int, float] = {}
     held: dict[int, Array] = {}
 
@@ -47,24 +51,27 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         for i in indices:
             if 0 <= i < len(decays) and i not in scores:
                 W, b = _trained(protocol, parts.X, parts.y, float(decays[i]), seed)
-                held[i] = _unit(X) @ W.T + b
+                held[i] = _unit(protocol, X) @ W.T + b
                 scores[i] = float((held[i].argmax(axis=1) == y).mean())
         return max(sorted(scores), key=lambda i: scores[i])
 
-    best = tried(range(0, 97, 16))
-    for span in (8, 4, 2, 1):
-        best = tried((best - span, best + span))
+    step = protocol.first_step
+    best = tried(range(0, len(decays), step))
+    while step > 1:
+        step //= 2
+        best = tried((best - step, best + step))
     W, b = _trained(protocol, *parts.merged(), float(decays[best]), seed)
     return Probe(
-        lambda rows: _unit(rows) @ W.T + b,
+        lambda rows: _unit(protocol, rows) @ W.T + b,
         {"weight_decay": float(decays[best]), "validation_score": scores[best]},
         on_edge=best in (0, len(decays) - 1),
         held=(held[best], y),
     )
 
 
-def _unit(X: Array) -> Array:
-    return np.asarray(X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12))
+def _unit(protocol: Protocol, X: Array) -> Array:
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    return np.asarray(X / np.maximum(length, protocol.shortest))
 
 
 def _trained(
@@ -73,7 +80,7 @@ def _trained(
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    rows, codes = torch.tensor(_unit(X)), torch.tensor(y)
+    rows, codes = torch.tensor(_unit(protocol, X)), torch.tensor(y)
     n_classes, d = int(codes.max()) + 1, rows.shape[1]
     bound = d**-0.5  # as nn.Linear draws its start
     weight, bias = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import selected
+from transferkit.protocols._logistic import TOL, selected
 
 __all__ = ["Protocol", "fit"]
 
@@ -25,8 +25,10 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     n_strengths: int = 45
+    decades: tuple[int, int] = (-6, 5)
     share: float = 0.1
     max_iter: int = 1000
+    tol: float = TOL
     draws: bool = True
 
 
@@ -39,7 +41,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         if parts.validation is None
         else (parts.validation[0].astype(np.float64), parts.validation[1]),
     )
-    Cs = np.logspace(-6, 5, protocol.n_strengths)
+    Cs = np.logspace(*protocol.decades, protocol.n_strengths)
     held = np.zeros(len(parts.y), bool)
     n = max(1, round(protocol.share * len(held)))
     held[np.random.default_rng(seed).permutation(len(held))[:n]] = True
@@ -52,5 +54,6 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         seed=seed,
         share=protocol.share,
         max_iter=protocol.max_iter,
+        tol=protocol.tol,
         held=held,
     )

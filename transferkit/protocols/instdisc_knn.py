@@ -23,11 +23,20 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     k: int = 200
+    metric: str = "cosine"
+    weights: str = "softmax"
+    temperature: float = 0.1
+    center: bool = False
     draws: bool = False
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Keep the training rows; nothing is chosen, and the validation part is not used."""
     return voting(
-        parts, k=protocol.k, metric="cosine", weights="softmax", temperature=0.1, center=False
+        parts,
+        k=protocol.k,
+        metric=protocol.metric,
+        weights=protocol.weights,
+        temperature=protocol.temperature,
+        center=protocol.center,
     )

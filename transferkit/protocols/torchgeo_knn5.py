@@ -23,11 +23,20 @@ class Protocol:
     feature: str = "final.avg"
     shots: tuple[int, ...] = ()
     k: int = 5
+    metric: str = "l2"
+    weights: str = "uniform"
+    temperature: float = 1.0
+    center: bool = False
     draws: bool = False
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Keep the training rows; nothing is chosen, and the validation part is not used."""
     return voting(
-        parts, k=protocol.k, metric="l2", weights="uniform", temperature=1.0, center=False
+        parts,
+        k=protocol.k,
+        metric=protocol.metric,
+        weights=protocol.weights,
+        temperature=protocol.temperature,
+        center=protocol.center,
     )

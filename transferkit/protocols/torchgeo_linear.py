@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import selected
+from transferkit.protocols._logistic import TOL, selected
 
 __all__ = ["Protocol", "fit"]
 
@@ -20,18 +20,21 @@ class Protocol:
     feature: str = "final.avg"
     shots: tuple[int, ...] = ()
     n_strengths: int = 40
+    decades: tuple[int, int] = (-6, 4)
     share: float = 0.2
     max_iter: int = 4000
+    tol: float = TOL
     draws: bool = True
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Choose on the validation part, else on a fifth of each class; refit on both."""
-    Cs = np.logspace(-6, 4, protocol.n_strengths)
+    Cs = np.logspace(*protocol.decades, protocol.n_strengths)
     return selected(
         parts,
         Cs,
         seed=seed,
         share=protocol.share,
         max_iter=protocol.max_iter,
+        tol=protocol.tol,
     )

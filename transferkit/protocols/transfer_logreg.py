@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import selected
+from transferkit.protocols._logistic import TOL, selected
 
 __all__ = ["Protocol", "fit"]
 
@@ -27,12 +27,16 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     n_penalties: int = 45
+    decades: tuple[int, int] = (-6, 5)
     share: float = 0.2
     max_iter: int = 5000
+    tol: float = TOL
     draws: bool = True
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Choose on the validation part, else on a fifth of each class; refit on both."""
-    Cs = 1 / np.logspace(-6, 5, protocol.n_penalties)
-    return selected(parts, Cs, seed=seed, share=protocol.share, max_iter=protocol.max_iter)
+    Cs = 1 / np.logspace(*protocol.decades, protocol.n_penalties)
+    return selected(
+        parts, Cs, seed=seed, share=protocol.share, max_iter=protocol.max_iter, tol=protocol.tol
+    )

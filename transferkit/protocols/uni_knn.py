@@ -23,11 +23,20 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     k: int = 20
+    metric: str = "cosine"
+    weights: str = "uniform"
+    temperature: float = 1.0
+    center: bool = True
     draws: bool = False
 
 
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Keep the training rows; nothing is chosen, and the validation part is not used."""
     return voting(
-        parts, k=protocol.k, metric="cosine", weights="uniform", temperature=1.0, center=True
+        parts,
+        k=protocol.k,
+        metric=protocol.metric,
+        weights=protocol.weights,
+        temperature=protocol.temperature,
+        center=protocol.center,
     )

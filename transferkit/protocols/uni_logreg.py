@@ -26,6 +26,9 @@ class Protocol:
     feature: str = "pre_logits"
     shots: tuple[int, ...] = ()
     max_iter: int = 1000
+    penalty: float = 0.5
+    products_per_C: int = 100
+    start: float = 1e-3
     draws: bool = False
 
 
@@ -36,11 +39,12 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     if parts.y.ndim == 2:
         raise ValueError("uni-logreg is for one label per image; use dinov2-logreg for several")
     X, y = parts.merged()
-    C = X.shape[1] * parts.n_classes / 100
+    C = X.shape[1] * parts.n_classes / protocol.products_per_C
     rows, codes = torch.tensor(X), torch.tensor(y)
     # The norm has no gradient at zero; anywhere near it does, and the minimum is one.
     generator = torch.Generator().manual_seed(0)
-    weight = 1e-3 * torch.randn(parts.n_classes, X.shape[1], generator=generator, dtype=rows.dtype)
+    shape = parts.n_classes, X.shape[1]
+    weight = protocol.start * torch.randn(shape, generator=generator, dtype=rows.dtype)
     weight.requires_grad_()
     bias = torch.zeros(parts.n_classes, dtype=rows.dtype, requires_grad=True)
     solver: Any = torch.optim.LBFGS(
@@ -50,7 +54,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     def closure() -> torch.Tensor:
         solver.zero_grad()
         loss: torch.Tensor = torch.nn.functional.cross_entropy(rows @ weight.T + bias, codes)
-        loss = loss + 0.5 * torch.linalg.vector_norm(weight) / C
+        loss = loss + protocol.penalty * torch.linalg.vector_norm(weight) / C
         torch.autograd.backward(loss)
         return loss
 

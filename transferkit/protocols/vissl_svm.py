@@ -33,6 +33,9 @@ class Protocol:
     Cs: tuple[float, ...] = (0.01, 0.1, 1, 2, 5, 10, 15, 20, 50, 100, 1000)
     folds: int = 3
     max_iter: int = 2000
+    tol: float = 1e-4
+    positive_weight: int = 2
+    epsilon: float = 1e-5
     draws: bool = False
     deviates: tuple[str, ...] = ("feature",)
 
@@ -40,7 +43,7 @@ class Protocol:
 def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     """Choose C for each class by itself; fit on training and validation rows."""
     X, y = parts.merged()
-    Z = _placed(X)
+    Z = _placed(protocol, X)
     Y = y if y.ndim == 2 else np.eye(parts.n_classes, dtype=int)[y]
     machines, Cs, converged = [], [], []
     for column in Y.T:
@@ -49,8 +52,13 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         machines.append(machine)
         Cs.append(C)
         converged.append(is_good)
+
+    def scores(rows: Array) -> Array:
+        placed = _placed(protocol, rows)
+        return np.stack([m.decision_function(placed) for m in machines], axis=1)
+
     return Probe(
-        lambda rows: np.stack([m.decision_function(_placed(rows)) for m in machines], axis=1),
+        scores,
         {"C": Cs},
         on_edge=any(C in (protocol.Cs[0], protocol.Cs[-1]) for C in Cs),
         converged=all(converged),
@@ -58,9 +66,10 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _placed(X: Array) -> Array:
+def _placed(protocol: Protocol, X: Array) -> Array:
     rows = X.astype(np.float64)
-    return np.asarray(rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-5))
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / (length + protocol.epsilon))
 
 
 def _machine(protocol: Protocol, C: float, Z: Array, y: Array) -> tuple[Any, bool]:
@@ -69,10 +78,10 @@ def _machine(protocol: Protocol, C: float, Z: Array, y: Array) -> tuple[Any, boo
 
     machine = LinearSVC(
         C=C,
-        class_weight={0: 1, 1: 2},
+        class_weight={0: 1, 1: protocol.positive_weight},
         dual=True,
         max_iter=protocol.max_iter,
-        tol=1e-4,
+        tol=protocol.tol,
         random_state=0,
     )
     # Turned into a fact of the result.

@@ -33,8 +33,6 @@ __all__ = ["FeatureStore"]
 logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
-
-
 # What people write who want no store; a folder of such a name would be made without a word.
 _NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
 
@@ -49,8 +47,9 @@ class FeatureStore:
     Parameters
     ----------
     path : str or Path, optional
-        The directory; by default ``$TRANSFERKIT_STORE``, otherwise ``transferkit/store`` in
-        the user's cache directory. Nothing is created before the first write.
+        The directory; by default ``$TRANSFERKIT_STORE``, otherwise ``store`` in
+        ``$TRANSFERKIT_CACHE`` or in the user's cache directory of transferkit. Nothing is
+        created before the first write.
 
     Attributes
     ----------
@@ -219,8 +218,14 @@ class FeatureStore:
         return found
 
     def list_keys(self) -> list[KeyInfo]:
-        """List what the store holds, by key; keys with a damaged ``spec.json`` are logged."""
-        return [key_info(spec, self._index(spec).snapshot()) for spec in self.specs()]
+        """List what the store holds, by key; keys that can't be read are logged."""
+        found = []
+        for spec in self.specs():
+            try:
+                found.append(key_info(spec, self._index(spec).snapshot()))
+            except OSError as error:
+                logger.warning("%s can't be read: %s", self.path / spec.key, error)
+        return found
 
     def info(self, key: str) -> KeyInfo:
         """Say what the store holds under one key.

@@ -55,6 +55,7 @@ def test_root_and_suffix(files, tmp_path, suffix):
         (["x/a.jpg", "x/b.jpg"], "files of these names stand in '.*files' itself: write the names"),
         (["sub\\\\c.jpg"], "they are written with backslashes: write them with /"),
         (["https://x.org/a.jpg"], "they are URLs, and files are wanted: download them first"),
+        ([" a.jpg"], "they have blanks around them: take these away"),
         (["~/a.jpg"], "'~' isn't expanded in them: write the whole paths"),
         (["/home/somebody/q.jpg"], "they are absolute paths, perhaps of another machine"),
         (["q/q.jpg"], r"they are looked for in '.*files': --root DIR \(root=\) names the folder"),
@@ -107,6 +108,13 @@ def test_an_unknown_split_is_refused(files):
 
 
 # ---- Parquet ------------------------------------------------------------------------
+
+
+def test_missing_labels_of_parquet(files):
+    path = files / "t.parquet"
+    for labels in ([float("nan"), 1.0], [None, "x"]):
+        pq.write_table(pa.table({"path": ["a.jpg", "b.jpg"], "label": labels}), path)
+        assert list_images(path).labels == (None, str(labels[1]))
 
 
 def refusal(path):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 def list_folder(root: Path, exclude: Sequence[str] = ()) -> ImageSet:
     """List the images of a folder, sorted bytewise by their path below it."""
-    walked = _walk(root)
+    walked = _walk(root, exclude)
     if exclude:
-        walked = walked.without(exclude)
+        tell_excluded(walked.n_excluded, "file or folder", exclude)
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
     if not names:
@@ -40,22 +40,17 @@ def list_folder(root: Path, exclude: Sequence[str] = ()) -> ImageSet:
             f"{', '.join(EXTENSIONS)} are looked for"
         )
     parts = [name.split("/") for name in names]
-    splits, parts = _parted(root, parts)
+    splits, parts, depth = _parted(root, parts)
     labels = tuple(clean_label(p[0]) if len(p) > 1 else None for p in parts)
-    depth = len(names[0].split("/")) - len(parts[0])
     walked.warn_of_empty_classes(depth, labels)
     items = tuple(root / name for name in names)
     return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
 
 
-def tell_excluded(n_images: int, patterns: Sequence[str]) -> None:
-    """Say how many images the user's patterns left out."""
-    logger.warning(
-        "%s image%s left out by %s",
-        f"{n_images:,}" if n_images else "no",
-        "s were" if n_images != 1 else " was",
-        ", ".join(patterns),
-    )
+def tell_excluded(n: int, what: str, patterns: Sequence[str]) -> None:
+    """Say how much the user's patterns left out."""
+    number = f"{n:,} times a {what}" if n > 1 else f"one {what}" if n else f"no {what}"
+    logger.warning("%s was left out by %s", number, ", ".join(patterns))
 
 
 # ---- splits -------------------------------------------------------------------------
@@ -63,15 +58,20 @@ def tell_excluded(n_images: int, patterns: Sequence[str]) -> None:
 Parts = list[list[str]]
 
 
-def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Parts]:
-    """Split of every image if there are any, and its path's parts without them."""
+def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Parts, int]:
+    """Split of every image if there are any, its path's parts without them, and the depth.
+
+    The depth is the number of folders above those of the classes.
+    """
     tops = sorted({p[0] for p in parts if len(p) > 1})
     split_by_top = {top: split_of(top) for top in tops}
     kinds = {split for split in split_by_top.values() if split is not None}
     odd = [top for top in tops if split_by_top[top] is None]
     if tops and not odd and ("train" in kinds or len(kinds) > 1):
         splits = tuple(split_by_top[p[0]] if len(p) > 1 else None for p in parts)
-        return splits, _without_repeats([p[1:] if len(p) > 1 else p for p in parts], splits)
+        inner = [p[1:] if len(p) > 1 else p for p in parts]
+        left = _without_repeats(inner, splits)
+        return splits, left, 1 + (max(map(len, left)) < max(map(len, inner)))
     if odd and len(kinds) > 1:
         raise ValueError(
             f"{str(root)!r} holds split folders and {odd[0]!r}, which is none; name it one of "
@@ -86,9 +86,10 @@ def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Pa
                 f"{str(root / tops[0])!r}"
             )
         splits = tuple(split_of(p[1]) if len(p) > 2 else None for p in parts)
-        return splits, [[p[0], *p[2:]] if len(p) > 2 else p for p in parts]
+        return splits, [[p[0], *p[2:]] if len(p) > 2 else p for p in parts], 0
+    _refuse_some_splits(root, below)
     _refuse_unknown_splits(root, below, split_by_top)
-    return None, parts
+    return None, parts, 0
 
 
 def _without_repeats(parts: Parts, splits: tuple[str | None, ...]) -> Parts:
@@ -112,6 +113,18 @@ def _are_splits_below(below: dict[str, set[str]]) -> bool:
     names = set().union(*below.values()) if below else set()
     kinds = {split_of(name) for name in names}
     return None not in kinds and "train" in kinds and len(kinds) > 1 and all(below.values())
+
+
+def _refuse_some_splits(root: Path, below: dict[str, set[str]]) -> None:
+    """Raise where some folders hold splits and others don't: test images would be trained on."""
+    for top, names in below.items():
+        kinds = {split_of(name) for name in names}
+        if "train" in kinds and len(kinds - {None}) > 1:
+            raise ValueError(
+                f"{str(root)!r} holds the folder {top!r} with split folders in it "
+                f"({', '.join(sorted(names)[:_SHOWN])}), but not every folder there holds such and "
+                f"nothing else; give each class its splits, or put the classes below the splits"
+            )
 
 
 def _refuse_unknown_splits(
@@ -146,16 +159,7 @@ class _Walk:
     folders: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-
-    def without(self, patterns: Sequence[str]) -> "_Walk":
-        """What no pattern leaves out."""
-        images, others, folders = (
-            [path for path in paths if not is_excluded(path, patterns)]
-            for paths in (self.images, self.others, self.folders)
-        )
-        left = _Walk(images, others, folders, self.repeated, self.unreadable)
-        tell_excluded(len(self.images) - len(left.images), patterns)
-        return left
+    n_excluded: int = 0
 
     def warn(self, root: Path) -> None:
         """Name what was left out."""
@@ -212,47 +216,56 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122 (60,000 Path objects take longer)
 
 
-def _walk(root: Path) -> _Walk:
+def _walk(root: Path, exclude: Sequence[str] = ()) -> _Walk:
     """Walk a folder. No file is asked for its status: `os.scandir` knows what is a folder.
 
-    Links to folders are followed, but not to a folder that they stand in; and within a folder
-    that was reached by a link only to those not listed yet, or folders that link to one
-    another would be listed by every path that leads through them.
+    Links to folders are followed, but not to a folder that they stand in. A folder that itself
+    holds links to folders is listed once, where it stands or by the first link to it: folders
+    that link to one another would otherwise be listed by every path that leads through them.
     """
     walk = _Walk()
-    seen: set[tuple[int, int]] = set()
-    stack: list[tuple[str, str, frozenset[tuple[int, int]], int]] = [
-        (str(root), "", frozenset(), 0)
-    ]
-    while stack:
-        folder, prefix, above, n_links = stack.pop()
+    holding_links: set[tuple[int, int]] = set()
+    # What stands here comes before what is linked to.
+    waiting: deque[tuple[str, str, frozenset[tuple[int, int]]]] = deque()
+    waiting.append((str(root), "", frozenset()))
+    while waiting:
+        folder, prefix, above = waiting.popleft()
         name = prefix.removesuffix("/")
         try:
             status = os.stat(folder)  # noqa: PTH116
             here = (status.st_dev, status.st_ino)
-            if here in above or (n_links > 1 and here in seen):
+            if here in above or here in holding_links:
                 walk.repeated.append(name)
                 continue
-            seen.add(here)
             with os.scandir(folder) as entries:
                 found = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
             if not prefix:
                 raise
-            walk.unreadable.append(f"{name} ({error.strerror or error})")
+            walk.unreadable.append(f"{_shortened(name)} ({error.strerror or error})")
             continue
         if prefix:
             walk.folders.append(name)
         for entry in found:
             path = prefix + entry.name
-            if _is_folder(entry):
-                links = n_links + entry.is_symlink()
-                stack.append((entry.path, f"{path}/", above | {here}, links))
+            if exclude and is_excluded(path, exclude):
+                walk.n_excluded += 1
+            elif _is_folder(entry):
+                inner = (entry.path, f"{path}/", above | {here})
+                if entry.is_symlink():
+                    holding_links.add(here)
+                    waiting.append(inner)
+                else:
+                    waiting.appendleft(inner)
             elif _suffix(entry.name) in EXTENSIONS:
                 walk.images.append(path)
             elif entry.name.lower() not in _NO_FILES:
                 walk.others.append(path)
     return walk
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:100]} … {name[-80:]}"
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

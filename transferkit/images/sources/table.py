@@ -9,6 +9,7 @@ from pathlib import Path
 from transferkit.images.imageset import ImageSet, Label
 from transferkit.images.labels import clean_label
 from transferkit.images.paths import in_either_form
+from transferkit.images.sources.items import is_missing
 from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table", "table_rows"]
@@ -185,7 +186,7 @@ def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             for batch in table.iter_batches(columns=names):
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
-                    yield number, ["" if value is None else str(value) for value in row]
+                    yield number, ["" if is_missing(value) else str(value) for value in row]
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # whatever damaged pages make

@@ -165,7 +165,7 @@ def test_a_wider_path_is_advised_beyond_noise_only(caplog):
         rows = noise.normal(size=(100, 20))
         create_head("linear", random_state=seed).fit(rows, noise.integers(0, 2, 100))
     assert not caplog.messages
-    head = create_head("linear", Cs=[1e-7, 3e-7, 1e-3]).fit(X, CODES)
+    head = create_head("linear", Cs=[1e-5, 1e-3, 1e-2]).fit(X, CODES)
     assert head.C_on_edge_
     assert "a wider Cs may do better" in caplog.text
 

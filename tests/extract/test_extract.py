@@ -424,7 +424,9 @@ def stale(monkeypatch):
     def freeze(paths):
         known = dict(zip(paths, DigestMemory().digests(paths).values, strict=True))
         monkeypatch.setattr(
-            DigestMemory, "digests", lambda self, asked: Digests([known[p] for p in asked], 0)
+            DigestMemory,
+            "digests",
+            lambda self, asked, **options: Digests([known[p] for p in asked], 0),
         )
 
     return freeze

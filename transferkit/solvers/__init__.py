@@ -6,3 +6,5 @@ gradient and its Hessian; `newton` the solver; `path` the solutions along fallin
 penalty; `linear` the problems that heads and protocols pose; and `selection` the choice of a
 strength on held-out rows.
 """
+
+__all__: list[str] = []  # each file is imported by its own name

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "KnownSpectrum", "Part", "Spectrum", "select_rows"]
+__all__ = ["Design", "Part", "Spectrum", "select_rows"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]

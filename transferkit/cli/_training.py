@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._facts import facts_of
-from transferkit.cli._measure import headline, measure
+from transferkit.cli._measure import measure
 from transferkit.cli._options import report_failures
 from transferkit.cli._output import counted
+from transferkit.report.facts import facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,14 +209,14 @@ def save_then_measure(
     """
     from transferkit.artifacts import add_facts
 
-    model.facts_ |= facts_of(model, source, part, None, None, None)
+    model.facts_ |= facts_of(source, part)
     model.save(out, overwrite=overwrite)
     if rows is None:
         return Measured(reason=reason)
     try:
         measured, images, X = rows()
         report = measure(measured, images, X)
-        model.facts_ |= facts_of(measured, source, part, images, X, report)
+        model.facts_ |= facts_of(source, part, report)
         add_facts(out, model.facts_)
     except KeyboardInterrupt:
         click.echo(f"The model is saved at {out}; it was not measured.", err=True)
@@ -251,7 +251,7 @@ def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> l
         return [("test", f"not measured: {measured.reason}")]
     left_out = f"; {sum(parts.left_out.values()):,} of {parts.n_meant:,} left out"
     text = f"on {counted(measured.n, 'image')} ({part}{left_out * bool(parts.left_out)})"
-    pairs = [("test", f"{headline(measured.report)}, {text}")]
+    pairs = [("test", f"{measured.report.headline()}, {text}")]
     if getattr(measured.report, "n_unknown", 0):
         pairs.append(("unknown labels", _unknown(model, measured)))
     return pairs

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transferkit.heads._design import KnownSpectrum
 from transferkit.heads._problems import Fit, Problems
 from transferkit.heads._statistics import FeatureStatistics
-from transferkit.metrics.voc import mean_average_precision
+from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
 
 __all__ = ["TOL", "Path", "by_share", "refit", "validation_score"]
@@ -40,7 +40,7 @@ def by_share(y: Array, share: float, seed: int) -> Array:
 def validation_score(scores: Array, y: Array) -> float:
     """Accuracy; for several labels the mean 11-point average precision."""
     if y.ndim == 2:
-        return mean_average_precision(y, scores)
+        return mean_average_precision_11(y, scores)
     return float((scores.argmax(axis=1) == y).mean())
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._facts import facts_of
-from transferkit.cli._measure import headline
 from transferkit.cli._options import report_failures
 from transferkit.cli._output import counted
+from transferkit.report.facts import facts_of
 from transferkit.tasks import asked_names
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def save_then_measure(
     from transferkit.artifacts import add_facts
     from transferkit.estimators.measuring import measure
 
-    model.facts_ |= facts_of(source, part, None)
+    model.facts_ |= facts_of(source, part)
     model.save(out, overwrite=overwrite)
     if held is None:
         return Measured(reason=reason)
@@ -211,7 +210,7 @@ def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> l
         return [("test", f"not measured: {measured.reason}")]
     left_out = f"; {sum(parts.left_out.values()):,} of {parts.n_meant:,} left out"
     text = f"on {counted(measured.n, 'image')} ({part}{left_out * bool(parts.left_out)})"
-    pairs = [("test", f"{headline(measured.report)}, {text}")]
+    pairs = [("test", f"{measured.report.headline()}, {text}")]
     if getattr(measured.report, "n_unknown", 0):
         pairs.append(("unknown labels", _unknown(model, measured)))
     return pairs

@@ -14,7 +14,7 @@ from transferkit.images import ImageSet
 __all__ = ["learnt_columns", "measure", "true_targets"]
 
 
-def measure(model: Any, data: Dataset) -> Any:
+def measure(model: Any, data: Dataset) -> metrics.TaskReport:
     """Report on a model from labelled images and their features.
 
     Parameters
@@ -27,7 +27,7 @@ def measure(model: Any, data: Dataset) -> Any:
 
     Returns
     -------
-    Report, MultilabelReport or RegressionReport
+    TaskReport
         What the task is measured by.
 
     Raises
@@ -40,13 +40,7 @@ def measure(model: Any, data: Dataset) -> Any:
     proba = None
     if hasattr(model, "predict_proba"):
         proba = model.predict_proba_features(data.X)
-    kind = model.task_.report
-    names = model.output_names_
-    if kind == "regression":
-        return metrics.regression_report(y, predicted, [str(name) for name in names])
-    if kind == "classification":
-        return metrics.classification_report(y, predicted, proba, names)
-    return metrics.multilabel_report(y, predicted, proba, names.tolist())
+    return metrics.report_of(model.task_.report, y, predicted, proba, model.output_names_)
 
 
 def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.metrics.voc import mean_average_precision
+from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
 from transferkit.solvers.linear import Fit, Problems
 from transferkit.solvers.rows import KnownSpectrum
@@ -41,7 +41,7 @@ def by_share(y: Array, share: float, seed: int) -> Array:
 def validation_score(scores: Array, y: Array) -> float:
     """Accuracy; for several labels the mean 11-point average precision."""
     if y.ndim == 2:
-        return mean_average_precision(y, scores)
+        return mean_average_precision_11(y, scores)
     return float((scores.argmax(axis=1) == y).mean())
 
 

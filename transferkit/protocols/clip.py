@@ -64,7 +64,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
 
 
 def _position(C: float, protocol: Protocol) -> int:
-    return round(-np.log10(C) * protocol.per_decade)
+    return round(-float(np.log10(C)) * protocol.per_decade)
 
 
 def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:

@@ -1,17 +1,25 @@
 """The report of a regression."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from transferkit.metrics.baseline import Baseline, Comparison, compare, no_better, number
-from transferkit.metrics.uncertainty import bootstrap_interval, draws_for
+from transferkit.metrics._baseline import Baseline, Comparison, compare, no_better
+from transferkit.metrics._metric import Predictions, four_digits, thousandths
+from transferkit.metrics._registry import measured
+from transferkit.metrics._report import ReportTable, TaskReport
+from transferkit.metrics.mae import mae_of_targets
+from transferkit.metrics.r2 import r2_of_targets
+from transferkit.metrics.rmse import rmse_of_targets
+from transferkit.uncertainty import bootstrap_interval, draws_for
 
-__all__ = ["RegressionReport", "TargetRow", "regression_report"]
+__all__ = ["RegressionReport", "TargetRow", "predicted_numbers", "regression_report"]
+
+_METRICS = ("r2", "mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class TargetRow:
 
 
 @dataclass(frozen=True)
-class RegressionReport:
+class RegressionReport(TaskReport):
     """What `regression_report` finds.
 
     Parameters
@@ -56,8 +64,11 @@ class RegressionReport:
     baseline : Baseline or None
         R² and MAE with their intervals, beside what is got by always saying the best constant:
         R² 0 (the mean of these samples), and the MAE of their median.
+    others : mapping of str to (float or None)
+        The metrics of `transferkit.metrics.of` that are none of these.
     """
 
+    task: ClassVar[str] = "regression"
     n: int
     r2: float | None
     mae: float
@@ -65,10 +76,38 @@ class RegressionReport:
     targets: tuple[TargetRow, ...]
     rmse_interval: tuple[float, float] | None = None
     baseline: Baseline | None = None
+    others: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+
+    def _numbers(self) -> str:
+        return (
+            f"R² {_r2(self.r2)}{self._range('r2', thousandths)}, MAE {four_digits(self.mae)}, "
+            f"RMSE {four_digits(self.rmse)}"
+        )
+
+    def tables(self) -> list[ReportTable]:
+        """Every target, where there are several."""
+        if len(self.targets) == 1:
+            return []
+        header = ("target", "R²", "MAE", "MAE of a constant", "RMSE")
+        rows = [
+            (
+                row.name,
+                _r2(row.r2),
+                four_digits(row.mae),
+                "n/a" if row.baseline_mae is None else four_digits(row.baseline_mae),
+                four_digits(row.rmse),
+            )
+            for row in self.targets
+        ]
+        return [ReportTable(header, rows)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return dataclasses.asdict(self) | {"targets": [dataclasses.asdict(t) for t in self.targets]}
+        return super().to_dict() | {"targets": [dataclasses.asdict(row) for row in self.targets]}
+
+
+def _r2(value: float | None) -> str:
+    return "n/a" if value is None else thousandths(value)
 
 
 def regression_report(
@@ -99,6 +138,20 @@ def regression_report(
     >>> report.r2, report.mae
     (-1.0, 0.6666666666666666)
     """
+    found = predicted_numbers(y_true, y_pred, names)
+    values: dict[str, Any] = measured(found)
+    return RegressionReport(
+        n=len(found),
+        **{name: values.pop(name) for name in _METRICS},
+        targets=_rows(found),
+        rmse_interval=_rmse_interval(found.errors),
+        baseline=_baseline(found),
+        others=values,
+    )
+
+
+def predicted_numbers(y_true: ArrayLike, y_pred: ArrayLike, names: Sequence[object]) -> Predictions:
+    """Check predicted numbers beside the true ones; arguments are those of the report."""
     n = len(np.asarray(y_true))
     if not n:
         raise ValueError("there are no samples to measure with")
@@ -112,32 +165,16 @@ def regression_report(
                 f"{n_wrong:,} of {values.size:,} values of {what} are NaN or infinite; give finite "
                 f"numbers"
             )
-    rows = tuple(
-        _row(str(name), t, p) for name, t, p in zip(names, true.T, predicted.T, strict=True)
-    )
-    r2 = [row.r2 for row in rows if row.r2 is not None]
-    return RegressionReport(
-        n=n,
-        r2=float(np.mean(r2)) if len(r2) == len(rows) else None,
-        mae=float(np.mean([row.mae for row in rows])),
-        rmse=float(np.mean([row.rmse for row in rows])),
-        targets=rows,
-        rmse_interval=_rmse_interval(predicted - true),
-        baseline=_baseline(true, predicted, [row.name for row in rows], len(r2) == len(rows)),
-    )
+    targets = tuple(map(str, names))
+    return Predictions("regression", true, predicted, None, targets, len(targets))
 
 
-def _row(name: str, true: np.ndarray, predicted: np.ndarray) -> TargetRow:
-    error = predicted - true
-    # Equal numbers needn't equal their mean, which is rounded.
-    is_constant = bool((true == true[0]).all())
-    spread = float(((true - true.mean()) ** 2).sum())
-    return TargetRow(
-        name,
-        None if is_constant or spread == 0 else float(1 - (error**2).sum() / spread),
-        float(np.abs(error).mean()),
-        float(np.sqrt((error**2).mean())),
-        float(np.abs(true - np.median(true)).mean()),
+def _rows(found: Predictions) -> tuple[TargetRow, ...]:
+    constant = np.abs(found.y_true - np.median(found.y_true, axis=0))
+    columns = (r2_of_targets(found), mae_of_targets(found), rmse_of_targets(found), constant.T)
+    return tuple(
+        TargetRow(name, r2, mae, rmse, float(errors.mean()))
+        for name, r2, mae, rmse, errors in zip(found.classes, *columns, strict=True)
     )
 
 
@@ -148,9 +185,10 @@ def _rmse_interval(error: np.ndarray) -> tuple[float, float]:
     return bootstrap_interval(rmse, len(error), n_draws=draws_for(error.size))
 
 
-def _baseline(true: np.ndarray, predicted: np.ndarray, names: list[str], has_r2: bool) -> Baseline:
+def _baseline(found: Predictions) -> Baseline:
     """Compare with always saying the best constant."""
-    (n, width), error = true.shape, np.abs(predicted - true)
+    true, error, has_r2 = found.y_true, np.abs(found.errors), None not in r2_of_targets(found)
+    n, width = true.shape
     from_mean, from_median = true - true.mean(axis=0), np.abs(true - np.median(true, axis=0))
 
     def r2(rows: np.ndarray) -> tuple[float, float]:
@@ -161,20 +199,21 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, names: list[str], has_r2:
         return float(error[rows].mean()), float(from_median[rows].mean())
 
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw's values may be all alike
-        found = [compare("r2", r2, n, width=width)] if has_r2 else []
-    found.append(compare("mae", mae, n, is_loss=True, width=width))
+        compared = [compare("r2", r2, n, width=width)] if has_r2 else []
+    compared.append(compare("mae", mae, n, is_loss=True, width=width))
     rule = "always saying the same number"
-    is_beaten = any(one.is_better for one in found)
-    verdict = _verdict(rule, n, found, is_beaten)
+    is_beaten = any(one.is_better for one in compared)
+    verdict = _verdict(rule, compared, is_beaten)
     if not has_r2:
+        names = found.classes
         same = [name for name, t in zip(names, true.T, strict=True) if (t == t[0]).all()]
         verdict = _undefined(same, n, "" if len(same) == len(names) else verdict)
-    return Baseline(rule, is_beaten, verdict, tuple(found))
+    return Baseline(rule, is_beaten, verdict, tuple(compared))
 
 
-def _verdict(rule: str, n: int, found: list[Comparison], is_beaten: bool) -> str:
+def _verdict(rule: str, found: list[Comparison], is_beaten: bool) -> str:
     first, mae = found[0], found[-1]
-    numbers = f"{'R² 0, ' * (first is not mae)}MAE {number(mae.baseline)} at best"
+    numbers = f"{'R² 0, ' * (first is not mae)}MAE {four_digits(mae.baseline)} at best"
     if is_beaten:
         return f"{rule} gets {numbers}"
     is_behind = mae.value >= mae.baseline and (first is mae or first.value <= 0)

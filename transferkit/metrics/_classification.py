@@ -1,17 +1,22 @@
-"""The report of a classification, and how far its probabilities can be believed."""
+"""The report of a classification."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
-from transferkit.metrics.baseline import Baseline, compare, no_better, percent
-from transferkit.metrics.uncertainty import share_interval
+from transferkit.metrics._baseline import Baseline, compare, no_better
+from transferkit.metrics._metric import Predictions, hundredths, percent
+from transferkit.metrics._registry import measured
+from transferkit.metrics._report import ReportTable, TaskReport
+from transferkit.uncertainty import share_interval
 
-__all__ = ["ClassRow", "Report", "calibration_error", "classification_report"]
+__all__ = ["ClassRow", "Report", "classification_report", "predicted_classes"]
+
+_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
+_SHOWN_CLASSES, _SHOWN_CONFUSIONS = 30, 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(TaskReport):
     """What `classification_report` finds.
 
     Parameters
@@ -67,8 +72,11 @@ class Report:
         Accuracy and balanced accuracy with their intervals, beside what is got by always
         saying the most frequent true label of these samples (among those that the model
         knows).
+    others : mapping of str to (float or None)
+        The metrics of `transferkit.metrics.of` that are none of these.
     """
 
+    task: ClassVar[str] = "classification"
     n: int
     n_unknown: int
     accuracy: float
@@ -80,10 +88,56 @@ class Report:
     confusion: tuple[tuple[int, ...], ...]
     labels: tuple[Any, ...]
     baseline: Baseline | None = None
+    others: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+
+    def _numbers(self) -> str:
+        return (
+            f"{percent(self.accuracy)} accuracy{self._range('accuracy', hundredths)}, "
+            f"{percent(self.balanced_accuracy)} balanced"
+        )
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Pairs of name and text that stand below the metrics."""
+        if not self.n_unknown:
+            return super().notes()
+        images = f"{self.n_unknown:,} image{'s' * (self.n_unknown != 1)}"
+        unknown = ("unknown labels", f"{images} of classes the model never saw (errors)")
+        return [*super().notes(), unknown]
+
+    def tables(self) -> list[ReportTable]:
+        """Every class, then the confusion matrix; of many classes the most frequent confusions."""
+        classes = [
+            (str(c.label), f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", f"{c.support:,}")
+            for c in self.classes
+        ]
+        header = ("class", "precision", "recall", "F1", "images")
+        is_large = len(self.labels) > _SHOWN_CLASSES
+        confusions = self._most_frequent_confusions() if is_large else self._confusion_matrix()
+        return [ReportTable(header, classes), confusions]
+
+    def _confusion_matrix(self) -> ReportTable:
+        rows = [
+            (str(label), *(str(int(n)) for n in row))
+            for label, row in zip(self.labels, self.confusion, strict=True)
+        ]
+        title = "confusion matrix (rows: true, columns: predicted)"
+        return ReportTable(("", *map(str, self.labels)), rows, title)
+
+    def _most_frequent_confusions(self) -> ReportTable:
+        counts = np.array(self.confusion)
+        np.fill_diagonal(counts, 0)
+        order = np.argsort(-counts, axis=None, kind="stable")[:_SHOWN_CONFUSIONS]
+        rows = [
+            (str(self.labels[i]), str(self.labels[j]), str(int(counts[i, j])))
+            for i, j in (divmod(int(at), len(counts)) for at in order)
+            if counts[i, j]
+        ]
+        title = "most frequent confusions (the whole matrix: --json)"
+        return ReportTable(("true", "predicted", "images"), rows, title)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
+        values = super().to_dict()
         values["classes"] = list(values["classes"])
         values["confusion"] = [list(row) for row in self.confusion]
         values["labels"] = list(self.labels)
@@ -122,6 +176,31 @@ def classification_report(
     >>> report.accuracy, report.confusion
     (0.6666666666666666, ((1, 0), (1, 1)))
     """
+    found = predicted_classes(y_true, y_pred, proba, classes)
+    counts, labels = found.counts, found.classes
+    table = (counts.precision, counts.recall, counts.f1, counts.true)
+    cells = found.y_true * len(labels) + found.y_pred
+    confusion = np.bincount(cells, minlength=len(labels) ** 2).reshape(len(labels), -1)
+    values: dict[str, Any] = measured(found)
+    return Report(
+        n=len(found),
+        n_unknown=int((found.y_true >= found.n_known).sum()),
+        **{name: values.pop(name) for name in _METRICS},
+        classes=tuple(
+            ClassRow(label, float(precision), float(recall), float(f1), int(support))
+            for label, precision, recall, f1, support in zip(labels, *table, strict=True)
+        ),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        labels=labels,
+        baseline=_baseline(found),
+        others=values,
+    )
+
+
+def predicted_classes(
+    y_true: ArrayLike, y_pred: ArrayLike, proba: ArrayLike | None, classes: ArrayLike
+) -> Predictions:
+    """Check predicted labels beside the true ones; arguments are those of the report."""
     true, predicted, known = _plain(y_true), _plain(y_pred), _plain(classes)
     if not true or len(true) != len(predicted):
         raise ValueError(
@@ -130,74 +209,29 @@ def classification_report(
         )
     new = set(true) | set(predicted)
     labels = known + sorted(new.difference(known), key=lambda label: (str(type(label)), label))
-    number = {label: i for i, label in enumerate(labels)}
-    t = np.array([number[label] for label in true])
-    p = np.array([number[label] for label in predicted])
-    every = np.arange(len(labels))
-    table = precision_recall_fscore_support(t, p, labels=every, zero_division=0)
-    recall, support = table[1], table[3]
-    return Report(
-        n=len(t),
-        n_unknown=int((t >= len(known)).sum()),
-        accuracy=float((t == p).mean()),
-        balanced_accuracy=float(recall[support > 0].mean()),
-        macro_f1=float(f1_score(t, p, average="macro", zero_division=0)),
-        log_loss=None if proba is None else _log_loss(t, proba, len(known)),
-        calibration_error=None if proba is None else calibration_error(t == p, proba),
-        classes=tuple(
-            ClassRow(label, float(precision), float(recall), float(f1), int(support))
-            for label, precision, recall, f1, support in zip(labels, *table, strict=True)
-        ),
-        confusion=tuple(
-            tuple(row) for row in confusion_matrix(t, p, labels=every).astype(int).tolist()
-        ),
-        labels=tuple(labels),
-        baseline=_baseline(t, p, labels, len(known)),
+    codes = {label: i for i, label in enumerate(labels)}
+    probabilities = None if proba is None else np.asarray(proba)
+    if probabilities is not None and probabilities.shape != (len(true), len(known)):
+        raise ValueError(
+            f"proba has shape {probabilities.shape}; "
+            f"give one row per sample and one column per class, {(len(true), len(known))}"
+        )
+    return Predictions(
+        "classification",
+        np.array([codes[label] for label in true]),
+        np.array([codes[label] for label in predicted]),
+        probabilities,
+        tuple(labels),
+        len(known),
     )
 
 
-def calibration_error(is_right: ArrayLike, proba: ArrayLike, n_bins: int = 15) -> float:
-    """Expected calibration error (ECE): how far confidence is from accuracy.
-
-    Parameters
-    ----------
-    is_right : array-like of bool, shape (n_samples,)
-        Whether each prediction is right.
-    proba : array-like of shape (n_samples, n_classes)
-        Probabilities; the largest of a row is the prediction's confidence.
-    n_bins : int, default=15
-        Bins of equal width in confidence.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 0 is perfectly calibrated.
-
-    References
-    ----------
-    Guo, Pleiss, Sun, Weinberger (2017), "On calibration of modern neural networks",
-    equation 3.
-
-    Examples
-    --------
-    >>> calibration_error([True, False], [[0.75, 0.25], [0.25, 0.75]])
-    0.25
-    """
-    right = np.asarray(is_right, dtype=np.float64)
-    confidence = np.asarray(proba, dtype=np.float64).max(axis=1)
-    # Bins are closed above: (0, 1/n], (1/n, 2/n], …
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(right))
-
-
-def _baseline(
-    true: NDArray[np.int64], predicted: NDArray[np.int64], labels: list[Any], n_known: int
-) -> Baseline:
+def _baseline(found: Predictions) -> Baseline:
     """Compare with always saying the most frequent label."""
-    counts = np.bincount(true, minlength=len(labels))
+    true, labels, n_known = found.y_true, found.classes, found.n_known
+    counts = found.counts.true
     most = int(counts[:n_known].argmax() if counts[:n_known].any() else counts.argmax())
-    right, said, n = true == predicted, true == most, len(true)
+    right, said, n = found.is_right, true == most, len(true)
 
     def accuracy(rows: NDArray[Any]) -> tuple[float, float]:
         return right[rows].mean(), said[rows].mean()
@@ -232,18 +266,3 @@ def _plain(labels: ArrayLike) -> list[Any]:
     """Labels as Python's own values: equal ones hash alike, and JSON takes them."""
     values: list[Any] = np.asarray(labels).ravel().tolist()
     return values
-
-
-def _log_loss(true: NDArray[np.int64], proba: ArrayLike, n_known: int) -> float | None:
-    proba = np.asarray(proba)
-    if proba.shape != (len(true), n_known):
-        raise ValueError(
-            f"proba has shape {proba.shape}; "
-            f"give one row per sample and one column per class, {(len(true), n_known)}"
-        )
-    rows = np.flatnonzero(true < n_known)
-    if not len(rows):
-        return None
-    # Probabilities of exactly 0 count as the smallest step of their type, as in scikit-learn.
-    smallest = np.finfo(proba.dtype).eps if proba.dtype.kind == "f" else 1e-15
-    return float(-np.log(np.maximum(proba[rows, true[rows]], smallest)).mean(dtype=np.float64))

@@ -7,18 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.metrics.uncertainty import bootstrap_draws, draws_for, middle
+from transferkit.uncertainty import bootstrap_draws, draws_for, middle
 
-__all__ = [
-    "FEW",
-    "Baseline",
-    "Comparison",
-    "compare",
-    "from_draws",
-    "no_better",
-    "number",
-    "percent",
-]
+__all__ = ["FEW", "Baseline", "Comparison", "compare", "from_draws", "no_better"]
 
 Array = NDArray[Any]
 
@@ -147,17 +138,3 @@ def no_better(rule: str, numbers: str, *, is_behind: bool) -> str:
     """Say that a model is no better than its baseline, or a little and perhaps by chance."""
     text = f"no better than {rule} ({numbers})"
     return text if is_behind else f"{text}, as far as these images can tell"
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Write a share."""
-    return f"{100 * value:.{digits}f} %"
-
-
-def number(value: float) -> str:
-    """Write a number with four digits that count, without an exponent where it is readable."""
-    if value != 0 and not 1e-4 <= abs(value) < 1e9:
-        return f"{value:.4g}"
-    digits = max(0, 3 - int(np.floor(np.log10(abs(value))))) if value else 0
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

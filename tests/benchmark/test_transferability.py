@@ -3,9 +3,9 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import Ridge
 
-from transferkit.metrics.temperature import temperature_of
-from transferkit.metrics.transferability import h_score, logme, ridge_leave_one_out
-from transferkit.metrics.voc import mean_average_precision
+from transferkit.benchmark.temperature import temperature_of
+from transferkit.benchmark.transferability import h_score, logme, ridge_leave_one_out
+from transferkit.metrics import mean_average_precision_11
 
 
 def rows(shift, n=60, d=5):
@@ -69,4 +69,4 @@ def test_temperature_undoes_overconfidence():
 
 def test_mean_average_precision_leaves_out_labels_that_do_not_occur():
     y = np.array([[1, 0], [0, 0]])
-    assert mean_average_precision(y, np.array([[1.0, 0], [0, 1]])) == 1
+    assert mean_average_precision_11(y, np.array([[1.0, 0], [0, 1]])) == 1

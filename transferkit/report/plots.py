@@ -1,7 +1,8 @@
-"""The picture of ``transferkit demo``: images with their predictions, and the confusions."""
+"""Images with their predictions, and the confusions, as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from transferkit.estimators import TransferClassifier
     from transferkit.images import ImageSet
 
-__all__ = ["draw"]
+__all__ = ["draw_predictions"]
 
 _ROWS, _COLUMNS = 4, 6
 # From here on numbers and names would overlap.
@@ -20,29 +20,30 @@ _MAX_NUMBERS, _MAX_NAMES = 16, 40
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 
 
-def draw(model: TransferClassifier, test: ImageSet, path: Path) -> None:
+def draw_predictions(
+    images: ImageSet, truth: Sequence[object], predicted: Sequence[object], path: Path
+) -> None:
     """Draw held-out images with what is predicted, and the confusion matrix.
 
     Parameters
     ----------
-    model : TransferClassifier
-        Trained.
-    test : ImageSet
-        Labelled images that it wasn't trained on.
+    images : ImageSet
+        Images that the model wasn't trained on.
+    truth, predicted : sequence
+        The label of each, and the predicted one.
     path : Path
         The PNG file.
     """
-    predicted = [str(label) for label in model.predict(test)]
-    truth = [str(label) for label in test.labels or ()]
+    true, said = list(map(str, truth)), list(map(str, predicted))
     figure = Figure(figsize=(13, 5.6), dpi=100, layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.15, 1))
     left, right = parts
-    _draw_images(left, test, truth, predicted)
-    _draw_confusions(right, truth, predicted)
+    _draw_images(left, images, true, said)
+    _draw_confusions(right, true, said)
     figure.savefig(path)
 
 
-def _draw_images(figure: Any, test: ImageSet, truth: list[str], predicted: list[str]) -> None:
+def _draw_images(figure: Any, images: ImageSet, truth: list[str], predicted: list[str]) -> None:
     """Some images, the wrong ones first: they tell most."""
     from transferkit.images import content_of, read_rgb
 
@@ -55,7 +56,7 @@ def _draw_images(figure: Any, test: ImageSet, truth: list[str], predicted: list[
     accuracy = 1 - len(wrong) / len(truth)
     figure.suptitle(f"{len(truth):,} held-out images, {100 * accuracy:.1f} % right")
     for axes, i in zip(figure.subplots(_ROWS, _COLUMNS).flat, shown, strict=False):
-        axes.imshow(read_rgb(content_of(test.items[i])))
+        axes.imshow(read_rgb(content_of(images.items[i])))
         is_right = truth[i] == predicted[i]
         title = predicted[i] if is_right else f"{predicted[i]} (is {truth[i]})"
         axes.set_title(title, fontsize=9, color=_RIGHT if is_right else _WRONG)

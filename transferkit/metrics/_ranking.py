@@ -1,16 +1,41 @@
-"""How well scores rank: average precision and AUROC of many bootstrap draws, sorted once."""
+"""How well scores rank: average precision and AUROC, and their bootstrap draws, sorted once."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from transferkit.metrics.uncertainty import draws_for
+from transferkit.uncertainty import draws_for
 
-__all__ = ["ranking_draws", "weighted_ranking"]
+__all__ = ["label_rankings", "ranking_draws", "weighted_ranking"]
 
 Array = NDArray[Any]
+
+
+def label_rankings(true: Array, scores: Array) -> dict[int, tuple[float, float, float]]:
+    """Average precision, AUROC and prevalence of each label where they are defined.
+
+    Parameters
+    ----------
+    true, scores : ndarray of shape (n_samples, n_labels)
+        0 and 1; larger means more likely 1.
+
+    Returns
+    -------
+    dict of int to (float, float, float)
+        Positions of the labels that some samples have and some don't → the three numbers.
+    """
+    prevalence = true.mean(axis=0)
+    return {
+        int(j): (
+            float(average_precision_score(true[:, j], scores[:, j])),
+            float(roc_auc_score(true[:, j], scores[:, j])),
+            float(prevalence[j]),
+        )
+        for j in np.flatnonzero((prevalence > 0) & (prevalence < 1))
+    }
 
 
 def weighted_ranking(true: Array, scores: Array) -> Callable[[Array], tuple[float, float]]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["average_precision_11", "mean_average_precision"]
+__all__ = ["average_precision_11", "mean_average_precision_11"]
 
 
 def average_precision_11(y_true: ArrayLike, scores: ArrayLike) -> float:
@@ -34,7 +34,7 @@ def average_precision_11(y_true: ArrayLike, scores: ArrayLike) -> float:
     return float(np.mean(points))
 
 
-def mean_average_precision(y_true: NDArray[Any], scores: NDArray[Any]) -> float:
+def mean_average_precision_11(y_true: NDArray[Any], scores: NDArray[Any]) -> float:
     """Mean of `average_precision_11` over the labels that occur.
 
     Parameters

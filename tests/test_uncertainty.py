@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from transferkit.metrics.uncertainty import (
+from transferkit.uncertainty import (
     bootstrap_interval,
     groups,
     holm,

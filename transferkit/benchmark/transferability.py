@@ -1,13 +1,33 @@
-"""Scores that foretell how well features will do, without training a probe."""
+"""Transferability: cheap scores that estimate, before the full probes, how a backbone will do."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
-__all__ = ["h_score", "logme", "ridge_leave_one_out"]
+from transferkit.benchmark.data import Dataset
+from transferkit.benchmark.grid import resolved
+from transferkit.estimators import FeatureExtractor
+
+__all__ = [
+    "TransferabilityScores",
+    "agreement",
+    "h_score",
+    "logme",
+    "ridge_leave_one_out",
+    "screen",
+]
 
 Array = NDArray[Any]
+MAX_ROWS = 1000
+
+
+# ---- scores of features -------------------------------------------------------------
 
 
 def logme(X: Array, y: Array) -> float:
@@ -110,3 +130,80 @@ def ridge_leave_one_out(X: Array, y: Array) -> float:
         left_out = T - (T - fitted) / np.maximum(1 - leverage, 1e-10)[:, None]
         best = max(best, float((left_out.argmax(axis=1) == codes).mean()))
     return best
+
+
+# ---- scores of backbones ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TransferabilityScores:
+    """Cheap scores of one backbone; larger is better, only the order means something.
+
+    Parameters
+    ----------
+    backbone : str
+        As the user wrote it.
+    logme, h_score : float
+        What the functions of these names give.
+    ridge : float
+        What `ridge_leave_one_out` gives.
+    """
+
+    backbone: str
+    logme: float
+    h_score: float
+    ridge: float
+
+
+def screen(
+    dataset: Dataset, backbones: Sequence[str], *, feature: str = "pre_logits", **machine: Any
+) -> list[TransferabilityScores]:
+    """Score backbones on at most 1,000 training images, which alone are extracted.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of classes; its test part isn't touched.
+    backbones : sequence of str
+        Names.
+    feature : str, default="pre_logits"
+        What is scored.
+    **machine
+        Options of `FeatureExtractor`.
+    """
+    if dataset.task != "classification":
+        raise ValueError(f"{dataset.name} has no classes; pre-screening is for classification")
+    train = np.flatnonzero(dataset.parts == "train")
+    chosen = np.sort(np.random.default_rng(0).permutation(train)[:MAX_ROWS])
+    hints = []
+    for name in backbones:
+        spec, _ = resolved(name, {})
+        extraction = FeatureExtractor(spec, feature, **machine).extract(
+            dataset.images.select(chosen), on_error="skip"
+        )
+        X, y = extraction.rows[feature], dataset.y[chosen[extraction.kept]]
+        scores = (logme(X, y), h_score(X, y), ridge_leave_one_out(X, y))
+        hints.append(TransferabilityScores(name, *scores))
+    return sorted(hints, key=lambda hint: hint.ridge, reverse=True)
+
+
+def agreement(
+    hints: Sequence[TransferabilityScores], measured: dict[str, float]
+) -> dict[str, float]:
+    """Kendall's τ of each hint with what was measured, over the backbones in both.
+
+    Parameters
+    ----------
+    hints : sequence of TransferabilityScores
+        From `screen`.
+    measured : dict of str to float
+        Main metric of each backbone.
+    """
+    both = [hint for hint in hints if hint.backbone in measured]
+    if len(both) < 3:
+        return {}
+    truth = [measured[hint.backbone] for hint in both]
+    return {
+        name: float(kendalltau([getattr(hint, name) for hint in both], truth).statistic)
+        for name in ("logme", "h_score", "ridge")
+    }

@@ -1,26 +1,23 @@
 """The report of a classification with several labels per image."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from transferkit.metrics.baseline import (
-    Baseline,
-    Comparison,
-    compare,
-    from_draws,
-    no_better,
-    percent,
-)
-from transferkit.metrics.ranking import ranking_draws
-from transferkit.metrics.uncertainty import share_interval
+from transferkit.metrics._baseline import Baseline, Comparison, compare, from_draws, no_better
+from transferkit.metrics._metric import Predictions, hundredths, percent, thousandths
+from transferkit.metrics._ranking import ranking_draws
+from transferkit.metrics._registry import measured
+from transferkit.metrics._report import ReportTable, TaskReport
+from transferkit.uncertainty import share_interval
 
-__all__ = ["LabelRow", "MultilabelReport", "multilabel_report"]
+__all__ = ["LabelRow", "MultilabelReport", "multilabel_report", "predicted_labels"]
+
+_METRICS = ("exact_match", "macro_f1", "mean_average_precision", "mean_auroc")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class LabelRow:
 
 
 @dataclass(frozen=True)
-class MultilabelReport:
+class MultilabelReport(TaskReport):
     """What `multilabel_report` finds.
 
     Parameters
@@ -73,8 +70,11 @@ class MultilabelReport:
         the labels' mean prevalence for mAP, 0.5 for AUROC, every label always for F1, the most
         frequent set of labels for the exact match. AUROC decides where it is defined, for mAP
         too, because chance gives it no advantage on few samples.
+    others : mapping of str to (float or None)
+        The metrics of `transferkit.metrics.of` that are none of these.
     """
 
+    task: ClassVar[str] = "multilabel"
     n: int
     exact_match: float
     macro_f1: float
@@ -82,10 +82,43 @@ class MultilabelReport:
     mean_auroc: float | None
     labels: tuple[LabelRow, ...]
     baseline: Baseline | None = None
+    others: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+
+    def _numbers(self) -> str:
+        interval = self._range("mean_average_precision", hundredths)
+        return (
+            f"mAP {_percent(self.mean_average_precision)}{interval}, "
+            f"AUROC {_percent(self.mean_auroc)}, macro F1 {_percent(self.macro_f1)}"
+        )
+
+    def tables(self) -> list[ReportTable]:
+        """Every label."""
+        header = ("label", "images", "prevalence", "F1", "AP", "AUROC", "")
+        rows = [
+            (
+                row.label,
+                f"{row.support:,}",
+                _thousandths(row.prevalence),
+                thousandths(row.f1),
+                _thousandths(row.average_precision),
+                _thousandths(row.auroc),
+                "no better than chance" if row.is_better is False else "",
+            )
+            for row in self.labels
+        ]
+        return [ReportTable(header, rows)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return dataclasses.asdict(self) | {"labels": [dataclasses.asdict(r) for r in self.labels]}
+        return super().to_dict() | {"labels": [dataclasses.asdict(row) for row in self.labels]}
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else percent(value)
+
+
+def _thousandths(value: float | None) -> str:
+    return "n/a" if value is None else thousandths(value)
 
 
 def multilabel_report(
@@ -118,94 +151,73 @@ def multilabel_report(
     >>> report.exact_match
     0.5
     """
+    found = predicted_labels(y_true, y_pred, proba, labels)
+    draws = _draws(found)
+    values: dict[str, Any] = measured(found)
+    return MultilabelReport(
+        n=len(found),
+        **{name: values.pop(name) for name in _METRICS},
+        labels=_rows(found, draws),
+        baseline=_baseline(found, draws),
+        others=values,
+    )
+
+
+def predicted_labels(
+    y_true: ArrayLike, y_pred: ArrayLike, proba: ArrayLike | None, labels: Sequence[object]
+) -> Predictions:
+    """Check predicted indicators beside the true ones; arguments are those of the report."""
     true, predicted = np.asarray(y_true, dtype=int), np.asarray(y_pred, dtype=int)
     if not len(true) or true.shape != predicted.shape or true.shape[1:] != (len(labels),):
         raise ValueError(
             f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one row per sample, "
             f"at least one, and a column for each of {len(labels)} labels"
         )
+    for what, values in (("y_true", true), ("y_pred", predicted)):
+        if not ((values == 0) | (values == 1)).all():
+            raise ValueError(f"{what} holds other values than 0 and 1; give an indicator matrix")
     scores = None if proba is None else np.asarray(proba, dtype=np.float64)
-    ranked = None if scores is None else _rankings(true, scores)
-    rows = tuple(
-        _row(str(label), true[:, i], predicted[:, i], i, ranked) for i, label in enumerate(labels)
-    )
-    return MultilabelReport(
-        n=len(true),
-        exact_match=float((true == predicted).all(axis=1).mean()),
-        macro_f1=float(np.mean([row.f1 for row in rows])),
-        mean_average_precision=_mean([row.average_precision for row in rows]),
-        mean_auroc=_mean([row.auroc for row in rows]),
-        labels=rows,
-        baseline=_baseline(true, predicted, ranked),
-    )
+    names = tuple(map(str, labels))
+    return Predictions("multilabel", true, predicted, scores, names, len(names))
 
 
-def _row(
-    label: str, true: np.ndarray, predicted: np.ndarray, i: int, ranked: "_Rankings | None"
-) -> LabelRow:
-    precision = auroc = is_better = None
-    if ranked is not None and i in ranked.found:
-        precision, auroc, _ = ranked.found[i]
-        is_better = _auroc(ranked, list(ranked.found).index(i), len(true)).is_better
-    return LabelRow(
-        label=label,
-        support=int(true.sum()),
-        f1=float(f1_score(true, predicted, zero_division=0)),
-        average_precision=precision,
-        auroc=auroc,
-        prevalence=float(true.mean()),
-        is_better=is_better,
-    )
+def _draws(found: Predictions) -> np.ndarray:
+    """Average precision, AUROC and prevalence of the labels in `rankings` over drawn rows.
 
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Rankings:
-    """Rankings by the labels that some samples have and some don't.
-
-    Parameters
-    ----------
-    found : dict of int to (float, float, float)
-        Label's position → average precision, AUROC, prevalence.
-    draws : ndarray of shape (n_draws, n_defined, 3)
-        The same over rows drawn with replacement.
+    Of shape (n_draws, n_defined, 3).
     """
+    defined = list(found.rankings)
+    if found.proba is None or not defined:
+        return np.empty((0, 0, 3))
+    return ranking_draws(found.y_true[:, defined], found.proba[:, defined])
 
-    found: dict[int, tuple[float, float, float]]
-    draws: np.ndarray
 
-
-def _rankings(true: np.ndarray, scores: np.ndarray) -> _Rankings:
-    share = true.mean(axis=0)
-    defined = np.flatnonzero((share > 0) & (share < 1))
-    found = {
-        int(j): (
-            float(average_precision_score(true[:, j], scores[:, j])),
-            float(roc_auc_score(true[:, j], scores[:, j])),
-            float(share[j]),
+def _rows(found: Predictions, draws: np.ndarray) -> tuple[LabelRow, ...]:
+    prevalence = found.y_true.mean(axis=0)
+    rows = [
+        LabelRow(label, int(support), float(f1), None, None, float(share))
+        for label, support, f1, share in zip(
+            found.classes, found.counts.true, found.counts.f1, prevalence, strict=True
         )
-        for j in defined
-    }
-    return _Rankings(found, ranking_draws(true[:, defined], scores[:, defined]))
+    ]
+    for at, (j, (precision, auroc, _)) in enumerate(found.rankings.items()):
+        is_better = _auroc(auroc, draws[:, at, 1], len(found)).is_better
+        rows[j] = dataclasses.replace(
+            rows[j], average_precision=precision, auroc=auroc, is_better=is_better
+        )
+    return tuple(rows)
 
 
-def _auroc(ranked: _Rankings, at: int, n: int) -> Comparison:
-    """One label's AUROC beside that of chance; `at` counts the labels that have one."""
-    draws = ranked.draws[:, at, 1]
-    value = list(ranked.found.values())[at][1]
+def _auroc(value: float, draws: np.ndarray, n: int) -> Comparison:
+    """One label's AUROC beside that of chance."""
     pairs = np.stack([draws, np.where(np.isnan(draws), np.nan, 0.5)], axis=1)
     return from_draws("auroc", (value, 0.5), pairs, n)
 
 
-def _means(ranked: _Rankings, n: int) -> list[Comparison]:
+def _means(found: Predictions, draws: np.ndarray) -> list[Comparison]:
     """MAP and mean AUROC; of a draw those labels count that have both kinds of samples in it."""
-    values = np.mean(list(ranked.found.values()), axis=0)
-    draws = ranked.draws[~np.isnan(ranked.draws).all(axis=(1, 2))]
-    means = np.nanmean(draws, axis=1)
+    n, values = len(found), np.mean(list(found.rankings.values()), axis=0)
+    means = np.nanmean(draws[~np.isnan(draws).all(axis=(1, 2))], axis=1)
     half = np.full(len(means), 0.5)
     auroc = from_draws("mean_auroc", (values[1], 0.5), np.stack([means[:, 1], half], axis=1), n)
     precision = from_draws("mean_average_precision", (values[0], values[2]), means[:, [0, 2]], n)
@@ -214,11 +226,11 @@ def _means(ranked: _Rankings, n: int) -> list[Comparison]:
     return [dataclasses.replace(precision, is_better=auroc.is_better), auroc]
 
 
-def _baseline(true: np.ndarray, predicted: np.ndarray, ranked: _Rankings | None) -> Baseline:
+def _baseline(found: Predictions, draws: np.ndarray) -> Baseline:
     """Compare with what is got without looking at an image."""
-    n = len(true)
+    n, true, predicted = len(found), found.y_true, found.y_pred
     sets, place, counts = np.unique(true, axis=0, return_inverse=True, return_counts=True)
-    same = (true == predicted).all(axis=1)
+    same = found.is_right
     said = place.ravel() == counts.argmax()
 
     def exact(rows: np.ndarray) -> tuple[float, float]:
@@ -235,13 +247,13 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, ranked: _Rankings | None)
         compare("macro_f1", f1, n, width=true.shape[1]),
         compare("exact_match", exact, n, interval=share_interval(int(same.sum()), n)),
     ]
-    means = [] if ranked is None or not ranked.found else _means(ranked, n)
-    found = (*means, *plain)
+    means = _means(found, draws) if found.rankings else []
+    compared = (*means, *plain)
     rule = "chance" if means else "always saying the same labels"
     if len(sets) == 1:
         one = "with the same labels, which can't show whether the model tells images apart"
         verdict = f"the only image is {one}" if n == 1 else f"all {n:,} images are {one}"
-        return Baseline(rule, False, verdict, found)
+        return Baseline(rule, False, verdict, compared)
     if means:
         numbers = f"mAP {percent(means[0].baseline)}, AUROC 50 %"
         is_beaten, is_behind = means[1].is_better, means[1].value <= 0.5
@@ -252,4 +264,4 @@ def _baseline(true: np.ndarray, predicted: np.ndarray, ranked: _Rankings | None)
     verdict = f"{rule} gets {numbers}"
     if not is_beaten:
         verdict = no_better(rule, numbers, is_behind=is_behind)
-    return Baseline(rule, is_beaten, verdict, found)
+    return Baseline(rule, is_beaten, verdict, compared)

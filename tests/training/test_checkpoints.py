@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from tests.finetune.conftest import classifier, extractor
 from transferkit import FineTuneClassifier
-from transferkit.finetune import loop
-from transferkit.finetune.checkpoints import CHECKPOINT, TrainingStopped, read_checkpoint
+from transferkit.training import CHECKPOINT, TrainingStopped, loop
+from transferkit.training.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 # Everything that has a state: moments, running mean, batch norm, dropped paths, mixtures.
@@ -48,7 +48,7 @@ def assert_same(a, b):
 
 def kill_after(monkeypatch, n_steps):
     """Make training end after some steps, a checkpoint having been written at each."""
-    take = loop.Training._take_step
+    take = loop.TrainingLoop._take_step
     count = iter(range(10**6))
 
     def step(self, *arguments):
@@ -56,7 +56,7 @@ def kill_after(monkeypatch, n_steps):
             raise Killed
         return take(self, *arguments)
 
-    monkeypatch.setattr(loop.Training, "_take_step", step)
+    monkeypatch.setattr(loop.TrainingLoop, "_take_step", step)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_loss_that_is_no_number(pictures, tmp_path):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(pictures, tmp_path, monkeypatch):
-    from transferkit.finetune import checkpoints
+    from transferkit.training import checkpoints
 
     write = checkpoints.write_whole
     count = iter(range(100))

@@ -11,7 +11,7 @@ from torch import Tensor
 from transferkit.finetune.objective import Objective
 from transferkit.heads import create_head
 
-__all__ = ["fitted_head", "head_weights", "tempered"]
+__all__ = ["fitted_head", "head_weights", "scaled_to_loss"]
 
 
 def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
@@ -41,7 +41,7 @@ def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(coef.astype(np.float32)), torch.from_numpy(intercept.astype(np.float32))
 
 
-def tempered(
+def scaled_to_loss(
     coef: Tensor, intercept: Tensor, X: np.ndarray, targets: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor]:
     """Scale a head's scores down to where the training's own loss is smallest.

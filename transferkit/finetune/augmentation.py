@@ -1,30 +1,85 @@
-"""Cached maps of the stage below the trained ones, in a plain and some augmented views.
+"""Random changes of images: of one image, of cached views of it, of a batch.
 
-The plain view is an ordinary dense feature, ``stageK.map``, of the store. An augmented view is
-the same feature under another view number. The number holds the augmentation's parameters, and
-the image's id seeds it; so a view is a value like any other row, computed once.
+The plain view of a cached map is an ordinary dense feature, ``stageK.map``, of the store. An
+augmented view is the same feature under another view number. The number holds the
+augmentation's parameters, and the image's id seeds it; so a view is a value like any other row,
+computed once.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from transferkit.extract import View, extract
 from transferkit.finetune.recipe import Recipe
-from transferkit.finetune.samples import augmentation, seed_of
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
+from transferkit.training import seed_of
 
-__all__ = ["augmented_views", "view_number"]
+__all__ = ["augmentation", "augmented_views", "mixing", "view_number"]
 
 _DRAWING = threading.Lock()
+
+
+def augmentation(recipe: Recipe, size: tuple[int, int]) -> Any:
+    """Random changes of one uint8 image ``(3, H, W)``, through torchvision's transforms v2.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Which, and how strong.
+    size : (int, int)
+        Height and width of the result, px.
+    """
+    from torchvision.transforms import v2
+
+    steps: list[Any] = []
+    if recipe.crop_scale < 1:
+        steps.append(v2.RandomResizedCrop(size, scale=(recipe.crop_scale, 1), ratio=(4 / 5, 5 / 4)))
+    if recipe.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if recipe.jitter:
+        steps.append(v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter))
+    if recipe.rand_augment:
+        steps.append(v2.RandAugment(2, recipe.rand_augment))
+    if recipe.erasing:
+        steps.append(v2.RandomErasing(recipe.erasing, value=128))
+    return v2.Compose(steps) if steps else v2.Identity()
+
+
+def mixing(
+    recipe: Recipe, n_classes: int
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Mixture of images and class numbers that a recipe asks for; None if it asks for none.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of both, each batch gets one or the other.
+    n_classes : int
+        Of the targets, which come out as shares ``(B, n_classes)``.
+
+    References
+    ----------
+    Zhang, Cisse, Dauphin, Lopez-Paz (2018), "mixup: beyond empirical risk minimization"; Yun et
+    al. (2019), "CutMix: regularization strategy to train strong classifiers".
+    """
+    from torchvision.transforms import v2
+
+    chosen = []
+    if recipe.mixup:
+        chosen.append(v2.MixUp(alpha=recipe.mixup, num_classes=n_classes))
+    if recipe.cutmix:
+        chosen.append(v2.CutMix(alpha=recipe.cutmix, num_classes=n_classes))
+    return v2.RandomChoice(chosen) if chosen else None
 
 
 def view_number(recipe: Recipe, n: int) -> int:

@@ -1,6 +1,6 @@
-"""From images, features and targets to a tuned backbone and its head: the steps in their order.
+"""A fine-tuning run: from images, features and targets to a tuned backbone and its head.
 
-Probe → network → samples → training → weights.
+The steps in their order: probe → network → samples → training → weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,34 @@ import torch
 
 from transferkit.digests import cache_folder
 from transferkit.extract import extract
-from transferkit.finetune.activations import augmented_views
-from transferkit.finetune.backbone import resolve_tuned, write_backbone
-from transferkit.finetune.checkpoints import CHECKPOINT, warn_of_checkpoint
-from transferkit.finetune.cutting import stage_below
+from transferkit.finetune.augmentation import augmented_views
 from transferkit.finetune.data import Data, split
-from transferkit.finetune.heads import fitted_head, head_weights, tempered
-from transferkit.finetune.loop import Training
-from transferkit.finetune.lora import merge_adapters
-from transferkit.finetune.network import TunedNetwork, build_network
+from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
+from transferkit.finetune.network import BackboneWithHead, build_network, stage_below
 from transferkit.finetune.objective import Objective, choose_objective
-from transferkit.finetune.processes import Processes, native_precision
-from transferkit.finetune.recipe import Recipe, choose_recipe
-from transferkit.finetune.samples import MapSamples, Part, PixelSamples, Samples
-from transferkit.finetune.strategies import Strategy
+from transferkit.finetune.recipe import Recipe, Strategy, choose_recipe
+from transferkit.finetune.samples import LabelledSamples, MapSamples, PixelSamples
+from transferkit.finetune.strategies import merge_adapters
+from transferkit.finetune.training_loop import create_training_loop
+from transferkit.finetune.weights import resolve_tuned, write_backbone
 from transferkit.heads import create_head
 from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.store import FeatureStore
+from transferkit.training import (
+    CHECKPOINT,
+    Processes,
+    Samples,
+    native_precision,
+    warn_of_checkpoint,
+)
 
-__all__ = ["Tuned", "Tuning", "tune"]
+__all__ = ["FineTuneRun", "FineTuned", "fine_tune"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class FineTuned:
     """What comes of a run.
 
     Parameters
@@ -75,7 +78,7 @@ class Tuned:
     folder: Path
 
 
-def tune(
+def fine_tune(
     train: Data,
     held: Data | None,
     backbone: BackboneSpec,
@@ -89,7 +92,7 @@ def tune(
     folder: Path | None,
     resume: bool = False,
     **options: Any,
-) -> Tuned:
+) -> FineTuned:
     """Tune a backbone.
 
     Parameters
@@ -99,7 +102,7 @@ def tune(
     held : Data or None
         The validation part, if there is one.
     backbone, strategy, task, classes, processes
-        As for `Tuning`.
+        As for `FineTuneRun`.
     settings : mapping
         Fields of `Recipe` that the user sets.
     store : FeatureStore or None
@@ -109,7 +112,7 @@ def tune(
     resume : bool, default=False
         Whether to go on from the folder's checkpoint.
     **options
-        The others of `Tuning`.
+        The others of `FineTuneRun`.
     """
     n_devices, precision = processes.count, native_precision(processes.device)
     recipe = choose_recipe(settings, strategy, len(train), n_devices=n_devices, precision=precision)
@@ -118,14 +121,14 @@ def tune(
     with contextlib.ExitStack() as stack:
         if store is None:
             store = FeatureStore(stack.enter_context(tempfile.TemporaryDirectory()))
-        tuning = Tuning(
+        run = FineTuneRun(
             backbone, strategy, recipe, task, classes, store, processes, Path(), **options
         )
-        signature = tuning.signature(train, held)
-        tuning.folder = folder or cache_folder() / "finetuned" / signature[:16]
-        tuning.folder.mkdir(parents=True, exist_ok=True)
+        signature = run.signature(train, held)
+        run.folder = folder or cache_folder() / "finetuned" / signature[:16]
+        run.folder.mkdir(parents=True, exist_ok=True)
         if processes.is_first and not resume:
-            warn_of_checkpoint(tuning.folder)
+            warn_of_checkpoint(run.folder)
         logger.info(
             "%s of %s on %s images (%s held out):",
             strategy.name,
@@ -135,11 +138,11 @@ def tune(
         )
         for line in recipe.table(strategy):
             logger.info("  %s", line)
-        return tuning.finish(train, held, resume=resume)
+        return run.finish(train, held, resume=resume)
 
 
 @dataclass(eq=False)
-class Tuning:
+class FineTuneRun:
     """A run that is to be done.
 
     Parameters
@@ -157,7 +160,7 @@ class Tuning:
     store : FeatureStore
         For cached maps.
     processes : Processes
-        Device and company.
+        This process's device, and the other processes of the run.
     folder : Path
         For checkpoint, curves and the tuned weights.
     start : estimator, optional
@@ -182,7 +185,7 @@ class Tuning:
     tensorboard: bool = False
     progress: bool = False
 
-    def finish(self, train: Data, held: Data | None, *, resume: bool = False) -> Tuned:
+    def finish(self, train: Data, held: Data | None, *, resume: bool = False) -> FineTuned:
         """Train, write the tuned weights and fit them with their head.
 
         Parameters
@@ -205,39 +208,39 @@ class Tuning:
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
-            network.set_head(*tempered(*start, seen.X, objective.encode(seen.y), objective))
-        parts = [
-            None
-            if data is None
-            else Part(self._samples(data, stage, is_train=data is train), objective.encode(data.y))
-            for data in (train, held)
-        ]
-        assert parts[0] is not None
-        training = Training(
-            network, objective, self.recipe, parts[0], parts[1], self.processes, self.folder,
+            network.set_head(*scaled_to_loss(*start, seen.X, objective.encode(seen.y), objective))
+        loop = create_training_loop(
+            network,
+            objective,
+            self.recipe,
+            self._samples(train, objective, stage, n_views=self.recipe.views),
+            None if held is None else self._samples(held, objective, stage, n_views=0),
+            self.processes,
+            self.folder,
+            strategy=self.strategy.name,
             signature=self.signature(train, held),
             deadline=began + 60 * self.recipe.minutes if self.recipe.minutes else math.inf,
             tensorboard=self.tensorboard,
             progress=self.progress,
-            strategy=self.strategy.name,
             keeps_start=start is not None,
-        )  # fmt: skip
-        training.fit(resume=resume)
-        if training.best_epoch:
-            tuned = self._write(network, weights)
+        )
+        loop.fit(resume=resume)
+        state = loop.state
+        if state.best_epoch:
+            backbone = self._write(network, weights)
         else:  # nothing has changed: not the weights, not their digest, not the features
-            tuned = self.backbone
-            self._say_no_gain(training.history)
+            backbone = self.backbone
+            self._say_no_gain(state.history)
             self._end()
         head = fitted_head(
             network.head.weight, network.head.bias, objective, flat=train.y.ndim == 1
         )
         seconds = time.monotonic() - began
         logger.info("fine-tuned on %s images in %.1f s", f"{len(train):,}", seconds)
-        return Tuned(
-            tuned, head, training.recipe, training.history, training.best_epoch, seconds,
-            self.folder,
-        )  # fmt: skip
+        recipe = replace(self.recipe, epochs=state.epochs)
+        return FineTuned(
+            backbone, head, recipe, state.history, state.best_epoch, seconds, self.folder
+        )
 
     def _stage(self) -> str | None:
         if self.strategy.n_stages is None:
@@ -259,10 +262,18 @@ class Tuning:
         head = create_head("linear", "regression").fit(train.X, objective.encode(train.y).numpy())
         return head_weights(head, Objective(self.task, objective.n_outputs))
 
-    def _samples(self, data: Data, stage: str | None, *, is_train: bool) -> Samples:
+    def _samples(
+        self, data: Data, objective: Objective, stage: str | None, *, n_views: int
+    ) -> LabelledSamples:
+        """Pixels, or maps of a stage, with their targets."""
+        inputs: Samples
         if stage is None:
-            return PixelSamples(data.images, self.backbone.preprocess, self.recipe)
-        feature = f"{stage}.map"
+            inputs = PixelSamples(data.images, self.backbone.preprocess, self.recipe)
+        else:
+            inputs = self._maps(data, f"{stage}.map", n_views)
+        return LabelledSamples(inputs, objective.encode(data.y))
+
+    def _maps(self, data: Data, feature: str, n_views: int) -> MapSamples:
         options: dict[str, Any] = {
             "device": str(self.processes.device),
             "precision": self.precision,
@@ -272,14 +283,16 @@ class Tuning:
         with self.processes.first_alone():
             plain = extract(data.images, self.backbone, [feature], self.store, **options)
             views = []
-            if is_train and self.recipe.views:
+            if n_views:
                 views = augmented_views(
                     data.images, data.ids, self.backbone, feature, self.store, self.recipe,
                     **options,
                 )  # fmt: skip
         return MapSamples([plain.rows[feature], *views])
 
-    def _write(self, network: TunedNetwork, weights: Mapping[str, torch.Tensor]) -> BackboneSpec:
+    def _write(
+        self, network: BackboneWithHead, weights: Mapping[str, torch.Tensor]
+    ) -> BackboneSpec:
         """Write the tuned weights."""
         merge_adapters(network.body)
         # What stood below a cut is not in the network, and stayed as it was.

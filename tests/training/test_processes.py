@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.finetune.conftest import classifier
-from transferkit.finetune.processes import Processes, native_precision
+from transferkit.training import Processes, native_precision
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -94,3 +94,13 @@ def test_bf16_where_the_cpu_has_it(monkeypatch):
         assert native_precision(cpu) == expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert native_precision(cpu) == "float32"
+
+
+def test_a_batch_of_any_shape_is_moved():
+    processes = Processes(torch.device("meta"))
+    boxes = [torch.zeros(2, 4), torch.zeros(0, 4)]
+    batch = processes.to_device((torch.zeros(3), [{"boxes": boxes, "name": "a"}, 7]))
+    images, (annotations, number) = batch
+    assert {t.device.type for t in (images, *annotations["boxes"])} == {"meta"}
+    assert [tuple(t.shape) for t in annotations["boxes"]] == [(2, 4), (0, 4)]
+    assert (annotations["name"], number) == ("a", 7)

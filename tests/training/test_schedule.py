@@ -5,9 +5,22 @@ import torch
 
 from tests.finetune.conftest import extractor, small_training
 from transferkit.finetune.network import build_network
-from transferkit.finetune.optimization import create_optimizer, rate_at, running_mean, set_rate
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.strategies import parse_strategy
+from transferkit.training import TrainingSettings
+from transferkit.training.schedule import (
+    create_optimizer,
+    parameter_groups,
+    rate_at,
+    running_mean,
+    set_rate,
+)
+
+
+def optimizer_of(network, settings):
+    """Optimizer of a small network and its head."""
+    groups = parameter_groups(network.body.network, network.head, settings)
+    return create_optimizer(groups, settings)
 
 
 def resnet(**settings):
@@ -15,7 +28,7 @@ def resnet(**settings):
     recipe = Recipe(epochs=1, batch_size=4, weight_decay=0.05, **settings)
     spec = extractor().resolve()
     network, _ = build_network(spec, parse_strategy("lp-ft"), recipe, 3, None)
-    optimizer = create_optimizer(network, recipe)
+    optimizer = optimizer_of(network, recipe.training_settings())
     group_of = {p: g for g in optimizer.param_groups for p in g["params"]}
     names = {n: group_of[p] for n, p in network.named_parameters() if p in group_of}
     return network, optimizer, names
@@ -48,7 +61,7 @@ def test_vectors_have_no_decay(layer_decay):
 def test_what_a_network_names_has_no_decay():
     training = small_training(None, weight_decay=0.5)
     training.network.body.network.no_weight_decay = lambda: {"1.weight"}
-    optimizer = create_optimizer(training.network, training.recipe)
+    optimizer = optimizer_of(training.network, training.settings)
     decays = {p: g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     named = dict(training.network.named_parameters())
     assert decays[named["body.network.1.weight"]] == 0
@@ -58,23 +71,23 @@ def test_what_a_network_names_has_no_decay():
 def test_the_optimizer_is_the_one_that_is_named():
     for name, kind in (("adamw", torch.optim.AdamW), ("momentum", torch.optim.SGD)):
         training = small_training(None, optimizer=name)
-        assert isinstance(create_optimizer(training.network, training.recipe), kind)
+        assert isinstance(optimizer_of(training.network, training.settings), kind)
     training = small_training(None, optimizer="fusedadam")
     with pytest.raises(ValueError, match=re.escape("optimizer 'fusedadam' can't be created (")):
-        create_optimizer(training.network, training.recipe)
+        optimizer_of(training.network, training.settings)
 
 
 def test_rate_without_warm_up_and_of_one_step():
-    recipe = Recipe(epochs=1, batch_size=1, learning_rate=2.0, warmup=0.0)
-    assert rate_at(0, 1, recipe) == rate_at(0, 7, recipe) == 2.0
-    assert rate_at(5, 10, recipe) == pytest.approx(1.0)
-    assert 0 < rate_at(9, 10, recipe) < 0.1
+    settings = TrainingSettings(epochs=1, batch_size=1, learning_rate=2.0, warmup=0.0)
+    assert rate_at(0, 1, settings) == rate_at(0, 7, settings) == 2.0
+    assert rate_at(5, 10, settings) == pytest.approx(1.0)
+    assert 0 < rate_at(9, 10, settings) < 0.1
 
 
 def test_without_a_running_mean_there_is_none():
     training = small_training(None)
-    assert running_mean(training.network, training.recipe) is None
+    assert running_mean(training.network, training.settings) is None
     training = small_training(None, ema=0.7)
-    mean = running_mean(training.network, training.recipe)
+    mean = running_mean(training.network, training.settings)
     assert mean.decay == 0.7
     assert mean.module is not training.network

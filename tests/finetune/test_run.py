@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from tests.finetune.conftest import classifier
-from transferkit.finetune import parse_strategy, tuning
+from transferkit.finetune import parse_strategy
+from transferkit.finetune import run as module
 from transferkit.finetune.data import Data
-from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe
 from transferkit.heads import create_head
 from transferkit.images import ImageSet
+from transferkit.training import Processes
+from transferkit.training.checkpoints import RunState
 
 
 @pytest.fixture
@@ -27,14 +29,14 @@ def begun(pictures, tmp_path, monkeypatch):
     class Untrained:
         def __init__(self, network, objective, recipe, train, held, *_, **options):
             seen.update(options, network=network, objective=objective, train=train, held=held)
-            self.recipe, self.best_epoch = recipe, 0
-            self.history = [{"val_metric": 1.0}, {"val_metric": 0.5}]
+            self.state = RunState(recipe.epochs)
+            self.state.history = [{"val_metric": 1.0}, {"val_metric": 0.5}]
 
         def fit(self, *, resume):
             seen["began"] = time.monotonic()
 
     def begin(strategy="lp-ft", spoilt=False, **settings):
-        splitting = tuning.split
+        splitting = module.split
 
         def split(*arguments):
             train, held = splitting(*arguments)
@@ -43,8 +45,8 @@ def begun(pictures, tmp_path, monkeypatch):
             seen["parts"] = train, held
             return train, held
 
-        monkeypatch.setattr(tuning, "split", split)
-        monkeypatch.setattr(tuning, "Training", Untrained)
+        monkeypatch.setattr(module, "split", split)
+        monkeypatch.setattr(module, "create_training_loop", Untrained)
         classifier(tmp_path, strategy, validation_fraction=0.3, **settings).fit(*pictures)
         return SimpleNamespace(**seen)
 
@@ -57,7 +59,7 @@ def test_the_time_is_counted_from_the_beginning(begun):
     assert 290 < run.deadline - run.began < 300
 
 
-def test_the_head_is_the_probe_of_the_training_part_tempered_on_the_other(begun):
+def test_the_head_is_the_probe_of_the_training_part_scaled_on_the_other(begun):
     # Held-out labels are wrong, so the surer the probe the larger its loss.
     run = begun(spoilt=True)
     train, held = run.parts
@@ -86,9 +88,9 @@ def test_a_fresh_head_hangs_on_the_seed_and_is_not_kept(begun):
 @pytest.mark.parametrize("n_views", [0, 2])
 def test_the_training_part_alone_has_views(n_views, begun):
     run = begun("last-1-stages", views=n_views)
-    views = run.train.samples.views
+    views = run.train.inputs.views
     assert len(views) == 1 + n_views
-    assert len(run.held.samples.views) == 1
+    assert len(run.held.inputs.views) == 1
     assert len({view.tobytes() for view in views}) == 1 + n_views
     if n_views:  # no two images are changed in the same way: seeds are the images' own
         changes = np.abs(np.subtract(views[1], views[0], dtype=np.float32)).mean((1, 2, 3))
@@ -104,7 +106,7 @@ def test_a_signature_holds_what_decides_the_result(begun):
     processes = Processes(torch.device("cpu"))
 
     def signature(strategy="lp-ft", recipe=recipe, task="classification", held=None, **changed):
-        whole = tuning.Tuning(
+        whole = module.FineTuneRun(
             spec, parse_strategy(strategy), recipe, task, np.array([0, 1]), None, processes, Path()
         )
         return whole.signature(dataclasses.replace(train, **changed), held)

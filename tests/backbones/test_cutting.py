@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from tests.finetune.conftest import extractor
-from transferkit.backbones import build_backbone
-from transferkit.finetune.cutting import Passed, cut_above, stage_below
+from transferkit.backbones import build_backbone, cut_above
+from transferkit.backbones._cutting import _PassThrough
+from transferkit.finetune.network import stage_below
 
 NETWORKS = [
     "test_resnet",
@@ -32,21 +33,9 @@ def test_the_upper_part_goes_on_from_the_maps(name, n_stages):
     with torch.no_grad():
         given = body(maps.permute(0, 2, 3, 1) if body.is_nhwc else maps, {"pre_logits"})
     torch.testing.assert_close(given.pre_logits, whole.pre_logits, rtol=1e-4, atol=1e-5)
-    assert any(isinstance(module, Passed) for module in body.modules())
+    assert any(isinstance(module, _PassThrough) for module in body.modules())
     n_parameters = [sum(p.numel() for p in b.parameters()) for b in (body, backbone)]
     assert n_parameters[0] < n_parameters[1]
-
-
-def test_a_network_without_stages():
-    backbone = build_backbone(extractor("test_vit", image_size=None).resolve())
-    with pytest.raises(ValueError, match=r"needs a network with stages, and 'test_vit' has none"):
-        stage_below(backbone.layers, 1, "test_vit")
-
-
-def test_too_many_stages():
-    layers = build_backbone(extractor().resolve()).layers
-    with pytest.raises(ValueError, match="leaves no stage of 'x' to be cached: it has 5; choose "):
-        stage_below(layers, 5, "x")
 
 
 def test_what_cannot_be_cut_is_refused():

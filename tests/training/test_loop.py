@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from tests.finetune.conftest import Rows, small_training
-from transferkit.finetune import loop
-from transferkit.finetune.resumption import save_run
-from transferkit.finetune.samples import Part, epoch_order
+from transferkit.finetune.samples import LabelledSamples
+from transferkit.training import loop
+from transferkit.training.checkpoints import save_run
 
 
 @pytest.fixture(autouse=True)
@@ -36,19 +36,19 @@ def gradient_of(network, images, targets, **options):
 def kept_weights(training):
     """Weights that a run keeps, in one row."""
     names = [name for name, _ in training.network.named_parameters()]
-    return torch.cat([training.best[name].flatten() for name in names])
+    return torch.cat([training.state.best[name].flatten() for name in names])
 
 
 def steps_seen(training, monkeypatch):
     """List that gets the network's weights after each step."""
-    seen, take = [], loop.Training._take_step
+    seen, take = [], loop.TrainingLoop._take_step
 
     def step(self, *arguments):
         loss = take(self, *arguments)
         seen.append(weights_of(self.network))
         return loss
 
-    monkeypatch.setattr(loop.Training, "_take_step", step)
+    monkeypatch.setattr(loop.TrainingLoop, "_take_step", step)
     return seen
 
 
@@ -56,7 +56,7 @@ def steps_seen(training, monkeypatch):
 def test_a_step_along_the_clipped_gradient(clip, tmp_path):
     training = small_training(tmp_path, clip=clip, learning_rate=0.5)
     before = weights_of(training.network)
-    gradient = gradient_of(training.network.eval(), training.train.samples.inputs,
+    gradient = gradient_of(training.network.eval(), training.train.inputs.inputs,
                            training.train.targets)  # fmt: skip
     norm = float(gradient.norm())
     assert 0.02 < norm < 1e3
@@ -74,7 +74,7 @@ def test_a_batch_in_parts_is_the_batch(settings, tmp_path):
         training = small_training(tmp_path, accumulate=accumulate, **settings)
         training.fit()
         rows.append(kept_weights(training))
-        assert training.history[-1]["train_loss"] > 0
+        assert training.state.history[-1]["train_loss"] > 0
     for row in rows[1:]:
         torch.testing.assert_close(row, rows[0], rtol=1e-5, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_a_batch_in_parts_is_the_batch(settings, tmp_path):
 def test_class_weights_weigh_the_gradient(tmp_path):
     training = small_training(tmp_path, class_weight={"b": 5}, accumulate=2)
     before = weights_of(training.network)
-    images, targets = training.train.samples.inputs, training.train.targets
+    images, targets = training.train.inputs.inputs, training.train.targets
     # As PyTorch weighs a batch: by the sum of its weights; of either class there are four.
     gradient = gradient_of(training.network.eval(), images, targets, weight=torch.tensor([1.0, 5]))
     training.fit()
@@ -93,7 +93,7 @@ def test_class_weights_weigh_the_gradient(tmp_path):
 def test_label_smoothing_is_in_the_gradient(tmp_path):
     training = small_training(tmp_path, label_smoothing=0.3)
     before = weights_of(training.network)
-    images, targets = training.train.samples.inputs, training.train.targets
+    images, targets = training.train.inputs.inputs, training.train.targets
     gradient = gradient_of(training.network.eval(), images, targets, label_smoothing=0.3)
     training.fit()
     torch.testing.assert_close(kept_weights(training) - before, -0.1 * gradient, rtol=1e-3,
@@ -116,12 +116,12 @@ def mixed_batches(training, monkeypatch):
 
 
 def test_mixup_mixes_images_and_targets_in_one_share(tmp_path, monkeypatch):
-    training = small_training(tmp_path, 2, mixup=1.0, epochs=20)
     # One dark image of the first class, one light one of the second.
-    training.train = Part(
+    pair = LabelledSamples(
         Rows(torch.stack([torch.full((3, 2, 2), v, dtype=torch.uint8) for v in (0, 200)])),
         torch.tensor([0, 1]),
     )
+    training = small_training(tmp_path, 2, train=pair, mixup=1.0, epochs=20)
     seen = mixed_batches(training, monkeypatch)
     training.fit()
     assert len(seen) == 20
@@ -136,11 +136,11 @@ def test_mixup_mixes_images_and_targets_in_one_share(tmp_path, monkeypatch):
 
 
 def test_cutmix_puts_a_part_of_one_image_into_another(tmp_path, monkeypatch):
-    training = small_training(tmp_path, 2, cutmix=1.0, epochs=20)
-    training.train = Part(
+    pair = LabelledSamples(
         Rows(torch.stack([torch.full((3, 8, 8), v, dtype=torch.uint8) for v in (0, 200)])),
         torch.tensor([0, 1]),
     )
+    training = small_training(tmp_path, 2, train=pair, cutmix=1.0, epochs=20)
     training.network.body.network[0] = torch.nn.Sequential(
         torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()
     )
@@ -157,8 +157,8 @@ def test_without_mixing_images_and_targets_are_what_they_are(tmp_path, monkeypat
     seen = mixed_batches(training, monkeypatch)
     training.fit()
     ((images, targets),) = seen
-    order = epoch_order(4, training.recipe, 0, None)[0]
-    assert torch.equal(images, training.train.samples.inputs[order])
+    order = training.batches.order(0)[0]
+    assert torch.equal(images, training.train.inputs.inputs[order])
     assert torch.equal(targets, training.train.targets[order])
 
 
@@ -173,26 +173,26 @@ def test_the_running_mean_is_measured_and_kept(tmp_path, monkeypatch):
         mean = decay * mean + (1 - decay) * row
     assert len(seen) == 10
     assert float((mean - seen[-1]).norm()) > 1e-3  # not the last step's weights
-    torch.testing.assert_close(weights_of(training.ema.module), mean, rtol=1e-4, atol=1e-6)
-    kept = mean if training.best_epoch else None
+    torch.testing.assert_close(weights_of(training.learner.ema.module), mean, rtol=1e-4, atol=1e-6)
+    kept = mean if training.state.best_epoch else None
     assert kept is not None, "the start was kept: choose other images"
     torch.testing.assert_close(kept_weights(training), mean, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(weights_of(training.network), mean, rtol=1e-4, atol=1e-6)
     with torch.no_grad():
-        outputs = training.network.eval()(training.held.samples.inputs)
+        outputs = training.network.eval()(training.held.inputs.inputs)
     loss = float(functional.cross_entropy(outputs, training.held.targets))
-    assert training.history[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
+    assert training.state.history[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def test_the_rate_of_each_step(tmp_path, monkeypatch):
     training = small_training(tmp_path, 8, batch_size=2, epochs=5, learning_rate=0.01, warmup=0.2)
-    seen, take = [], loop.Training._take_step
+    seen, take = [], loop.TrainingLoop._take_step
 
     def step(self, *arguments):
-        seen.append(self.optimizer.param_groups[-1]["lr"])
+        seen.append(self.learner.optimizer.param_groups[-1]["lr"])
         return take(self, *arguments)
 
-    monkeypatch.setattr(loop.Training, "_take_step", step)
+    monkeypatch.setattr(loop.TrainingLoop, "_take_step", step)
     training.fit()
     # Twenty steps: four of warm-up, then half a cosine that would be 0 at the 21st.
     falling = [0.5 * (1 + math.cos(math.pi * i / 16)) for i in range(16)]
@@ -203,10 +203,10 @@ def test_every_step_has_other_images_in_the_epochs_order(tmp_path, monkeypatch):
     training = small_training(tmp_path, 8, batch_size=2, epochs=2, seed=3)
     seen = mixed_batches(training, monkeypatch)
     training.fit()
-    order = np.concatenate([epoch_order(8, training.recipe, e, None) for e in (0, 1)])
+    order = np.concatenate([training.batches.order(epoch) for epoch in (0, 1)])
     assert len(seen) == len(order) == 8
     for (images, targets), row in zip(seen, order, strict=True):
-        assert torch.equal(images, training.train.samples.inputs[row])
+        assert torch.equal(images, training.train.inputs.inputs[row])
         assert torch.equal(targets, training.train.targets[row])
 
 
@@ -222,9 +222,9 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(type(training.objective), "loss", loss)
     training.fit()
     means = np.reshape(losses, (3, 8)).mean(1)
-    assert math.isnan(training.history[0]["train_loss"])
-    assert [h["train_loss"] for h in training.history[1:]] == pytest.approx(means, rel=1e-5)
-    assert [h["epoch"] for h in training.history] == [0, 1, 2, 3]
+    assert math.isnan(training.state.history[0]["train_loss"])
+    assert [h["train_loss"] for h in training.state.history[1:]] == pytest.approx(means, rel=1e-5)
+    assert [h["epoch"] for h in training.state.history] == [0, 1, 2, 3]
 
 
 class Asked(Rows):
@@ -236,11 +236,10 @@ class Asked(Rows):
 
 
 def test_every_image_has_another_seed_in_every_epoch(tmp_path):
-    training = small_training(tmp_path, 8, 4, batch_size=4, epochs=3, accumulate=2)
-    images, held = Asked(training.train.samples.inputs), Asked(training.held.samples.inputs)
-    training.train = Part(images, training.train.targets)
-    training.held = Part(held, training.held.targets)
-    training.fit()
+    images, held = (Asked(torch.zeros(n, 3, 2, 2, dtype=torch.uint8)) for n in (8, 4))
+    parts = [LabelledSamples(part, torch.arange(len(part)) % 2) for part in (images, held)]
+    settings = {"batch_size": 4, "epochs": 3, "accumulate": 2}
+    small_training(tmp_path, 8, parts[1], train=parts[0], **settings).fit()
     seeds = [seed for _, seed in images.keys]
     assert len(seeds) == 24 == len(set(seeds))
     assert min(seeds) >= 0
@@ -248,13 +247,13 @@ def test_every_image_has_another_seed_in_every_epoch(tmp_path):
 
 
 def test_what_is_drawn_in_a_step_is_the_steps_own(tmp_path, monkeypatch):
-    drawn, plain = [], loop.Training._backward
+    drawn, plain = [], loop.TrainingLoop._backward
 
-    def backward(self, images, targets):
+    def backward(self, batch):
         drawn.append(torch.initial_seed())
-        return plain(self, images, targets)
+        return plain(self, batch)
 
-    monkeypatch.setattr(loop.Training, "_backward", backward)
+    monkeypatch.setattr(loop.TrainingLoop, "_backward", backward)
     for seed in (1, 2):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
@@ -290,8 +289,8 @@ def test_best_epoch_and_patience(lines, patience, best, n_epochs, tmp_path, monk
     seen = [weights_of(training.network), *steps_seen(training, monkeypatch)]
     steps = steps_seen(training, monkeypatch)
     training.fit()
-    assert training.best_epoch == best
-    assert len(training.history) - 1 == n_epochs == len(steps)
+    assert training.state.best_epoch == best
+    assert len(training.state.history) - 1 == n_epochs == len(steps)
     chosen = [*seen, *steps][best]
     assert torch.equal(weights_of(training.network), chosen)
     assert torch.equal(kept_weights(training), chosen)
@@ -302,23 +301,23 @@ def test_a_start_that_has_learnt_nothing_is_not_kept(tmp_path, monkeypatch):
     training.keeps_start = False
     scripted(training, monkeypatch, [(0.9, 1.0), (0.3, 1.0), (0.5, 1.0), (0.4, 1.0)])
     training.fit()
-    assert training.best_epoch == 2
+    assert training.state.best_epoch == 2
 
 
 def test_without_a_held_out_part_the_last_epoch_is_kept(tmp_path, monkeypatch):
     training = small_training(tmp_path, 8, epochs=3, patience=1)
     steps = steps_seen(training, monkeypatch)
     training.fit()
-    assert training.best_epoch == 3 == len(steps)
+    assert training.state.best_epoch == 3 == len(steps)
     assert torch.equal(kept_weights(training), steps[-1])
-    assert "val_metric" not in training.history[-1]
+    assert "val_metric" not in training.state.history[-1]
 
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_statistics_of_batch_norm(freeze, tmp_path):
     training = small_training(tmp_path, freeze_statistics=freeze)
     norm = training.network.body.network[2]
-    images = training.train.samples.inputs
+    images = training.train.inputs.inputs
     with torch.no_grad():
         rows = training.network.body.network[:2]((images.float() / 255 - 0.5) / 0.25)
     training.fit()
@@ -349,14 +348,16 @@ def test_weight_decay_is_for_matrices(tmp_path):
     for name, value in before.items():
         # SGD: the decay is a gradient of weight_decay times the weight.
         decay = 0.1 * 0.5 * value if value.ndim > 1 else torch.zeros_like(value)
-        torch.testing.assert_close(plain.best[name] - training.best[name], decay, rtol=1e-3,
-                                   atol=1e-6)  # fmt: skip
+        step = plain.state.best[name] - training.state.best[name]
+        torch.testing.assert_close(step, decay, rtol=1e-3, atol=1e-6)
     assert {body[1].weight.ndim, head.weight.ndim} == {2}
 
 
 def test_balanced_sampling_shows_the_rare_class(tmp_path, monkeypatch):
-    training = small_training(tmp_path, 40, batch_size=10, epochs=5, sampling="balanced")
-    training.train = Part(training.train.samples, torch.tensor([0] * 36 + [1] * 4))
+    images = Rows(torch.zeros(40, 3, 2, 2, dtype=torch.uint8))
+    rare = LabelledSamples(images, torch.tensor([0] * 36 + [1] * 4))
+    settings = {"batch_size": 10, "epochs": 5, "sampling": "balanced"}
+    training = small_training(tmp_path, 40, train=rare, **settings)
     seen = mixed_batches(training, monkeypatch)
     training.fit()
     assert 0.35 < float(torch.cat([targets for _, targets in seen]).float().mean()) < 0.65
@@ -371,7 +372,7 @@ def test_numeric_class_of_the_forward_pass(precision, dtype, tmp_path):
     training.network.head.register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
     training.fit()
     assert dtypes == [dtype] * 3  # before, in a step, after
-    assert {t.dtype for t in training.best.values()} <= {torch.float32, torch.int64}
+    assert {t.dtype for t in training.state.best.values()} <= {torch.float32, torch.int64}
 
 
 def test_the_seed_decides_the_order(tmp_path):
@@ -394,7 +395,7 @@ def test_a_checkpoint_within_an_epoch_goes_on_at_the_next_step(tmp_path, monkeyp
     (tmp_path / "a").mkdir()
     whole.fit()
     killed = small_training(tmp_path, 8, 4, **settings)
-    take = loop.Training._take_step
+    take = loop.TrainingLoop._take_step
     with monkeypatch.context() as patch:
         count = iter(range(99))
 
@@ -404,7 +405,7 @@ def test_a_checkpoint_within_an_epoch_goes_on_at_the_next_step(tmp_path, monkeyp
             return take(self, *arguments)
 
         patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-        patch.setattr(loop.Training, "_take_step", step)
+        patch.setattr(loop.TrainingLoop, "_take_step", step)
         with pytest.raises(Stopped):
             killed.fit()
     resumed = small_training(tmp_path, 8, 4, **settings)
@@ -412,21 +413,21 @@ def test_a_checkpoint_within_an_epoch_goes_on_at_the_next_step(tmp_path, monkeyp
     resumed.fit(resume=True)
     assert len(seen) == 6  # of eight steps two were done
     assert torch.equal(kept_weights(resumed), kept_weights(whole))
-    assert resumed.best_epoch == whole.best_epoch
-    for a, b in zip(whole.history, resumed.history, strict=True):
+    assert resumed.state.best_epoch == whole.state.best_epoch
+    for a, b in zip(whole.state.history, resumed.state.history, strict=True):
         np.testing.assert_equal({**a, "seconds": 0}, {**b, "seconds": 0})
 
 
 def test_the_scale_of_half_precision_goes_on(tmp_path):
     killed = small_training(tmp_path, 8, precision="fp16")
     killed.fit()
-    state = killed.scaler.state_dict()
-    killed.scaler.load_state_dict({**state, "scale": 123.0})
-    save_run(killed, 0, 1.0)
+    state = killed.learner.scaler.state_dict()
+    killed.learner.scaler.load_state_dict({**state, "scale": 123.0})
+    save_run(tmp_path, "small", killed.state, killed.learner)
     resumed = small_training(tmp_path, 8, precision="fp16")
     resumed.fit(resume=True)
     assert state["scale"] != 123
-    assert resumed.scaler.get_scale() == 123
+    assert resumed.learner.scaler.get_scale() == 123
 
 
 def test_patience_goes_on_after_a_resumption(tmp_path, monkeypatch):
@@ -435,9 +436,9 @@ def test_patience_goes_on_after_a_resumption(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         scripted(killed, patch, lines)
 
-        def stop(run, step, seconds):
-            save_run(run, step, seconds)
-            if run.epoch == 2:
+        def stop(folder, signature, state, learner):
+            save_run(folder, signature, state, learner)
+            if state.epoch == 2:
                 raise Stopped
 
         patch.setattr(loop, "save_run", stop)
@@ -446,4 +447,4 @@ def test_patience_goes_on_after_a_resumption(tmp_path, monkeypatch):
     resumed = small_training(tmp_path, 8, 2, epochs=9, patience=3)
     scripted(resumed, monkeypatch, lines[3:])
     resumed.fit(resume=True)
-    assert (resumed.best_epoch, len(resumed.history) - 1) == (1, 4)
+    assert (resumed.state.best_epoch, len(resumed.state.history) - 1) == (1, 4)

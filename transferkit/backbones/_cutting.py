@@ -1,4 +1,7 @@
-"""Cutting a network above one of its stages, so that it goes on from that stage's maps."""
+"""Changes to a network that is trained: cut above a stage, or saving memory.
+
+Both know how timm's networks are built, and change the network that a `Backbone` holds.
+"""
 
 from __future__ import annotations
 
@@ -8,69 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.maps import LayerInfo
-
-__all__ = ["cut_above", "stage_below"]
+__all__ = ["checkpoint_activations", "cut_above"]
 
 TOLERANCE = 1e-4
 """Largest relative difference between the whole network and its upper part on cached maps."""
 
 
-class Passed(nn.Module):
-    """In the place of a module that ran before the cut: hands its input on."""
+class _PassThrough(nn.Module):
+    """Stands in for a module that ran before the cut: returns its input."""
 
     def forward(self, inputs: Any, *args: Any, **options: Any) -> Any:
         """Return the first argument."""
         return inputs
 
 
-def stage_below(layers: dict[str, LayerInfo], n_stages: int, name: str) -> str:
-    """Name of the stage whose maps are kept when the last stages are trained.
-
-    Parameters
-    ----------
-    layers : dict of str to LayerInfo
-        A backbone's layers.
-    n_stages : int
-        How many are trained.
-    name : str
-        The backbone's name, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it has no such stage.
-
-    Examples
-    --------
-    >>> stages = {f"stage{i}": LayerInfo(8, 2 ** (i + 1)) for i in range(5)}
-    >>> stage_below(stages, 2, "resnet18")
-    'stage2'
-    """
-    stages = [layer for layer in layers if layer.startswith("stage")]
-    if not stages:
-        raise ValueError(
-            f"strategy 'last-{n_stages}-stages' needs a network with stages, and {name!r} has "
-            f"none; choose 'lp-ft', 'norm-only' or 'lora'"
-        )
-    if n_stages >= len(stages):
-        raise ValueError(
-            f"strategy 'last-{n_stages}-stages' leaves no stage of {name!r} to be cached: it has "
-            f"{len(stages)}; choose 'last-{len(stages) - 1}-stages' at most, or 'lp-ft'"
-        )
-    return stages[-1 - n_stages]
-
-
 def cut_above(body: Any, stage: str, images: Tensor, name: str) -> Tensor:
     """Make a network take the maps of one of its stages instead of images.
 
-    Everything that ran up to the stage hands on its input. That the upper part gives what the
-    whole gave is computed, not believed.
+    Every module that ran before the stage's maps were there now returns its input. Whether the
+    upper part gives what the whole network gave is computed on an example.
 
     Parameters
     ----------
-    body : FullNetwork
-        From a backbone; changed in place. Its names stay.
+    body : nn.Module
+        A backbone's network; changed in place. The names of its parameters stay.
     stage : str
         ``stageN``.
     images : Tensor
@@ -104,7 +68,7 @@ def cut_above(body: Any, stage: str, images: Tensor, name: str) -> Tensor:
         module = str(infos[int(stage.removeprefix("stage"))]["module"])
         for path in _run_before(body, network, module, images):
             parent, _, child = path.rpartition(".")
-            setattr(network.get_submodule(parent), child, Passed())
+            setattr(network.get_submodule(parent), child, _PassThrough())
         if body.is_nhwc:
             maps = maps.permute(0, 2, 3, 1)
         try:
@@ -132,3 +96,29 @@ def _run_before(body: Any, network: nn.Module, module: str, images: Tensor) -> l
     ancestors = {".".join(parts[: i + 1]) for i in range(len(parts) - 1)}
     siblings = (p for p in before if p.rpartition(".")[0] in parents and p not in ancestors)
     return list(dict.fromkeys(siblings))
+
+
+def checkpoint_activations(body: nn.Module, name: str) -> None:
+    """Make a network compute activations again in the backward pass, which saves memory.
+
+    Parameters
+    ----------
+    body : nn.Module
+        A backbone's network; changed in place.
+    name : str
+        The backbone's name, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the network can't do so.
+    """
+    network: Any = getattr(body, "network", None)
+    if not hasattr(network, "set_grad_checkpointing"):
+        raise ValueError(f"{name!r} has no gradient checkpointing; leave checkpointing out")
+    try:
+        network.set_grad_checkpointing(True)
+    except AssertionError as error:
+        raise ValueError(
+            f"{name!r} has no gradient checkpointing ({error}); leave checkpointing out"
+        ) from error

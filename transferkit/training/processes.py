@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -74,6 +74,17 @@ class Processes:
         prepared = self.accelerator.prepare_model(network)
         assert isinstance(prepared, nn.Module)
         return prepared
+
+    def to_device(self, batch: Any) -> Any:
+        """A batch whose tensors, in tuples, lists and dicts too, are on this process's device."""
+        if isinstance(batch, Tensor):
+            return batch.to(self.device)
+        if isinstance(batch, Mapping):
+            return {name: self.to_device(value) for name, value in batch.items()}
+        if isinstance(batch, list | tuple):
+            moved = [self.to_device(value) for value in batch]
+            return moved if isinstance(batch, list) else tuple(moved)
+        return batch
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean over the processes."""

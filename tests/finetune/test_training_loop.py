@@ -4,9 +4,9 @@ import torch
 
 from tests.finetune.conftest import small_training
 from tests.pictures import picture
-from transferkit.finetune.evaluation import outputs_of
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.samples import PixelSamples
+from transferkit.finetune.training_loop import outputs_of
 from transferkit.images import list_images
 from transferkit.spec import Preprocess
 
@@ -15,10 +15,10 @@ from transferkit.spec import Preprocess
 def test_every_image_once_in_order(n):
     training = small_training(None, 2, n)
     network, held = training.network.train(), training.held
-    outputs = outputs_of(network, held.samples, training.objective, training.processes)
+    outputs = outputs_of(network, held.inputs, 2, training.processes)
     assert network.training
     with torch.no_grad():
-        expected = network.eval()(held.samples.inputs)
+        expected = network.eval()(held.inputs.inputs)
     torch.testing.assert_close(outputs, expected)
     assert not outputs.requires_grad
 
@@ -32,7 +32,7 @@ def test_images_are_not_augmented():
     training.network.body.network = torch.nn.Sequential(
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)
     )
-    outputs = outputs_of(training.network, samples, training.objective, training.processes)
+    outputs = outputs_of(training.network, samples, 2, training.processes)
     pixels = torch.from_numpy(np.array(samples.pixels)).permute(0, 3, 1, 2)
     with torch.no_grad():
         torch.testing.assert_close(outputs, training.network.eval()(pixels))

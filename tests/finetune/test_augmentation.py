@@ -10,13 +10,13 @@ from PIL import Image
 from tests.pictures import picture, write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import View, extract
-from transferkit.finetune.activations import augmented_views, view_number
+from transferkit.finetune.augmentation import augmentation, augmented_views, view_number
 from transferkit.finetune.recipe import Recipe
-from transferkit.finetune.samples import augmentation, seed_of
 from transferkit.forward import Forward
 from transferkit.images import UnreadableImages, list_images, prepare, read_rgb
 from transferkit.pooling import parse_feature
 from transferkit.store import FeatureStore
+from transferkit.training import seed_of
 
 
 def test_a_file_changed_or_gone_meanwhile(tmp_path):

@@ -659,3 +659,20 @@ def test_one_line_about_a_run(caplog, files, spec):
 def test_errors(files, spec, options, message):
     with pytest.raises(ValueError, match=message):
         extract_one(files, spec, **options)
+
+
+# ---- rows that stay in the store ----------------------------------------------------
+
+
+def test_rows_can_be_read_when_they_are_needed(files, spec, store):
+    names = ["pre_logits", "stage4.map"]
+    images = list_images([*files, files[0]])
+    gathered = extract(images, spec, names, store)
+    checked = extract(images, spec, names, store, keep_rows=False)
+    for name in names:
+        assert checked.rows[name].shape == (0, *gathered.rows[name].shape[1:])
+        for extraction in (gathered, checked):
+            stored = extraction.stored[name]
+            np.testing.assert_array_equal(np.asarray(stored), gathered.rows[name])
+            assert stored.ids == extraction.ids
+    assert extract(images, spec, names, None).stored == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import tempfile
@@ -64,7 +65,8 @@ def extract(
         What happens if images can't be read: raise, after all the others are in the store,
         naming every one; or leave them out and report them.
     keep_rows : bool, default=True
-        False fills the store and checks every row in it, without gathering them.
+        False fills the store and checks every row in it, without gathering them; they can be
+        read from `Extraction.stored`.
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
     view : View, optional
@@ -97,6 +99,7 @@ def extract(
         view=0 if view is None else view.number,
     )
     with contextlib.ExitStack() as stack:
+        is_kept = store is not None
         if store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
             store = FeatureStore(folder)
@@ -117,5 +120,7 @@ def extract(
         if len(devices) > 1:
             processes.fill(loop, devices)
         result = loop.finish(on_error, keep_rows)
+        if not is_kept:
+            result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())
     return result

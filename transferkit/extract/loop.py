@@ -25,12 +25,12 @@ from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Crew, crew_for, run
-from transferkit.extract.writing import SHARD_ROWS, Writer
+from transferkit.extract.writing import Writer
 from transferkit.forward import Forward, choose_device
 from transferkit.images import ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
-from transferkit.store import FeatureStore, MissingRows
+from transferkit.store import FeatureStore, MissingRows, StoredRows
 
 __all__ = ["BATCH_SIZE", "Loop", "View", "progress_bar", "specs_of"]
 
@@ -138,7 +138,8 @@ class Loop:
             whose.check(on_error)
             ids = tuple(whose.known)
             try:
-                rows = {n: self._read(spec, ids, keep_rows) for n, spec in self.specs.items()}
+                stored = {name: self.store.open(spec, ids) for name, spec in self.specs.items()}
+                rows = {name: _gathered(one, keep_rows) for name, one in stored.items()}
                 break
             except MissingRows as error:  # damaged, or a file was changed under our hands
                 if attempt == _ATTEMPTS - 1:
@@ -158,14 +159,8 @@ class Loop:
             self.seconds,
             self.provenance,
             self.is_bf16_quicker,
+            stored=stored,
         )
-
-    def _read(self, spec: FeatureSpec, ids: Sequence[bytes], keep_rows: bool) -> np.ndarray:
-        if keep_rows:
-            return self.store.read(spec, ids)
-        for start in range(0, len(ids), SHARD_ROWS):
-            rows = self.store.read(spec, ids[start : start + SHARD_ROWS])
-        return rows[:0].copy()
 
     def fill(self) -> None:
         """Compute what the store doesn't have, each different image once."""
@@ -329,6 +324,15 @@ def progress_bar(n_images: int, *, shown: bool) -> Any:
         file=sys.stderr,
         smoothing=0.1,
     )
+
+
+def _gathered(stored: StoredRows, keep_rows: bool) -> np.ndarray:
+    """All rows; or none of them, after each has been checked."""
+    if keep_rows:
+        return stored[:]
+    for _ in stored.batches():
+        pass
+    return stored[:0]
 
 
 def _provenance(forward: Forward, batch_size: int) -> dict[str, str]:

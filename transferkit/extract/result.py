@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.images import Failure
+from transferkit.store import StoredRows
 
 __all__ = ["Extraction", "feature_columns"]
 
@@ -47,6 +48,9 @@ class Extraction:
     paths : tuple of str, default=()
         What the kept images are called: a path as it was given, below the folder that was
         listed; ``"image 3"`` for one without a name.
+    stored : dict of str to StoredRows, default={}
+        The same rows as they lie in the store, read when they are asked for; also if `rows`
+        were only to be checked. Empty without a store, and where an item has several images.
     n_different : int, optional
         How many different images have a row, where a row belongs to several; None if they
         are as many as the ids.
@@ -64,6 +68,7 @@ class Extraction:
     is_bf16_quicker: bool = False
     paths: tuple[str, ...] = ()
     n_different: int | None = None
+    stored: dict[str, StoredRows] = field(default_factory=dict)
 
     @property
     def hex_ids(self) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._lines import predictions, truth_lines
-from transferkit.cli._measure import learnt_columns, measure, print_report, true_targets
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -28,6 +27,7 @@ from transferkit.cli._writing import (
     out_file_option,
     write_lines,
 )
+from transferkit.report.text import report_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,8 +68,9 @@ def command(
     model says (of numbers: the residual, prediction - label), and of those that could not be
     read why.
     """
-    from transferkit.datasets import measured_of
+    from transferkit.datasets import Dataset, measured_of
     from transferkit.estimators import side_by_side
+    from transferkit.estimators.measuring import learnt_columns, measure, true_targets
 
     if form is not None and out is None:
         raise click.UsageError("--format is the form of --out's file; give --out FILE too")
@@ -87,13 +88,14 @@ def command(
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
     n_left_out = len(extraction.kept) - int(chosen.sum())
     chosen &= _labelled(listed.select(extraction.kept))
-    measured = listed.select(extraction.kept[chosen])
-    X = side_by_side(extraction)[chosen]
-    report = measure(estimator, measured, X)
+    at = extraction.kept[chosen].tolist()
+    measured = listed.select(at)
+    y = true_targets(estimator, measured)
+    data = Dataset(measured, X=side_by_side(extraction)[chosen], y=y)
+    report = measure(estimator, data)
     if out is not None:
-        at = extraction.kept[chosen].tolist()
-        true = dict(zip(at, true_targets(estimator, measured).tolist(), strict=True))
-        predicted = dict(zip(at, predictions(estimator, X), strict=True))
+        true = dict(zip(at, y.tolist(), strict=True))
+        predicted = dict(zip(at, predictions(estimator, data.X), strict=True))
         lines = truth_lines(estimator, listed, true, predicted, extraction.failures)
         write_lines(out, lines, form)
         click.echo(f"{counted(len(lines), 'image')}, line by line: {printable(str(out))}", err=True)
@@ -103,7 +105,8 @@ def command(
         if part is not None:
             note = ": there is no test part" * (part == "val")
             click.echo(f"measured on {part} ({len(listed):,} images){note}")
-        print_report(report, n_left_out)
+        for line in report_lines(report, n_left_out):
+            click.echo(line)
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
 

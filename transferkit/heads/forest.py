@@ -27,9 +27,9 @@ from transferkit.heads._inputs import (
     number_rows,
     without_class_count_warning,
 )
-from transferkit.heads._rows import Targets
 from transferkit.heads._scores import labels_of_probabilities
 from transferkit.heads._trees import trees_of_forest
+from transferkit.solvers.standardize import Targets
 
 __all__ = ["Classifier", "Regressor"]
 

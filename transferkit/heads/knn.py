@@ -19,8 +19,8 @@ from transferkit.heads._inputs import (
     number_rows,
 )
 from transferkit.heads._neighbors import BLOCK, nearest, nearest_faiss, vote_weights
-from transferkit.heads._rows import Targets, unit
 from transferkit.heads._scores import labels_of_probabilities
+from transferkit.solvers.standardize import Targets, unit
 
 __all__ = ["Classifier", "Regressor"]
 

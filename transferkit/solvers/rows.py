@@ -1,0 +1,336 @@
+"""Rows as the linear solver reads them: standardised, block by block, and their spectrum.
+
+A block is made when it is asked for out of any array, so a memory-mapped file is never
+copied whole; what fits easily is made once and kept. Centring changes no answer, as the
+intercept isn't penalised, and makes every problem easier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["Design", "Part", "Spectrum", "select_rows"]
+
+Array = NDArray[Any]
+Part = tuple[Array, Array | None]
+KnownSpectrum = Callable[[], tuple[Array, Array]]
+# Numbers of one block: 32 MB in float32; smaller ones cost more in overhead than they save.
+# A quarter of it where memory is what counts.
+BLOCK = 2**23
+# Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
+ROWS_PER_FEATURE = 4
+# Beyond these, differences and scales leave the range of float32.
+LARGEST, SMALLEST = 1e30, 1e-30
+# Products with fewer numbers than this take no time in float64 either.
+SMALL = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvectors and eigenvalues of the rows' covariance.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_features,)
+        Eigenvalues, at least 0.
+    vectors : Tensor of shape (n_features, n_features)
+        One eigenvector per column.
+    """
+
+    values: Tensor
+    vectors: Tensor
+
+
+class Design:
+    """Standardised rows, and what takes coefficients back to the features as given.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray, ndarray or None)
+        Arrays of shape (·, n_features), each with the rows of it that count (None: all).
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights, for the mean and the variance.
+    standardize : bool
+        Whether each feature is brought to variance 1; it is centred in any case.
+    device : str, default="cpu"
+        Where products are computed.
+    spectrum : callable, default=None
+        Gives eigenvalues and eigenvectors of the covariance of these rows or of more, as
+        `FeatureStatistics` knows them; it only guides the solver.
+
+    Attributes
+    ----------
+    n, d : int
+        Rows and features. With fewer rows than features, the features are replaced by
+        their coordinates in the space of the rows, where the solution lies.
+    spectrum : Spectrum
+        Of the rows' covariance, from a sample of them where none is given.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        weight: Array | None,
+        *,
+        standardize: bool,
+        device: str = "cpu",
+        spectrum: KnownSpectrum | None = None,
+    ) -> None:
+        import torch  # late: the list of heads shouldn't wait for it
+
+        self.device = torch.device(device)
+        self._parts = parts
+        self.n = sum(len(X if rows is None else rows) for X, rows in parts)
+        first = parts[0][0]
+        self.n_features = self.d = int(first.shape[1])
+        self.dtype = torch.float64 if first.dtype == np.float64 else torch.float32
+        is_streamed = self._is_streamed()
+        numbers = BLOCK // 4 if is_streamed else BLOCK
+        self._step = max(256, numbers // self.d // 64 * 64)
+        self._measure(weight, standardize)
+        self._basis: Tensor | None = None
+        self._vectors: Tensor | None = None
+        self._kept: dict[torch.dtype, Tensor] = {}
+        if self.n <= self.d:
+            # X = R'Q' for orthonormal columns Q, and the solution is a combination of rows.
+            rows = torch.cat([block.double() for _, block in self._made(self._parts)])
+            self._basis, triangle = torch.linalg.qr(rows.T)
+            self._kept[self.dtype] = triangle.T.contiguous().to(self.dtype)
+            self.d = self.n
+        elif not is_streamed:
+            self._kept[self.dtype] = torch.cat([block for _, block in self._made(self._parts)])
+        if spectrum is None or self._basis is not None:
+            self.spectrum = self._decomposed()
+        else:
+            known = (torch.tensor(part, dtype=self.dtype) for part in spectrum())
+            self.spectrum = Spectrum(*(part.to(self.device) for part in known))
+
+    def blocks(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """Rows in order, a block at a time.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            Numeric type wanted.
+
+        Yields
+        ------
+        (slice, Tensor)
+            The rows of the block; their values, of shape (n_block, d).
+        """
+        if self.dtype not in self._kept:
+            for part, block in self._made(self._parts):
+                yield part, block.to(dtype)
+            return
+        if dtype.itemsize < self.dtype.itemsize and dtype not in self._kept:
+            self._kept[dtype] = self._kept[self.dtype].to(dtype)
+        rows = self._kept.get(dtype, self._kept[self.dtype])
+        for first in range(0, self.n, self._step):
+            part = slice(first, min(first + self._step, self.n))
+            yield part, rows[part].to(dtype)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the rows are made once, not block by block for each product."""
+        return self.dtype in self._kept
+
+    def vectors(self, dtype: torch.dtype) -> Tensor:
+        """Eigenvectors of the covariance, in this type if it is a narrower one."""
+        vectors = self.spectrum.vectors
+        if dtype.itemsize >= vectors.dtype.itemsize:
+            return vectors
+        if self._vectors is None or self._vectors.dtype != dtype:
+            self._vectors = vectors.to(dtype)
+        return self._vectors
+
+    def given(self, coef: Tensor, intercept: Tensor) -> tuple[Array, Array]:
+        """Take coefficients on these rows to the features as given, float64."""
+        W = coef if self._basis is None else coef @ self._basis.T
+        # Exactly 0 for a constant feature, whatever rounding left.
+        given = (W.cpu().numpy() * self.inverse) * ~self.is_constant
+        return given, intercept.cpu().numpy() - given @ self.mean
+
+    def taken(self, coef: Array, intercept: Array) -> tuple[Tensor, Tensor]:
+        """Take coefficients on the features as given to these rows: the inverse of `given`."""
+        import torch
+
+        W = torch.as_tensor(coef / self.inverse, dtype=torch.float64, device=self.device)
+        b = torch.as_tensor(intercept + coef @ self.mean, dtype=torch.float64, device=self.device)
+        return (W if self._basis is None else W @ self._basis), b
+
+    def placed(self, parts: Sequence[Part]) -> Callable[[], Iterator[Tensor]]:
+        """Bring other rows of the same features where these are.
+
+        Parameters
+        ----------
+        parts : sequence of (ndarray, ndarray or None)
+            As in the constructor.
+
+        Returns
+        -------
+        callable
+            Gives their blocks, as often as it is called; kept if this design's are.
+        """
+        if self.dtype in self._kept:
+            kept = [block for _, block in self._made(parts)]
+            return lambda: iter(kept)
+        return lambda: (block for _, block in self._made(parts))
+
+    def scores(
+        self, placed: Callable[[], Iterator[Tensor]], coef: Tensor, intercept: Tensor
+    ) -> Array:
+        """Score rows.
+
+        Parameters
+        ----------
+        placed : callable
+            What `placed` returned.
+        coef : Tensor of shape (n_scores, d)
+            Coefficients on this design's rows.
+        intercept : Tensor of shape (n_scores,)
+            Intercepts.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_scores)
+        """
+        W = coef if self._basis is None else coef @ self._basis.T
+        W, b = W.to(self.dtype), intercept.to(self.dtype)
+        return np.concatenate([(block @ W.T + b).cpu().numpy() for block in placed()])
+
+    def _raw(self, parts: Sequence[Part], step: int | None = None) -> Iterator[tuple[slice, Array]]:
+        step = step or self._step
+        done = 0
+        for X, rows in parts:
+            count = len(X if rows is None else rows)
+            for first in range(0, count, step):
+                block = X[first : first + step] if rows is None else (X[rows[first : first + step]])
+                yield slice(done, done + len(block)), np.asarray(block)
+                done += len(block)
+
+    def _made(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
+        import torch
+
+        kind = torch.float64 if self._is_extreme else self.dtype
+        mean = torch.as_tensor(self.mean, dtype=kind)
+        inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=kind)
+        for part, block in self._raw(parts):
+            made = torch.tensor(block, dtype=kind).sub_(mean).mul_(inverse)
+            yield part, made.to(self.device, self.dtype)
+
+    def _measure(self, weight: Array | None, standardize: bool) -> None:
+        """Set `mean`, `inverse` (of the scale) and `is_constant`."""
+        import torch
+
+        total, mean, squares = 0.0, torch.zeros(self.d).double(), torch.zeros(self.d).double()
+        low, high = torch.full((self.d,), torch.inf), torch.full((self.d,), -torch.inf)
+        # In float64, so few rows at once that they stay in the cache.
+        few = max(16, 2**18 // self.d)
+        for part, block in self._raw(self._parts, few):
+            rows = torch.tensor(block, dtype=torch.float64)
+            w = torch.ones(len(rows)).double()
+            if weight is not None:
+                w = torch.tensor(weight[part], dtype=torch.float64)
+            least, most = rows.aminmax(dim=0)
+            low, high = torch.minimum(low, least), torch.maximum(high, most)
+            # Means and sums of squares of two sets of rows merge exactly (Chan, Golub and
+            # LeVeque 1983, "Algorithms for computing the sample variance").
+            share = float(w.sum())
+            if share == 0:
+                continue
+            own = (w @ rows) / share
+            rows -= own
+            squares += w @ rows.square_() + (own - mean).square() * total * share / (total + share)
+            mean += (own - mean) * share / (total + share)
+            total += share
+        self.is_constant = (low == high).numpy()
+        # Rounded to the type of the rows once, here, so that `given` undoes exactly what
+        # `_made` does, also for features far from zero.
+        largest = float(torch.maximum(low.abs(), high.abs()).max())
+        spread = float(squares[squares > 0].min()) / total if (squares > 0).any() else 1.0
+        self._is_extreme = not (largest < LARGEST and spread > SMALLEST**2)
+        kind = np.float64 if self.dtype.itemsize == 8 or self._is_extreme else np.float32
+        self.mean = mean.numpy().astype(kind).astype(np.float64)
+        variance = squares.numpy() / total
+        # What rounding makes of a constant isn't to be magnified; scikit-learn's bound.
+        eps = np.finfo(np.float64).eps
+        noise = self.n * eps * variance + (self.n * mean.numpy() * eps) ** 2
+        scale = np.where(variance <= noise, 1, np.sqrt(variance))
+        inverse = 1 / scale if standardize else np.ones(self.d)
+        self.inverse = inverse.astype(kind).astype(np.float64)
+
+    def _is_streamed(self) -> bool:
+        import torch
+
+        if self.device.type == "cuda":
+            # Rows and their bfloat16 copy, where they leave room for the rest.
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return self.n * self.d * (self.dtype.itemsize + 2) > free / 2
+        large = self.n * self.d > 4 * BLOCK
+        return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
+
+    def _decomposed(self) -> Spectrum:
+        import torch
+
+        every = max(1, self.n // max(ROWS_PER_FEATURE * self.d, 1))
+        if self.n * self.d <= SMALL:
+            every = 1  # the order of few rows shouldn't matter
+        gram = torch.zeros(self.d, self.d, dtype=self.dtype, device=self.device)
+        count = 0
+        for _, block in self.blocks(self.dtype):
+            sample = block[::every]
+            gram.addmm_(sample.T, sample)
+            count += len(sample)
+        if not torch.isfinite(gram).all():
+            raise ValueError(
+                "the squares of the features leave the range of float32; give standardize=True, "
+                "or divide them by their size first"
+            )
+        values, vectors = torch.linalg.eigh(gram / max(count, 1))
+        return Spectrum(values.clamp_(min=0), vectors)
+
+
+def select_rows(parts: Sequence[Part], wanted: Array) -> list[Part]:
+    """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray, ndarray or None)
+        As in `Design`.
+    wanted : ndarray of bool of shape (n_samples,)
+        The rows that are wanted.
+
+    Examples
+    --------
+    >>> X = np.eye(3)
+    >>> [(_, rows)] = select_rows([(X, None)], np.array([True, False, True]))
+    >>> rows.tolist()
+    [0, 2]
+    """
+    chosen: list[Part] = []
+    done = 0
+    for X, rows in parts:
+        count = len(X if rows is None else rows)
+        index = np.flatnonzero(wanted[done : done + count])
+        if len(index):
+            chosen.append((X, index if rows is None else rows[index]))
+        done += count
+    return chosen
+
+
+def _is_mapped(X: Any) -> bool:
+    """Whether an array is, or looks into, a memory-mapped file."""
+    while X is not None:
+        if isinstance(X, np.memmap):
+            return True
+        X = getattr(X, "base", None)
+    return False

@@ -27,7 +27,7 @@ from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Crew, crew_for, run
 from transferkit.extract.writing import Writer
 from transferkit.forward import Forward, choose_device
-from transferkit.images import ImageSet
+from transferkit.images import Frame, ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows, StoredRows
@@ -55,10 +55,15 @@ class View:
     change : callable
         From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
         It is called in several threads at a time.
+    frame : callable, optional
+        From an image's row id to the `Frame` that maps the px of the plain input to the view's:
+        a crop that is resized, a flip. Without it nothing is known of where the view's pixels
+        come from.
     """
 
     number: int
     change: Callable[[bytes, np.ndarray], np.ndarray]
+    frame: Callable[[bytes], Frame] | None = None
 
 
 def specs_of(
@@ -160,6 +165,8 @@ class Loop:
             self.provenance,
             self.is_bf16_quicker,
             stored=stored,
+            images=self.images,
+            exif=self.preprocess.exif,
         )
 
     def fill(self) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transferkit.datasets.blocks import blocks_of, is_unseen
 from transferkit.datasets.splits import hold_out
 
-__all__ = ["Parts", "Roles", "divide", "is_labelled", "keep_apart", "measured_of", "roles_of"]
+__all__ = ["Division", "Roles", "divide", "is_labelled", "keep_apart", "measured_of", "roles_of"]
 
 Array = NDArray[Any]
 COPIES = "have the same bytes as training images"
@@ -74,7 +74,7 @@ def measured_of(names: Collection[str]) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Division:
     """Positions of a data set's images, by what they are for.
 
     Parameters
@@ -159,7 +159,7 @@ def divide(
     share: float,
     seed: int,
     roles: Roles | None = None,
-) -> Parts:
+) -> Division:
     """Divide a data set's readable images into those trained on, choosing and measured.
 
     Parameters
@@ -205,7 +205,7 @@ def divide(
     has_label = is_labelled(labels, n)[measured]
     if not has_label.all():
         left_out[UNLABELLED] = int((~has_label).sum())
-    return Parts(train, validation, measured[has_label], roles, share, seed, left_out)
+    return Division(train, validation, measured[has_label], roles, share, seed, left_out)
 
 
 def _held_out(

@@ -7,8 +7,8 @@ from sklearn.datasets import make_blobs
 from sklearn.ensemble import HistGradientBoostingClassifier
 from skops.io import dumps, loads
 
-from transferkit.heads import _boosters
 from transferkit.heads.boosting import Classifier, Regressor
+from transferkit.solvers import boosting
 
 OTHERS = [
     pytest.param(
@@ -73,7 +73,7 @@ def test_other_libraries_do_labels_numbers_and_files(library):
 def test_a_library_that_is_not_there(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=r"not installed; give .* pip install transferkit\["):
-        _boosters.probe(library)
+        boosting.probe(library)
     with pytest.raises(ImportError, match=f"library is '{library}'"):
         Classifier(library).fit(*blobs())
 

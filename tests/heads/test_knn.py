@@ -4,8 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from transferkit.heads import _neighbors, knn
+from transferkit.heads import knn
 from transferkit.heads.knn import Classifier, Regressor
+from transferkit.solvers import neighbors
 
 
 def data(n=80, n_classes=4):
@@ -65,7 +66,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_no_block_holds_more_than_asked():
     X, _, new = data()
-    parts = [part for part, _, _ in _neighbors.nearest(new, X, 2, 7)]
+    parts = [part for part, _, _ in neighbors.nearest(new, X, 2, 7)]
     assert [p.stop - p.start for p in parts] == [7, 7, 7, 7, 2]
 
 

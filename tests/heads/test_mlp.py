@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit.heads._mlp import Perceptron, scores
 from transferkit.heads.mlp import Classifier, Regressor
+from transferkit.solvers.perceptron import Perceptron, scores
 
 SMALL = {"hidden": (32,), "dropout": 0.0, "learning_rate": 0.01, "device": "cpu"}
 
@@ -73,7 +73,7 @@ def test_quick_products_train_as_well(monkeypatch):
     X = np.hstack([X, np.zeros((2000, 124), np.float32)])
     accuracies = []
     for quick in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("transferkit.heads._mlp.quick_dtype", lambda device, q=quick: q)
+        monkeypatch.setattr("transferkit.solvers.perceptron.quick_dtype", lambda device, q=quick: q)
         head = Classifier(device="cpu", max_epochs=20).fit(X[:1000], y[:1000])
         assert all(matrix.dtype == np.float32 for matrix, _ in head.layers_)
         accuracies.append(head.score(X[1000:], y[1000:]))

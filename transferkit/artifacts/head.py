@@ -32,6 +32,7 @@ def allowed_types() -> list[str]:
     return [
         *_PARTS,
         "transferkit.heads._trees.Trees",
+        "transferkit.solvers.trees.Trees",
         *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor")),
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.heads import boosting, forest
-from transferkit.heads._trees import Trees
+from transferkit.solvers.trees import Trees
 
 __all__ = ["Tree", "TreeSum", "tree_sum", "tree_sum_nodes"]
 

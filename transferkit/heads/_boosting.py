@@ -9,9 +9,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._boosters import LIBRARIES, Plan, boost, probe, raw_scores
 from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
-from transferkit.heads._trees import trees_of_boosting
+from transferkit.solvers.boosting import LIBRARIES, Plan, boost, probe, raw_scores
+from transferkit.solvers.trees import trees_of_boosting
 
 __all__ = ["Boosting"]
 

@@ -1,8 +1,6 @@
 """What every head checks before it learns: parameters, rows, targets, weights."""
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -26,7 +24,6 @@ __all__ = [
     "class_rows",
     "class_weighted",
     "number_rows",
-    "without_class_count_warning",
 ]
 
 Array = NDArray[Any]
@@ -274,24 +271,6 @@ def _check_labels(y: Array) -> None:
             f"Unknown label type: y holds {', '.join(sorted(others)) or y.dtype}; give labels as "
             "strings or whole numbers, all of one type"
         )
-
-
-@contextmanager
-def without_class_count_warning(y: Array) -> Iterator[None]:
-    """Keep scikit-learn from guessing that class numbers of few samples each are measurements.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Class numbers of ours. Filters of warnings are the whole process's, so they are touched
-        only where it would warn.
-    """
-    if y.ndim > 1 or 2 * len(np.unique(y)) <= len(y):
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-        yield
 
 
 def _check_weights(sample_weight: Any, X: Array) -> Array:

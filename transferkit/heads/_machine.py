@@ -95,7 +95,7 @@ class Machine(BaseEstimator):
             return np.asarray(rows @ self.coef_.T + self.intercept_)
         import torch  # late: the list of heads shouldn't wait for it
 
-        from transferkit.heads._kernels import radial
+        from transferkit.solvers.kernel import radial
 
         scores = np.empty((len(rows), len(self.intercept_)), rows.dtype)
         terms = torch.from_numpy(self.landmarks_.astype(rows.dtype, copy=False))
@@ -177,14 +177,14 @@ class Machine(BaseEstimator):
         """The least-squares machine of the chosen solver on some rows."""
         import torch
 
-        from transferkit.heads._squares import Landmarks, WholeKernel
+        from transferkit.solvers.kernel import LeastSquaresSVM, Nystroem
 
         random = check_random_state(self.random_state)
         if self.solver_ == "nystroem":
             chosen = random.permutation(len(rows))[: self.n_landmarks]
-            return Landmarks(rows, rows[torch.from_numpy(chosen)], self.gamma_)
+            return Nystroem(rows, rows[torch.from_numpy(chosen)], self.gamma_)
         generator = torch.Generator().manual_seed(int(random.randint(2**31)))
-        return WholeKernel(rows, self.gamma_, generator)
+        return LeastSquaresSVM(rows, self.gamma_, generator)
 
     def _judge(
         self, C: float, Y: Array, scores: Array, weight: Array | None, epsilon: float | None

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, Rows, check_positive, check_share, checked_rows
-from transferkit.heads._mlp import Plan, scores, train
 from transferkit.heads._rows import moments, placed
+from transferkit.solvers.perceptron import Plan, scores, train
 
 __all__ = ["Network"]
 

@@ -25,11 +25,11 @@ from transferkit.heads._inputs import (
     class_rows,
     class_weighted,
     number_rows,
-    without_class_count_warning,
 )
 from transferkit.heads._rows import Targets
 from transferkit.heads._scores import labels_of_probabilities
-from transferkit.heads._trees import trees_of_forest
+from transferkit.solvers._quiet import without_class_count_warning
+from transferkit.solvers.trees import trees_of_forest
 
 __all__ = ["Classifier", "Regressor"]
 

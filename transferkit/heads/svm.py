@@ -14,7 +14,6 @@ from transferkit.heads._inputs import (
     checked_rows,
     class_rows,
     class_weighted,
-    without_class_count_warning,
 )
 from transferkit.heads._machine import C_FIXED, Machine
 from transferkit.heads._platt import calibrated
@@ -22,6 +21,7 @@ from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import labels_of_probabilities, labels_of_scores
 from transferkit.heads._statistics import FeatureStatistics
 from transferkit.heads._svr import MachineRegressor
+from transferkit.solvers._quiet import without_class_count_warning
 
 __all__ = ["Classifier", "Regressor"]
 

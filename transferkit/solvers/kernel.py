@@ -22,22 +22,81 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transferkit.heads._kernels import RadialMatrix, radial
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Landmarks", "Squares", "WholeKernel"]
+__all__ = ["LeastSquaresSVM", "Nystroem", "RadialMatrix", "Solution", "radial"]
 
 RANK = 500  # columns that the preconditioner is made of
 COLUMNS = 128  # targets × strengths side by side
 BLOCK = 2**24  # numbers of a block of kernel values
+STEP = 512  # rows of a block of the whole matrix: 1 MB in float32
 JITTER = 100  # roundings, added to the diagonal of a kernel that is to be factorised
 
 
+def radial(A: Tensor, B: Tensor, gamma: float) -> Tensor:
+    """Kernel of every row of one array with every row of another.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n, n_features)
+        Rows.
+    B : Tensor of shape (m, n_features)
+        Rows of the same type.
+    gamma : float
+        Inverse of the squared width, over 2.
+
+    Returns
+    -------
+    Tensor of shape (n, m)
+        Between 0 and 1.
+    """
+    products = A @ B.T
+    products *= 2 * gamma
+    products -= gamma * A.square().sum(dim=1)[:, None]
+    products -= gamma * B.square().sum(dim=1)
+    # |a - b|² is never negative, but for rounding.
+    return products.clamp_(max=0).exp_()
+
+
+class RadialMatrix:
+    """Kernel of every row with every other: half of it, as it is symmetric, in blocks.
+
+    A block that is read for one half serves the other while it is in the cache.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n, n_features)
+        Rows.
+    gamma : float
+        As for `radial`.
+    """
+
+    def __init__(self, rows: Tensor, gamma: float) -> None:
+        self._blocks: list[tuple[slice, slice, Tensor]] = []
+        for i in range(0, len(rows), STEP):
+            for j in range(i, len(rows), STEP):
+                down, right = slice(i, i + STEP), slice(j, j + STEP)
+                block = radial(rows[down], rows[right], gamma)
+                if i == j:
+                    block = ((block + block.T) / 2).fill_diagonal_(1)
+                self._blocks.append((down, right, block))
+
+    def product(self, D: Tensor) -> Tensor:
+        """Product of rows, (·, n), with the matrix."""
+        import torch
+
+        total = torch.zeros_like(D)
+        for down, right, block in self._blocks:
+            total[:, right].addmm_(D[:, down], block)
+            if down != right:
+                total[:, down].addmm_(D[:, right], block.T)
+        return total
+
+
 @dataclass(frozen=True, eq=False)
-class Squares:
+class Solution:
     """A solution at one strength.
 
     Parameters
@@ -61,7 +120,7 @@ class Squares:
     is_converged: bool
 
 
-class WholeKernel:
+class LeastSquaresSVM:
     """All rows are terms of the solution.
 
     Parameters
@@ -80,7 +139,7 @@ class WholeKernel:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Squares]:
+    ) -> Iterator[Solution]:
         """Solve at each strength.
 
         Parameters
@@ -106,7 +165,7 @@ class WholeKernel:
     def _solved(
         self, Y: Tensor, s: Tensor, penalties: list[float], spectrum: tuple[Tensor, Tensor],
         tol: float, max_iter: int,
-    ) -> Iterator[Squares]:  # fmt: skip
+    ) -> Iterator[Solution]:  # fmt: skip
         import torch
 
         k = Y.shape[1]
@@ -118,7 +177,7 @@ class WholeKernel:
         for j in range(len(penalties)):
             part = slice(j * k, (j + 1) * k)
             coef, fitted = (s * V[part]).T, KV[part].T + b[part]
-            yield Squares(coef, b[part], fitted, n_iter, bool(done[part].all()))
+            yield Solution(coef, b[part], fitted, n_iter, bool(done[part].all()))
 
     def _descended(
         self, target: Tensor, s: Tensor, penalty: Tensor, spectrum: tuple[Tensor, Tensor],
@@ -166,7 +225,7 @@ class WholeKernel:
         return values[kept], F.T @ (turn[:, kept] / values[kept].sqrt())
 
 
-class Landmarks:
+class Nystroem:
     """Some rows are the terms of the solution.
 
     Parameters
@@ -193,8 +252,8 @@ class Landmarks:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Squares]:
-        """Solve at each strength; parameters as for `WholeKernel`, the last two not needed."""
+    ) -> Iterator[Solution]:
+        """Solve at each strength; parameters as for `LeastSquaresSVM`, the last two not needed."""
         import torch
 
         share = weight / weight.sum()
@@ -212,7 +271,7 @@ class Landmarks:
             W = turn @ (turned / (values.clamp(min=0)[:, None] + penalty))
             b = level - mean @ W
             coef = torch.linalg.solve_triangular(self.factor.T, W, upper=True)
-            yield Squares(coef, b, self.F @ W + b, 0, True)
+            yield Solution(coef, b, self.F @ W + b, 0, True)
 
 
 def _orthogonal(Z: Tensor, s: Tensor) -> Tensor:

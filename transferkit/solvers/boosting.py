@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._inputs import without_class_count_warning
-from transferkit.heads._trees import trees_of_boosting
+from transferkit.solvers._quiet import without_class_count_warning
+from transferkit.solvers.trees import trees_of_boosting
 
 __all__ = ["LIBRARIES", "Plan", "boost", "probe", "raw_scores"]
 

@@ -1,0 +1,1 @@
+"""The mathematics of heads: arrays and tensors in, solutions out, nothing of estimators."""

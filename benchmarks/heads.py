@@ -80,7 +80,7 @@ def main() -> None:
 def _products() -> Any:
     import torch
 
-    from transferkit.heads._objective import quick_dtype
+    from transferkit.solvers.objective import quick_dtype
 
     return quick_dtype(torch.device("cpu"))
 

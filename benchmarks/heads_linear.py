@@ -44,7 +44,7 @@ def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from transferkit.heads._problems import Problems
+    from transferkit.solvers.linear import Problems
 
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["val"], data["test"]
     seconds: dict[str, list[float]] = {}

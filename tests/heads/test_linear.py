@@ -10,11 +10,10 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transferkit.heads._curve import score
-from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import log_softmax
-from transferkit.heads._selection import C_WITHOUT_HOLDOUT
 from transferkit.heads.linear import Classifier
+from transferkit.solvers.holdout import hold_out
+from transferkit.solvers.selection import C_WITHOUT_HOLDOUT, accuracy_and_log_loss
 
 
 def data(n=200, n_classes=3, seed=0):
@@ -286,6 +285,8 @@ def test_log_softmax_of_large_scores_is_finite():
 
 def test_score_leaves_unknown_classes_out_of_the_log_loss():
     log_proba = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    accuracy, loss = score(log_proba, np.array([0, 2]), np.array([0, 0, 1]), np.array([1, 2, 1]))
+    accuracy, loss = accuracy_and_log_loss(
+        log_proba, np.array([0, 2]), np.array([0, 0, 1]), np.array([1, 2, 1])
+    )
     assert accuracy == pytest.approx(1 / 4)
     assert loss == pytest.approx(-(np.log(0.9) + 2 * np.log(0.2)) / 3)

@@ -4,8 +4,8 @@ from sklearn.datasets import make_classification
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
-from transferkit.heads._problems import Problems
 from transferkit.heads.svm import Classifier, Regressor
+from transferkit.solvers.linear import Problems
 
 
 def data(n_classes=3, n=150):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit import registry
 
 if TYPE_CHECKING:
-    from transferkit.heads._statistics import FeatureStatistics
+    from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["TASKS", "FeatureStatistics", "HeadInfo", "create_head", "describe", "head_names"]
 
@@ -48,7 +48,7 @@ class HeadInfo:
 
 def __getattr__(name: str) -> Any:
     if name == "FeatureStatistics":
-        from transferkit.heads._statistics import FeatureStatistics  # late: it needs scikit-learn
+        from transferkit.solvers.statistics import FeatureStatistics  # late: it needs scikit-learn
 
         return FeatureStatistics
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

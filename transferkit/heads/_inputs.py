@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d, compute_class_weight, get_tags
 from sklearn.utils.validation import check_array, validate_data
 
 from transferkit import registry
+from transferkit.solvers.rows import select_rows
 
 __all__ = [
     "ClassRows",
@@ -89,15 +90,7 @@ class Rows:
 
     def some(self, wanted: Array) -> list[tuple[Array, Array | None]]:
         """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied."""
-        chosen: list[tuple[Array, Array | None]] = []
-        done = 0
-        for X, rows in self.parts:
-            count = len(X if rows is None else rows)
-            index = np.flatnonzero(wanted[done : done + count])
-            if len(index):
-                chosen.append((X, index if rows is None else rows[index]))
-            done += count
-        return chosen
+        return select_rows(self.parts, wanted)
 
 
 @dataclass(frozen=True, eq=False)

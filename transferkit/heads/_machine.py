@@ -10,9 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
-from transferkit.heads._problems import Problems
-from transferkit.heads._rows import placed, standardised
-from transferkit.heads._statistics import FeatureStatistics
+from transferkit.solvers.linear import Problems
+from transferkit.solvers.standardize import standardize_features, standardize_with
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["C_FIXED", "Machine"]
 
@@ -78,7 +78,7 @@ class Machine(BaseEstimator):
                 else "nystroem"
             )  # fmt: skip
         scaled: Array
-        scaled, self.mean_, self.scale_ = standardised(X, weight, known=known)
+        scaled, self.mean_, self.scale_ = standardize_features(X, weight, known=known)
         # Standardised features have variance 1, so that is 1 over their number.
         self.gamma_ = 1 / X.shape[1] if self.gamma == "scale" else float(self.gamma)
         return scaled
@@ -87,7 +87,7 @@ class Machine(BaseEstimator):
         """Rows to predict, checked and brought where those of `fit` were."""
         check_is_fitted(self)
         rows = checked_rows(self, X)
-        return placed(rows, self.mean_, self.scale_, rows.dtype)
+        return standardize_with(rows, self.mean_, self.scale_, rows.dtype)
 
     def _scores(self, rows: Array) -> Array:
         """Scores of `_placed` rows by all solvers but scikit-learn's, (n_samples, n_scores)."""

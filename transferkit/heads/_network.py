@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, Rows, check_positive, check_share, checked_rows
-from transferkit.heads._rows import moments, placed
 from transferkit.solvers.perceptron import Plan, scores, train
+from transferkit.solvers.standardize import mean_and_std, standardize_with
 
 __all__ = ["Network"]
 
@@ -85,13 +85,17 @@ class Network(BaseEstimator):
         self.validation_losses_: list[float] = []
         if held is not None:
             known = None if weight is None else weight[~held]
-            mean, scale = moments(rows.X[~held], known)
-            found = train(placed(rows.X, mean, scale, np.float32), Y, weight, held, n_out, plan)
+            mean, scale = mean_and_std(rows.X[~held], known)
+            found = train(
+                standardize_with(rows.X, mean, scale, np.float32), Y, weight, held, n_out, plan
+            )
             self.validation_losses_ = found.losses
             plan = plan.stopping_after(found.best_epoch)
         if held is None or self.refit:
-            mean, scale = moments(rows.X, weight)
-            found = train(placed(rows.X, mean, scale, np.float32), Y, weight, None, n_out, plan)
+            mean, scale = mean_and_std(rows.X, weight)
+            found = train(
+                standardize_with(rows.X, mean, scale, np.float32), Y, weight, None, n_out, plan
+            )
         self.mean_, self.scale_ = mean, scale
         self.layers_, self.n_epochs_ = found.layers, found.best_epoch
         logger.info(
@@ -129,7 +133,7 @@ class Network(BaseEstimator):
     def _scores(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
         rows = checked_rows(self, X)
-        return scores(placed(rows, self.mean_, self.scale_, np.float32), self.layers_)
+        return scores(standardize_with(rows, self.mean_, self.scale_, np.float32), self.layers_)
 
 
 def _within(value: int, bounds: tuple[int, int]) -> int:

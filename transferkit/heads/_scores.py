@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.solvers.losses import log_softmax, sigmoid
+
 __all__ = [
     "labels_of_probabilities",
     "labels_of_scores",
@@ -16,44 +18,6 @@ __all__ = [
 
 Array = NDArray[Any]
 BLOCK = 4096  # rows widened at once
-
-
-def log_softmax(scores: Array) -> Array:
-    """Logarithms of the class probabilities.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_samples, n_classes), (n_samples, 1) or (n_samples,)
-        Linear scores; a single one per sample is the second of two classes' against 0.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes)
-        At most 0.
-    """
-    if scores.ndim == 1 or scores.shape[1] == 1:
-        scores = np.column_stack([np.zeros_like(scores), scores])
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    log_proba: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return log_proba
-
-
-def sigmoid(scores: Array) -> Array:
-    """Probability of 1 for each score, without overflow.
-
-    Parameters
-    ----------
-    scores : ndarray
-        Of any shape.
-
-    Examples
-    --------
-    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    small = np.exp(-np.abs(scores))
-    probability: Array = np.where(scores >= 0, 1 / (1 + small), small / (1 + small))
-    return probability
 
 
 # Class scores differ by about 1, and float32 keeps seven digits: four are left below this sum.

@@ -10,8 +10,9 @@ from sklearn.utils import Tags
 
 from transferkit.heads._inputs import Array, check_positive, number_rows
 from transferkit.heads._machine import C_FIXED, Machine
-from transferkit.heads._rows import Targets, hold_out_any
-from transferkit.heads._statistics import FeatureStatistics
+from transferkit.solvers.holdout import hold_out_unstratified
+from transferkit.solvers.standardize import Targets
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["MachineRegressor"]
 
@@ -86,7 +87,9 @@ class MachineRegressor(RegressorMixin, Machine):
             self.n_iter_ = max(int(machine.n_iter_) for machine in self.machines_)
         else:
             if held is None:
-                held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+                held = hold_out_unstratified(
+                    len(rows.X), self.validation_fraction, self.random_state
+                )
             if self.C != "auto":
                 held = None
             self._fit_scores(

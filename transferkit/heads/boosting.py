@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._boosting import Boosting
 from transferkit.heads._inputs import Array, class_rows, class_weighted, number_rows
-from transferkit.heads._rows import Targets, hold_out, hold_out_any
 from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
+from transferkit.solvers.holdout import hold_out, hold_out_unstratified
+from transferkit.solvers.standardize import Targets
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -253,7 +254,7 @@ class Regressor(RegressorMixin, Boosting):
         rows = number_rows(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.shifted(rows.y, rows.weight)
         self.target_mean_, self.target_scale_ = targets.mean, targets.scale
         grown = [self._grow(rows.X, column, rows.weight, held, 0) for column in targets.scaled.T]

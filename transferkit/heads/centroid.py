@@ -8,8 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, check_positive, checked_rows, class_rows
-from transferkit.heads._rows import unit
 from transferkit.heads._scores import labels_of_scores, log_softmax
+from transferkit.solvers.standardize import unit
 
 __all__ = ["Classifier"]
 

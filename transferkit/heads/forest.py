@@ -26,9 +26,9 @@ from transferkit.heads._inputs import (
     class_weighted,
     number_rows,
 )
-from transferkit.heads._rows import Targets
 from transferkit.heads._scores import labels_of_probabilities
 from transferkit.solvers._quiet import without_class_count_warning
+from transferkit.solvers.standardize import Targets
 from transferkit.solvers.trees import trees_of_forest
 
 __all__ = ["Classifier", "Regressor"]

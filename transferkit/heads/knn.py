@@ -18,9 +18,9 @@ from transferkit.heads._inputs import (
     class_rows,
     number_rows,
 )
-from transferkit.heads._rows import Targets, unit
 from transferkit.heads._scores import labels_of_probabilities
 from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
+from transferkit.solvers.standardize import Targets, unit
 
 __all__ = ["Classifier", "Regressor"]
 

@@ -10,8 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, checked_rows, class_rows
-from transferkit.heads._rows import placed, standardised
 from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, score_dtype
+from transferkit.solvers.standardize import standardize_features, standardize_with
 
 __all__ = ["Classifier"]
 
@@ -89,10 +89,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
             # A class of one sample adds nothing to the covariance, and that is right.
             warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
             # Centred, as class means far from zero leave float32 no digits for their differences.
-            scaled, mean, scale = standardised(rows.X, None)
+            scaled, mean, scale = standardize_features(rows.X, None)
             if self.shrinkage != "auto":  # it is towards the identity on the features as given
                 unit = 2.0 ** np.round(np.log2(scale.max()))
-                scaled, scale = placed(rows.X, mean, unit + 0 * scale, rows.X.dtype), unit
+                scaled, scale = standardize_with(rows.X, mean, unit + 0 * scale, rows.X.dtype), unit
             model.fit(scaled, rows.y)
         coef = model.coef_.astype(np.float64) / scale
         kind = score_dtype(coef, mean, rows.X.dtype)

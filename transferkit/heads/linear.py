@@ -14,7 +14,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 
-from transferkit.heads._curve import Plan
 from transferkit.heads._inputs import (
     Array,
     ClassRows,
@@ -24,11 +23,17 @@ from transferkit.heads._inputs import (
     class_weighted,
 )
 from transferkit.heads._logits import Logits
-from transferkit.heads._problems import Problems
 from transferkit.heads._scores import score_dtype
-from transferkit.heads._selection import Choice, Choosing, choose, choose_each
-from transferkit.heads._statistics import FeatureStatistics
 from transferkit.heads.ridge import Regressor
+from transferkit.solvers.linear import Problems
+from transferkit.solvers.selection import (
+    PathOptions,
+    Selected,
+    SelectionOptions,
+    select_C,
+    select_C_per_label,
+)
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -188,12 +193,13 @@ class Classifier(ClassifierMixin, Logits):
         weight = class_weighted(rows, self.class_weight)
         n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
         known = statistics and statistics.known(n, first[0][first[1]][0], weight)
-        plan = self._plan(known)
+        path = self._path_options(known)
         if rows.several:
-            self._fit_columns(rows, before, plan)
+            self._fit_columns(rows, before, path)
         else:
-            self._report(choose(rows, weight, plan, self._choosing()))
-            problems = Problems.logistic(rows.parts, rows.y, weight, **plan.problem)
+            options = self._selection_options()
+            self._report(select_C(rows.parts, rows.y, weight, rows.held, path, options))
+            problems = Problems.logistic(rows.parts, rows.y, weight, **path.problem)
             self._fit_final(problems, self.C_, before)
         d = self.coef_.shape[1]
         logger.info(
@@ -227,10 +233,10 @@ class Classifier(ClassifierMixin, Logits):
             if self.folds < 2:
                 raise ValueError(f"folds is {self.folds!r}; give None or a whole number above 1")
 
-    def _choosing(self) -> Choosing:
-        return Choosing(self.C, self.validation_fraction, self.folds, self.random_state)
+    def _selection_options(self) -> SelectionOptions:
+        return SelectionOptions(self.C, self.validation_fraction, self.folds, self.random_state)
 
-    def _plan(self, known: FeatureStatistics | None) -> Plan:
+    def _path_options(self, known: FeatureStatistics | None) -> PathOptions:
         Cs = np.geomspace(*C_RANGE, self.n_candidates) if self.Cs is None else np.unique(self.Cs)
         spectrum = partial(known.spectrum, standardize=self.standardize) if known else None
         problem = {
@@ -239,10 +245,10 @@ class Classifier(ClassifierMixin, Logits):
             "device": self.device,
             "spectrum": spectrum,
         }
-        return Plan(Cs, problem, LOOSE * self.tol, self.max_iter)
+        return PathOptions(Cs, problem, LOOSE * self.tol, self.max_iter)
 
-    def _report(self, choice: Choice) -> None:
-        self.C_, self.C_path_, self.C_on_edge_ = choice.C, choice.path, choice.on_edge
+    def _report(self, selected: Selected) -> None:
+        self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
     def _before(self, rows: ClassRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
@@ -277,12 +283,18 @@ class Classifier(ClassifierMixin, Logits):
                 stacklevel=3,
             )
 
-    def _fit_columns(self, rows: ClassRows, before: tuple[Array, Array] | None, plan: Plan) -> None:
+    def _fit_columns(
+        self, rows: ClassRows, before: tuple[Array, Array] | None, path: PathOptions
+    ) -> None:
         """Fit one model for each of several labels, side by side in one solve."""
         train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
         n, n_labels = rows.y.shape
         both = np.flatnonzero(np.ptp(rows.y[train], axis=0))
-        self._report(choose_each(rows, both, plan, self._choosing()))
+        options = self._selection_options()
+        selected = select_C_per_label(
+            rows.parts, rows.y, rows.weight, rows.held, path, options, both
+        )
+        self._report(selected)
         ones = rows.y.sum(axis=0)
         # Laplace's rule of succession: a label never seen isn't impossible.
         intercept = np.log((ones + 1) / (n - ones + 1))
@@ -297,7 +309,7 @@ class Classifier(ClassifierMixin, Logits):
         }
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **plan.problem)
+            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **path.problem)
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)

@@ -16,8 +16,9 @@ from transferkit.heads._inputs import (
     number_rows,
 )
 from transferkit.heads._network import Network
-from transferkit.heads._rows import Targets, hold_out, hold_out_any
 from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
+from transferkit.solvers.holdout import hold_out, hold_out_unstratified
+from transferkit.solvers.standardize import Targets
 
 __all__ = ["Classifier", "Regressor"]
 
@@ -153,7 +154,7 @@ class Classifier(ClassifierMixin, Network):
         weight, held = class_weighted(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
         if held is None and rows.several:
-            held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         elif held is None:
             held = hold_out(rows.y, self.validation_fraction, self.random_state)
         loss = "sigmoid" if rows.several else "softmax"
@@ -251,7 +252,7 @@ class Regressor(RegressorMixin, Network):
         rows = number_rows(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_any(len(rows.X), self.validation_fraction, self.random_state)
+            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.of(rows.y, rows.weight)
         n_outputs = targets.scaled.shape[1]
         self._train(rows, targets.scaled, rows.weight, held, n_outputs, "squared")

@@ -19,10 +19,10 @@ from transferkit.heads._inputs import (
     class_weighted,
     number_rows,
 )
-from transferkit.heads._rows import Targets
 from transferkit.heads._scores import labels_of_scores, linear_scores, score_dtype
-from transferkit.heads._statistics import FeatureStatistics
 from transferkit.solvers.ridge import Solution, solve
+from transferkit.solvers.standardize import Targets
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
 

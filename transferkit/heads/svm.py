@@ -17,11 +17,11 @@ from transferkit.heads._inputs import (
 )
 from transferkit.heads._machine import C_FIXED, Machine
 from transferkit.heads._platt import calibrated
-from transferkit.heads._rows import hold_out
 from transferkit.heads._scores import labels_of_probabilities, labels_of_scores
-from transferkit.heads._statistics import FeatureStatistics
 from transferkit.heads._svr import MachineRegressor
 from transferkit.solvers._quiet import without_class_count_warning
+from transferkit.solvers.holdout import hold_out
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Classifier", "Regressor"]
 

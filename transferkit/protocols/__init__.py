@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit import registry
-from transferkit.heads._statistics import FeatureStatistics
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Geometry", "Named", "Parts", "Probe", "create_protocol", "protocol_names"]
 

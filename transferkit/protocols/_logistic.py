@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._design import KnownSpectrum
-from transferkit.heads._problems import Fit, Problems
-from transferkit.heads._statistics import FeatureStatistics
 from transferkit.metrics.voc import mean_average_precision
 from transferkit.protocols import Parts, Probe
+from transferkit.solvers.linear import Fit, Problems
+from transferkit.solvers.rows import KnownSpectrum
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["TOL", "Path", "by_share", "refit", "validation_score"]
 

@@ -1,1 +1,10 @@
-"""The mathematics of heads: arrays and tensors in, solutions out, nothing of estimators."""
+"""The mathematics of heads: arrays and tensors in, solutions out, nothing of estimators.
+
+The linear models are read in this order. `losses` holds the losses of linear scores with their
+derivatives; `rows` the standardised features; `objective` the penalised mean loss of both, its
+gradient and its Hessian; `newton` the solver; `path` the solutions along falling strengths of the
+penalty; `linear` the problems that heads and protocols pose; and `selection` the choice of a
+strength on held-out rows.
+"""
+
+__all__: list[str] = []  # each file is imported by its own name

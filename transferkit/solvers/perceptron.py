@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._objective import quick_dtype
+from transferkit.solvers.objective import quick_dtype
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._statistics import FeatureStatistics
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Solution", "solve"]
 

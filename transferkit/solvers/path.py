@@ -13,10 +13,10 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transferkit.heads._design import SMALL, Design
-from transferkit.heads._losses import Loss
-from transferkit.heads._newton import Start, State, minimise
-from transferkit.heads._objective import FEW
+from transferkit.solvers.losses import Loss
+from transferkit.solvers.newton import Start, State, minimise
+from transferkit.solvers.objective import FEW
+from transferkit.solvers.rows import SMALL, Design
 
 if TYPE_CHECKING:
     from torch import Tensor

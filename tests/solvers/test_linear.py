@@ -6,11 +6,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from transferkit.heads import _homotopy, _objective
-from transferkit.heads._design import Design
-from transferkit.heads._losses import Hinge, Insensitive, Sigmoid, Softmax
-from transferkit.heads._problems import Problems
 from transferkit.heads.linear import Classifier
+from transferkit.solvers import objective
+from transferkit.solvers import path as path_module
+from transferkit.solvers.linear import Problems
+from transferkit.solvers.losses import Hinge, Insensitive, Sigmoid, Softmax
+from transferkit.solvers.rows import Design
 
 TIGHT = {"tol": 1e-9, "max_iter": 200}
 
@@ -118,7 +119,7 @@ def test_float32_with_a_tight_tolerance_goes_on_in_float64():
     ("n_classes", "n_Cs", "n_led"), [(2, 12, 5), (4, 12, 5), (4, 5, 5), (7, 13, 5), (30, 12, 12)]
 )
 def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs, n_led, monkeypatch):
-    monkeypatch.setattr(_homotopy, "SMALL", 0)
+    monkeypatch.setattr(path_module, "SMALL", 0)
     solved = _counted(monkeypatch)
     X, y = problem(n_classes=n_classes)
     Cs = np.geomspace(1e-4, 1e3, n_Cs)
@@ -139,18 +140,18 @@ def test_a_path_arrives_where_single_fits_do(n_classes, n_Cs, n_led, monkeypatch
 def _counted(monkeypatch):
     """How many strengths each solve took at once."""
     solved = []
-    minimise = _homotopy.minimise
+    minimise = path_module.minimise
 
     def counted(design, loss, penalty, **options):
         solved.append(len(penalty))
         return minimise(design, loss, penalty, **options)
 
-    monkeypatch.setattr(_homotopy, "minimise", counted)
+    monkeypatch.setattr(path_module, "minimise", counted)
     return solved
 
 
 def test_whoever_stops_on_a_path_pays_for_little_more(monkeypatch):
-    monkeypatch.setattr(_homotopy, "SMALL", 0)
+    monkeypatch.setattr(path_module, "SMALL", 0)
     solved = _counted(monkeypatch)
     X, y = problem(n_classes=3)
     problems = Problems.logistic([(X, None)], y)
@@ -183,8 +184,8 @@ def test_rough_products_lead_to_the_same_place(monkeypatch):
     X = X.astype(np.float32)
     found = []
     for dtype in (None, torch.bfloat16):
-        monkeypatch.setattr(_objective, "LARGE", 0)
-        monkeypatch.setattr(_objective, "quick_dtype", lambda device, dtype=dtype: dtype)
+        monkeypatch.setattr(objective, "LARGE", 0)
+        monkeypatch.setattr(objective, "quick_dtype", lambda device, dtype=dtype: dtype)
         problems = Problems.logistic([(X, None)], y)
         found.append(problems.solve(1.0, tol=1e-6, max_iter=100))
         path = problems.path(np.geomspace(0.1, 10, 7), [(X[:1], None)], tol=1e-5, max_iter=100)
@@ -201,7 +202,7 @@ def test_rows_in_a_file_are_read_block_by_block(dtype, tmp_path, monkeypatch):
     X = X.astype(dtype)
     np.save(tmp_path / "X.npy", X)
     expected = Classifier(C=1.0).fit(X.astype(np.float32), y)
-    monkeypatch.setattr("transferkit.heads._design.BLOCK", 5000)
+    monkeypatch.setattr("transferkit.solvers.rows.BLOCK", 5000)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     problems = Problems.logistic([(mapped, np.arange(100)), (mapped, np.arange(100, 3000))], y)
     assert not problems.design._kept

@@ -18,9 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transferkit.heads._design import Design
-from transferkit.heads._losses import Loss
-from transferkit.heads._objective import Objective, Point
+from transferkit.solvers.losses import Loss
+from transferkit.solvers.objective import Objective, Point
+from transferkit.solvers.rows import Design
 
 if TYPE_CHECKING:
     from torch import Tensor

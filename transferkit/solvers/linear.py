@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.heads._design import Design, KnownSpectrum, Part
-from transferkit.heads._homotopy import follow
-from transferkit.heads._losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
-from transferkit.heads._newton import Start, State, minimise
+from transferkit.solvers.losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
+from transferkit.solvers.newton import Start, State, minimise
+from transferkit.solvers.path import follow
+from transferkit.solvers.rows import Design, KnownSpectrum, Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,7 +168,7 @@ class Problems:
         C : float or ndarray of shape (n_problems,)
             Inverse of the strength of the penalty.
         tol, max_iter
-            As in `transferkit.heads._newton.minimise`.
+            As in `transferkit.solvers.newton.minimise`.
         start : (ndarray, ndarray), default=None
             Coefficients and intercepts on the features as given to start from, not zero.
         """
@@ -190,7 +190,7 @@ class Problems:
         held : sequence of (ndarray, ndarray or None)
             Features to score.
         tol, max_iter
-            As in `transferkit.heads._newton.minimise`.
+            As in `transferkit.solvers.newton.minimise`.
 
         Yields
         ------

@@ -3,7 +3,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from transferkit.heads import FeatureStatistics, create_head
-from transferkit.heads._statistics import BLOCK
+from transferkit.solvers.statistics import BLOCK
 
 
 def data(n=200, d=6):

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferkit.heads._design import SMALL, Design
-from transferkit.heads._losses import Loss
+from transferkit.solvers.losses import Loss
+from transferkit.solvers.rows import SMALL, Design
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def quick_dtype(device: torch.device) -> torch.dtype | None:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """What is known about one place; tensors as in `transferkit.heads._newton.State` and `Loss`."""
+    """What is known about one place; tensors as in `solvers.newton.State` and `Loss`."""
 
     theta: Tensor
     value: Tensor

@@ -1,4 +1,4 @@
-"""What is done to rows before a head learns from them: standardise, hold some out."""
+"""Features and targets brought to mean 0 and variance 1, and rows brought to length 1."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,18 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
 
-from transferkit.heads._statistics import FeatureStatistics
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = [
     "Targets",
-    "hold_out",
-    "hold_out_any",
-    "moments",
-    "placed",
-    "standardised",
-    "stratified_folds",
+    "mean_and_std",
+    "standardize_features",
+    "standardize_with",
     "unit",
 ]
 
@@ -58,7 +54,7 @@ class Targets:
         # which rounds nothing.
         unit = 2.0 ** (np.frexp(abs(Y).max(axis=0))[1] - 1)
         unit[~np.isfinite(1 / unit)] = 1
-        mean, scale = moments(Y / unit, weight)
+        mean, scale = mean_and_std(Y / unit, weight)
         scaled = (Y / unit - mean) / scale
         return cls(scaled, *_in_shape(y, mean * unit, scale * unit))
 
@@ -80,7 +76,7 @@ def _in_shape(y: Array, *each: Array) -> list[Any]:
     return [values[0] if y.ndim == 1 else values for values in each]
 
 
-def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:
+def mean_and_std(X: Array, weight: Array | None) -> tuple[Array, Array]:
     """Mean and standard deviation of each feature, float64; of a constant one, 1.
 
     Parameters
@@ -95,7 +91,7 @@ def moments(X: Array, weight: Array | None) -> tuple[Array, Array]:
     return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
 
 
-def standardised(
+def standardize_features(
     X: Array,
     weight: Array | None,
     *,
@@ -123,14 +119,14 @@ def standardised(
     """
     if not enabled:
         return X, np.zeros(X.shape[1]), np.ones(X.shape[1])
-    mean, scale = (known.mean, known.scale) if known else moments(X, weight)
-    scaled = placed(X, mean, scale, X.dtype)
+    mean, scale = (known.mean, known.scale) if known else mean_and_std(X, weight)
+    scaled = standardize_with(X, mean, scale, X.dtype)
     # A constant's rounded mean leaves a residue, and a coefficient on nothing.
     scaled[:, X.min(axis=0) == X.max(axis=0)] = 0
     return scaled, mean, scale
 
 
-def placed(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
+def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
     """Rows less a mean and over a scale, computed in float64 and rounded once.
 
     Parameters
@@ -148,102 +144,6 @@ def placed(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
         part = slice(first, first + step)
         found[part] = (X[part] - mean) / scale
     return found
-
-
-def hold_out(codes: Array, fraction: float, random_state: Any) -> Array | None:
-    """Draw a share of every class that has two samples or more.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,)
-        Class numbers from 0.
-    fraction : float
-        Share of each class; at least one sample is drawn and at least one stays.
-    random_state : int, RandomState or None
-        As in scikit-learn.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,), or None
-        The rows held out; None where fewer than two classes have two samples.
-
-    Examples
-    --------
-    >>> hold_out(np.array([0, 0, 1, 1, 2]), 0.2, 0).sum()
-    np.int64(2)
-    >>> hold_out(np.array([0, 0, 1, 2]), 0.2, 0) is None
-    True
-    """
-    counts = np.bincount(codes)
-    if (counts >= 2).sum() < 2:
-        return None
-    taken = np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 0)).astype(int)
-    order = check_random_state(random_state).permutation(len(codes))
-    by_class = order[np.argsort(codes[order], kind="stable")]
-    first = np.cumsum(counts) - counts
-    rank = np.arange(len(codes)) - np.repeat(first, counts)
-    held = np.zeros(len(codes), dtype=bool)
-    held[by_class] = rank < np.repeat(taken, counts)
-    return held
-
-
-def stratified_folds(codes: Array, n_folds: int, random_state: Any) -> Array:
-    """Deal the rows of each class over folds in turn.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_samples,)
-        Class numbers from 0.
-    n_folds : int
-        Number of folds.
-    random_state : int, RandomState or None
-        As in scikit-learn.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        Number of each row's fold.
-
-    Examples
-    --------
-    >>> folds = stratified_folds(np.array([0, 0, 1, 1]), 2, 0)
-    >>> np.bincount(folds).tolist(), int(folds[0] + folds[1])
-    ([2, 2], 1)
-    """
-    order = check_random_state(random_state).permutation(len(codes))
-    by_class = order[np.argsort(codes[order], kind="stable")]
-    fold_of = np.empty(len(codes), int)
-    # On from class to class, so that small classes don't all land in the first folds.
-    fold_of[by_class] = np.arange(len(codes)) % n_folds
-    return fold_of
-
-
-def hold_out_any(n: int, fraction: float, random_state: Any) -> Array | None:
-    """Draw a share of rows that have no classes: numbers, or several labels at once.
-
-    Parameters
-    ----------
-    n : int
-        Rows.
-    fraction, random_state
-        As for `hold_out`.
-
-    Returns
-    -------
-    ndarray of bool of shape (n,), or None
-        The rows held out, at least one; None where there are fewer than five.
-
-    Examples
-    --------
-    >>> hold_out_any(10, 0.2, 0).sum()
-    np.int64(2)
-    """
-    if n < 5:
-        return None
-    held = np.zeros(n, dtype=bool)
-    taken = int(np.clip(round(fraction * n), 1, n - 1))
-    held[check_random_state(random_state).permutation(n)[:taken]] = True
-    return held
 
 
 def unit(X: Array) -> Array:

@@ -7,12 +7,17 @@ to its samples: it knows their labels and weights, and is asked for a slice of t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Hinge", "Insensitive", "Loss", "Sigmoid", "Softmax"]
+__all__ = ["Hinge", "Insensitive", "Loss", "Sigmoid", "Softmax", "log_softmax", "sigmoid"]
+
+Array = NDArray[Any]
 
 
 class Loss(Protocol):
@@ -208,3 +213,41 @@ class Insensitive(Sigmoid):
         losses = beyond.double().square() * weight
         bent = 2 * weight * (beyond > 0)
         return losses.sum(dim=(1, 2)), bent * beyond * error.sign(), bent
+
+
+def log_softmax(scores: Array) -> Array:
+    """Logarithms of the class probabilities.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_classes), (n_samples, 1) or (n_samples,)
+        Linear scores; a single one per sample is the second of two classes' against 0.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        At most 0.
+    """
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        scores = np.column_stack([np.zeros_like(scores), scores])
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    log_proba: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_proba
+
+
+def sigmoid(scores: Array) -> Array:
+    """Probability of 1 for each score, without overflow.
+
+    Parameters
+    ----------
+    scores : ndarray
+        Of any shape.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    small = np.exp(-np.abs(scores))
+    probability: Array = np.where(scores >= 0, 1 / (1 + small), small / (1 + small))
+    return probability

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "KnownSpectrum", "Part", "Spectrum"]
+__all__ = ["Design", "Part", "Spectrum", "select_rows"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
@@ -297,6 +297,34 @@ class Design:
             )
         values, vectors = torch.linalg.eigh(gram / max(count, 1))
         return Spectrum(values.clamp_(min=0), vectors)
+
+
+def select_rows(parts: Sequence[Part], wanted: Array) -> list[Part]:
+    """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray, ndarray or None)
+        As in `Design`.
+    wanted : ndarray of bool of shape (n_samples,)
+        The rows that are wanted.
+
+    Examples
+    --------
+    >>> X = np.eye(3)
+    >>> [(_, rows)] = select_rows([(X, None)], np.array([True, False, True]))
+    >>> rows.tolist()
+    [0, 2]
+    """
+    chosen: list[Part] = []
+    done = 0
+    for X, rows in parts:
+        count = len(X if rows is None else rows)
+        index = np.flatnonzero(wanted[done : done + count])
+        if len(index):
+            chosen.append((X, index if rows is None else rows[index]))
+        done += count
+    return chosen
 
 
 def _is_mapped(X: Any) -> bool:

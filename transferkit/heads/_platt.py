@@ -17,7 +17,7 @@ def calibrated(head: Any, X: Array, codes: Array, weight: Array | None) -> Any:
 
     Parameters
     ----------
-    head : Classifier
+    head : SVMClassifier
         Fitted, with `C_` and a parameter `probability`.
     X : ndarray of shape (n_samples, n_features)
         Features.

@@ -66,7 +66,7 @@ class MachineRegressor(RegressorMixin, Machine):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight, validation, statistics
-            As for `Classifier`.
+            As for `SVMClassifier`.
 
         Returns
         -------

@@ -14,10 +14,10 @@ from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigm
 from transferkit.solvers.holdout import hold_out, hold_out_unstratified
 from transferkit.solvers.standardize import Targets
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["BoostingClassifier", "BoostingRegressor", "Classifier", "Regressor"]
 
 
-class Classifier(ClassifierMixin, Boosting):
+class BoostingClassifier(ClassifierMixin, Boosting):
     """Gradient-boosted trees on binned features, stopped early.
 
     Deep features are many and smooth, so the bins are few and each node sees a sample of
@@ -76,7 +76,7 @@ class Classifier(ClassifierMixin, Boosting):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier(max_features=1.0).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = BoostingClassifier(max_features=1.0).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -203,20 +203,20 @@ class Classifier(ClassifierMixin, Boosting):
         return tags
 
 
-class Regressor(RegressorMixin, Boosting):
+class BoostingRegressor(RegressorMixin, Boosting):
     """Gradient-boosted trees for numbers; those of each output are grown apart.
 
     Parameters
     ----------
     library, max_rounds, learning_rate, max_leaves, max_bins, max_features
-        As for `Classifier`.
+        As for `BoostingClassifier`.
     min_samples_leaf, patience, validation_fraction, refit, n_jobs, random_state
-        As for `Classifier`.
+        As for `BoostingClassifier`.
 
     Attributes
     ----------
     models_, n_rounds_, n_features_in_
-        As for `Classifier`, one model per output.
+        As for `BoostingClassifier`, one model per output.
     target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
         The standardisation of the numbers.
 
@@ -224,7 +224,7 @@ class Regressor(RegressorMixin, Boosting):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> bool(Regressor(max_features=1.0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
+    >>> bool(BoostingRegressor(max_features=1.0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
     True
     """
 
@@ -244,7 +244,7 @@ class Regressor(RegressorMixin, Boosting):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight, validation
-            As for `Classifier`.
+            As for `BoostingClassifier`.
 
         Returns
         -------
@@ -285,3 +285,7 @@ class Regressor(RegressorMixin, Boosting):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+Classifier = BoostingClassifier
+Regressor = BoostingRegressor

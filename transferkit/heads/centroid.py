@@ -11,10 +11,10 @@ from transferkit.heads._inputs import Array, check_positive, checked_rows, class
 from transferkit.heads._scores import labels_of_scores, log_softmax
 from transferkit.solvers.standardize import unit
 
-__all__ = ["Classifier"]
+__all__ = ["CentroidClassifier", "Classifier"]
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class CentroidClassifier(ClassifierMixin, BaseEstimator):
     """The class whose mean is nearest, after centring and scaling rows to length 1.
 
     Nothing is fitted but means, so it is the head for a handful of images per class.
@@ -46,7 +46,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> head = Classifier().fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head = CentroidClassifier().fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
     >>> head.predict([[9, 1]]).tolist()
     ['x']
     """
@@ -146,3 +146,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
             In the order of `classes_`; each row sums to 1.
         """
         return np.asarray(np.exp(log_softmax(self.decision_function(X))))
+
+
+Classifier = CentroidClassifier

@@ -31,7 +31,7 @@ from transferkit.solvers._quiet import without_class_count_warning
 from transferkit.solvers.standardize import Targets
 from transferkit.solvers.trees import trees_of_forest
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "ForestClassifier", "ForestRegressor", "Regressor"]
 
 KINDS = ("extra", "forest")
 # Every leaf holds a number per class: beyond this many rows leaves of one sample would
@@ -104,7 +104,7 @@ def _magnified(X: Array) -> tuple[Array, Array]:
     return (np.ldexp(X, exponent) if is_small.any() else X), exponent
 
 
-class Classifier(ClassifierMixin, _Forest):
+class ForestClassifier(ClassifierMixin, _Forest):
     """A forest of extremely randomised trees, or a random forest.
 
     On features of networks the two are equally good, and the first is several times
@@ -147,7 +147,7 @@ class Classifier(ClassifierMixin, _Forest):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier(n_trees=20).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = ForestClassifier(n_trees=20).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -235,25 +235,25 @@ class Classifier(ClassifierMixin, _Forest):
         return tags
 
 
-class Regressor(RegressorMixin, _Forest):
+class ForestRegressor(RegressorMixin, _Forest):
     """A forest of extremely randomised trees, or a random forest, for numbers.
 
     Parameters
     ----------
     n_trees, kind, min_samples_leaf, n_jobs, random_state
-        As for `Classifier`.
+        As for `ForestClassifier`.
     max_features : {"sqrt", "log2"}, int, float or None, default="sqrt"
-        As for `Classifier`; scikit-learn's default of all features is far slower on a
+        As for `ForestClassifier`; scikit-learn's default of all features is far slower on a
         thousand of them.
 
     Attributes
     ----------
     trees_, n_features_in_
-        As for `Classifier`.
+        As for `ForestClassifier`.
 
     Examples
     --------
-    >>> head = Regressor(n_trees=5).fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0])
+    >>> head = ForestRegressor(n_trees=5).fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0])
     >>> head.predict([[3.0]]).tolist()
     [3.0]
     """
@@ -307,3 +307,7 @@ class Regressor(RegressorMixin, _Forest):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+Classifier = ForestClassifier
+Regressor = ForestRegressor

@@ -22,7 +22,7 @@ from transferkit.heads._scores import labels_of_probabilities
 from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
 from transferkit.solvers.standardize import Targets, unit
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "KNNClassifier", "KNNRegressor", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _is_usual(rows: Array) -> bool:
     return largest == 0 or SMALLEST < largest < LARGEST
 
 
-class Classifier(ClassifierMixin, _Neighbors):
+class KNNClassifier(ClassifierMixin, _Neighbors):
     """The classes of the nearest training samples, weighted by how near they are.
 
     By default as DINO evaluates features: cosine, 20 neighbours, votes weighted by
@@ -166,7 +166,7 @@ class Classifier(ClassifierMixin, _Neighbors):
 
     Examples
     --------
-    >>> head = Classifier(k=2).fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head = KNNClassifier(k=2).fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
     >>> head.predict([[9, 1]]).tolist()
     ['x']
     """
@@ -231,24 +231,24 @@ class Classifier(ClassifierMixin, _Neighbors):
         return tags
 
 
-class Regressor(RegressorMixin, _Neighbors):
+class KNNRegressor(RegressorMixin, _Neighbors):
     """The mean of the nearest training samples' numbers, weighted by how near they are.
 
     Parameters
     ----------
     k, metric, weights, temperature, center, search
-        As for `Classifier`.
+        As for `KNNClassifier`.
 
     Attributes
     ----------
     X_, origin_, k_, n_features_in_
-        As for `Classifier`.
+        As for `KNNClassifier`.
     y_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The numbers.
 
     Examples
     --------
-    >>> head = Regressor(k=1).fit([[3, 1], [4, 1], [1, 3], [1, 5]], [1.0, 2.0, 3.0, 4.0])
+    >>> head = KNNRegressor(k=1).fit([[3, 1], [4, 1], [1, 3], [1, 5]], [1.0, 2.0, 3.0, 4.0])
     >>> head.predict([[8, 2]]).tolist()
     [2.0]
     """
@@ -296,3 +296,7 @@ class Regressor(RegressorMixin, _Neighbors):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+Classifier = KNNClassifier
+Regressor = KNNRegressor

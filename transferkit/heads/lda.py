@@ -13,10 +13,10 @@ from transferkit.heads._inputs import Array, checked_rows, class_rows
 from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, score_dtype
 from transferkit.solvers.standardize import standardize_features, standardize_with
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "LDAClassifier"]
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class LDAClassifier(ClassifierMixin, BaseEstimator):
     """scikit-learn's linear discriminant analysis, by least squares with shrinkage.
 
     Parameters
@@ -47,7 +47,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = LDAClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -147,3 +147,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
             In the order of `classes_`; each row sums to 1.
         """
         return np.asarray(np.exp(log_softmax(self.decision_function(X))))
+
+
+Classifier = LDAClassifier

@@ -24,7 +24,7 @@ from transferkit.heads._inputs import (
 )
 from transferkit.heads._logits import Logits
 from transferkit.heads._scores import score_dtype
-from transferkit.heads.ridge import Regressor
+from transferkit.heads.ridge import RidgeRegressor
 from transferkit.solvers.linear import Problems
 from transferkit.solvers.selection import (
     PathOptions,
@@ -35,7 +35,7 @@ from transferkit.solvers.selection import (
 )
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "LinearClassifier", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ C_RANGE = (1e-5, 1e2)
 LOOSE = 5
 
 
-class Classifier(ClassifierMixin, Logits):
+class LinearClassifier(ClassifierMixin, Logits):
     """Standardised multinomial logistic regression with an L2 penalty.
 
     The strength is the one of an ascending path with the smallest log loss on held-out
@@ -119,7 +119,7 @@ class Classifier(ClassifierMixin, Logits):
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
     >>> y = np.where(X[:, 0] > 0, "cat", "dog")
-    >>> head = Classifier().fit(X, y)
+    >>> head = LinearClassifier().fit(X, y)
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -319,3 +319,7 @@ class Classifier(ClassifierMixin, Logits):
         for name, values in filled.items():
             kind = dtype if name in ("coef_", "intercept_") else values.dtype
             setattr(self, name, values.astype(kind))
+
+
+Classifier = LinearClassifier
+Regressor = RidgeRegressor

@@ -20,10 +20,10 @@ from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigm
 from transferkit.solvers.holdout import hold_out, hold_out_unstratified
 from transferkit.solvers.standardize import Targets
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "MLPClassifier", "MLPRegressor", "Regressor"]
 
 
-class Classifier(ClassifierMixin, Network):
+class MLPClassifier(ClassifierMixin, Network):
     """A network of one hidden layer on standardised features, of classes or several labels.
 
     A first training, without the rows held out, finds the epoch with the smallest held-out
@@ -85,7 +85,7 @@ class Classifier(ClassifierMixin, Network):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = MLPClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -201,20 +201,20 @@ class Classifier(ClassifierMixin, Network):
         return tags
 
 
-class Regressor(RegressorMixin, Network):
+class MLPRegressor(RegressorMixin, Network):
     """A network of one hidden layer on standardised features, for standardised numbers.
 
     Parameters
     ----------
     hidden, dropout, learning_rate, weight_decay, batch_size, max_epochs, patience
-        As for `Classifier`.
+        As for `MLPClassifier`.
     validation_fraction, refit, device, random_state
-        As for `Classifier`.
+        As for `MLPClassifier`.
 
     Attributes
     ----------
     layers_, mean_, scale_, n_epochs_, validation_losses_, n_features_in_
-        As for `Classifier`.
+        As for `MLPClassifier`.
     target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
         The standardisation of the numbers.
 
@@ -222,7 +222,7 @@ class Regressor(RegressorMixin, Network):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> bool(Regressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
+    >>> bool(MLPRegressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
     True
     """
 
@@ -242,7 +242,7 @@ class Regressor(RegressorMixin, Network):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight, validation
-            As for `Classifier`.
+            As for `MLPClassifier`.
 
         Returns
         -------
@@ -279,3 +279,7 @@ class Regressor(RegressorMixin, Network):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+Classifier = MLPClassifier
+Regressor = MLPRegressor

@@ -24,7 +24,7 @@ from transferkit.solvers.ridge import Solution, solve
 from transferkit.solvers.standardize import Targets
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "Regressor", "RidgeClassifier", "RidgeRegressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ ALPHA_RANGE = (1e-5, 1e3)
 N_ALPHAS = 17
 
 
-class Regressor(RegressorMixin, BaseEstimator):
+class RidgeRegressor(RegressorMixin, BaseEstimator):
     """Ridge regression whose strength has the smallest leave-one-out error.
 
     All strengths come from one eigendecomposition, and their exact leave-one-out errors
@@ -76,7 +76,7 @@ class Regressor(RegressorMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Regressor().fit(X, 2 * X[:, 0] + 1)
+    >>> head = RidgeRegressor().fit(X, 2 * X[:, 0] + 1)
     >>> head.predict([[3, 0, 0, 0, 0]]).round(2).tolist()
     [7.0]
     """
@@ -153,7 +153,7 @@ class Regressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class RidgeClassifier(ClassifierMixin, BaseEstimator):
     """Ridge regression on -1 and 1, one column per class; the largest wins.
 
     It is also known as the least-squares support vector machine. It has no probabilities.
@@ -161,7 +161,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     alpha, alphas, standardize
-        As for `Regressor`.
+        As for `RidgeRegressor`.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn; not for several labels at once.
 
@@ -174,7 +174,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     intercept_ : ndarray of shape (n_classes,), (1,) or (n_labels,)
         What belongs to `coef_`.
     alpha_, alpha_path_, alpha_on_edge_, n_features_in_
-        As for `Regressor`.
+        As for `RidgeRegressor`.
 
     References
     ----------
@@ -184,7 +184,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = RidgeClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -281,7 +281,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _check_parameters(head: Regressor | Classifier) -> None:
+def _check_parameters(head: RidgeRegressor | RidgeClassifier) -> None:
     if head.alpha != "auto":
         check_positive("alpha", head.alpha, or_else='"auto" or ')
     if head.alphas is not None:
@@ -292,7 +292,7 @@ def _check_parameters(head: Regressor | Classifier) -> None:
 
 
 def _fit(
-    head: Regressor | Classifier,
+    head: RidgeRegressor | RidgeClassifier,
     X: Array,
     Y: Array,
     weight: Array | None,
@@ -320,3 +320,7 @@ def _fit(
         f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, found.alpha,
     )  # fmt: skip
     return found
+
+
+Classifier = RidgeClassifier
+Regressor = RidgeRegressor

@@ -23,10 +23,10 @@ from transferkit.solvers._quiet import without_class_count_warning
 from transferkit.solvers.holdout import hold_out
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "Regressor", "SVMClassifier", "SVMRegressor"]
 
 
-class Classifier(ClassifierMixin, Machine):
+class SVMClassifier(ClassifierMixin, Machine):
     """A support vector machine on standardised features.
 
     With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVC`. More of them are
@@ -94,7 +94,7 @@ class Classifier(ClassifierMixin, Machine):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = SVMClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist(), head.solver_
     (['cat'], 'exact')
     """
@@ -237,27 +237,27 @@ class Classifier(ClassifierMixin, Machine):
         return np.asarray(self.calibrated_.predict_proba(X))
 
 
-class Regressor(MachineRegressor):
+class SVMRegressor(MachineRegressor):
     """A support vector machine for numbers, on standardised features and numbers.
 
     With the RBF kernel up to `n_exact` samples go to scikit-learn's `SVR`, one for each
-    output; more are fitted by least squares as in `Classifier`. The linear kernel has the
+    output; more are fitted by least squares as in `SVMClassifier`. The linear kernel has the
     squared loss beyond `epsilon`.
 
     Parameters
     ----------
     kernel, C, gamma, n_exact, n_whole, n_landmarks, validation_fraction
-        As for `Classifier`.
+        As for `SVMClassifier`.
     epsilon : float, default=0.1
         Errors up to this many standard deviations cost nothing; by least squares they do, and
         only the choice of C is by this loss.
     tol, max_iter, random_state
-        As for `Classifier`.
+        As for `SVMClassifier`.
 
     Attributes
     ----------
     solver_, C_, C_path_, n_iter_, n_features_in_
-        As for `Classifier`.
+        As for `SVMClassifier`.
     target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
         The standardisation of the numbers.
 
@@ -265,6 +265,10 @@ class Regressor(MachineRegressor):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> bool(Regressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9)
+    >>> bool(SVMRegressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9)
     True
     """
+
+
+Classifier = SVMClassifier
+Regressor = SVMRegressor

@@ -33,7 +33,7 @@ class Plan:
     n_classes : int
         0 for numbers.
     rounds, patience, max_leaves, max_bins, min_samples_leaf, seed, n_threads : int
-        As in `transferkit.heads.boosting.Classifier`.
+        As in `transferkit.heads.boosting.BoostingClassifier`.
     learning_rate, max_features : float
         As there.
     """

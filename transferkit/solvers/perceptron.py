@@ -33,7 +33,7 @@ LARGE = 2**22
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: the parameters of `transferkit.heads.mlp.Classifier`, resolved.
+    """How to train: the parameters of `transferkit.heads.mlp.MLPClassifier`, resolved.
 
     Parameters
     ----------

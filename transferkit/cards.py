@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 
 from transferkit.spec import BackboneSpec
+from transferkit.tasks import task_of
 
 __all__ = ["head_facts", "model_card", "versions", "weights_licence"]
 
 # What licence a card's head names on the hub: only names that the hub knows.
 _HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
-_KINDS = {
-    "classification": "An image classifier of {n} classes",
-    "multilabel": "A classifier of images that may have several of {n} labels",
-    "regression": "A regression of {n} number(s) per image",
-}
 _CHOSEN = ("C_", "C_on_edge_", "alpha_", "alpha_on_edge_", "converged_", "n_iter_", "n_epochs_")
 _SHOWN_NAMES = 200
 _DISTRIBUTIONS = ("torch", "timm", "scikit-learn", "numpy")
@@ -143,15 +139,15 @@ def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
     yield from ("---", f"library_name: {library}")
     if licence.lower() in _HUB_LICENCES:
         yield f"license: {licence.lower()}"
-    if content["task"] == "classification":
-        yield "pipeline_tag: image-classification"
+    if hub_task := task_of(content["task"]).hub_task:
+        yield f"pipeline_tag: {hub_task}"
     yield from ("tags:", f"- {library}", "- transferkit", "- transfer-learning", "---", "")
 
 
 def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     architecture = _architecture(content)
     head = _head_name(content)
-    kind = _KINDS[content["task"]].format(n=len(content["classes"]))
+    kind = task_of(content["task"]).summary.format(n=len(content["classes"]))
     features = ", ".join(_code(name) for name in content["features"])
     made = content["versions"].get("transferkit", "")
     yield from (f"# {head} on {architecture}", "")
@@ -160,7 +156,7 @@ def _summary(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _use(content: Mapping[str, Any]) -> str:
-    kind = "TransferRegressor" if content["task"] == "regression" else "TransferClassifier"
+    kind = task_of(content["task"]).estimator
     lines = (
         "```python",
         f"from transferkit import {kind}",
@@ -173,11 +169,10 @@ def _use(content: Mapping[str, Any]) -> str:
 
 
 def _names(content: Mapping[str, Any]) -> Iterator[str]:
-    titles = {"classification": "Classes", "multilabel": "Labels", "regression": "Targets"}
     names = content["classes"]
     more = len(names) - _SHOWN_NAMES
     shown = ", ".join(_code(name) for name in names[:_SHOWN_NAMES])
-    yield from (f"## {titles[content['task']]}", "")
+    yield from (f"## {task_of(content['task']).outputs.capitalize()}", "")
     yield from (shown + (f" and {more:,} more" if more > 0 else ""), "")
 
 

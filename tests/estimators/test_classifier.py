@@ -623,14 +623,14 @@ def test_val_is_left_to_measure_with(tmp_path, noisy):
 
 
 def test_out_of_fold(noisy):
-    from transferkit.datasets import folds
+    from transferkit.datasets import Dataset, folds
     from transferkit.estimators import fit_folds
 
     images, y, *_ = noisy
     X = features_of(images)
     fold_of = folds(40, 4, 0, labels=y)
     model = classifier().fit_features(X, y)
-    of_folds = fit_folds(model, X, y, fold_of)
+    of_folds = fit_folds(model, Dataset(X=X, y=y), fold_of)
     predicted, proba = of_folds.predict_features(X), of_folds.predict_proba_features(X)
     for k in range(4):
         rows = fold_of == k

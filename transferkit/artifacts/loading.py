@@ -23,6 +23,7 @@ from transferkit.artifacts.replacing import standing
 from transferkit.digests import ID_BYTES
 from transferkit.files import open_regular
 from transferkit.pooling import parse_feature
+from transferkit.tasks import task_of
 
 __all__ = ["load"]
 
@@ -142,9 +143,10 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
             f"what it was trained with"
         )
     known = getattr(model.head, "classes_", None)
-    is_other = is_classifier if model.task == "regression" else is_regressor
+    task = task_of(model.task)
+    is_other = is_regressor if task.has_classes else is_classifier
     fits = model.classes.ndim == 1 and not is_other(model.head)
-    if model.task == "classification" and known is not None:
+    if task.has_one_class and known is not None:
         fits = fits and len(known) == len(model.classes)
     if not fits:
         raise ValueError(

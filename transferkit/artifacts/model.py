@@ -10,10 +10,12 @@ import numpy as np
 
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
+from transferkit.tasks import names
 
 __all__ = ["TASKS", "Model"]
 
-TASKS = ("classification", "multilabel", "regression")
+TASKS = tuple(names())
+"""Names of all tasks that a model may have."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferkit.cli._output import counted
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from transferkit.images import ImageSet
 
 __all__ = ["facts_of"]
 
 
-def facts_of(
-    model: Any, source: str, part: str, test: ImageSet | None, X: np.ndarray | None, report: Any
-) -> dict[str, Any]:
+def facts_of(source: str, part: str, report: Any) -> dict[str, Any]:
     """Facts for the card of a model that was just trained.
 
     Parameters
     ----------
-    model : TransferEstimator
-        Fitted.
     source : str
         IMAGES as the user gave it; of a path only the last part is told.
     part : str
         Which images the model is measured on.
-    test, X, report
-        These images, their features, and what was measured; None if nothing was held out.
+    report : object or None
+        What was measured; None if nothing was.
     """
     data: dict[str, Any] = {"images": Path(source).name or source}
-    if test is None or X is None or report is None:
+    if report is None:
         return {"data": data}
-    data |= {"measured on": f"{counted(len(test), 'image')} ({part})"}
+    data |= {"measured on": f"{counted(report.n, 'image')} ({part})"}
     facts = {"data": data, "metrics": _metrics(report)}
     if report.baseline is not None:
         facts["baseline"] = {

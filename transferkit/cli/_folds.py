@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._measure import measure
-
 if TYPE_CHECKING:
-    import numpy as np
-
+    from transferkit.datasets import Dataset
     from transferkit.estimators import FoldModels
     from transferkit.images import ImageSet
 
@@ -64,35 +61,29 @@ def check_no_splits(images: ImageSet) -> None:
         )
 
 
-def models_of_folds(
-    model: Any, images: ImageSet, X: np.ndarray, ids: tuple[bytes, ...], n_folds: int, seed: int
-) -> FoldModels:
+def models_of_folds(model: Any, data: Dataset, n_folds: int, seed: int) -> FoldModels:
     """Models of the folds, from the same rows as the model that was fitted on all of them."""
-    from transferkit import datasets
+    from transferkit.datasets import folds
     from transferkit.estimators import fit_folds, targets_of
-    from transferkit.estimators.targets import column_names
 
-    y = targets_of(images, None, "training", model.task)
-    is_plain = model.task == "classification" and y.ndim == 1
-    fold_of = datasets.folds(
-        len(ids),
-        n_folds,
-        seed,
-        labels=y if is_plain else None,
-        blocks=datasets.blocks_of(ids, images.groups),
-    )
-    names = column_names(images, y, is_own=True)
-    return fit_folds(model, X, y, fold_of, ids=ids, groups=images.groups, names=names)
+    assert data.images is not None
+    labels = None
+    if model.task_.has_one_class:
+        labels = targets_of(data.images, None, "training", model.task_.name)
+    fold_of = folds(len(data), n_folds, seed, labels=labels, blocks=data.blocks)
+    return fit_folds(model, data, fold_of)
 
 
-def fold_summary(models: FoldModels, images: ImageSet, X: np.ndarray) -> list[dict[str, Any]]:
+def fold_summary(models: FoldModels, data: Dataset) -> list[dict[str, Any]]:
     """Mean, standard deviation and each fold's value of the most important metrics."""
     import numpy as np
 
-    reports = []
-    for number, model in enumerate(models.models):
-        rows = np.flatnonzero(models.fold_of == number)
-        reports.append(measure(model, images.select(rows), X[rows]))
+    from transferkit.estimators.measuring import measure
+
+    reports = [
+        measure(model, data.select(np.flatnonzero(models.fold_of == number)))
+        for number, model in enumerate(models.models)
+    ]
     found = []
     for attribute, name, is_share in _SHOWN:
         values = [v for r in reports if (v := getattr(r, attribute, None)) is not None]
@@ -119,17 +110,19 @@ def folds_line(summary: list[dict[str, Any]]) -> str:
     return ", ".join(texts)
 
 
-def write_out_of_fold(file: Path, models: FoldModels, images: ImageSet, X: np.ndarray) -> None:
+def write_out_of_fold(file: Path, models: FoldModels, data: Dataset) -> None:
     """Write a CSV with a line per image: path, label, prediction, confidence, fold."""
-    labels, predicted = _columns(images.labels), _columns(models.predict_features(X).tolist())
+    images = data.images
+    assert images is not None
+    labels, predicted = _columns(images.labels), _columns(models.predict_features(data.X).tolist())
     titles = [""]
     if len(labels) > 1:
         titles = [f":{name}" for name in images.label_names or range(len(labels))]
     columns: dict[str, list[Any]] = {"path": list(images.names)}
     for what, values in (("label", labels), ("prediction", predicted)):
         columns |= {f"{what}{title}": own for title, own in zip(titles, values, strict=True)}
-    if models.task == "classification" and len(labels) == 1 and hasattr(models, "predict_proba"):
-        sure = models.predict_proba_features(X).max(axis=1)
+    if models.task_.has_one_class and hasattr(models, "predict_proba"):
+        sure = models.predict_proba_features(data.X).max(axis=1)
         columns["confidence"] = [round(float(value), 6) for value in sure]
     columns["fold"] = models.fold_of.tolist()
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")

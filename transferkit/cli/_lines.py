@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from transferkit.images import Failure, ImageSet
+    from transferkit.tasks import Task
 
 __all__ = ["own_columns", "predicted_lines", "predictions", "truth_lines"]
 
@@ -100,36 +101,18 @@ def predicted_lines(
 
 def predictions(model: Any, X: np.ndarray, *, proba: bool = False) -> Iterator[dict[str, Any]]:
     """One dictionary per row of features: prediction, confidence, probabilities if wanted."""
-    import numpy as np
-
+    task, names = model.task_, [str(name) for name in model.output_names_]
     labels = model.predict_features(X).tolist()
-    is_multilabel = getattr(model, "is_multilabel_", False)
-    names = _names(model)
     has_proba = hasattr(model, "predict_proba")
     probabilities = model.predict_proba_features(X) if has_proba else None
     for n, label in enumerate(labels):
-        line: dict[str, Any] = {"prediction": _named(label, names, is_multilabel)}
+        line: dict[str, Any] = {"prediction": task.written(label, names)}
         if probabilities is not None:
-            row = probabilities[n]
-            # Of several labels: how sure the least sure of the decisions is.
-            sure = np.maximum(row, 1 - row).min() if is_multilabel else row.max()
-            line["confidence"] = round(float(sure), 6)
+            line["confidence"] = round(task.confidence(probabilities[n]), 6)
             if proba:
-                rounded = (round(float(p), 6) for p in row)
+                rounded = (round(float(p), 6) for p in probabilities[n])
                 line["probabilities"] = dict(zip(names, rounded, strict=True))
         yield line
-
-
-def _names(model: Any) -> list[str]:
-    names = model.target_names_ if model.task == "regression" else model.classes_
-    return [str(name) for name in names]
-
-
-def _named(value: Any, names: list[str], is_multilabel: bool) -> Any:
-    """A prediction or a truth: one label or number, the labels that are there, or numbers."""
-    if is_multilabel:
-        return [name for name, has in zip(names, value, strict=True) if has]
-    return dict(zip(names, value, strict=True)) if isinstance(value, list) else value
 
 
 def truth_lines(
@@ -154,16 +137,16 @@ def truth_lines(
     failures : sequence of Failure
         Those that could not be read.
     """
-    names, is_multilabel = _names(model), getattr(model, "is_multilabel_", False)
+    task, names = model.task_, [str(name) for name in model.output_names_]
     told = {failure.index for failure in failures} | true.keys()
     lines = []
     for i, line in enumerate(predicted_lines(model, images, predicted, failures)):
         if i not in told:  # the model was trained on it
             continue
-        label = _named(true[i], names, is_multilabel) if i in true else _label(images, i)
+        label = task.written(true[i], names) if i in true else _label(images, i)
         path, error = line.pop("path"), line.pop("error")
         split = None if images.splits is None else images.splits[i]
-        kind, found = _outcome(model, line["prediction"], label if i in true else None)
+        kind, found = _outcome(task, line["prediction"], label if i in true else None)
         lines.append(
             {"path": path, "split": split, "label": label, **line, kind: found, "error": error}
         )
@@ -176,12 +159,8 @@ def _label(images: ImageSet, i: int) -> str | None:
     return None if isinstance(label, tuple) else label
 
 
-def _outcome(model: Any, prediction: Any, label: Any) -> tuple[str, Any]:
+def _outcome(task: Task, prediction: Any, label: Any) -> tuple[str, Any]:
     """Name and value of what came of a prediction: whether it is right, or by how much not."""
-    if model.task != "regression":
+    if task.residual is None:
         return "correct", None if label is None else prediction == label
-    if label is None:
-        return "residual", None
-    if isinstance(label, dict):
-        return "residual", {name: prediction[name] - value for name, value in label.items()}
-    return "residual", prediction - label
+    return "residual", None if label is None else task.residual(prediction, label)

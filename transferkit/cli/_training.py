@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._facts import facts_of
-from transferkit.cli._measure import headline, measure
+from transferkit.cli._measure import headline
 from transferkit.cli._options import report_failures
 from transferkit.cli._output import counted
+from transferkit.tasks import asked_names
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from transferkit.datasets import Parts
+    from transferkit.datasets import Dataset, Parts
     from transferkit.extract import Extraction
     from transferkit.images import ImageSet
 
 __all__ = [
     "Measured",
     "divided",
-    "fit_rows",
     "force_option",
     "group_option",
     "measured_pairs",
@@ -38,7 +36,7 @@ __all__ = [
 
 task_option = click.option(
     "--task",
-    type=click.Choice(["classification", "regression"]),
+    type=click.Choice(asked_names()),
     default="classification",
     show_default=True,
     help="Labels are classes, or numbers.",
@@ -69,6 +67,7 @@ def divided(
 ) -> tuple[ImageSet, Parts]:
     """Readable images, and which of them are trained on and which are measured."""
     from transferkit.datasets import divide, roles_of
+    from transferkit.tasks import task_of
 
     images = listed.select(extraction.kept)
     if not len(images):
@@ -80,7 +79,7 @@ def divided(
         extraction.ids,
         images.labels,
         images.groups,
-        is_classes=task == "classification",
+        is_classes=task_of(task).has_one_class,
         share=test_size,
         seed=seed,
         roles=roles_of(listed.split_names) if listed.split_names else None,
@@ -91,46 +90,6 @@ def divided(
     if parts.left_out:
         click.echo(f"Warning: {parts.left_out_line()}; the model is not measured on them", err=True)
     return images, parts
-
-
-def fit_rows(
-    model: Any, images: ImageSet, X: np.ndarray, ids: tuple[bytes, ...], parts: Parts
-) -> Any:
-    """Fit a model on the rows of the parts that are trained on.
-
-    Parameters
-    ----------
-    model : TransferEstimator
-        Not fitted yet.
-    images : ImageSet
-        The readable images, with labels.
-    X, ids
-        Their features and row ids.
-    parts : Parts
-        What they are for.
-    """
-    import numpy as np
-
-    from transferkit.estimators import targets_of
-    from transferkit.estimators.targets import column_names
-
-    chosen = [rows for rows in (parts.train, parts.validation) if len(rows)]
-    names = ("training", "validation")
-    y = [
-        targets_of(images.select(rows), None, name, model.task)
-        for rows, name in zip(chosen, names, strict=False)
-    ]
-    # No copy of all rows where all are trained on.
-    features = [X if len(rows) == len(X) else X[rows] for rows in chosen]
-    at = np.concatenate(chosen)
-    return model.fit_features(
-        features[0],
-        y[0],
-        validation=(features[1], y[1]) if len(chosen) > 1 else None,
-        ids=[ids[i] for i in at],
-        groups=None if images.groups is None else [images.groups[i] for i in at],
-        names=column_names(images, y[0], is_own=True),
-    )
 
 
 def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:
@@ -180,7 +139,7 @@ class Measured:
 def save_then_measure(
     model: Any,
     out: Path,
-    rows: Callable[[], tuple[Any, ImageSet, np.ndarray]] | None,
+    held: Callable[[], tuple[Any, Dataset]] | None,
     *,
     overwrite: bool,
     source: str,
@@ -195,9 +154,9 @@ def save_then_measure(
         Fitted.
     out : Path
         Its folder.
-    rows : callable or None
-        Gives what is measured (the model, or those of the folds), the images to measure with
-        and their features; None if there are none.
+    held : callable or None
+        Gives what is measured (the model, or those of the folds), and the images to measure
+        with and their features; None if there are none.
     overwrite : bool
         Whether a model that is there is replaced.
     source : str
@@ -208,15 +167,16 @@ def save_then_measure(
         Why there are none to measure with.
     """
     from transferkit.artifacts import add_facts
+    from transferkit.estimators.measuring import measure
 
-    model.facts_ |= facts_of(model, source, part, None, None, None)
+    model.facts_ |= facts_of(source, part, None)
     model.save(out, overwrite=overwrite)
-    if rows is None:
+    if held is None:
         return Measured(reason=reason)
     try:
-        measured, images, X = rows()
-        report = measure(measured, images, X)
-        model.facts_ |= facts_of(measured, source, part, images, X, report)
+        measured, data = held()
+        report = measure(measured, data)
+        model.facts_ |= facts_of(source, part, report)
         add_facts(out, model.facts_)
     except KeyboardInterrupt:
         click.echo(f"The model is saved at {out}; it was not measured.", err=True)
@@ -226,7 +186,7 @@ def save_then_measure(
         if context is not None and (context.find_root().obj or {}).get("debug"):
             raise
         return Measured(reason=_sentence(error), has_failed=True)
-    return Measured(report, images)
+    return Measured(report, data.images)
 
 
 def _sentence(error: Exception) -> str:

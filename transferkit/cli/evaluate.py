@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._lines import predictions, truth_lines
-from transferkit.cli._measure import learnt_columns, measure, print_report, true_targets
+from transferkit.cli._measure import print_report
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -68,8 +68,9 @@ def command(
     model says (of numbers: the residual, prediction - label), and of those that could not be
     read why.
     """
-    from transferkit.datasets import measured_of
+    from transferkit.datasets import Dataset, measured_of
     from transferkit.estimators import side_by_side
+    from transferkit.estimators.measuring import learnt_columns, measure, true_targets
 
     if form is not None and out is None:
         raise click.UsageError("--format is the form of --out's file; give --out FILE too")
@@ -87,13 +88,14 @@ def command(
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
     n_left_out = len(extraction.kept) - int(chosen.sum())
     chosen &= _labelled(listed.select(extraction.kept))
-    measured = listed.select(extraction.kept[chosen])
-    X = side_by_side(extraction)[chosen]
-    report = measure(estimator, measured, X)
+    at = extraction.kept[chosen].tolist()
+    measured = listed.select(at)
+    y = true_targets(estimator, measured)
+    data = Dataset(measured, X=side_by_side(extraction)[chosen], y=y)
+    report = measure(estimator, data)
     if out is not None:
-        at = extraction.kept[chosen].tolist()
-        true = dict(zip(at, true_targets(estimator, measured).tolist(), strict=True))
-        predicted = dict(zip(at, predictions(estimator, X), strict=True))
+        true = dict(zip(at, y.tolist(), strict=True))
+        predicted = dict(zip(at, predictions(estimator, data.X), strict=True))
         lines = truth_lines(estimator, listed, true, predicted, extraction.failures)
         write_lines(out, lines, form)
         click.echo(f"{counted(len(lines), 'image')}, line by line: {printable(str(out))}", err=True)

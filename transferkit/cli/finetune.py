@@ -38,9 +38,7 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from transferkit.datasets import Parts
+    from transferkit.datasets import Dataset, Parts
     from transferkit.images import ImageSet
 
 
@@ -109,12 +107,15 @@ def command(
     for fit, and so is the model: predict, evaluate and extract take it. Several GPUs:
     `accelerate launch -m transferkit finetune …`.
     """
+    from transferkit import estimators
     from transferkit.artifacts import check_writable
-    from transferkit.estimators import FineTuneClassifier, FineTuneRegressor, side_by_side
+    from transferkit.datasets import Dataset
+    from transferkit.estimators import side_by_side
     from transferkit.estimators.targets import training_parts
     from transferkit.finetune import choose_recipe, parse_strategy
     from transferkit.finetune.processes import Processes
     from transferkit.forward import choose_device
+    from transferkit.tasks import task_of
 
     check_writable(out, overwrite=force)
     settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
@@ -130,8 +131,7 @@ def command(
     readable, parts = divided(listed, extraction, task, test_size, seed)
     if processes.is_first:  # the recipe, before training starts
         logging.getLogger("transferkit.finetune").setLevel(logging.INFO)
-    kind = FineTuneRegressor if task == "regression" else FineTuneClassifier
-    model = kind(
+    model = getattr(estimators, task_of(task).fine_tuner)(
         extractor,
         strategy,
         recipe=settings,
@@ -144,16 +144,16 @@ def command(
     failures, measured = list(extraction.failures), Measured()
     if processes.is_first:
 
-        def rows() -> tuple[Any, ImageSet, np.ndarray]:
+        def held() -> tuple[Any, Dataset]:
             test = readable.select(parts.measured)
             tuned = model.extractor_.extract(test, on_error="skip")
             failures.extend(tuned.failures)
-            return model, test.select(tuned.kept), side_by_side(tuned)
+            return model, Dataset(test.select(tuned.kept), tuned.ids, side_by_side(tuned))
 
         measured = save_then_measure(
             model,
             out,
-            rows if len(parts.measured) else None,
+            held if len(parts.measured) else None,
             overwrite=force,
             source=images,
             part=parts.name,

@@ -34,7 +34,6 @@ from transferkit.cli._options import (
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import (
     divided,
-    fit_rows,
     force_option,
     group_option,
     measured_pairs,
@@ -46,10 +45,7 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from transferkit.datasets import Parts
-    from transferkit.images import ImageSet
+    from transferkit.datasets import Dataset, Parts
 
 
 @click.command()
@@ -113,14 +109,16 @@ def command(
     splits a stratified part is held out and the model is measured on it.
     """
     from transferkit.artifacts import check_writable
-    from transferkit.estimators import TransferClassifier, TransferRegressor, side_by_side
+    from transferkit.datasets import Dataset
+    from transferkit.estimators import estimator_of, side_by_side
     from transferkit.estimators.extractor import check_vectors
     from transferkit.estimators.targets import training_parts
     from transferkit.heads import create_head
+    from transferkit.tasks import task_of
 
     check_folds(ctx, n_folds, out_of_fold)
     check_writable(out, overwrite=force)
-    estimator = create_head(head, task, **head_parameters)
+    estimator = create_head(head, task_of(task).head_kind, **head_parameters)
     extractor = extractor_from(options)
     listed = images_from(images, options)
     training_parts(listed, None, None, task)  # says now what is wrong with the labels
@@ -133,28 +131,31 @@ def command(
     mode = "raise" if on_error == "raise" else "skip"
     # One pass over everything: what is trained on and what is measured are rows of it.
     extraction = extractor.extract(listed, on_error=mode)
-    X, ids = side_by_side(extraction), extraction.ids
     readable, parts = divided(listed, extraction, task, 0 if n_folds else test_size, seed)
+    data = Dataset(readable, extraction.ids, side_by_side(extraction))
     start = time.perf_counter()
-    kind = TransferRegressor if task == "regression" else TransferClassifier
-    model = fit_rows(kind(extractor, head=estimator), readable, X, ids, parts)
+    model = estimator_of(task)(extractor, head=estimator, task=task)
+    model.fit_features(
+        data.select(parts.train),
+        validation=data.select(parts.validation) if len(parts.validation) else None,
+    )
     seconds = time.perf_counter() - start
     told: dict[str, Any] = {}
 
-    def rows() -> tuple[Any, ImageSet, np.ndarray]:
+    def held() -> tuple[Any, Dataset]:
         if not n_folds:
-            return model, readable.select(parts.measured), X[parts.measured]
-        models = models_of_folds(model, readable, X, ids, n_folds, seed)
-        told["folds"] = fold_summary(models, readable, X)
+            return model, data.select(parts.measured)
+        models = models_of_folds(model, data, n_folds, seed)
+        told["folds"] = fold_summary(models, data)
         if out_of_fold is not None:
-            write_out_of_fold(out_of_fold, models, readable, X)
-        return models, readable, X
+            write_out_of_fold(out_of_fold, models, data)
+        return models, data
 
     part = f"out of fold: {n_folds} folds, seed {seed}" if n_folds else parts.name
     measured = save_then_measure(
         model,
         out,
-        rows if n_folds or len(parts.measured) else None,
+        held if n_folds or len(parts.measured) else None,
         overwrite=force,
         source=images,
         part=part,
@@ -168,7 +169,7 @@ def command(
         "left_out": sum(parts.left_out.values()),
         "parts": None if n_folds else parts.line(),
         "task": task,
-        "classes": (model.target_names_ if task == "regression" else model.classes_).tolist(),
+        "classes": model.output_names_.tolist(),
         "features": list(extraction.rows),
         "head": head,
         "fit_seconds": round(seconds, 3),
@@ -208,6 +209,8 @@ def _print(
     twins: list[tuple[str, str]],
     tests: list[tuple[str, str]],
 ) -> None:
+    from transferkit.tasks import task_of
+
     chosen = result["chosen"]
     head = f"{result['head']}, fitted in {result['fit_seconds']:.1f} s"
     for name in ("C", "alpha"):
@@ -216,9 +219,9 @@ def _print(
     head += " (edge of the grid)" * chosen.get("C_on_edge", False)
     head += "; did not converge" * (not chosen.get("converged", True))
     kind = counted(len(result["classes"]), "class", "classes")
-    if result["task"] == "regression":
+    if not task_of(result["task"]).has_classes:
         named = [name for name in result["classes"] if isinstance(name, str)]
-        kind = f"regression of {', '.join(named)}" if named else "regression"
+        kind = f"{result['task']} of {', '.join(named)}" if named else result["task"]
     pairs = [
         ("images", f"{result['images']:,} ({kind})"),
         ("features", f"{', '.join(result['features'])}; {summary}"),

@@ -1,21 +1,20 @@
-"""What a data set's images are for: trained on, choosing, measured. All splits are made here."""
+"""Labelled images with their features, what they are for, and how they are split."""
 
-from transferkit.datasets.splits import (
+from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
+from transferkit.datasets.dataset import Dataset
+from transferkit.datasets.parts import (
     Parts,
     Roles,
-    blocks_of,
-    contradictions,
     divide,
-    folds,
-    hold_out,
     is_labelled,
-    is_unseen,
     keep_apart,
     measured_of,
     roles_of,
 )
+from transferkit.datasets.splits import folds, hold_out
 
 __all__ = [
+    "Dataset",
     "Parts",
     "Roles",
     "blocks_of",

@@ -10,6 +10,7 @@ from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegress
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.targets import targets_of
+from transferkit.tasks import task_of
 
 __all__ = [
     "FeatureExtractor",
@@ -18,6 +19,7 @@ __all__ = [
     "FoldModels",
     "TransferClassifier",
     "TransferRegressor",
+    "estimator_of",
     "fit_folds",
     "load_estimator",
     "side_by_side",
@@ -35,5 +37,21 @@ def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | Tra
     **options
         As for `TransferClassifier.load`.
     """
-    is_regression = artifacts.task_of(path) == "regression"
-    return (TransferRegressor if is_regression else TransferClassifier).load(path, **options)
+    return estimator_of(artifacts.task_of(path)).load(path, **options)
+
+
+def estimator_of(task: str) -> type[TransferClassifier | TransferRegressor]:
+    """Kind of estimator that learns a task from frozen features.
+
+    Parameters
+    ----------
+    task : str
+        One of `transferkit.tasks.names`.
+
+    Examples
+    --------
+    >>> estimator_of("multilabel").__name__
+    'TransferClassifier'
+    """
+    kind: type[TransferClassifier | TransferRegressor] = globals()[task_of(task).estimator]
+    return kind

@@ -15,26 +15,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
 from transferkit.backbones import Backbone
+from transferkit.datasets import Dataset
 from transferkit.digests import ID_BYTES
 from transferkit.estimators._rows import (
-    Rows,
-    checked_rows,
     checked_weights,
     kept_apart,
+    labelled_rows,
     own_hold_out,
     takes_validation,
+    with_ids,
 )
 from transferkit.estimators.extractor import FeatureExtractor, check_vectors, side_by_side
-from transferkit.estimators.targets import (
-    column_names,
-    targets_of,
-    training_parts,
-    with_groups,
-)
+from transferkit.estimators.targets import column_names, training_parts, with_groups
 from transferkit.heads import create_head
 from transferkit.images import Failure
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
+from transferkit.tasks import Task, task_of
 
 __all__ = ["TransferEstimator"]
 
@@ -42,7 +39,8 @@ __all__ = ["TransferEstimator"]
 class TransferEstimator(BaseEstimator, abc.ABC):
     """An estimator of images: a frozen backbone's features and a head."""
 
-    task: ClassVar[str]
+    default_task: ClassVar[str]
+    task: str | None = None
 
     def __init__(
         self,
@@ -53,6 +51,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         store: FeatureStore | str | Path | bool | None = None,
         device: str | None = None,
         batch_size: int | None = None,
+        task: str | None = None,
     ) -> None:
         self.backbone = backbone
         self.head = head
@@ -60,6 +59,21 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         self.store = store
         self.device = device
         self.batch_size = batch_size
+        self.task = task
+
+    @property
+    def _asked_task(self) -> Task:
+        """What is to be learnt, before the targets are known."""
+        own = task_of(self.default_task)
+        asked = own if self.task is None else task_of(self.task)
+        if asked.has_classes != own.has_classes:
+            kind = type(self).__name__
+            raise ValueError(f"{kind} can't learn {asked.name}; use {asked.estimator}")
+        return asked
+
+    @property
+    def _head_kind(self) -> str:
+        return self._asked_task.head_kind
 
     # ---- parameters: a head given by name has parameters too ----
 
@@ -67,7 +81,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         """Parameters; with `deep`, those of the head too, as ``head__NAME``."""
         params: dict[str, Any] = super().get_params(deep)
         if deep and isinstance(self.head, str):
-            own = create_head(self.head, self.task).get_params()
+            own = create_head(self.head, self._head_kind).get_params()
             params |= {f"head__{name}": value for name, value in own.items()}
         return params
 
@@ -89,7 +103,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         ):
             self.backbone = FeatureExtractor(self.backbone)
         if isinstance(self.head, str) and any(name.startswith("head__") for name in params):
-            self.head = create_head(self.head, self.task)
+            self.head = create_head(self.head, self._head_kind)
         super().set_params(**params)
         return self
 
@@ -148,11 +162,11 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     def fit_features(
         self,
-        X: np.ndarray,
-        y: Any,
+        X: np.ndarray | Dataset,
+        y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[np.ndarray, Any] | None = None,
+        validation: tuple[np.ndarray, Any] | Dataset | None = None,
         groups: Sequence[Hashable] | None = None,
         ids: Sequence[bytes] | None = None,
         names: Sequence[str] | None = None,
@@ -161,36 +175,41 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray of shape (n_samples, n_features), or Dataset
             From the same extractor: the model extracts with it when it predicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            As for `fit`.
+            As for `fit`; by default the data set's own, or the labels of its images.
         sample_weight
             As for `fit`.
-        validation : (ndarray, array-like), optional
+        validation : (ndarray, array-like) or Dataset, optional
             Features and targets that choose the head's hyper-parameters.
         groups : sequence, optional
-            As for `fit`: first of the rows of `X`, then of the validation part's.
+            As for `fit`: first of the rows of `X`, then of the validation part's; by default
+            the data sets' own.
         ids : sequence of bytes, optional
-            Row ids in the same order, as `Extraction.ids` has them. Without them the model
-            doesn't know its training images again.
+            Row ids in the same order, as `Extraction.ids` has them; by default the data sets'
+            own. Without them the model doesn't know its training images again.
         names : sequence of str, optional
-            Names of the columns of `y`.
+            Names of the columns of `y`; by default those of the data set's label columns.
 
         Returns
         -------
         self
         """
-        parts = [(np.asarray(X), targets_of(None, y, "training", self.task))]
-        if validation is not None:
-            X_held, y_held = validation
-            parts.append((np.asarray(X_held), targets_of(None, y_held, "validation", self.task)))
-        rows = checked_rows(parts, ids, groups)
+        task = self._asked_task.name
+        parts = [labelled_rows(X, y, "training", task)]
+        if isinstance(validation, Dataset):
+            parts.append(labelled_rows(validation, None, "validation", task))
+        elif validation is not None:
+            parts.append(labelled_rows(*validation, "validation", task))
+        if names is None and isinstance(X, Dataset):
+            names = column_names(X.images, parts[0].targets, is_own=y is None)
+        train, *others = with_ids(parts, ids, groups)
         with self._as_before_on_error():
             self.extractor_ = self._extractor()
             self.failures_: list[Failure] = []
-            weight = checked_weights(sample_weight, len(rows[0].y))
-            self._fit_rows(rows[0], rows[1] if len(rows) > 1 else None, weight, names)
+            weight = checked_weights(sample_weight, len(train))
+            self._fit_rows(train, others[0] if others else None, weight, names)
         return self
 
     @contextlib.contextmanager
@@ -208,80 +227,79 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         self, images: Any, y: Any, sample_weight: Any, validation: Any, groups: Any, on_error: str
     ) -> None:
         is_own = y is None
-        train, y, held = training_parts(with_groups(images, groups), y, validation, self.task)
+        task = self._asked_task.name
+        train, y, held = training_parts(with_groups(images, groups), y, validation, task)
         self.extractor_ = self._extractor()
-        create_head(self.head, self.task)  # says now what is wrong with its name
+        create_head(self.head, self._head_kind)  # says now what is wrong with its name
         weight = checked_weights(sample_weight, len(y))
         self.failures_ = []
-        rows = self._labelled_rows(train, y, on_error)
+        rows, kept = self._extracted(train, y, on_error)
         if weight is not None:
-            weight = weight[rows.kept]
-        held_rows = None if held is None else self._labelled_rows(*held, on_error)
+            weight = weight[kept]
+        held_rows = None if held is None else self._extracted(*held, on_error)[0]
         self._fit_rows(rows, held_rows, weight, column_names(train, y, is_own=is_own))
 
-    def _labelled_rows(self, images: Any, y: np.ndarray, on_error: str) -> Rows:
+    def _extracted(self, images: Any, y: np.ndarray, on_error: str) -> tuple[Dataset, np.ndarray]:
+        """Rows of the images that can be read, and the positions of these images."""
         X, kept, ids, failures = self._rows(images, on_error, is_training=True)
         self.failures_ = self.failures_ + failures
         groups = getattr(images, "groups", None)
-        own = None if groups is None else [groups[i] for i in kept]
-        return Rows(X, y[kept], ids, own, kept)
+        own = None if groups is None else tuple(groups[i] for i in kept)
+        return Dataset(ids=tuple(ids), X=X, y=y[kept], groups=own), kept
 
     def _fit_rows(
         self,
-        train: Rows,
-        held: Rows | None,
+        train: Dataset,
+        held: Dataset | None,
         weight: np.ndarray | None,
         names: Sequence[str] | None,
     ) -> None:
         """Fit the head on rows; `held` chooses its hyper-parameters."""
-        self.head_ = create_head(self.head, self.task)
-        n = len(train.X)
+        self.head_ = create_head(self.head, self._head_kind)
+        n = len(train)
         if held is not None:
             train, held = kept_apart(train, held)
             if weight is not None:
-                weight = np.concatenate([weight, np.ones(len(train.X) - n)])
-        ids = [*(train.ids or ()), *((held.ids if held is not None else None) or ())]
-        y = train.y if held is None else np.concatenate([train.y, held.y])
-        targets = self._learn_targets(y, names)
-        parts = targets[: len(train.X)], targets[len(train.X) :]
-        X, X_held = train.X, None if held is None else held.X
-        is_classes = self.task == "classification" and targets.ndim == 1
-        at = None
-        if held is None:
-            at = own_hold_out(self.head_, train, targets, weight, is_classes=is_classes)
-        if at is not None:
-            X, X_held = (train.X[rows] for rows in at)
-            parts = targets[at[0]], targets[at[1]]
-        self._fit_head(X, X_held, *parts, weight)
+                weight = np.concatenate([weight, np.ones(len(train) - n)])
+        parts = [train] if held is None else [train, held]
+        ids = [row for part in parts for row in part.ids or ()]
+        codes = self._learn(np.concatenate([part.targets for part in parts]), names)
+        train = train.with_targets(codes[: len(train)])
+        if held is not None:
+            held = held.with_targets(codes[len(train) :])
+        else:
+            is_classes = self.task_.has_one_class
+            at = own_hold_out(self.head_, train, codes, weight, is_classes=is_classes)
+            if at is not None:
+                train, held = train.select(at[0]), train.select(at[1])
+        self._fit_head(train, held, weight)
         self._keep_ids(ids)
         # What the card of a saved model tells beside what the model knows by itself.
         self.facts_: dict[str, Any] = {}
+
+    def _learn(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        """Set what is known of the targets; return them as the head takes them."""
+        self.task_: Task = self._asked_task.of_targets(y)
+        return self._learn_targets(y, names)
 
     def _keep_ids(self, ids: Sequence[bytes]) -> None:
         self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), ID_BYTES)
 
     @abc.abstractmethod
     def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        """Set what is known of the targets; return them as the head takes them."""
+        """Set the names of the outputs; return the targets as the head takes them."""
 
-    def _fit_head(
-        self,
-        X: np.ndarray,
-        X_held: np.ndarray | None,
-        y: np.ndarray,
-        y_held: np.ndarray,
-        weight: np.ndarray | None,
-    ) -> None:
+    def _fit_head(self, train: Dataset, held: Dataset | None, weight: np.ndarray | None) -> None:
         options: dict[str, Any] = {} if weight is None else {"sample_weight": weight}
-        if X_held is None:
-            self.head_.fit(X, y, **options)
+        if held is None:
+            self.head_.fit(train.X, train.y, **options)
         elif takes_validation(self.head_):
-            self.head_.fit(X, y, validation=(X_held, y_held), **options)
+            self.head_.fit(train.X, train.y, validation=(held.X, held.y), **options)
         else:
             if weight is not None:
-                options["sample_weight"] = np.concatenate([weight, np.ones(len(X_held))])
-            both = np.concatenate([X, X_held]), np.concatenate([y, y_held])
-            self.head_.fit(*both, **options)
+                options["sample_weight"] = np.concatenate([weight, np.ones(len(held))])
+            both = train.joined(held)
+            self.head_.fit(both.X, both.y, **options)
 
     def _extractor(self) -> FeatureExtractor:
         given = {
@@ -357,31 +375,28 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         """
         check_is_fitted(self)
         model = artifacts.Model(
-            task=self._saved_task(),
+            task=self.task_.name,
             backbone=self.extractor_.resolve(),
             features=tuple(self.extractor_.feature_names),
             precision=self.extractor_.precision,
             storage=self.extractor_.storage,
             reduce=self.extractor_.reduce,
             n_images=getattr(self.extractor_, "n_images_", 1),
-            classes=self._saved_classes(),
+            classes=self.output_names_,
             head=self.head_,
             train_ids=self.train_ids_,
             facts=self.facts_,
         )
         return artifacts.save(path, model, overwrite=overwrite, include_weights=include_weights)
 
+    @property
     @abc.abstractmethod
-    def _saved_task(self) -> str:
-        """One of `artifacts.TASKS`."""
-
-    @abc.abstractmethod
-    def _saved_classes(self) -> np.ndarray:
-        """Names of the classes, the labels or the targets."""
+    def output_names_(self) -> np.ndarray:
+        """Names of the classes, the labels or the targets, in the order of the outputs."""
 
     @abc.abstractmethod
     def _restore(self, model: artifacts.Model) -> None:
-        """Set what `_learn_targets` sets."""
+        """Set what `_learn` sets, but for the task."""
 
     @classmethod
     def load(
@@ -409,11 +424,11 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             If it isn't a model, is damaged, or its backbone's weights are others now.
         """
         model = artifacts.load(path)
-        is_regression = model.task == "regression"
-        if is_regression != (cls.task == "regression"):
-            other = "TransferRegressor" if is_regression else "TransferClassifier"
+        task, own = task_of(model.task), task_of(cls.default_task)
+        if task.has_classes != own.has_classes:
             raise ValueError(
-                f"model {str(path)!r} was trained for {model.task}; load it with {other}.load"
+                f"model {str(path)!r} was trained for {task.name}; load it with "
+                f"{task.estimator}.load"
             )
         extractor = FeatureExtractor(
             model.backbone,
@@ -430,6 +445,9 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         if model.reduce == "concat":
             extractor.n_images_ = model.n_images
         estimator = cls(extractor, head=clone(model.head))
+        if task.name not in (own.name, own.of_columns):
+            estimator.task = task.name
+        estimator.task_ = task
         estimator.extractor_ = extractor
         estimator.head_ = model.head
         estimator.train_ids_ = model.train_ids

@@ -132,7 +132,7 @@ class FineTuneEstimator(TransferEstimator):
             self._fit_network(images, y, validation, groups, on_error, resume)
         return self
 
-    def fit_features(self, X: Any, y: Any, **options: Any) -> Self:
+    def fit_features(self, X: Any, y: Any = None, **options: Any) -> Self:
         """Not for fine-tuning, whose network learns from images."""
         raise TypeError(
             "fine-tuning trains a network on images, not a head on features; call fit with images, "
@@ -148,12 +148,12 @@ class FineTuneEstimator(TransferEstimator):
 
         strategy = parse_strategy(self.strategy)
         choose_recipe(self.recipe or {}, strategy, 1)  # says now what is wrong with a setting
-        is_own = y is None
-        images, y, held = training_parts(with_groups(images, groups), y, validation, self.task)
+        is_own, task = y is None, self._asked_task.name
+        images, y, held = training_parts(with_groups(images, groups), y, validation, task)
         self.extractor_ = self._tuned_extractor()
         processes = Processes(choose_device(self.extractor_.device))
         self.extractor_.device = str(processes.device)
-        self.head_ = create_head("linear", self.task)
+        self.head_ = create_head("linear", self._head_kind)
         parts: list[Data] = []
         self.failures_: list[Failure] = []
         for given, targets in ((images, y), *([held] if held else [])):
@@ -165,9 +165,9 @@ class FineTuneEstimator(TransferEstimator):
             (X,) = extraction.rows.values()
             parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
         if len(parts) > 1:
-            parts = chosen_by(parts[0], parts[1], self.task)
+            parts = chosen_by(parts[0], parts[1], task)
         all_y = np.concatenate([part.y for part in parts])
-        codes = self._learn_targets(all_y, column_names(images, all_y, is_own=is_own))
+        codes = self._learn(all_y, column_names(images, all_y, is_own=is_own))
         edges = np.cumsum([len(part) for part in parts])[:-1]
         parts = [
             Data(part.images, part.ids, part.X, own)
@@ -186,8 +186,8 @@ class FineTuneEstimator(TransferEstimator):
             spec,
             strategy,
             self.recipe or {},
-            task=self._saved_task(),
-            classes=self._saved_classes(),
+            task=self.task_.name,
+            classes=self.output_names_,
             store=self.extractor_.store_for(parts[0].images, remember=True),
             processes=processes,
             folder=None if self.folder is None else Path(self.folder),
@@ -247,8 +247,8 @@ class FineTuneEstimator(TransferEstimator):
         model = artifacts.load(self.init)
         fits = (
             model.features == ("pre_logits",)
-            and model.classes.tolist() == self._saved_classes().tolist()
-            and model.task == self._saved_task()
+            and model.classes.tolist() == self.output_names_.tolist()
+            and model.task == self.task_.name
             and hasattr(model.head, "coef_")
         )
         return model.head if fits else None
@@ -266,7 +266,7 @@ class FineTuneEstimator(TransferEstimator):
         **options
             As for `TransferClassifier.load`.
         """
-        kind = TransferRegressor if cls.task == "regression" else TransferClassifier
+        kind = TransferClassifier if issubclass(cls, TransferClassifier) else TransferRegressor
         loaded = kind.load(path, **options)
         estimator = cls(loaded.extractor_)
         for name, value in vars(loaded).items():

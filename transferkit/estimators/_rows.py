@@ -2,82 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
-from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from transferkit.datasets import blocks_of, hold_out, keep_apart
+from transferkit.datasets import Dataset, hold_out, keep_apart
+from transferkit.estimators.targets import targets_of
 
-__all__ = ["Rows", "checked_rows", "checked_weights", "kept_apart", "own_hold_out"]
+__all__ = [
+    "checked_weights",
+    "kept_apart",
+    "labelled_rows",
+    "own_hold_out",
+    "takes_validation",
+    "with_ids",
+]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Features with their targets and, where known, row ids and groups.
+def labelled_rows(X: Any, y: Any, part: str, task: str) -> Dataset:
+    """Rows of features with their targets.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Features.
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
-    ids, groups : list, optional
-        Row ids; what each image is one of several of.
-    kept : ndarray of int, optional
-        Positions of the rows among the images that were given.
+    X : ndarray of shape (n_samples, n_features), or Dataset
+        Features; or features with the images, whose labels are taken if it has no targets.
+    y : array-like or None
+        Targets, as for `targets_of`; None for the data set's own.
+    part : str
+        What the rows are, for the message.
+    task : str
+        What is to be learnt.
+
+    Raises
+    ------
+    ValueError
+        If the targets don't suit the task, or aren't one per row.
     """
-
-    X: np.ndarray
-    y: np.ndarray
-    ids: list[bytes] | None = None
-    groups: list[Hashable] | None = None
-    kept: np.ndarray | None = None
-
-    def select(self, at: np.ndarray) -> Rows:
-        """Return the rows at these positions."""
-        ids, groups = (
-            None if values is None else [values[i] for i in at]
-            for values in (self.ids, self.groups)
+    if isinstance(X, Dataset):
+        own = y
+        if y is None and (X.y is not None or X.images is None):
+            own = X.targets
+        return X.with_targets(targets_of(X.images, own, part, task))
+    X, targets = np.asarray(X), targets_of(None, y, part, task)
+    if X.ndim != 2 or len(X) != len(targets):
+        raise ValueError(
+            f"features of shape {X.shape} and {len(targets)} targets; give (n, d) and n"
         )
-        return Rows(self.X[at], self.y[at], ids, groups)
-
-    def joined(self, others: Rows) -> Rows:
-        """Return these rows, and others behind them."""
-        return Rows(
-            np.concatenate([self.X, others.X]),
-            np.concatenate([self.y, others.y]),
-            _joined(self.ids, others.ids),
-            _joined(self.groups, others.groups),
-        )
+    return Dataset(X=X, y=targets)
 
 
-def _joined(first: list[Any] | None, second: list[Any] | None) -> list[Any] | None:
-    return None if first is None or second is None else first + second
-
-
-def checked_rows(parts: list[tuple[np.ndarray, np.ndarray]], ids: Any, groups: Any) -> list[Rows]:
-    """Rows of each part; ids and groups are those of all parts in their order."""
-    for X, y in parts:
-        if X.ndim != 2 or len(X) != len(y):
-            raise ValueError(f"features of shape {X.shape} and {len(y)} targets; give (n, d) and n")
-    edges = np.cumsum([0, *(len(y) for _, y in parts)]).tolist()
+def with_ids(parts: list[Dataset], ids: Any, groups: Any) -> list[Dataset]:
+    """Add row ids and groups, those of all parts in their order; None leaves what is there."""
+    edges = np.cumsum([0, *map(len, parts)]).tolist()
+    told: dict[str, Any] = {}
     for what, values in (("ids", ids), ("groups", groups)):
-        if values is not None and len(values) != edges[-1]:
+        if values is None:
+            continue
+        if len(values) != edges[-1]:
             raise ValueError(f"{len(values)} {what} for {edges[-1]} rows; give one per row")
+        told[what] = tuple(values)
     return [
-        Rows(
-            X,
-            y,
-            None if ids is None else list(ids[start:stop]),
-            None if groups is None else list(groups[start:stop]),
-        )
-        for (X, y), start, stop in zip(parts, edges[:-1], edges[1:], strict=True)
+        dataclasses.replace(part, **{w: values[start:stop] for w, values in told.items()})
+        for part, start, stop in zip(parts, edges[:-1], edges[1:], strict=True)
     ]
 
 
@@ -98,17 +89,20 @@ def takes_validation(head: Any) -> bool:
     return "validation" in inspect.signature(head.fit).parameters
 
 
-def kept_apart(train: Rows, held: Rows) -> tuple[Rows, Rows | None]:
+def kept_apart(train: Dataset, held: Dataset) -> tuple[Dataset, Dataset | None]:
     """Rows to choose by that are none of the training rows; the others are trained on."""
-    ids, groups = _joined(train.ids, held.ids), _joined(train.groups, held.groups)
-    n, every = len(train.X), np.arange(len(train.X) + len(held.X))
-    apart, others = keep_apart(every[:n], every[n:], ids, groups)
-    if not others:
+    n, every = len(train), np.arange(len(train) + len(held))
+    ids, groups = (
+        None if own is None or others is None else own + others
+        for own, others in ((train.ids, held.ids), (train.groups, held.groups))
+    )
+    apart, left_out = keep_apart(every[:n], every[n:], ids, groups)
+    if not left_out:
         return train, held
     logger.warning(
         "of %s validation images %s: these are trained on, and choose nothing",
-        f"{len(held.X):,}",
-        " and ".join(f"{count:,} {why}" for why, count in others.items()),
+        f"{len(held):,}",
+        " and ".join(f"{count:,} {why}" for why, count in left_out.items()),
     )
     moved = np.setdiff1d(every[n:], apart)
     left = held.select(apart - n) if len(apart) else None
@@ -116,7 +110,12 @@ def kept_apart(train: Rows, held: Rows) -> tuple[Rows, Rows | None]:
 
 
 def own_hold_out(
-    head: Any, rows: Rows, targets: np.ndarray, weight: np.ndarray | None, *, is_classes: bool
+    head: Any,
+    rows: Dataset,
+    targets: np.ndarray,
+    weight: np.ndarray | None,
+    *,
+    is_classes: bool,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Positions to train on and to choose by, where the head's own draw would not do.
 
@@ -127,7 +126,7 @@ def own_hold_out(
     ----------
     head : estimator
         Not fitted yet.
-    rows : Rows
+    rows : Dataset
         All training rows.
     targets : ndarray
         As the head takes them.
@@ -143,7 +142,7 @@ def own_hold_out(
     """
     share = getattr(head, "validation_fraction", None)
     draws = isinstance(share, float) and getattr(head, "folds", None) is None
-    blocks = blocks_of(rows.ids, rows.groups)
+    blocks = rows.blocks
     if blocks is None or weight is not None or not draws or not takes_validation(head):
         return None
     assert isinstance(share, float)

@@ -40,11 +40,16 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     features, store, device, batch_size : optional
         As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
         before which these come. Others are set as ``backbone__NAME``.
+    task : str, optional
+        A name of `transferkit.tasks.asked_names` that is learnt with classes; None for
+        ``"classification"``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted, as they were written; of an indicator matrix, its columns.
+    task_ : Task
+        What was learnt: where the targets have several columns, several labels per image.
     is_multilabel_ : bool
         Whether an image may have several labels.
     head_ : estimator
@@ -69,10 +74,19 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     ['dark', 'light']
     """
 
-    task = "classification"
+    default_task = "classification"
+
+    @property
+    def is_multilabel_(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.task_.has_several_labels
+
+    @property
+    def output_names_(self) -> np.ndarray:
+        """The same as `classes_`."""
+        return np.asarray(self.classes_)
 
     def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        self.is_multilabel_ = y.ndim == 2 and y.shape[1] > 1
         if self.is_multilabel_:
             self.classes_ = np.arange(y.shape[1]) if names is None else np.array(names)
             return y
@@ -156,24 +170,17 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         """
         if y is None:
             images = list_images(images)
-            y = targets_of(images, None, "given", self.task)
+            y = targets_of(images, None, "given", self._asked_task.name)
         return float(super().score(images, y, sample_weight))
-
-    def _saved_task(self) -> str:
-        return "multilabel" if self.is_multilabel_ else "classification"
-
-    def _saved_classes(self) -> np.ndarray:
-        return np.asarray(self.classes_)
 
     def _restore(self, model: artifacts.Model) -> None:
         self.classes_ = model.classes
-        self.is_multilabel_ = model.task == "multilabel"
         if not self.is_multilabel_:
             labels = dict(enumerate(self.classes_.tolist()))
             self.head = renamed_class_weights(self.head, labels)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        head = create_head(self.head, self.task)
+        head = create_head(self.head, self._head_kind)
         tags.classifier_tags.multi_label = get_tags(head).classifier_tags.multi_label
         return tags

@@ -64,7 +64,7 @@ class FineTuneClassifier(FineTuneEstimator, TransferClassifier):
     ['dark', 'light']
     """
 
-    task = "classification"
+    default_task = "classification"
 
 
 class FineTuneRegressor(FineTuneEstimator, TransferRegressor):
@@ -83,4 +83,4 @@ class FineTuneRegressor(FineTuneEstimator, TransferRegressor):
         As for `FineTuneClassifier`.
     """
 
-    task = "regression"
+    default_task = "regression"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets import Dataset
 from transferkit.estimators._base import TransferEstimator
 
 __all__ = ["FoldModels", "fit_folds"]
@@ -35,7 +36,7 @@ class FoldModels:
 
     def __getattr__(self, name: str) -> Any:
         # Task, classes, names of targets: what is known of a fitted model.
-        if name == "task" or (name.endswith("_") and not name.endswith("__")):
+        if name.endswith("_") and not name.endswith("__"):
             return getattr(self.whole, name)
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
@@ -81,24 +82,15 @@ class FoldModels:
         return found
 
 
-def fit_folds(
-    estimator: TransferEstimator,
-    X: np.ndarray,
-    y: Any,
-    fold_of: np.ndarray,
-    *,
-    ids: Sequence[bytes] | None = None,
-    groups: Sequence[Hashable] | None = None,
-    names: Sequence[str] | None = None,
-) -> FoldModels:
+def fit_folds(estimator: TransferEstimator, data: Dataset, fold_of: np.ndarray) -> FoldModels:
     """Fit a copy of an estimator for each fold, on all rows but the fold's.
 
     Parameters
     ----------
     estimator : TransferEstimator
         Fitted on all rows already; it is the models' ``whole``.
-    X, y, ids, groups, names
-        As for `TransferEstimator.fit_features`.
+    data : Dataset
+        All rows, as for `TransferEstimator.fit_features`.
     fold_of : ndarray of int, shape (n_samples,)
         From `transferkit.datasets.folds`.
 
@@ -106,26 +98,17 @@ def fit_folds(
     --------
     >>> import numpy as np
     >>> from transferkit import TransferClassifier
-    >>> from transferkit.datasets import folds
+    >>> from transferkit.datasets import Dataset, folds
     >>> X = np.random.default_rng(0).normal(size=(30, 4))
-    >>> y = np.where(X[:, 0] > 0, "yes", "no")
-    >>> whole = TransferClassifier("resnet18", "centroid").fit_features(X, y)
-    >>> models = fit_folds(whole, X, y, folds(30, 5, 0))
-    >>> bool((models.predict_features(X) == y).mean() > 0.8)
+    >>> data = Dataset(X=X, y=np.where(X[:, 0] > 0, "yes", "no"))
+    >>> whole = TransferClassifier("resnet18", "centroid").fit_features(data)
+    >>> models = fit_folds(whole, data, folds(30, 5, 0))
+    >>> bool((models.predict_features(X) == data.y).mean() > 0.8)
     True
     """
     check_is_fitted(estimator)
-    y = np.asarray(y)
-    models = []
-    for number in range(int(fold_of.max()) + 1):
-        rows = np.flatnonzero(fold_of != number).tolist()
-        models.append(
-            clone(estimator).fit_features(
-                X[rows],
-                y[rows],
-                ids=None if ids is None else [ids[i] for i in rows],
-                groups=None if groups is None else [groups[i] for i in rows],
-                names=names,
-            )
-        )
+    models = [
+        clone(estimator).fit_features(data.select(np.flatnonzero(fold_of != number)))
+        for number in range(int(fold_of.max()) + 1)
+    ]
     return FoldModels(models, fold_of, estimator)

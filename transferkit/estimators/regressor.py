@@ -30,6 +30,9 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
     features, store, device, batch_size : optional
         As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
         before which these come. Others are set as ``backbone__NAME``.
+    task : str, optional
+        A name of `transferkit.tasks.asked_names` that is learnt with numbers; None for
+        ``"regression"``.
 
     Attributes
     ----------
@@ -51,7 +54,12 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
     True
     """
 
-    task = "regression"
+    default_task = "regression"
+
+    @property
+    def output_names_(self) -> np.ndarray:
+        """The same as `target_names_`."""
+        return np.asarray(self.target_names_)
 
     def _learn_targets(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         n_targets = 1 if y.ndim == 1 else y.shape[1]
@@ -87,14 +95,8 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         """
         if y is None:
             images = list_images(images)
-            y = targets_of(images, None, "given", self.task)
+            y = targets_of(images, None, "given", self._asked_task.name)
         return float(super().score(images, y, sample_weight))
-
-    def _saved_task(self) -> str:
-        return "regression"
-
-    def _saved_classes(self) -> np.ndarray:
-        return np.asarray(self.target_names_)
 
     def _restore(self, model: artifacts.Model) -> None:
         self.target_names_ = model.classes

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.multiclass import check_classification_targets
 
 from transferkit.datasets import roles_of
 from transferkit.images import ImageSet, list_images
 from transferkit.images.labels import warn_of_lookalikes
-from transferkit.images.sources.items import is_missing
 from transferkit.registry import unknown
+from transferkit.tasks import task_of
+from transferkit.tasks._validation import check_not_missing
 
 __all__ = ["column_names", "renamed_class_weights", "targets_of", "training_parts", "with_groups"]
 
@@ -123,8 +123,8 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
         Labels of shape (n,), an indicator matrix (n, n_labels) of 0 and 1, or numbers.
     part : str
         What the images are, for the message.
-    task : {"classification", "regression"}
-        What is to be learnt.
+    task : str
+        What is to be learnt: a name of `transferkit.tasks.asked_names`.
 
     Raises
     ------
@@ -132,64 +132,23 @@ def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
         If there are no labels, not one per image, or they don't suit the task.
     """
     names = images.names if isinstance(images, ImageSet) else None
-    if y is not None and task == "classification":
-        _check_missing(y, names)
-    targets = np.asarray(_own_labels(images, part) if y is None else y)
+    asked = task_of(task)
+    if y is not None and asked.has_classes:
+        check_not_missing(y, names)
+    values = np.asarray(_own_labels(images, part) if y is None else y)
     n_images = len(images) if hasattr(images, "__len__") else None
-    if n_images is not None and len(targets) != n_images:
-        raise ValueError(f"{n_images} {part} images, but {len(targets)} labels; give one per image")
-    if targets.ndim > 2:
-        raise ValueError(f"labels of shape {targets.shape}; give (n,) or (n, n_labels)")
-    if task == "regression":
-        return _numbers(targets, names, "give a number for each image")
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        matrix = _numbers(targets, names, "give 0 or 1 for each label")
-        if not np.isin(matrix, (0, 1)).all():
-            row, column = np.argwhere(~np.isin(matrix, (0, 1)))[0]
-            raise ValueError(
-                f"several labels per image are columns of 0 and 1, but column {column} of "
-                f"{_image(row, names)} is {matrix[row, column]:g}; numbers are learnt by "
-                f"regression (--task regression, TransferRegressor)"
-            )
-        return matrix.astype(np.int64)
-    _check_classes(targets, names)
-    if y is not None:  # those of a folder or table were looked at when it was listed
+    if n_images is not None and len(values) != n_images:
+        raise ValueError(f"{n_images} {part} images, but {len(values)} labels; give one per image")
+    if values.ndim > 2:
+        raise ValueError(f"labels of shape {values.shape}; give (n,) or (n, n_labels)")
+    meant = asked.of_targets(values)
+    targets = meant.targets(values, names)
+    if y is not None and meant.has_one_class:
+        # Those of a folder or table were looked at when it was listed.
         warn_of_lookalikes(
             label for label in targets.reshape(-1).tolist() if isinstance(label, str)
         )
     return targets
-
-
-def _check_missing(y: Any, names: Any) -> None:
-    """Raise a ValueError for a label that NumPy would turn into a text, or unmask."""
-    values = y if isinstance(y, list | tuple) else ()
-    if isinstance(y, np.ma.MaskedArray):
-        values = [None if is_masked else 0 for is_masked in np.ma.getmaskarray(y).reshape(-1)]
-    for i, value in enumerate(values):
-        if is_missing(value):
-            raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
-
-
-def _check_classes(targets: np.ndarray, names: Any) -> None:
-    """Raise a ValueError unless the targets are labels of one kind, one for each image."""
-    flat = targets.reshape(-1)
-    values = flat.tolist()
-    for i, value in enumerate(values):
-        if is_missing(value) or (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"the label of {_image(i, names)} is {value!r}; give it a label")
-    if len({isinstance(value, str) for value in values}) > 1:
-        odd = next(
-            i for i, v in enumerate(values) if isinstance(v, str) != isinstance(values[0], str)
-        )
-        raise ValueError(
-            f"the label of {_image(0, names)} is {values[0]!r} and that of {_image(odd, names)} is "
-            f"{values[odd]!r}; give all as strings or all as numbers"
-        )
-    check_classification_targets(targets)
-
-
-def _image(index: int, names: Any) -> str:
-    return f"image {index}" if names is None else repr(names[index])
 
 
 def _own_labels(images: ImageSet, part: str) -> Any:
@@ -210,29 +169,6 @@ def _own_labels(images: ImageSet, part: str) -> Any:
             f"{without[0]!r}); move them into a class's folder, or fill in the CSV's column"
         )
     return images.labels
-
-
-def _numbers(targets: np.ndarray, names: Any, advice: str) -> np.ndarray:
-    """Targets as float64; texts, as a CSV gives them, are read as numbers."""
-    try:
-        numbers = targets.astype(np.float64)
-        is_good = np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
-    except (TypeError, ValueError):
-        is_good = np.array([_is_number(row) for row in targets])
-    if not is_good.all():
-        at = int(np.argmin(is_good))
-        name = _image(at, names)
-        value = np.asarray(targets[at]).tolist()
-        raise ValueError(f"the label of {name} is {value!r}; {advice}")
-    return numbers
-
-
-def _is_number(row: Any) -> bool:
-    try:
-        np.asarray(row).astype(np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def column_names(images: Any, y: np.ndarray, *, is_own: bool) -> Sequence[str] | None:

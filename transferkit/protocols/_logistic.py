@@ -12,9 +12,10 @@ from transferkit.metrics.voc import mean_average_precision
 from transferkit.protocols import Parts, Probe
 from transferkit.solvers.linear import Fit, Problems
 from transferkit.solvers.rows import KnownSpectrum
+from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["TOL", "Path", "by_share", "refit", "validation_score"]
+__all__ = ["TOL", "StrengthSearch", "by_share", "refit", "selected", "validation_score"]
 
 Array = NDArray[Any]
 # Of the mean loss's gradient: the protocols' default, tighter than what the publications stop at.
@@ -44,8 +45,8 @@ def validation_score(scores: Array, y: Array) -> float:
     return float((scores.argmax(axis=1) == y).mean())
 
 
-class Path:
-    """Fits of one training part, scored on one held-out part.
+class StrengthSearch:
+    """Models at the strengths tried so far, scored on held-out rows.
 
     Parameters
     ----------
@@ -55,6 +56,12 @@ class Path:
         Of one fit.
     statistics : FeatureStatistics
         Of both parts together, or of more rows of the same kind.
+
+    Attributes
+    ----------
+    tried : list of Candidate
+        Along ascending C. The loss is the negative `validation_score`, the details are the
+        scores of the held-out rows, a column per class.
     """
 
     def __init__(
@@ -69,25 +76,31 @@ class Path:
             [(train[0], None)], train[1], standardize=False, spectrum=_spectrum(statistics)
         )
         self.held, self.max_iter, self.tol = held, max_iter, tol
-        self.found: dict[float, tuple[float, Array, bool]] = {}
+        self.tried: list[Candidate] = []
 
-    def follow(self, Cs: Array) -> None:
-        """Fit at each strength, along ascending C; known ones are not repeated."""
-        new = np.array([C for C in np.unique(Cs) if float(C) not in self.found])
+    def walk(self, Cs: Array) -> None:
+        """Fit at each strength, along ascending C. Known ones are not repeated."""
+        known = {candidate.C for candidate in self.tried}
+        new = np.array([C for C in np.unique(Cs) if float(C) not in known])
         if not len(new):
             return
         rows = [(self.held[0], None)]
-        for C, fit, scores in self.problems.path(new, rows, tol=self.tol, max_iter=self.max_iter):
-            wide = widened(scores, self.held[1])
-            score = validation_score(wide, self.held[1])
-            self.found[float(C)] = score, wide, bool(fit.converged.all())
+        path = self.problems.path(new, rows, tol=self.tol, max_iter=self.max_iter)
+        self.tried += walk_path(path, self._judge)
+        self.tried.sort(key=lambda candidate: candidate.C)
 
-    def best(self) -> float:
-        """The C with the best score; of equals the largest, first on the way up in λ = 1/C."""
-        return max(sorted(self.found, reverse=True), key=lambda C: self.found[C][0])
+    def best(self) -> Candidate:
+        """The best score; of equals that of the largest C, first on the way up in λ = 1/C."""
+        return best(self.tried, prefer_large=True)
+
+    def _judge(self, model: tuple[float, Fit, Array]) -> Candidate:
+        C, _, scores = model
+        y = self.held[1]
+        columns = score_columns(scores, y)
+        return Candidate(C, -validation_score(columns, y), columns)
 
 
-def widened(scores: Array, y: Array) -> Array:
+def score_columns(scores: Array, y: Array) -> Array:
     """Two columns for two classes, whose solver gives the score of the second."""
     scores = scores.reshape(len(scores), -1)
     if y.ndim == 1 and scores.shape[1] == 1:
@@ -109,7 +122,7 @@ def refit(parts: Parts, C: float, max_iter: int, tol: float, **about: Any) -> Pr
     fit: Fit = problems.solve(C, tol=tol, max_iter=max_iter)
 
     def scores(rows: Array) -> Array:
-        return widened(rows @ fit.coef.T + fit.intercept, y)
+        return score_columns(rows @ fit.coef.T + fit.intercept, y)
 
     chosen = {"C": float(C), "n_iter": int(fit.n_iter), **about.pop("chosen", {})}
     return Probe(scores, chosen, converged=bool(fit.converged.all()), **about)
@@ -131,16 +144,15 @@ def selected(
     if validation is None:
         held = by_share(y, share, seed) if held is None else held
         train, validation = (X[~held], y[~held]), (X[held], y[held])
-    path = Path(train, validation, max_iter, tol, parts.statistics)
-    path.follow(Cs)
-    C = path.best()
-    score, scores, _ = path.found[C]
+    search = StrengthSearch(train, validation, max_iter, tol, parts.statistics)
+    search.walk(Cs)
+    chosen = search.best()
     return refit(
         parts,
-        C,
+        chosen.C,
         max_iter,
         tol,
-        chosen={"validation_score": score},
-        on_edge=C in (min(path.found), max(path.found)),
-        held=(scores, validation[1]),
+        chosen={"validation_score": -chosen.loss},
+        on_edge=chosen.C in (search.tried[0].C, search.tried[-1].C),
+        held=(chosen.details, validation[1]),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import TOL, Path, by_share, refit
+from transferkit.protocols._logistic import TOL, StrengthSearch, by_share, refit
 
 __all__ = ["Protocol", "fit"]
 
@@ -41,29 +41,30 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         held = by_share(parts.y, protocol.share, seed)
         train = parts.X[~held], parts.y[~held]
         validation = parts.X[held], parts.y[held]
-    path = Path(train, validation, protocol.max_iter, protocol.tol, parts.statistics)
+    search = StrengthSearch(train, validation, protocol.max_iter, protocol.tol, parts.statistics)
     # Positions on a grid of 8 steps per decade; the first ones are two decades apart.
     step = protocol.first_step * protocol.per_decade
     ends = protocol.decades * protocol.per_decade
-    seen = set(range(-ends, ends + 1, step))
-    path.follow(_strengths(seen, protocol))
+    search.walk(_strengths(set(range(-ends, ends + 1, step)), protocol))
     while step > 1:
         step //= 2
-        C = path.best()
-        peak = round(-np.log10(C) * protocol.per_decade)
-        seen = {p for p in (peak - step, peak + step) if -ends <= p <= ends}
-        path.follow(_strengths(seen, protocol))
-    C = path.best()
-    score, scores, _ = path.found[C]
+        peak = _position(search.best().C, protocol)
+        near = {p for p in (peak - step, peak + step) if -ends <= p <= ends}
+        search.walk(_strengths(near, protocol))
+    chosen = search.best()
     return refit(
         parts,
-        C,
+        chosen.C,
         protocol.max_iter,
         protocol.tol,
-        chosen={"validation_score": score, "n_tried": len(path.found)},
-        on_edge=abs(round(-np.log10(C) * protocol.per_decade)) == ends,
-        held=(scores, validation[1]),
+        chosen={"validation_score": -chosen.loss, "n_tried": len(search.tried)},
+        on_edge=abs(_position(chosen.C, protocol)) == ends,
+        held=(chosen.details, validation[1]),
     )
+
+
+def _position(C: float, protocol: Protocol) -> int:
+    return round(-np.log10(C) * protocol.per_decade)
 
 
 def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from transferkit.metrics.voc import average_precision_11
 from transferkit.protocols import Array, Geometry, Parts, Probe
+from transferkit.solvers.selection import Candidate, best, walk_path
 
 __all__ = ["Protocol", "fit"]
 
@@ -99,11 +100,13 @@ def _chosen(protocol: Protocol, Z: Array, y: Array) -> float:
             f"vissl-svm chooses by {protocol.folds} folds, and a class has fewer samples with or "
             f"without it; give more images per class"
         )
-    means = []
-    for C in protocol.Cs:
+    folds = list(StratifiedKFold(protocol.folds).split(Z, y))
+
+    def judge(C: float) -> Candidate:
         scores = []
-        for train, held in StratifiedKFold(protocol.folds).split(Z, y):
+        for train, held in folds:
             machine, _ = _machine(protocol, C, Z[train], y[train])
             scores.append(average_precision_11(y[held], machine.decision_function(Z[held])))
-        means.append(np.mean(scores))
-    return protocol.Cs[int(np.argmax(means))]
+        return Candidate(C, -float(np.mean(scores)))
+
+    return best(walk_path(protocol.Cs, judge)).C

@@ -1,0 +1,115 @@
+"""Measuring a trained model on labelled images: the one place where it is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from transferkit import metrics
+from transferkit.datasets import Dataset
+from transferkit.estimators.targets import targets_of
+from transferkit.images import ImageSet
+
+__all__ = ["learnt_columns", "measure", "true_targets"]
+
+
+def measure(model: Any, data: Dataset) -> Any:
+    """Report on a model from labelled images and their features.
+
+    Parameters
+    ----------
+    model : TransferEstimator or FoldModels
+        Fitted.
+    data : Dataset
+        Labelled images, none of them trained on, with their features; targets are compared as
+        they are if it has any.
+
+    Returns
+    -------
+    Report, MultilabelReport or RegressionReport
+        What the task is measured by.
+
+    Raises
+    ------
+    ValueError
+        If the labels aren't of the kind that the model predicts.
+    """
+    y = true_targets(model, data.images) if data.y is None else data.y
+    predicted = model.predict_features(data.X)
+    proba = None
+    if hasattr(model, "predict_proba"):
+        proba = model.predict_proba_features(data.X)
+    kind = model.task_.report
+    names = model.output_names_
+    if kind == "regression":
+        return metrics.regression_report(y, predicted, [str(name) for name in names])
+    if kind == "classification":
+        return metrics.classification_report(y, predicted, proba, names)
+    return metrics.multilabel_report(y, predicted, proba, names.tolist())
+
+
+def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
+    """Targets of labelled images, checked to be of the kind that the model predicts.
+
+    Parameters
+    ----------
+    model : TransferEstimator or FoldModels
+        Fitted.
+    images : ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or the model predicts something else.
+    """
+    task, names = model.task_, model.output_names_
+    y = targets_of(images, None, "given", model.task or model.default_task)
+    if task.has_one_class:
+        if y.ndim > 1 and y.shape[1] > 1:
+            raise ValueError("the model predicts one label per image; give one label column")
+        return _as_known(y, names)
+    n_columns = y.reshape(len(y), -1).shape[1]
+    fits = n_columns == len(names)
+    if task.has_classes:
+        fits = y.ndim > 1 and list(getattr(images, "label_names", None) or ()) in (
+            [],
+            names.tolist(),
+        )
+    if not fits:
+        columns = ",".join(map(str, names))
+        raise ValueError(f"the model predicts {columns}; name these columns: --labels {columns}")
+    return y
+
+
+def learnt_columns(model: Any) -> list[str]:
+    """Names of the columns that a model has learnt, where it knows them.
+
+    Parameters
+    ----------
+    model : TransferEstimator
+        Fitted.
+    """
+    if model.task_.has_one_class:
+        return []
+    return [name for name in model.output_names_.tolist() if isinstance(name, str)]
+
+
+def _as_known(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Labels as the model's own: a folder's "3" is the 3 that it was trained on in Python."""
+    known = {str(label): label for label in classes.tolist()}
+    texts = [str(label) for label in labels.ravel().tolist()]
+    if not known.keys() & set(texts):
+        raise ValueError(
+            f"not one image has a label that the model knows: the images' are {_some(texts)}, the "
+            f"model's {_some(list(known))}"
+        )
+    values = np.empty(len(texts), dtype=object)
+    values[:] = [known.get(text, text) for text in texts]
+    return values
+
+
+def _some(labels: list[str]) -> str:
+    different = list(dict.fromkeys(labels))
+    return ", ".join(map(repr, different[:5])) + (" …" if len(different) > 5 else "")

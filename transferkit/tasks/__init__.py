@@ -1,0 +1,52 @@
+"""What can be learnt of an image: one file a task, whose name is the file's."""
+
+from transferkit import registry
+from transferkit.tasks._task import Task
+
+__all__ = ["Task", "asked_names", "names", "task_of"]
+
+
+def names() -> list[str]:
+    """Names of all tasks, sorted.
+
+    Examples
+    --------
+    >>> {"classification", "multilabel", "regression"} <= set(names())
+    True
+    """
+    return registry.names(__name__)
+
+
+def task_of(name: str) -> Task:
+    """Task of a name.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message lists those that exist.
+
+    Examples
+    --------
+    >>> task_of("regression").has_classes
+    False
+    """
+    task: Task = registry.load(__name__, name, "task").TASK
+    return task
+
+
+def asked_names() -> list[str]:
+    """Names of the tasks that a user asks for; others follow from the targets' shape.
+
+    Examples
+    --------
+    >>> "multilabel" in asked_names()
+    False
+    """
+    known = names()
+    derived = {task_of(name).of_columns for name in known}
+    return [name for name in known if name not in derived]

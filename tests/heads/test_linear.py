@@ -10,9 +10,9 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transferkit.heads._scores import log_softmax
 from transferkit.heads.linear import LinearClassifier
 from transferkit.solvers.holdout import hold_out
+from transferkit.solvers.losses import log_softmax
 from transferkit.solvers.selection import C_WITHOUT_HOLDOUT, accuracy_and_log_loss
 
 

@@ -57,15 +57,17 @@ def test_torchs_own_generator_is_left_alone():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    plan = MLPClassifier(dropout=0.2, device="cpu")._plan(100, "softmax")
-    net = Perceptron([3, 512, 2], plan, torch.Generator())
+    options = MLPClassifier(dropout=0.2, device="cpu")._options(100, "softmax")
+    net = Perceptron([3, 512, 2], options, torch.Generator())
     found = net.dropped(torch.ones(201, 301))  # not a multiple of the four units of a draw
     np.testing.assert_allclose(found.unique(), [0, 1.25])
     assert found.mean() == pytest.approx(1, abs=0.02)
     np.testing.assert_allclose(found.mean(dim=0), 1, atol=0.2)  # not the same units in each row
     np.testing.assert_allclose(found.mean(dim=1), 1, atol=0.2)
-    plan = MLPClassifier(dropout=1 - 1e-9, device="cpu")._plan(100, "softmax")
-    assert (Perceptron([3, 512, 2], plan, torch.Generator()).dropped(torch.ones(9, 9)) == 0).any()
+    options = MLPClassifier(dropout=1 - 1e-9, device="cpu")._options(100, "softmax")
+    assert (
+        Perceptron([3, 512, 2], options, torch.Generator()).dropped(torch.ones(9, 9)) == 0
+    ).any()
 
 
 def test_quick_products_train_as_well(monkeypatch):
@@ -82,14 +84,14 @@ def test_quick_products_train_as_well(monkeypatch):
 
 
 def test_automatic_sizes_grow_with_the_rows():
-    plans = [MLPClassifier(device="cpu")._plan(n, "softmax") for n in (50, 2000, 10**6)]
-    assert [plan.batch_size for plan in plans] == [64, 200, 512]
-    assert [plan.max_epochs for plan in plans] == [100, 50, 12]
-    rates = [plan.learning_rate / plan.batch_size**0.5 for plan in plans]
+    chosen = [MLPClassifier(device="cpu")._options(n, "softmax") for n in (50, 2000, 10**6)]
+    assert [options.batch_size for options in chosen] == [64, 200, 512]
+    assert [options.max_epochs for options in chosen] == [100, 50, 12]
+    rates = [options.learning_rate / options.batch_size**0.5 for options in chosen]
     np.testing.assert_allclose(rates, rates[0])
     given = MLPClassifier(batch_size=7, max_epochs=3, learning_rate=0.5, device="cpu")
-    plan = given._plan(10**6, "softmax")
-    assert (plan.batch_size, plan.max_epochs, plan.learning_rate) == (7, 3, 0.5)
+    options = given._options(10**6, "softmax")
+    assert (options.batch_size, options.max_epochs, options.learning_rate) == (7, 3, 0.5)
 
 
 def test_numpy_computes_what_torch_does():

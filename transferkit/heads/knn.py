@@ -6,19 +6,19 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LabelsByProbability, MultilabelMixin
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
     Array,
     check_choice,
+    check_classification_data,
+    check_features,
     check_positive,
-    checked_rows,
-    class_rows,
-    number_rows,
+    check_regression_data,
 )
-from transferkit.heads._scores import labels_of_probabilities
 from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
 from transferkit.solvers.standardize import Targets, unit
 
@@ -99,7 +99,7 @@ class _Neighbors(BaseEstimator):
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
-        rows = checked_rows(self, X)
+        rows = check_features(self, X)
         stored, queries = self.X_, self._placed(rows, self.X_.dtype)
         if not _is_usual(queries):
             stored, queries = stored.astype(np.float64), self._placed(rows, np.float64)
@@ -120,7 +120,7 @@ def _is_usual(rows: Array) -> bool:
     return largest == 0 or SMALLEST < largest < LARGEST
 
 
-class KNNClassifier(ClassifierMixin, _Neighbors):
+class KNNClassifier(MultilabelMixin, LabelsByProbability, _Neighbors):
     """The classes of the nearest training samples, weighted by how near they are.
 
     By default as DINO evaluates features: cosine, 20 neighbours, votes weighted by
@@ -186,7 +186,7 @@ class KNNClassifier(ClassifierMixin, _Neighbors):
         self
         """
         self._check_parameters()
-        rows = class_rows(self, X, y)
+        rows = check_classification_data(self, X, y)
         self.classes_, self.y_ = rows.classes, rows.y
         self._store(rows.X)
         return self
@@ -210,28 +210,8 @@ class KNNClassifier(ClassifierMixin, _Neighbors):
             return self._mean(X, self.y_)
         return self._mean(X, np.eye(len(self.classes_), dtype=np.int8)[self.y_])
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        proba = self.predict_proba(X)
-        return labels_of_probabilities(self.classes_, proba)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-class KNNRegressor(RegressorMixin, _Neighbors):
+class KNNRegressor(NumbersMixin, _Neighbors):
     """The mean of the nearest training samples' numbers, weighted by how near they are.
 
     Parameters
@@ -268,7 +248,7 @@ class KNNRegressor(RegressorMixin, _Neighbors):
         self
         """
         self._check_parameters()
-        rows = number_rows(self, X, y)
+        rows = check_regression_data(self, X, y)
         self.y_ = rows.y
         self._store(rows.X)
         return self
@@ -291,11 +271,6 @@ class KNNRegressor(RegressorMixin, _Neighbors):
         return np.asarray(
             (mean[:, 0] if self.y_.ndim == 1 else mean) * targets.scale + targets.mean
         )
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
 
 Classifier = KNNClassifier

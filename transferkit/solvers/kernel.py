@@ -20,13 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["LeastSquaresSVM", "Nystroem", "RadialMatrix", "Solution", "radial"]
+__all__ = [
+    "LeastSquaresSVM",
+    "Nystroem",
+    "RadialMatrix",
+    "Solution",
+    "kernel_scores",
+    "radial",
+]
 
 RANK = 500  # columns that the preconditioner is made of
 COLUMNS = 128  # targets × strengths side by side
@@ -58,6 +68,43 @@ def radial(A: Tensor, B: Tensor, gamma: float) -> Tensor:
     products -= gamma * B.square().sum(dim=1)
     # |a - b|² is never negative, but for rounding.
     return products.clamp_(max=0).exp_()
+
+
+def kernel_scores(
+    rows: NDArray[Any], terms: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any],
+    gamma: float,
+) -> NDArray[Any]:  # fmt: skip
+    """Scores ``sum_j coef_j k(x, x_j) + intercept`` of rows, a block of them at a time.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Rows.
+    terms : ndarray of shape (n_terms, n_features)
+        The x_j.
+    coef : ndarray of shape (n_terms, n_scores)
+        Their coefficients.
+    intercept : ndarray of shape (n_scores,)
+        Intercepts.
+    gamma : float
+        As for `radial`.
+
+    Returns
+    -------
+    ndarray of shape (n, n_scores)
+        In the type of the rows.
+    """
+    import torch  # late: the list of heads shouldn't wait for it
+
+    scores = np.empty((len(rows), len(intercept)), rows.dtype)
+    others = torch.from_numpy(terms.astype(rows.dtype, copy=False))
+    weights = torch.from_numpy(coef.astype(rows.dtype))
+    step = max(1, BLOCK // len(terms))
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        values = radial(torch.from_numpy(rows[part]), others, gamma) @ weights
+        scores[part] = values.numpy() + intercept
+    return scores
 
 
 class RadialMatrix:

@@ -65,7 +65,7 @@ def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
     package, _, name = type(head).__module__.rpartition(".")
     file = _file(name) if package == HEADS else None
     found: tuple[np.ndarray, np.ndarray] | None = None
-    if hasattr(file, "linear_map"):
+    if file is not None and hasattr(file, "linear_map"):
         found = file.linear_map(head)
     return found
 

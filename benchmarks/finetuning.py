@@ -70,7 +70,7 @@ def extractor(store: Path) -> Any:
 def caching(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds to fill the store with maps of every image."""
     from transferkit.finetune import choose_recipe, parse_strategy
-    from transferkit.finetune.activations import augmented_views
+    from transferkit.finetune.augmentation import augmented_views
     from transferkit.store import FeatureStore
 
     listed, _ = images()
@@ -260,14 +260,13 @@ def live(
 
     from transferkit.backbones import build_backbone
     from transferkit.finetune import choose_recipe, parse_strategy
-    from transferkit.finetune.evaluation import outputs_of
-    from transferkit.finetune.heads import head_weights
-    from transferkit.finetune.loop import Training
+    from transferkit.finetune.head import head_weights
     from transferkit.finetune.network import build_network
     from transferkit.finetune.objective import choose_objective
-    from transferkit.finetune.processes import Processes, native_precision
-    from transferkit.finetune.samples import Part, PixelSamples
+    from transferkit.finetune.samples import LabelledSamples, PixelSamples
+    from transferkit.finetune.training_loop import create_training_loop, outputs_of
     from transferkit.heads import create_head
+    from transferkit.training import Processes, native_precision
 
     class Live(torch.nn.Module):
         """The frozen part, and what stands on it."""
@@ -297,13 +296,21 @@ def live(
     network.set_head(*head_weights(head, objective))
     parts = [PixelSamples(listed.select(part), spec.preprocess, recipe) for part in (train, test)]
     (folder / "live").mkdir()
-    part = Part(parts[0], objective.encode(codes[train]))
-    training = Training(network, objective, recipe, part, None, processes, folder / "live", "")
+    training = create_training_loop(
+        network,
+        objective,
+        recipe,
+        LabelledSamples(parts[0], objective.encode(codes[train])),
+        None,
+        processes,
+        folder / "live",
+        signature="",
+    )
     training.fit()
-    outputs = outputs_of(network, parts[1], objective, processes)
+    outputs = outputs_of(network, parts[1], len(classes), processes)
     return {
         "test": round(objective.metric(outputs, objective.encode(codes[test])), 4),
-        "images/s": round(recipe.epochs * len(train) / training.history[-1]["seconds"], 1),
+        "images/s": round(recipe.epochs * len(train) / training.state.history[-1]["seconds"], 1),
     }
 
 

@@ -56,8 +56,8 @@ def test_a_folder_of_the_users(call, damaged: Path, tmp_path: Path) -> None:
 
 def test_without_matplotlib(call, few_digits, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    monkeypatch.delitem(__import__("sys").modules, "transferkit.cli._picture", raising=False)
-    monkeypatch.delattr("transferkit.cli._picture", raising=False)
+    monkeypatch.delitem(__import__("sys").modules, "transferkit.report.plots", raising=False)
+    monkeypatch.delattr("transferkit.report.plots", raising=False)
     result = call("demo", "--out", tmp_path / "demo", "--heads", "centroid")
     assert result.code == 0
     assert 'pip install "transferkit[demo]"' in result.err

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.conftest import BACKBONE
 from transferkit.cli import export
-from transferkit.cli._facts import facts_of
 from transferkit.export import format_names
+from transferkit.report.facts import facts_of
 
 
 @pytest.fixture
@@ -102,4 +102,4 @@ def test_intervals_of_numbers(call, images: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_held_out() -> None:
-    assert facts_of(None, "here/images/", "", None, None, None) == {"data": {"images": "images"}}
+    assert facts_of("here/images/", "") == {"data": {"images": "images"}}

@@ -659,3 +659,62 @@ def test_one_line_about_a_run(caplog, files, spec):
 def test_errors(files, spec, options, message):
     with pytest.raises(ValueError, match=message):
         extract_one(files, spec, **options)
+
+
+# ---- rows that stay in the store ----------------------------------------------------
+
+
+def test_rows_can_be_read_when_they_are_needed(files, spec, store):
+    names = ["pre_logits", "stage4.map"]
+    images = list_images([*files, files[0]])
+    gathered = extract(images, spec, names, store)
+    checked = extract(images, spec, names, store, keep_rows=False)
+    for name in names:
+        assert checked.rows[name].shape == (0, *gathered.rows[name].shape[1:])
+        for extraction in (gathered, checked):
+            stored = extraction.stored[name]
+            np.testing.assert_array_equal(np.asarray(stored), gathered.rows[name])
+            assert stored.ids == extraction.ids
+    assert extract(images, spec, names, None).stored == {}
+
+
+# ---- sizes of the originals ---------------------------------------------------------
+
+
+def test_sizes_are_those_of_the_originals(tmp_path, spec, store, monkeypatch):
+    sizes = [(40, 70), (90, 50), (33, 33), (40, 70)]
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        Image.fromarray(picture(i, size)).save(path)
+    (tmp_path / "4.png").write_bytes(b"none")
+    images = list_images([paths[0], tmp_path / "4.png", *paths[1:]])
+    for _ in range(2):
+        extraction = extract(images, spec, ["pre_logits"], store, on_error="skip", keep_rows=False)
+        assert extraction.sizes.tolist() == [list(size) for size in sizes]
+        monkeypatch.setattr(
+            "PIL.ImageFile.ImageFile.load", None
+        )  # on a full hit, nothing is decoded
+        (tmp_path / "4.png").unlink(missing_ok=True)
+    in_memory = list_images([picture(i, size) for i, size in enumerate(sizes)])
+    assert (
+        extract(in_memory, spec, ["pre_logits"], None).sizes.tolist() == extraction.sizes.tolist()
+    )
+
+
+@pytest.mark.parametrize("exif", [True, False])
+def test_sizes_are_those_of_upright_images_where_exif_is_applied(tmp_path, store, exif):
+    spec = resolve_backbone("test_resnet", pretrained=False, image_size=64, exif=exif)
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(picture(0, (40, 70))).save(tmp_path / "turned.jpg", exif=tag)
+    extraction = extract(list_images(tmp_path), spec, ["pre_logits"], store)
+    assert extraction.sizes.tolist() == ([[70, 40]] if exif else [[40, 70]])
+
+
+def test_sizes_are_read_when_they_are_asked_for(files, spec, store):
+    extraction = extract(list_images(files), spec, ["pre_logits"], store)
+    files[3].unlink()
+    files[5].write_bytes(b"none")
+    with pytest.raises(UnreadableImages, match="2 of 7 images") as error:
+        _ = extraction.sizes
+    assert [failure.index for failure in error.value.failures] == [3, 5]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit.extract.allocator import kept_pages
 from transferkit.extract.decoding import Decoded
 from transferkit.extract.workers import Crew, crew_for, run
+from transferkit.forward.allocator import kept_pages
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A tiny network, tiny pictures, and runs of a second."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,12 @@ import torch
 
 from tests.pictures import coloured
 from transferkit import FeatureExtractor, FineTuneClassifier
-from transferkit.finetune.loop import Training
-from transferkit.finetune.network import TunedNetwork
+from transferkit.finetune.network import BackboneWithHead
 from transferkit.finetune.objective import choose_objective
-from transferkit.finetune.processes import Processes
 from transferkit.finetune.recipe import Recipe
-from transferkit.finetune.samples import Part, Samples
+from transferkit.finetune.samples import LabelledSamples
+from transferkit.finetune.training_loop import create_training_loop
+from transferkit.training import Processes, Samples, TrainingLoop
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +65,20 @@ class Body(torch.nn.Module):
         return SimpleNamespace(pre_logits=self.network(images))
 
 
-def small_training(folder: Path, n: int = 8, held: int = 0, **settings: Any) -> Training:
+def small_training(
+    folder: Path,
+    n: int = 8,
+    held: int | LabelledSamples = 0,
+    *,
+    train: LabelledSamples | None = None,
+    deadline: float = math.inf,
+    strategy: str = "",
+    **settings: Any,
+) -> TrainingLoop:
     """A run of a tiny network on `n` images of 2 × 2 px and two classes, not yet begun.
 
-    Without what is to be tested nothing is done to the gradient or the images: plain SGD.
+    `train` takes the place of these images. Without what is to be tested nothing is done to
+    the gradient or the images: plain SGD.
     """
     quiet = {"warmup": 0.0, "clip": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0}
     recipe = Recipe(
@@ -76,20 +87,27 @@ def small_training(folder: Path, n: int = 8, held: int = 0, **settings: Any) -> 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        images = torch.randint(256, (n + held, 3, 2, 2), dtype=torch.uint8)
-        network = TunedNetwork(
+        n_held = held if isinstance(held, int) else 0
+        images = torch.randint(256, (n + n_held, 3, 2, 2), dtype=torch.uint8)
+        network = BackboneWithHead(
             Body(), 4, 2, mean=(0.5,) * 3, std=(0.25,) * 3,
             freeze_statistics=recipe.freeze_statistics,
         )  # fmt: skip
         # Far from an optimum, and unlike for the two classes.
         torch.nn.init.normal_(network.head.weight)
-    y = np.arange(n + held) % 2
+    y = np.arange(n + n_held) % 2
     objective = choose_objective("classification", y[:n], recipe, np.array(["a", "b"]))
     targets = objective.encode(y)
     parts = [
-        Part(Rows(images[chosen]), targets[chosen]) for chosen in (slice(0, n), slice(n, n + held))
+        LabelledSamples(Rows(images[chosen]), targets[chosen])
+        for chosen in (slice(0, n), slice(n, n + n_held))
     ]
-    return Training(
-        network, objective, recipe, parts[0], parts[1] if held else None,
-        Processes(torch.device("cpu")), folder, signature="small",
+    train = train or parts[0]
+    held_part = held if isinstance(held, LabelledSamples) else parts[1] if held else None
+    processes = Processes(torch.device("cpu"))
+    training = create_training_loop(
+        network, objective, recipe, train, held_part, processes, folder,
+        strategy=strategy, signature="small", deadline=deadline,
     )  # fmt: skip
+    vars(training).update(train=train, held=held_part, objective=objective)  # for tests to look at
+    return training

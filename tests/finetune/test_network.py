@@ -3,7 +3,7 @@ import torch
 
 from tests.finetune.conftest import extractor
 from transferkit.backbones import build_backbone
-from transferkit.finetune.network import build_network
+from transferkit.finetune.network import build_network, stage_below
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.strategies import parse_strategy
 
@@ -76,3 +76,15 @@ def test_statistics_are_learnt_where_the_recipe_says_so():
     assert not any(norms[0])
     assert all(norms[1])
     assert len(norms[0]) > 3
+
+
+def test_a_network_without_stages():
+    backbone = build_backbone(extractor("test_vit", image_size=None).resolve())
+    with pytest.raises(ValueError, match=r"needs a network with stages, and 'test_vit' has none"):
+        stage_below(backbone.layers, 1, "test_vit")
+
+
+def test_too_many_stages():
+    layers = build_backbone(extractor().resolve()).layers
+    with pytest.raises(ValueError, match="leaves no stage of 'x' to be cached: it has 5; choose "):
+        stage_below(layers, 5, "x")

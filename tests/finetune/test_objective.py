@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, r2_score
 
-from transferkit.finetune.heads import fitted_head, head_weights, tempered
+from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
 from transferkit.finetune.objective import choose_objective
 from transferkit.finetune.recipe import Recipe
 from transferkit.heads import create_head
@@ -155,15 +155,15 @@ def test_a_head_comes_back_as_it_was(kind):
         np.testing.assert_allclose(proba, head.predict_proba(X), atol=1e-5)
 
 
-def test_a_tempered_head_predicts_the_same_and_is_less_sure():
+def test_a_scaled_head_predicts_the_same_and_is_less_sure():
     X = RNG.normal(size=(30, 4)).astype(np.float32)
     y = (X[:, 0] > 0).astype(int)
     found = objective("classification", y, [0, 1], label_smoothing=0.1)
     coef, intercept = torch.tensor([[-300.0, 0, 0, 0], [300, 0, 0, 0]]), torch.zeros(2)
     targets = found.encode(y)
-    scaled = tempered(coef, intercept, X, targets, found)
+    scaled = scaled_to_loss(coef, intercept, X, targets, found)
     before, after = (torch.from_numpy(X) @ c.T + b for c, b in ((coef, intercept), scaled))
     assert torch.equal(before.argmax(1), after.argmax(1))
     assert found.plain_loss(after, targets) < 0.1 * found.plain_loss(before, targets)
     numbers = objective("regression", X[:, :1])
-    assert tempered(coef, intercept, X, targets, numbers) == (coef, intercept)
+    assert scaled_to_loss(coef, intercept, X, targets, numbers) == (coef, intercept)

@@ -6,9 +6,10 @@ import torch
 
 from tests.pictures import picture
 from transferkit.finetune.recipe import Recipe
-from transferkit.finetune.samples import MapSamples, PixelSamples, batches, epoch_order, seed_of
+from transferkit.finetune.samples import MapSamples, PixelSamples
 from transferkit.images import list_images
 from transferkit.spec import Preprocess
+from transferkit.training import load_batches
 
 PREPROCESS = Preprocess((32, 48), "bilinear", 1.0, "squash", (0.5,) * 3, (0.5,) * 3)
 RECIPE = Recipe(epochs=1, batch_size=4)
@@ -116,34 +117,8 @@ def test_maps_come_from_all_views_and_the_plain_one_first():
 def test_batches_are_the_same_in_any_number_of_workers():
     samples = pixel_samples(RECIPE)
     rows = [np.array([0, 1, 2]), np.array([4, 3, 0])]
-    alone = list(batches(samples, rows, (0, 1), 0))
+    alone = list(load_batches(samples, rows, (0, 1), 0))
     assert [len(b) for b in alone] == [3, 3]
-    for a, b in zip(alone, batches(samples, rows, (0, 1), 2), strict=True):
+    for a, b in zip(alone, load_batches(samples, rows, (0, 1), 2), strict=True):
         assert torch.equal(a, b)
-    assert not torch.equal(alone[0], next(batches(samples, rows, (0, 2), 0)))
-
-
-def test_an_epoch_shows_every_image_once():
-    order = epoch_order(20, RECIPE, 3, None)
-    assert order.shape == (5, 4)
-    assert sorted(order.ravel()) == list(range(20))
-    assert (epoch_order(20, RECIPE, 4, None) != order).any()
-    np.testing.assert_array_equal(epoch_order(20, RECIPE, 3, None), order)
-
-
-def test_steps_are_full():
-    assert epoch_order(11, RECIPE, 0, None).shape == (2, 4)
-    assert epoch_order(3, RECIPE, 0, None).shape == (1, 4)
-
-
-def test_balanced_sampling_shows_classes_equally_often():
-    codes = np.array([0] * 90 + [1] * 10)
-    recipe = dataclasses.replace(RECIPE, sampling="balanced", batch_size=100)
-    shown = np.concatenate([codes[epoch_order(100, recipe, e, codes)] for e in range(20)])
-    assert 0.4 < shown.mean() < 0.6
-
-
-def test_seeds_differ():
-    seeds = {seed_of(a, b) for a in range(30) for b in range(30)}
-    assert len(seeds) == 900
-    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert not torch.equal(alone[0], next(load_batches(samples, rows, (0, 2), 0)))

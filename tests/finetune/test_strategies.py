@@ -7,8 +7,7 @@ import torch
 from tests.finetune.conftest import classifier, extractor
 from transferkit.backbones import build_backbone
 from transferkit.finetune import choose_recipe, parse_strategy, strategy_names
-from transferkit.finetune.lora import merge_adapters
-from transferkit.finetune.strategies import choose_parameters
+from transferkit.finetune.strategies import choose_parameters, merge_adapters
 
 NAMES = [name.replace("N", "1") for name in strategy_names()]
 

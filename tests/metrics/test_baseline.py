@@ -17,9 +17,10 @@ from sklearn.metrics import (
 )
 
 from transferkit.metrics import classification_report, multilabel_report, regression_report
-from transferkit.metrics.baseline import FEW, number
-from transferkit.metrics.ranking import ranking_draws, weighted_ranking
-from transferkit.metrics.uncertainty import bootstrap_draws, bootstrap_interval, share_interval
+from transferkit.metrics._baseline import FEW
+from transferkit.metrics._metric import four_digits
+from transferkit.metrics._ranking import ranking_draws, weighted_ranking
+from transferkit.uncertainty import bootstrap_draws, bootstrap_interval, share_interval
 
 
 @pytest.fixture
@@ -122,8 +123,8 @@ def test_the_best_constant_as_scikit_learns_dummies(rng):
     )
     assert not report.baseline.is_beaten
     assert report.baseline.verdict == (
-        f"no better than always saying the same number (R² 0, MAE {number(mae.baseline)} at best), "
-        "as far as these images can tell"  # R² is 0.009
+        "no better than always saying the same number (R² 0, MAE "
+        f"{four_digits(mae.baseline)} at best), as far as these images can tell"  # R² is 0.009
     )
     behind = regression_report(true, 2 * true.mean(axis=0) - predicted, ["x", "y"]).baseline
     assert behind.verdict.endswith(" at best)")
@@ -258,4 +259,4 @@ def test_intervals_of_several_measures_are_those_of_each(rng):
     ],
 )
 def test_numbers_are_written_without_needless_exponents(value, text):
-    assert number(value) == text
+    assert four_digits(value) == text

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestCentroid
 
-from transferkit.metrics.voc import average_precision_11
+from transferkit.metrics import average_precision_11
 
 __all__ = ["PLAIN"]
 

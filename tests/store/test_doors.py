@@ -176,7 +176,7 @@ def read_back(path, form):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("block_bytes", [1, 64 * 2**20])
 def test_export_has_rows_ids_and_paths_in_order(stores, tmp_path, monkeypatch, form, block_bytes):
-    monkeypatch.setattr("transferkit.store.exporting._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("transferkit.store.rows._BATCH_BYTES", block_bytes)
     _, there = stores
     path = export(
         there,

@@ -17,7 +17,8 @@ from torch import nn
 
 from transferkit import registry
 from transferkit.backbones._backbone import Backbone
-from transferkit.backbones._timm_layers import activation_of, is_norm
+from transferkit.backbones._cutting import checkpoint_activations, cut_above
+from transferkit.backbones._timm_layers import activation_of, is_batch_norm, is_norm
 from transferkit.backbones._weights import hub_snapshot
 from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
@@ -27,9 +28,12 @@ __all__ = [
     "BackboneInfo",
     "activation_of",
     "build_backbone",
+    "checkpoint_activations",
     "create_backbone",
+    "cut_above",
     "gmacs_of",
     "hub_snapshot",
+    "is_batch_norm",
     "is_norm",
     "resolve_backbone",
     "search_backbones",

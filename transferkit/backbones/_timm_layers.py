@@ -9,7 +9,7 @@ from __future__ import annotations
 import timm.layers
 from torch import nn
 
-__all__ = ["activation_of", "is_norm"]
+__all__ = ["activation_of", "is_batch_norm", "is_norm"]
 
 _ACTIVATIONS: dict[str, tuple[type[nn.Module], ...]] = {
     "relu": (nn.ReLU,),
@@ -29,9 +29,10 @@ _TIMM_ACTIVATIONS = {
     "sigmoid": ("Sigmoid",),
     "hard_sigmoid": ("HardSigmoid",),
 }
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _NORMS = (
-    *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.SyncBatchNorm),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+    *_BATCH_NORMS,
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
 # timm's norms that inherit from none of these; the others follow from them.
@@ -89,3 +90,14 @@ def is_norm(module: nn.Module) -> bool:
     (True, False)
     """
     return isinstance(module, _NORM_KINDS)
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch norm, which keeps means and variances of what it has seen.
+
+    Examples
+    --------
+    >>> is_batch_norm(nn.BatchNorm2d(3)), is_batch_norm(nn.LayerNorm(3))
+    (True, False)
+    """
+    return isinstance(module, _BATCH_NORMS)

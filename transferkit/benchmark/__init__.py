@@ -5,7 +5,10 @@ from transferkit.benchmark.grid import Cell, Want, named_backbones
 from transferkit.benchmark.leaderboard import Board, Place, leaderboards
 from transferkit.benchmark.loop import Finished, benchmark, plan_benchmark
 from transferkit.benchmark.results import Results
-from transferkit.benchmark.screening import Hint, agreement, screen
+from transferkit.benchmark.transferability import TransferabilityScores, agreement, screen
+
+Hint = TransferabilityScores
+"""Another name of `TransferabilityScores`."""
 
 __all__ = [
     "Board",
@@ -15,6 +18,7 @@ __all__ = [
     "Hint",
     "Place",
     "Results",
+    "TransferabilityScores",
     "Want",
     "agreement",
     "benchmark",

@@ -13,12 +13,11 @@ from scipy.special import softmax
 
 from transferkit.benchmark.data import Dataset, Rows
 from transferkit.benchmark.grid import Cell
+from transferkit.benchmark.temperature import temperature_of
 from transferkit.heads import create_head
-from transferkit.metrics import calibration_error, multilabel_report
-from transferkit.metrics.temperature import temperature_of
-from transferkit.metrics.uncertainty import bootstrap_interval, mcnemar
-from transferkit.metrics.voc import mean_average_precision
+from transferkit.metrics import calibration_error, mean_average_precision_11, multilabel_report
 from transferkit.protocols import Parts, Probe, create_protocol
+from transferkit.uncertainty import bootstrap_interval, mcnemar
 
 __all__ = ["Outcome", "evaluate", "shots_of"]
 
@@ -170,7 +169,7 @@ def _measured(task: str, probe: Probe, scores: Array, y: Array) -> tuple[dict[st
         values = ((scores > 0) == y).mean(axis=1)
 
         def ap(at: Array) -> float:
-            return mean_average_precision(y[at], scores[at])
+            return mean_average_precision_11(y[at], scores[at])
 
         metrics = {"map": ap(np.arange(len(y))), "label_accuracy": float(values.mean())}
         interval = bootstrap_interval(ap, len(y), n_draws=500)

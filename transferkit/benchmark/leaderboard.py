@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.benchmark.results import Results
-from transferkit.metrics.uncertainty import (
+from transferkit.uncertainty import (
     groups,
     holm,
     mcnemar,

@@ -23,16 +23,8 @@ __all__ = [
     "write_out_of_fold",
 ]
 
-# What is told of the folds: attribute of a report, name, whether it is a share.
-_SHOWN = (
-    ("accuracy", "accuracy", True),
-    ("balanced_accuracy", "balanced", True),
-    ("r2", "R²", False),
-    ("mae", "MAE", False),
-    ("rmse", "RMSE", False),
-    ("mean_average_precision", "mAP", True),
-    ("mean_auroc", "AUROC", True),
-)
+# Metrics that the folds don't tell: a line should stay a line.
+_LEFT_OUT = {"macro_f1", "log_loss", "calibration_error", "exact_match"}
 
 
 def check_folds(ctx: click.Context, n_folds: int | None, out_of_fold: Path | None) -> None:
@@ -85,14 +77,14 @@ def fold_summary(models: FoldModels, data: Dataset) -> list[dict[str, Any]]:
         for number, model in enumerate(models.models)
     ]
     found = []
-    for attribute, name, is_share in _SHOWN:
-        values = [v for r in reports if (v := getattr(r, attribute, None)) is not None]
-        if len(values) < len(reports):  # no such metric, or none of so few rows
+    for metric in (row.metric for row in reports[0].rows()):
+        values = [v for report in reports if (v := report.value(metric.name)) is not None]
+        if metric.name in _LEFT_OUT or len(values) < len(reports):  # undefined on so few rows
             continue
         mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
         found.append(
-            {"metric": attribute, "name": name, "is_share": is_share, "mean": mean}
-            | {"std": spread, "folds": [float(value) for value in values]}
+            {"metric": metric.name, "name": metric.short, "is_share": metric.is_share}
+            | {"mean": mean, "std": spread, "folds": [float(value) for value in values]}
         )
     return found
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from transferkit.report.text import UNPRINTABLE, counted, pair_lines, printable, table_lines
 
 __all__ = [
     "counted",
@@ -21,40 +22,6 @@ __all__ = [
     "size_of",
 ]
 
-# What would move the cursor, colour the terminal, break the line, turn the direction of the
-# text, or can't be encoded: bytes of a file name that aren't UTF-8 are lone surrogates.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    r"""Text that a terminal shows and doesn't obey; for names that others gave.
-
-    Parameters
-    ----------
-    text : str
-        Anything.
-    keep : str, default=""
-        Characters that stay as they are, such as line ends.
-
-    Examples
-    --------
-    >>> print(printable("cat\x1b[2J.jpg"))
-    cat\x1b[2J.jpg
-    """
-    return _UNPRINTABLE.sub(lambda m: m[0] if m[0] in keep else _escaped(m[0]), text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte, as Python's surrogateescape hides it
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """So many of something, as in ``1 image`` and ``2,062 images``."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
-
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     r"""JSON that a terminal doesn't obey, and any program reads as the value that was given.
@@ -63,7 +30,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     Python's `json.loads` and `os.fsencode` turn back.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return _UNPRINTABLE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
+    return UNPRINTABLE.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
 
 
 def print_json(value: Any) -> None:
@@ -73,10 +40,8 @@ def print_json(value: Any) -> None:
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
-    pairs = [(printable(name), printable(value)) for name, value in pairs]
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        click.echo(f"{name:<{width}}  {value}")
+    for line in pair_lines(pairs):
+        click.echo(line)
 
 
 def size_of(n_bytes: int) -> str:
@@ -114,19 +79,5 @@ def print_plan(plan: Any, *, as_json: bool) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns of numbers are flush right."""
-    header = [printable(str(cell)) for cell in header]
-    rows = [[printable(str(cell)) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    right = [all(_is_number(row[i]) for row in rows) and bool(rows) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [
-            cell.rjust(w) if r else cell.ljust(w)
-            for cell, w, r in zip(row, widths, right, strict=True)
-        ]
-        click.echo("  ".join(cells).rstrip())
-
-
-def _is_number(text: str) -> bool:
-    return (
-        text in ("", "-") or text.replace(",", "").replace(".", "", 1).removesuffix(" M").isdigit()
-    )
+    for line in table_lines(header, rows):
+        click.echo(line)

@@ -29,7 +29,7 @@ from transferkit.cli._output import (
 from transferkit.cli._training import group_option, task_option
 
 if TYPE_CHECKING:
-    from transferkit.benchmark import Board, Hint
+    from transferkit.benchmark import Board, TransferabilityScores
 
 _FAILED = 3
 
@@ -235,7 +235,7 @@ def _memory(n_bytes: int) -> str:
 
 
 def _print_hints(
-    dataset: str, hints: Sequence[Hint], boards: Sequence[Board], as_json: bool
+    dataset: str, hints: Sequence[TransferabilityScores], boards: Sequence[Board], as_json: bool
 ) -> None:
     from transferkit.benchmark import agreement
 

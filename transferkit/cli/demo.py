@@ -210,11 +210,11 @@ def _predictions(model: TransferClassifier, test: ImageSet) -> list[dict[str, An
 def _draw(model: TransferClassifier, test: ImageSet, path: Path) -> str | None:
     """Draw the picture, or say what is missing for it."""
     try:
-        from transferkit.cli import _picture
+        from transferkit.report import plots
     except ImportError:
         click.echo(
             'No picture: matplotlib is not installed (pip install "transferkit[demo]")', err=True
         )
         return None
-    _picture.draw(model, test, path)
+    plots.draw_predictions(test, test.labels or (), model.predict(test).tolist(), path)
     return str(path)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._lines import predictions, truth_lines
-from transferkit.cli._measure import print_report
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -28,6 +27,7 @@ from transferkit.cli._writing import (
     out_file_option,
     write_lines,
 )
+from transferkit.report.text import report_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,8 @@ def command(
         if part is not None:
             note = ": there is no test part" * (part == "val")
             click.echo(f"measured on {part} ({len(listed):,} images){note}")
-        print_report(report, n_left_out)
+        for line in report_lines(report, n_left_out):
+            click.echo(line)
     report_failures(extraction.failures, len(listed))
     ctx.exit(exit_code(extraction.failures, on_error))
 

@@ -113,9 +113,9 @@ def command(
     from transferkit.estimators import side_by_side
     from transferkit.estimators.targets import training_parts
     from transferkit.finetune import choose_recipe, parse_strategy
-    from transferkit.finetune.processes import Processes
     from transferkit.forward import choose_device
     from transferkit.tasks import task_of
+    from transferkit.training import Processes
 
     check_writable(out, overwrite=force)
     settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
@@ -130,7 +130,8 @@ def command(
         extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
     readable, parts = divided(listed, extraction, task, test_size, seed)
     if processes.is_first:  # the recipe, before training starts
-        logging.getLogger("transferkit.finetune").setLevel(logging.INFO)
+        for room in ("finetune", "training"):
+            logging.getLogger(f"transferkit.{room}").setLevel(logging.INFO)
     model = getattr(estimators, task_of(task).fine_tuner)(
         extractor,
         strategy,

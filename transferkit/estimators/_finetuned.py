@@ -17,8 +17,7 @@ from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.targets import column_names, training_parts, with_groups
-from transferkit.finetune.recipe import Recipe, choose_recipe
-from transferkit.finetune.strategies import parse_strategy
+from transferkit.finetune import Recipe, choose_recipe, parse_strategy
 from transferkit.heads import create_head
 from transferkit.images import Failure, ImageSet, list_images
 from transferkit.spec import BackboneSpec
@@ -143,8 +142,8 @@ class FineTuneEstimator(TransferEstimator):
         self, images: Any, y: Any, validation: Any, groups: Any, on_error: str, resume: bool
     ) -> None:
         from transferkit.finetune.data import Data, chosen_by
-        from transferkit.finetune.processes import Processes
         from transferkit.forward import choose_device
+        from transferkit.training import Processes
 
         strategy = parse_strategy(self.strategy)
         choose_recipe(self.recipe or {}, strategy, 1)  # says now what is wrong with a setting
@@ -177,10 +176,10 @@ class FineTuneEstimator(TransferEstimator):
         self._tune(parts, strategy, processes, resume)
 
     def _tune(self, parts: list[Any], strategy: Any, processes: Any, resume: bool) -> None:
-        from transferkit.finetune.tuning import tune
+        from transferkit.finetune.run import fine_tune
 
         spec = self.extractor_.resolve()
-        tuned = tune(
+        tuned = fine_tune(
             parts[0],
             parts[1] if len(parts) > 1 else None,
             spec,

@@ -10,11 +10,12 @@ from transferkit import metrics
 from transferkit.datasets import Dataset
 from transferkit.estimators.targets import targets_of
 from transferkit.images import ImageSet
+from transferkit.tasks import asked_name
 
 __all__ = ["learnt_columns", "measure", "true_targets"]
 
 
-def measure(model: Any, data: Dataset) -> Any:
+def measure(model: Any, data: Dataset) -> metrics.TaskReport:
     """Report on a model from labelled images and their features.
 
     Parameters
@@ -27,7 +28,7 @@ def measure(model: Any, data: Dataset) -> Any:
 
     Returns
     -------
-    Report, MultilabelReport or RegressionReport
+    TaskReport
         What the task is measured by.
 
     Raises
@@ -40,13 +41,7 @@ def measure(model: Any, data: Dataset) -> Any:
     proba = None
     if hasattr(model, "predict_proba"):
         proba = model.predict_proba_features(data.X)
-    kind = model.task_.report
-    names = model.output_names_
-    if kind == "regression":
-        return metrics.regression_report(y, predicted, [str(name) for name in names])
-    if kind == "classification":
-        return metrics.classification_report(y, predicted, proba, names)
-    return metrics.multilabel_report(y, predicted, proba, names.tolist())
+    return metrics.report_of(model.task_.report, y, predicted, proba, model.output_names_)
 
 
 def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
@@ -65,7 +60,7 @@ def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
         If there are none, or the model predicts something else.
     """
     task, names = model.task_, model.output_names_
-    y = targets_of(images, None, "given", model.task or model.default_task)
+    y = targets_of(images, None, "given", asked_name(task))
     if task.has_one_class:
         if y.ndim > 1 and y.shape[1] > 1:
             raise ValueError("the model predicts one label per image; give one label column")

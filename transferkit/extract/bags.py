@@ -61,6 +61,8 @@ def reduced(extraction: Extraction, images: ImageSet, how: str) -> Extraction:
     return dataclasses.replace(
         extraction,
         rows=rows,
+        stored={},
+        images=images,
         kept=kept,
         ids=tuple(_item_id(ids[a : a + n]) for a, n in zip(starts, counts, strict=True)),
         failures=failures,

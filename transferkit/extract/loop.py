@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,12 +25,12 @@ from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Crew, crew_for, run
-from transferkit.extract.writing import SHARD_ROWS, Writer
+from transferkit.extract.writing import Writer
 from transferkit.forward import Forward, choose_device
-from transferkit.images import ImageSet
+from transferkit.images import Frame, ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
-from transferkit.store import FeatureStore, MissingRows
+from transferkit.store import FeatureStore, MissingRows, StoredRows
 
 __all__ = ["BATCH_SIZE", "Loop", "View", "progress_bar", "specs_of"]
 
@@ -55,10 +55,15 @@ class View:
     change : callable
         From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
         It is called in several threads at a time.
+    frame : callable, optional
+        From an image's row id to the `Frame` that maps the px of the plain input to the view's:
+        a crop that is resized, a flip. Without it nothing is known of where the view's pixels
+        come from.
     """
 
     number: int
     change: Callable[[bytes, np.ndarray], np.ndarray]
+    frame: Callable[[bytes], Frame] | None = None
 
 
 def specs_of(
@@ -128,7 +133,7 @@ class Loop:
         """How images are made into the input; the same for every feature."""
         return next(iter(self.specs.values())).preprocess
 
-    def finish(self, on_error: str, keep_rows: bool) -> Extraction:
+    def finish(self, on_error: str, keep_rows: bool | Literal["stored"]) -> Extraction:
         """Compute what is missing, and gather all rows."""
         whose = self.identities
         for attempt in range(_ATTEMPTS):
@@ -138,7 +143,8 @@ class Loop:
             whose.check(on_error)
             ids = tuple(whose.known)
             try:
-                rows = {n: self._read(spec, ids, keep_rows) for n, spec in self.specs.items()}
+                stored = {name: self.store.open(spec, ids) for name, spec in self.specs.items()}
+                rows = {name: _gathered(one, keep_rows) for name, one in stored.items()}
                 break
             except MissingRows as error:  # damaged, or a file was changed under our hands
                 if attempt == _ATTEMPTS - 1:
@@ -158,14 +164,10 @@ class Loop:
             self.seconds,
             self.provenance,
             self.is_bf16_quicker,
+            stored=stored,
+            images=self.images,
+            exif=self.preprocess.exif,
         )
-
-    def _read(self, spec: FeatureSpec, ids: Sequence[bytes], keep_rows: bool) -> np.ndarray:
-        if keep_rows:
-            return self.store.read(spec, ids)
-        for start in range(0, len(ids), SHARD_ROWS):
-            rows = self.store.read(spec, ids[start : start + SHARD_ROWS])
-        return rows[:0].copy()
 
     def fill(self) -> None:
         """Compute what the store doesn't have, each different image once."""
@@ -329,6 +331,16 @@ def progress_bar(n_images: int, *, shown: bool) -> Any:
         file=sys.stderr,
         smoothing=0.1,
     )
+
+
+def _gathered(stored: StoredRows, keep_rows: bool | Literal["stored"]) -> np.ndarray:
+    """All rows; or none of them, after each has been checked unless they are to be read later."""
+    if keep_rows is True:
+        return stored[:]
+    if keep_rows is False:
+        for _ in stored.batches():
+            pass
+    return stored[:0]
 
 
 def _provenance(forward: Forward, batch_size: int) -> dict[str, str]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from transferkit.extract.allocator import kept_pages
 from transferkit.extract.decoding import Decoded
 from transferkit.forward import Forward
+from transferkit.forward.allocator import kept_pages
 
 __all__ = ["Batch", "Crew", "crew_for", "run"]
 

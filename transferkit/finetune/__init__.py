@@ -1,11 +1,12 @@
-"""Fine-tuning: from a cached probe to a tuned network, in one readable training loop.
+"""Fine-tuning: from a cached probe to a tuned network.
 
-`Recipe` says how, a `Strategy` what is trained, `Tuning` does it; the estimators
-`transferkit.FineTuneClassifier` and `FineTuneRegressor` are its doors.
+`Recipe` says how and a `Strategy` what is trained; a `transferkit.finetune.run.FineTuneRun`
+does it with the loop of `transferkit.training`. Users call it through the estimators
+`transferkit.FineTuneClassifier` and `FineTuneRegressor`.
 """
 
-from transferkit.finetune.recipe import Recipe, choose_recipe, setting_names
-from transferkit.finetune.strategies import Strategy, parse_strategy, strategy_names
+from transferkit.finetune.recipe import Recipe, Strategy, choose_recipe, setting_names
+from transferkit.finetune.strategies import parse_strategy, strategy_names
 
 __all__ = [
     "Recipe",

@@ -8,18 +8,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from transferkit.backbones import build_backbone
-from transferkit.finetune.cutting import cut_above
-from transferkit.finetune.recipe import Recipe
-from transferkit.finetune.strategies import Strategy, choose_parameters
+from transferkit.backbones import (
+    build_backbone,
+    checkpoint_activations,
+    cut_above,
+    is_batch_norm,
+)
+from transferkit.finetune.recipe import Recipe, Strategy
+from transferkit.finetune.strategies import choose_parameters
+from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
 
-__all__ = ["TunedNetwork", "build_network"]
+__all__ = ["BackboneWithHead", "build_network", "stage_below"]
 
 _LAYER = {"pre_logits"}
 
 
-class TunedNetwork(nn.Module):
+class BackboneWithHead(nn.Module):
     """A body whose ``pre_logits`` go into a linear head.
 
     Parameters
@@ -84,7 +89,7 @@ class TunedNetwork(nn.Module):
         super().train(mode)
         if self.freeze_statistics:
             for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if is_batch_norm(module):
                     module.eval()
         return self
 
@@ -97,7 +102,7 @@ class TunedNetwork(nn.Module):
 
 def build_network(
     spec: BackboneSpec, strategy: Strategy, recipe: Recipe, n_outputs: int, stage: str | None
-) -> tuple[TunedNetwork, dict[str, Tensor]]:
+) -> tuple[BackboneWithHead, dict[str, Tensor]]:
     """Build the network of a strategy, and all of the body's weights as they were.
 
     Parameters
@@ -115,7 +120,7 @@ def build_network(
 
     Returns
     -------
-    network : TunedNetwork
+    network : BackboneWithHead
         Float32, on the CPU; only what learns requires a gradient.
     weights : dict of str to Tensor
         The whole body's state, under the names that the network's body keeps.
@@ -131,9 +136,9 @@ def build_network(
     if stage is not None:
         example = cut_above(body, stage, example, spec.name)
     if recipe.checkpointing:
-        _checkpoint(body, spec.name)
+        checkpoint_activations(body, spec.name)
     choose_parameters(body, strategy, recipe)
-    network = TunedNetwork(
+    network = BackboneWithHead(
         body,
         backbone.layers["pre_logits"].channels,
         n_outputs,
@@ -148,19 +153,7 @@ def build_network(
     return network, weights
 
 
-def _checkpoint(body: Any, name: str) -> None:
-    network: Any = getattr(body, "network", None)
-    if not hasattr(network, "set_grad_checkpointing"):
-        raise ValueError(f"{name!r} has no gradient checkpointing; leave checkpointing out")
-    try:
-        network.set_grad_checkpointing(True)
-    except AssertionError as error:
-        raise ValueError(
-            f"{name!r} has no gradient checkpointing ({error}); leave checkpointing out"
-        ) from error
-
-
-def _freeze_unused(network: TunedNetwork, example: Tensor) -> None:
+def _freeze_unused(network: BackboneWithHead, example: Tensor) -> None:
     """Freeze what ``pre_logits`` doesn't depend on, such as the backbone's own classifier."""
     network.eval()
     network.head(network.body(example, _LAYER).pre_logits).sum().backward()
@@ -168,3 +161,40 @@ def _freeze_unused(network: TunedNetwork, example: Tensor) -> None:
         if parameter.grad is None:
             parameter.requires_grad_(False)
     network.zero_grad(set_to_none=True)
+
+
+def stage_below(layers: dict[str, LayerInfo], n_stages: int, name: str) -> str:
+    """Name of the stage whose maps are kept when the last stages are trained.
+
+    Parameters
+    ----------
+    layers : dict of str to LayerInfo
+        A backbone's layers.
+    n_stages : int
+        How many are trained.
+    name : str
+        The backbone's name, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it has no such stage.
+
+    Examples
+    --------
+    >>> stages = {f"stage{i}": LayerInfo(8, 2 ** (i + 1)) for i in range(5)}
+    >>> stage_below(stages, 2, "resnet18")
+    'stage2'
+    """
+    stages = [layer for layer in layers if layer.startswith("stage")]
+    if not stages:
+        raise ValueError(
+            f"strategy 'last-{n_stages}-stages' needs a network with stages, and {name!r} has "
+            f"none; choose 'lp-ft', 'norm-only' or 'lora'"
+        )
+    if n_stages >= len(stages):
+        raise ValueError(
+            f"strategy 'last-{n_stages}-stages' leaves no stage of {name!r} to be cached: it has "
+            f"{len(stages)}; choose 'last-{len(stages) - 1}-stages' at most, or 'lp-ft'"
+        )
+    return stages[-1 - n_stages]

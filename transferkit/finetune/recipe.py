@@ -1,4 +1,7 @@
-"""`Recipe`: everything that decides a fine-tuning run, and good values for a data set's size."""
+"""`Recipe` and `Strategy`: everything that decides a fine-tuning run.
+
+`choose_recipe` finds good values for a strategy and a data set's size.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,51 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit.finetune.strategies import Strategy
 from transferkit.registry import unknown
 
-__all__ = ["SMALL_BATCH", "Recipe", "choose_recipe", "setting_names"]
+if TYPE_CHECKING:
+    from transferkit.training import TrainingSettings
+
+__all__ = ["SMALL_BATCH", "Recipe", "Strategy", "choose_recipe", "setting_names"]
 
 SMALL_BATCH = 32
 """Images per device below which batch norm keeps its pretrained statistics by default."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy, by its name.
+
+    Parameters
+    ----------
+    name : str
+        As the user writes it.
+    n_stages : int, optional
+        How many stages are trained, on cached activations; None for the whole network.
+    starts_from_probe : bool, default=True
+        Whether the head is a linear probe's before the first step.
+    learning_rate : float
+        Default of the recipe.
+    layer_decay : float
+        Default of the recipe.
+    epoch_factor : int, default=1
+        How many times as many epochs it takes by default.
+    keeps_statistics : bool, default=True
+        Whether batch norm keeps its means and variances by default, which the probe's head was
+        fitted with.
+    """
+
+    name: str
+    n_stages: int | None = None
+    starts_from_probe: bool = True
+    learning_rate: float = 5e-4
+    layer_decay: float = 0.85
+    epoch_factor: int = 1
+    keeps_statistics: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,6 +182,13 @@ class Recipe:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
                 )
+
+    def training_settings(self) -> TrainingSettings:
+        """Return those of the settings that the training loop goes by."""
+        from transferkit.training import TrainingSettings
+
+        names = [field.name for field in dataclasses.fields(TrainingSettings)]
+        return TrainingSettings(**{name: getattr(self, name) for name in names})
 
     def lines(self, strategy: Strategy | None = None) -> list[tuple[str, str]]:
         """What is printed before training: names and values, of what the strategy uses."""

@@ -8,55 +8,15 @@ activations of the stage below.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transferkit.finetune.recipe import Recipe, Strategy
 from transferkit.registry import unknown
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from transferkit.finetune.recipe import Recipe
-
-__all__ = ["Strategy", "choose_parameters", "parse_strategy", "strategy_names"]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A strategy, by its name.
-
-    Parameters
-    ----------
-    name : str
-        As the user writes it.
-    n_stages : int, optional
-        How many stages are trained, on cached activations; None for the whole network.
-    starts_from_probe : bool, default=True
-        Whether the head is a linear probe's before the first step.
-    learning_rate : float
-        Default of the recipe.
-    layer_decay : float
-        Default of the recipe.
-    epoch_factor : int, default=1
-        How many times as many epochs it takes by default.
-    keeps_statistics : bool, default=True
-        Whether batch norm keeps its means and variances by default, which the probe's head was
-        fitted with.
-    """
-
-    name: str
-    n_stages: int | None = None
-    starts_from_probe: bool = True
-    learning_rate: float = 5e-4
-    layer_decay: float = 0.85
-    epoch_factor: int = 1
-    keeps_statistics: bool = True
-
-    @property
-    def function(self) -> Any:
-        """What chooses the trained parameters."""
-        name = "last_stages" if self.n_stages else self.name.replace("-", "_")
-        return globals()[f"tune_{name}"]
+__all__ = ["choose_parameters", "merge_adapters", "parse_strategy", "strategy_names"]
 
 
 _KNOWN = {
@@ -128,7 +88,8 @@ def choose_parameters(body: nn.Module, strategy: Strategy, recipe: Recipe) -> No
         If the network has none of them.
     """
     body.requires_grad_(False)
-    strategy.function(body, recipe)
+    name = "last_stages" if strategy.n_stages else strategy.name.replace("-", "_")
+    globals()[f"tune_{name}"](body, recipe)
     if not any(parameter.requires_grad for parameter in body.parameters()):
         raise ValueError(
             f"the network has nothing that strategy {strategy.name!r} trains; choose another: "
@@ -169,7 +130,53 @@ def tune_bias_only(body: nn.Module, recipe: Recipe) -> None:
 
 
 def tune_lora(body: nn.Module, recipe: Recipe) -> None:
-    """Train low-rank additions to matrices and 1 × 1 filters, through peft."""
-    from transferkit.finetune.lora import add_adapters
+    """Train low-rank additions to every matrix and 1 × 1 filter, through peft.
 
-    add_adapters(body, recipe.lora_rank)
+    Raises
+    ------
+    ValueError
+        If peft isn't installed.
+
+    References
+    ----------
+    Hu et al. (2022), "LoRA: low-rank adaptation of large language models", equation 3, with
+    α = 2 · rank.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ValueError(
+            "strategy 'lora' needs peft, which isn't installed; run pip install "
+            "'transferkit[finetune]', or choose 'norm-only'"
+        ) from error
+    targets = [name for name, module in body.named_modules() if _is_matrix(module)]
+    if targets:
+        rank = recipe.lora_rank
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
+        inject_adapter_in_model(config, body)
+
+
+def merge_adapters(body: nn.Module) -> None:
+    """Add every adapter to the weights that it stands on, and take it away.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Changed in place; without adapters it stays as it is.
+    """
+    for name, module in list(body.named_modules()):
+        if not (hasattr(module, "merge") and hasattr(module, "get_base_layer")):
+            continue
+        adapter: Any = module
+        adapter.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(body.get_submodule(parent), child, adapter.get_base_layer())
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    """Whether a module is a linear layer, by its class or because its filters are 1 × 1."""
+    from torch import nn
+
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear)

@@ -27,7 +27,7 @@ from transferkit.heads._validation import (
 )
 from transferkit.solvers._quiet import without_class_count_warning
 from transferkit.solvers.holdout import hold_out, hold_out_unstratified
-from transferkit.solvers.linear import Problems
+from transferkit.solvers.linear import LinearProblems
 from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.standardize import Targets, standardize_features, standardize_with
 from transferkit.solvers.statistics import FeatureStatistics
@@ -130,13 +130,13 @@ class _KernelMachine(BaseEstimator):
             train_weight, test_weight = (None, None) if weight is None else (
                 weight[~held], weight[held],
             )  # fmt: skip
-            problems = Problems.margins(X[~held], Y[~held], train_weight, **about)
+            problems = LinearProblems.margins(X[~held], Y[~held], train_weight, **about)
             test = [(X, np.flatnonzero(held))]
             path = problems.path(CS["linear"], test, tol=LOOSE * self.tol, max_iter=self.max_iter)
             models = ((C, scores) for C, _, scores in path)
             # Past the best every larger C takes longer.
             self._choose(models, Y[held], test_weight, about["epsilon"], patience=1)
-        problems = Problems.margins(X, Y, weight, **about)
+        problems = LinearProblems.margins(X, Y, weight, **about)
         found = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
         self.n_iter_ = found.n_iter
         self.coef_, self.intercept_ = found.coef.astype(X.dtype), found.intercept.astype(X.dtype)

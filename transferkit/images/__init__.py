@@ -2,7 +2,7 @@
 
 `list_images` makes an `ImageSet` of a folder, a table, a list, an array or a data set;
 `content_of` reads one of its items and `read_rgb` decodes it; `prepare` resizes and crops it to
-the pixels that a backbone takes.
+the pixels that a backbone takes. `frame_of` tells where a point of the image comes to lie there.
 """
 
 from transferkit.images.decode import (
@@ -13,6 +13,7 @@ from transferkit.images.decode import (
     read_file,
     read_rgb,
 )
+from transferkit.images.frames import Frame, frame_of
 from transferkit.images.geometry import (
     crop_fraction,
     cut,
@@ -23,6 +24,7 @@ from transferkit.images.geometry import (
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
+from transferkit.images.sizes import orientation_of, size_of
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
@@ -35,6 +37,7 @@ __all__ = [
     "TABLE_SUFFIXES",
     "Content",
     "Failure",
+    "Frame",
     "ImageBag",
     "ImageError",
     "ImageSet",
@@ -46,10 +49,13 @@ __all__ = [
     "content_of",
     "crop_fraction",
     "cut",
+    "frame_of",
     "list_images",
+    "orientation_of",
     "prepare",
     "read_file",
     "read_rgb",
     "resized_size",
+    "size_of",
     "upscale_factor",
 ]

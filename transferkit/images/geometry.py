@@ -13,7 +13,7 @@ from transferkit.images.decode import ImageError
 if TYPE_CHECKING:
     from transferkit.spec import Preprocess
 
-__all__ = ["crop_fraction", "cut", "prepare", "resized_size", "upscale_factor"]
+__all__ = ["corner", "crop_fraction", "cut", "prepare", "resized_size", "upscale_factor"]
 
 
 def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
@@ -62,17 +62,44 @@ def cut(resized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     ndarray of shape (H, W, 3)
         A copy, or a view if nothing had to be added.
     """
-    out_height, out_width = preprocess.image_size
-    top, bottom, pad_top = _centre(resized.shape[0], out_height)
-    left, right, pad_left = _centre(resized.shape[1], out_width)
-    view = resized[top:bottom, left:right]
-    if view.shape[:2] == (out_height, out_width):
+    height, width = preprocess.image_size
+    top, left = corner(resized.shape[:2], preprocess.image_size)
+    view = resized[max(0, -top) :, max(0, -left) :][:height, :width]
+    if view.shape[:2] == (height, width):
         return view
     is_border = preprocess.crop_mode == "border"
     fill = [round(255 * m) for m in preprocess.mean] if is_border else [0]
-    padded = np.full((out_height, out_width, 3), fill, dtype=np.uint8)
-    padded[pad_top : pad_top + view.shape[0], pad_left : pad_left + view.shape[1]] = view
+    padded = np.full((height, width, 3), fill, dtype=np.uint8)
+    padded[max(0, top) :, max(0, left) :][: view.shape[0], : view.shape[1]] = view
     return padded
+
+
+def corner(resized: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+    """Row and column of the network's input where a resized image's first pixel comes to lie.
+
+    Parameters
+    ----------
+    resized : (int, int)
+        Height and width that the image was resized to, px.
+    image_size : (int, int)
+        Height and width of the network's input, px.
+
+    Returns
+    -------
+    (int, int)
+        Negative where that pixel is cropped away, positive where a border stands before it.
+
+    Examples
+    --------
+    >>> corner((256, 200), (224, 224))
+    (-16, 12)
+    """
+    # As timm does it: borders are rounded down, crops to the next even number at a tie.
+    row, column = (
+        (out - length) // 2 if length < out else -round((length - out) / 2)
+        for length, out in zip(resized, image_size, strict=True)
+    )
+    return row, column
 
 
 def resized_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -116,14 +143,6 @@ def _resized_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, i
     # timm fails where the shorter side rounds to 0; there it is 1 pixel.
     height, width = (max(1, round(side / ratio)) for side in size)
     return height, width
-
-
-def _centre(length: int, wanted: int) -> tuple[int, int, int]:
-    """First and last + 1 pixel of the centre of one axis, and the padding before it."""
-    if length < wanted:
-        return 0, length, (wanted - length) // 2
-    start = round((length - wanted) / 2)
-    return start, start + wanted, 0
 
 
 def crop_fraction(size: tuple[int, int], preprocess: Preprocess) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.metrics.voc import average_precision_11
+from transferkit.metrics import average_precision_11
 from transferkit.protocols import Array, Geometry, Parts, Probe
 from transferkit.solvers.selection import Candidate, best, walk_path
 

@@ -16,7 +16,7 @@ from transferkit.store.exporting import FORMATS, export
 from transferkit.store.keys import KeyInfo
 from transferkit.store.merging import Merged
 from transferkit.store.removing import Removed
-from transferkit.store.rows import CorruptRows, MissingRows
+from transferkit.store.rows import CorruptRows, MissingRows, StoredRows
 from transferkit.store.verifying import Fault
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "Merged",
     "MissingRows",
     "Removed",
+    "StoredRows",
     "export",
 ]

@@ -25,7 +25,7 @@ from transferkit.store.keys import (
 )
 from transferkit.store.merging import Merged, merge_key
 from transferkit.store.removing import Removed
-from transferkit.store.rows import read
+from transferkit.store.rows import StoredRows, read
 from transferkit.store.verifying import Fault
 
 __all__ = ["FeatureStore"]
@@ -199,6 +199,30 @@ class FeatureStore:
             If a row isn't there; `CorruptRows` is one too.
         """
         return read(self._index(spec), ids)
+
+    def open(self, spec: FeatureSpec, ids: Sequence[bytes]) -> StoredRows:
+        """Rows in the order asked, which are read and checked when they are asked for.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What the rows are.
+        ids : sequence of bytes
+            Row ids of 16 bytes; an id may stand several times.
+
+        Returns
+        -------
+        StoredRows
+            Nothing is copied before a part of it is asked for.
+
+        Raises
+        ------
+        CorruptRows
+            If every copy of a row is known to be damaged; here or when it is read.
+        MissingRows
+            If a row isn't there; `CorruptRows` is one too.
+        """
+        return StoredRows(self._index(spec), ids)
 
     def provenance(self, spec: FeatureSpec) -> dict[str, str] | None:
         """Provenance of the first shard by name; None if there are no rows."""

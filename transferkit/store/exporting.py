@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "export"]
 
 FORMATS = ("npy", "parquet", "hdf5")
-# Rows are read and written this many bytes at a time.
-_BLOCK_BYTES = 64 * 2**20
 
 
 def export(
@@ -108,14 +106,10 @@ def _columns(
 def _blocks(
     store: "FeatureStore", spec: FeatureSpec, ids: list[bytes]
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    size = 1
     start = 0
-    while start < len(ids):
-        part = slice(start, min(start + size, len(ids)))
-        rows = store.read(spec, ids[part])
-        yield part, rows
-        start = part.stop
-        size = max(1, _BLOCK_BYTES // max(1, rows[0].nbytes))
+    for rows in store.open(spec, ids).batches():
+        yield slice(start, start + len(rows)), rows
+        start += len(rows)
 
 
 def _write_npy(

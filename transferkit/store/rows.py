@@ -1,19 +1,25 @@
-"""Rows in the order asked, from whichever shard has a good copy."""
+"""Rows in the order asked, from whichever shard has a good copy: at once, or when asked for."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from transferkit.store import files, shards
 from transferkit.store.index import KeyIndex, Snapshot
 from transferkit.store.inputs import id_array
 
-__all__ = ["CorruptRows", "MissingRows", "read"]
+__all__ = ["CorruptRows", "MissingRows", "StoredRows", "read"]
 
 logger = logging.getLogger(__name__)
+
+# Rows are handed out this many bytes at a time, unless a number of rows is asked for.
+_BATCH_BYTES = 64 * 2**20
 
 
 class MissingRows(LookupError):
@@ -43,28 +49,194 @@ class CorruptRows(MissingRows):
     """
 
 
+class _OtherShape(MissingRows):
+    """Most rows of the key have another shape than when they were looked up."""
+
+
+class StoredRows:
+    """Rows in the order of some ids, which stay in the shards until they are asked for.
+
+    It can be indexed as an array's first axis is. Every row is checked against its CRC-32
+    each time it is read, and what comes back is a new array of those rows alone. NumPy and
+    scikit-learn read all of them, once and into one array.
+
+    Parameters
+    ----------
+    index : KeyIndex
+        The rows that are there.
+    ids : sequence of bytes
+        Row ids of 16 bytes; an id may stand several times.
+
+    Attributes
+    ----------
+    ids : tuple of bytes
+        The row ids.
+    shape : tuple of int
+        ``(len(ids), ...)``; ``(0, 0)`` if no rows were asked for and none are there.
+    dtype : numpy.dtype
+        The storage type.
+
+    Raises
+    ------
+    MissingRows
+        If a row isn't there.
+    CorruptRows
+        If every copy of a row is damaged. A row that is found to be so later raises when it is
+        read, and the others can still be read.
+
+    Notes
+    -----
+    No file is held open, so threads, forked processes and copies may read at the same time.
+    A copy by pickling takes the ids along, and finds the shards again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from transferkit.spec import FeatureSpec, Preprocess
+    >>> from transferkit.store import FeatureStore
+    >>> preprocess = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> spec = FeatureSpec("timm:resnet18", "{}", "random:0", preprocess, "pre_logits")
+    >>> ids = [bytes([i]) * 16 for i in range(3)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = FeatureStore(folder)
+    ...     _ = store.write(spec, ids, np.eye(3))
+    ...     rows = store.open(spec, ids)
+    ...     print(rows.shape, rows[1], rows[[2, 0]].tolist(), np.asarray(rows).trace())
+    (3, 3) [0. 1. 0.] [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]] 3.0
+    """
+
+    def __init__(self, index: KeyIndex, ids: Sequence[bytes]) -> None:
+        self.ids = tuple(ids)
+        self.dtype = np.dtype(index.storage)
+        self._index = index
+        self._query = id_array(self.ids)
+        self._located: tuple[Snapshot, NDArray[np.intp]] | None = None
+        row_shape = index.snapshot().row_shape
+        self.shape = (len(self.ids), *((0,) if row_shape is None else row_shape))
+        self._lookup(np.arange(len(self.ids)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        index = self._index
+        return _reopened, (index.folder, index.key, index.storage, self.ids)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, that of the rows among them."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        positions = self._positions(key)
+        return self._take(positions) if np.ndim(positions) else self._take(positions[None])[0]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for batch in self.batches():
+            yield from batch
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("rows in a store can't become an array without being copied")
+        return self._take(np.arange(len(self)), dtype)
+
+    def select(self, positions: ArrayLike) -> Self:
+        """Some of the rows, which stay in the shards too.
+
+        Parameters
+        ----------
+        positions : array of int, or of bool
+            Which, in the order wanted.
+        """
+        chosen = np.atleast_1d(self._positions(np.asarray(positions)))
+        return type(self)(self._index, [self.ids[i] for i in chosen.tolist()])
+
+    def batches(self, size: int | None = None) -> Iterator[NDArray[Any]]:
+        """All rows in their order, some at a time.
+
+        Parameters
+        ----------
+        size : int, optional
+            Rows at a time; by default as many as 64 MB hold, and one at least.
+
+        Yields
+        ------
+        array of shape (n, ...)
+            The next rows; of the last batch there may be fewer.
+        """
+        row_bytes = self.nbytes // max(1, len(self))
+        step = max(1, _BATCH_BYTES // max(1, row_bytes)) if size is None else size
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
+
+    def _positions(self, key: Any) -> Any:
+        """Positions that an index along the rows stands for, in one dimension or none."""
+        # scikit-learn writes `rows[key, ...]`.
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]
+        positions = np.arange(len(self))[key]
+        if np.ndim(positions) > 1:
+            raise IndexError(
+                f"rows in a store are chosen by one index along them, not by {key!r}; read them "
+                "first, and choose from the array"
+            )
+        return positions
+
+    def _take(self, positions: NDArray[np.intp], dtype: DTypeLike | None = None) -> NDArray[Any]:
+        """Read rows into an array of their own, from whichever shard has a good copy."""
+        kind = self.dtype if dtype is None else np.dtype(dtype)
+        out = files.allocate((len(positions), *self.shape[1:]), kind)
+        pending = np.arange(len(positions))
+        while len(pending):
+            snapshot, where = self._lookup(positions[pending])
+            pending = np.sort(_fill(self._index, snapshot, where, out, pending))
+            if len(pending):
+                # Damaged rows are marked by now, and shards that a compaction took away are
+                # replaced by their successors: every round has fewer places to look at.
+                self._located = None
+        return out
+
+    def _lookup(self, positions: NDArray[np.intp]) -> tuple[Snapshot, NDArray[np.intp]]:
+        """Return the key's rows as they stand, and where in them each row is.
+
+        The folder is listed again only if a row wasn't where it should be.
+        """
+        located = self._located
+        if located is None or (located[1][positions] < 0).any():
+            snapshot = self._index.snapshot()
+            # One assignment: other threads may be reading.
+            self._located = located = snapshot, snapshot.find(self._query)
+        snapshot, where = located[0], located[1][positions]
+        if (where < 0).any():
+            raise _lookup_error(
+                self._index, snapshot, [self.ids[i] for i in positions.tolist()], where
+            )
+        if len(positions) and snapshot.row_shape != self.shape[1:]:
+            raise _OtherShape(
+                f"the rows in {self._index.folder} have shape {snapshot.row_shape} by now, and "
+                f"had {self.shape[1:]}; open them again",
+                self.ids,
+            )
+        return snapshot, where
+
+
+def _reopened(folder: Path, key: str, storage: str, ids: tuple[bytes, ...]) -> StoredRows:
+    return StoredRows(KeyIndex(folder, key=key, storage=storage), ids)
+
+
 def read(index: KeyIndex, ids: Sequence[bytes]) -> NDArray[Any]:
     """Rows in the order asked, each checked; see `FeatureStore.read`."""
-    query = id_array(ids)
-    snapshot = index.snapshot()
-    where = snapshot.find(query)
-    if (where < 0).any():
-        raise _lookup_error(index, snapshot, ids, where)
-    shape = (0,) if snapshot.row_shape is None else snapshot.row_shape
-    out = files.allocate((len(ids), *shape), np.dtype(index.storage))
-    pending = np.arange(len(ids))
     while True:
-        pending = _fill(index, snapshot, where[pending], out, pending)
-        if not len(pending):
-            return out
-        # Damaged rows are marked by now, and shards that a compaction took away are
-        # replaced by their successors: every round has fewer places to look at.
-        snapshot = index.snapshot()
-        where[pending] = snapshot.find(query[pending])
-        if (where[pending] < 0).any():
-            raise _lookup_error(index, snapshot, ids, where)
-        if snapshot.row_shape != shape:
-            return read(index, ids)
+        with contextlib.suppress(_OtherShape):
+            return StoredRows(index, ids)[:]
 
 
 def _fill(

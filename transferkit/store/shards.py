@@ -264,7 +264,10 @@ def gather(
                 # A bad sector costs the rows around it, not the shard.
                 continue
             good[part] = holds
-            out[places[part][holds]] = values[holds]
+            if holds.all():
+                out[places[part]] = values
+            else:
+                out[places[part][holds]] = values[holds]
     return good
 
 
@@ -298,7 +301,8 @@ def _checked(
         for i in (rows - first).tolist()
     ]
     values = np.frombuffer(content, shard.dtype).reshape(n, *shard.row_shape)
-    return values[rows - first], np.array(holds, np.bool_)
+    is_whole = len(rows) == n and bool((np.diff(rows) == 1).all())
+    return values if is_whole else values[rows - first], np.array(holds, np.bool_)
 
 
 def _blocks(rows: NDArray[np.intp], size: int) -> Iterator[slice]:

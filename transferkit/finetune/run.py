@@ -1,0 +1,339 @@
+"""A fine-tuning run: from images, features and targets to a tuned backbone and its head.
+
+The steps in their order: probe → network → samples → training → weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferkit.digests import cache_folder
+from transferkit.extract import extract
+from transferkit.finetune.augmentation import augmented_views
+from transferkit.finetune.data import Data, split
+from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
+from transferkit.finetune.network import BackboneWithHead, build_network, stage_below
+from transferkit.finetune.objective import Objective, choose_objective
+from transferkit.finetune.recipe import Recipe, Strategy, choose_recipe
+from transferkit.finetune.samples import LabelledSamples, MapSamples, PixelSamples
+from transferkit.finetune.strategies import merge_adapters
+from transferkit.finetune.training_loop import create_training_loop
+from transferkit.finetune.weights import resolve_tuned, write_backbone
+from transferkit.heads import create_head
+from transferkit.spec import BackboneSpec, canonical_json
+from transferkit.store import FeatureStore
+from transferkit.training import (
+    CHECKPOINT,
+    Processes,
+    Samples,
+    native_precision,
+    warn_of_checkpoint,
+)
+
+__all__ = ["FineTuneRun", "FineTuned", "fine_tune"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What comes of a run.
+
+    Parameters
+    ----------
+    backbone : BackboneSpec
+        With the tuned weights.
+    head : estimator
+        The fitted linear head.
+    recipe : Recipe
+        As it was carried out.
+    history : list of dict
+        One line for each epoch; the first is the start, before any step.
+    best_epoch : int
+        Whose weights were kept.
+    seconds : float
+        Wall time, probe and caching included.
+    folder : Path
+        Where the curves and the tuned weights are.
+    """
+
+    backbone: BackboneSpec
+    head: Any
+    recipe: Recipe
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+    folder: Path
+
+
+def fine_tune(
+    train: Data,
+    held: Data | None,
+    backbone: BackboneSpec,
+    strategy: Strategy,
+    settings: Mapping[str, Any],
+    *,
+    task: str,
+    classes: np.ndarray,
+    store: FeatureStore | None,
+    processes: Processes,
+    folder: Path | None,
+    resume: bool = False,
+    **options: Any,
+) -> FineTuned:
+    """Tune a backbone.
+
+    Parameters
+    ----------
+    train : Data
+        What is trained on; a part of it chooses the best epoch if `held` is None.
+    held : Data or None
+        The validation part, if there is one.
+    backbone, strategy, task, classes, processes
+        As for `FineTuneRun`.
+    settings : mapping
+        Fields of `Recipe` that the user sets.
+    store : FeatureStore or None
+        For cached maps; None keeps none after the call.
+    folder : Path or None
+        None for one in the user's cache directory, named after the run.
+    resume : bool, default=False
+        Whether to go on from the folder's checkpoint.
+    **options
+        The others of `FineTuneRun`.
+    """
+    n_devices, precision = processes.count, native_precision(processes.device)
+    recipe = choose_recipe(settings, strategy, len(train), n_devices=n_devices, precision=precision)
+    if held is None and recipe.validation_fraction:
+        train, held = split(train, recipe, task)
+    with contextlib.ExitStack() as stack:
+        if store is None:
+            store = FeatureStore(stack.enter_context(tempfile.TemporaryDirectory()))
+        run = FineTuneRun(
+            backbone, strategy, recipe, task, classes, store, processes, Path(), **options
+        )
+        signature = run.signature(train, held)
+        run.folder = folder or cache_folder() / "finetuned" / signature[:16]
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if processes.is_first and not resume:
+            warn_of_checkpoint(run.folder)
+        logger.info(
+            "%s of %s on %s images (%s held out):",
+            strategy.name,
+            backbone.name,
+            f"{len(train):,}",
+            "none" if held is None else f"{len(held):,}",
+        )
+        for line in recipe.table(strategy):
+            logger.info("  %s", line)
+        return run.finish(train, held, resume=resume)
+
+
+@dataclass(eq=False)
+class FineTuneRun:
+    """A run that is to be done.
+
+    Parameters
+    ----------
+    backbone : BackboneSpec
+        What is tuned.
+    strategy : Strategy
+        What of it.
+    recipe : Recipe
+        How.
+    task : {"classification", "multilabel", "regression"}
+        For what.
+    classes : ndarray
+        Labels that the class numbers stand for.
+    store : FeatureStore
+        For cached maps.
+    processes : Processes
+        This process's device, and the other processes of the run.
+    folder : Path
+        For checkpoint, curves and the tuned weights.
+    start : estimator, optional
+        A fitted linear head to start from, instead of a probe.
+    precision, storage : str
+        Of cached maps.
+    tensorboard, progress : bool, default=False
+        What is shown.
+    """
+
+    backbone: BackboneSpec
+    strategy: Strategy
+    recipe: Recipe
+    task: str
+    classes: np.ndarray
+    store: FeatureStore
+    processes: Processes
+    folder: Path
+    start: Any = None
+    precision: str = "float32"
+    storage: str = "float16"
+    tensorboard: bool = False
+    progress: bool = False
+
+    def finish(self, train: Data, held: Data | None, *, resume: bool = False) -> FineTuned:
+        """Train, write the tuned weights and fit them with their head.
+
+        Parameters
+        ----------
+        train : Data
+            What is trained on.
+        held : Data or None
+            What the best epoch is chosen by; None for the last.
+        resume : bool, default=False
+            Whether to go on from the folder's checkpoint.
+        """
+        began = time.monotonic()
+        objective = choose_objective(self.task, train.y, self.recipe, self.classes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            stage = self._stage()
+            network, weights = build_network(
+                self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
+            )
+        start = self._start(train, objective)
+        if start is not None:
+            seen = train if held is None else held
+            network.set_head(*scaled_to_loss(*start, seen.X, objective.encode(seen.y), objective))
+        loop = create_training_loop(
+            network,
+            objective,
+            self.recipe,
+            self._samples(train, objective, stage, n_views=self.recipe.views),
+            None if held is None else self._samples(held, objective, stage, n_views=0),
+            self.processes,
+            self.folder,
+            strategy=self.strategy.name,
+            signature=self.signature(train, held),
+            deadline=began + 60 * self.recipe.minutes if self.recipe.minutes else math.inf,
+            tensorboard=self.tensorboard,
+            progress=self.progress,
+            keeps_start=start is not None,
+        )
+        loop.fit(resume=resume)
+        state = loop.state
+        if state.best_epoch:
+            backbone = self._write(network, weights)
+        else:  # nothing has changed: not the weights, not their digest, not the features
+            backbone = self.backbone
+            self._say_no_gain(state.history)
+            self._end()
+        head = fitted_head(
+            network.head.weight, network.head.bias, objective, flat=train.y.ndim == 1
+        )
+        seconds = time.monotonic() - began
+        logger.info("fine-tuned on %s images in %.1f s", f"{len(train):,}", seconds)
+        recipe = replace(self.recipe, epochs=state.epochs)
+        return FineTuned(
+            backbone, head, recipe, state.history, state.best_epoch, seconds, self.folder
+        )
+
+    def _stage(self) -> str | None:
+        if self.strategy.n_stages is None:
+            return None
+        from transferkit.backbones import build_backbone
+
+        layers = build_backbone(self.backbone).layers
+        return stage_below(layers, self.strategy.n_stages, self.backbone.name)
+
+    def _start(self, train: Data, objective: Objective) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weights and biases of the head to start from; None for a fresh one."""
+        if self.start is not None:
+            return head_weights(self.start, objective)
+        if not self.strategy.starts_from_probe:
+            return None
+        if self.task != "regression":
+            return head_weights(create_head("linear").fit(train.X, train.y), objective)
+        # On the targets that the network learns: they are as exact in float32 as any.
+        head = create_head("linear", "regression").fit(train.X, objective.encode(train.y).numpy())
+        return head_weights(head, Objective(self.task, objective.n_outputs))
+
+    def _samples(
+        self, data: Data, objective: Objective, stage: str | None, *, n_views: int
+    ) -> LabelledSamples:
+        """Pixels, or maps of a stage, with their targets."""
+        inputs: Samples
+        if stage is None:
+            inputs = PixelSamples(data.images, self.backbone.preprocess, self.recipe)
+        else:
+            inputs = self._maps(data, f"{stage}.map", n_views)
+        return LabelledSamples(inputs, objective.encode(data.y))
+
+    def _maps(self, data: Data, feature: str, n_views: int) -> MapSamples:
+        options: dict[str, Any] = {
+            "device": str(self.processes.device),
+            "precision": self.precision,
+            "storage": self.storage,
+            "progress": self.progress and self.processes.is_first,
+        }
+        with self.processes.first_alone():
+            plain = extract(data.images, self.backbone, [feature], self.store, **options)
+            views = []
+            if n_views:
+                views = augmented_views(
+                    data.images, data.ids, self.backbone, feature, self.store, self.recipe,
+                    **options,
+                )  # fmt: skip
+        return MapSamples([plain.rows[feature], *views])
+
+    def _write(
+        self, network: BackboneWithHead, weights: Mapping[str, torch.Tensor]
+    ) -> BackboneSpec:
+        """Write the tuned weights."""
+        merge_adapters(network.body)
+        # What stood below a cut is not in the network, and stayed as it was.
+        whole = {**weights, **network.body.state_dict()}
+        assert whole.keys() == weights.keys()
+        folder = self.folder / "backbone"
+        if self.processes.is_first:
+            write_backbone(folder, self.backbone, whole)
+        self._end()
+        return resolve_tuned(folder, self.backbone)
+
+    def _end(self) -> None:
+        """Remove the checkpoint, which has served, and wait for the other processes."""
+        if self.processes.is_first:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.processes.wait()
+
+    def _say_no_gain(self, history: list[dict[str, float]]) -> None:
+        before, *epochs = (line["val_metric"] for line in history)
+        start = "the probe" if self.start is None else "the model it started from"
+        logger.warning(
+            "no gain: %s is kept, and the backbone as it was; none of %d epochs was better on the "
+            "held-out part (at best %.3f, before %.3f)",
+            start,
+            len(epochs),
+            max(epochs),
+            before,
+        )
+
+    def signature(self, train: Data, held: Data | None) -> str:
+        """Digest of all that decides the result, the number of processes left aside."""
+        digest = hashlib.sha256()
+        known = {
+            "backbone": self.backbone.feature_spec("pre_logits", precision=self.precision).key,
+            "strategy": self.strategy.name,
+            "recipe": asdict(self.recipe),
+            "task": self.task,
+        }
+        digest.update(canonical_json(known).encode())
+        for data in (train, held):
+            if data is not None:
+                digest.update(b"".join(data.ids))
+                digest.update(np.ascontiguousarray(data.y).tobytes())
+        return digest.hexdigest()

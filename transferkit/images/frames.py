@@ -1,0 +1,187 @@
+"""Where in the network's input a point of the image comes to lie, and back.
+
+Coordinates are those of edges, in px: ``x`` runs from 0 at the left edge of the first column
+to the width at the right edge of the last, ``y`` downwards likewise. The centre of the pixel
+in row i and column j is the point ``(j + 0.5, i + 0.5)``; a box that covers just this pixel is
+``(j, i, j + 1, i + 1)``. Resizing maps edges to edges, so it is a multiplication and nothing
+else. Who counts from the centres of pixels adds 0.5 first, and takes it away afterwards.
+
+The image is the one that was decoded, after its EXIF orientation was applied if
+`Preprocess.exif` says so: its size is what `Extraction.sizes` tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from transferkit.images.geometry import corner, resized_size
+
+if TYPE_CHECKING:
+    from transferkit.spec import Preprocess
+
+__all__ = ["Frame", "frame_of"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An affine map from the image's px to the network's: ``scale * point + offset``.
+
+    Parameters
+    ----------
+    scale : (float, float)
+        Network px per image px along x and y; negative where the axis is mirrored.
+    offset : (float, float)
+        Network px of the image's corner (0, 0); negative where it was cropped away.
+
+    Raises
+    ------
+    ValueError
+        If a scale is 0 or a number isn't finite.
+
+    Examples
+    --------
+    An image of 100 × 200 px, enlarged twice; then its left half, mirrored:
+
+    >>> frame = Frame((2, 2), (0, 0)).then(Frame.crop((0, 0, 200, 200), (200, 200)))
+    >>> frame = frame.then(Frame.flip(200))
+    >>> frame.forward_points([[25, 10]])
+    array([[150.,  20.]])
+    >>> frame.back_boxes(frame.forward_boxes([[10, 20, 30, 50]]))
+    array([[10., 20., 30., 50.]])
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.scale, self.offset]).all() or 0 in self.scale:
+            raise ValueError(
+                f"scale is {self.scale} and offset {self.offset}; give finite numbers, and no "
+                "scale of 0"
+            )
+
+    @classmethod
+    def crop(cls, box: tuple[float, float, float, float], size: tuple[int, int]) -> Frame:
+        """From an image to a part of it that is resized.
+
+        Parameters
+        ----------
+        box : (float, float, float, float)
+            The part: left, top, right and bottom edge, px.
+        size : (int, int)
+            Height and width that it is resized to, px.
+        """
+        left, top, right, bottom = box
+        scale = size[1] / (right - left), size[0] / (bottom - top)
+        return cls(scale, (-left * scale[0], -top * scale[1]))
+
+    @classmethod
+    def flip(cls, width: float) -> Frame:
+        """From an image of some width to its mirror image, left to right."""
+        return cls((-1.0, 1.0), (float(width), 0.0))
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether what runs clockwise in the image runs counter-clockwise in the network's."""
+        return self.scale[0] * self.scale[1] < 0
+
+    def then(self, other: Frame) -> Frame:
+        """Put another map behind this one, such as that of an augmented view."""
+        scale = self.scale[0] * other.scale[0], self.scale[1] * other.scale[1]
+        ((x, y),) = other.forward_points([self.offset]).tolist()
+        return Frame(scale, (x, y))
+
+    def forward_points(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Points in the network's px.
+
+        Parameters
+        ----------
+        points : array of shape (n, 2)
+            x and y of each, px of the image.
+        """
+        return _checked(points, 2) * self.scale + self.offset
+
+    def back_points(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Points in the image's px.
+
+        Parameters
+        ----------
+        points : array of shape (n, 2)
+            x and y of each, px of the network's input.
+        """
+        return (_checked(points, 2) - self.offset) / self.scale
+
+    def forward_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
+        """Upright boxes in the network's px; what lies outside of its input isn't cut off.
+
+        Parameters
+        ----------
+        boxes : array of shape (n, 4)
+            Left, top, right and bottom edge of each, px of the image.
+        """
+        return _boxes(self.forward_points(_checked(boxes, 4).reshape(-1, 2)))
+
+    def back_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
+        """Upright boxes in the image's px; what lies outside of the image isn't cut off.
+
+        Parameters
+        ----------
+        boxes : array of shape (n, 4)
+            Left, top, right and bottom edge of each, px of the network's input.
+        """
+        return _boxes(self.back_points(_checked(boxes, 4).reshape(-1, 2)))
+
+
+def frame_of(size: tuple[int, int], preprocess: Preprocess, view: Frame | None = None) -> Frame:
+    """From an image's px to those of the network's input that `prepare` makes of it.
+
+    Parameters
+    ----------
+    size : (int, int)
+        The image's height and width, px, after its EXIF orientation was applied if
+        ``preprocess.exif`` says so.
+    preprocess : Preprocess
+        How it is resized and cropped.
+    view : Frame, optional
+        From the plain input to an augmented view of it.
+
+    Returns
+    -------
+    Frame
+        Exact where the image was decoded whole. With ``decode="scaled"`` libjpeg rounds the
+        size of a JPEG up, which moves a point by less than half a px of the network's input.
+
+    Raises
+    ------
+    ImageError
+        See `resized_size`.
+
+    Examples
+    --------
+    >>> from transferkit.spec import Preprocess
+    >>> preprocess = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> frame_of((512, 1024), preprocess)
+    Frame(scale=(0.5, 0.5), offset=(-144.0, -16.0))
+    """
+    height, width = resized_size(size, preprocess)
+    top, left = corner((height, width), preprocess.image_size)
+    frame = Frame((width / size[1], height / size[0]), (float(left), float(top)))
+    return frame if view is None else frame.then(view)
+
+
+def _checked(values: ArrayLike, n: int) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != n:
+        what = {2: "points x, y", 4: "boxes left, top, right, bottom"}[n]
+        raise ValueError(f"array of shape {array.shape}; give {what} as (n, {n})")
+    return array
+
+
+def _boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes from two corners each, left and top first also where an axis was mirrored."""
+    pairs = np.sort(corners.reshape(-1, 2, 2), axis=1)
+    return pairs.reshape(-1, 4)

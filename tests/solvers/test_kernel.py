@@ -5,8 +5,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
-from transferkit.heads._kernels import RadialMatrix, radial
-from transferkit.heads._squares import Landmarks, WholeKernel
+from transferkit.solvers.kernel import LeastSquaresSVM, Nystroem, RadialMatrix, radial
 
 GAMMA = 0.2
 PENALTIES = [10.0, 0.1]
@@ -45,7 +44,7 @@ def test_the_whole_kernel_solves_the_system_at_every_strength(is_weighted):
     X, Y, weight = data()
     if not is_weighted:
         weight = np.ones(len(X))
-    machine = WholeKernel(torch.from_numpy(X), GAMMA, torch.Generator())
+    machine = LeastSquaresSVM(torch.from_numpy(X), GAMMA, torch.Generator())
     found = machine.solve(
         torch.from_numpy(Y), torch.from_numpy(weight), PENALTIES, tol=1e-20, max_iter=500
     )
@@ -62,7 +61,7 @@ def test_the_whole_kernel_solves_the_system_at_every_strength(is_weighted):
 def test_landmarks_for_every_row_are_the_whole_kernel():
     X, Y, weight = data(200)
     rows = torch.from_numpy(X)
-    machine = Landmarks(rows, rows, GAMMA)
+    machine = Nystroem(rows, rows, GAMMA)
     found = machine.solve(
         torch.from_numpy(Y), torch.from_numpy(weight), PENALTIES, tol=1, max_iter=1
     )
@@ -76,7 +75,7 @@ def test_landmarks_for_every_row_are_the_whole_kernel():
 
 def test_a_solver_out_of_iterations_says_so():
     X, Y, _ = data()
-    machine = WholeKernel(torch.from_numpy(X), GAMMA, torch.Generator())
+    machine = LeastSquaresSVM(torch.from_numpy(X), GAMMA, torch.Generator())
     weight = torch.ones(len(X), dtype=torch.float64)
     (found,) = machine.solve(torch.from_numpy(Y), weight, [1e-3], tol=1e-20, max_iter=2)
     assert not found.is_converged
@@ -85,7 +84,7 @@ def test_a_solver_out_of_iterations_says_so():
 
 def test_targets_without_variance_need_no_iteration():
     X, _, _ = data(50)
-    machine = WholeKernel(torch.from_numpy(X), GAMMA, torch.Generator())
+    machine = LeastSquaresSVM(torch.from_numpy(X), GAMMA, torch.Generator())
     Y, weight = torch.full((50, 1), 3.0).double(), torch.ones(50).double()
     (found,) = machine.solve(Y, weight, [1.0], tol=1e-9, max_iter=9)
     assert found.n_iter == 0
@@ -96,7 +95,7 @@ def test_repeated_landmarks_are_no_obstacle():
     X, Y, _ = data(60)
     rows = torch.from_numpy(np.vstack([X, X])).float()
     targets = torch.from_numpy(np.vstack([Y, Y])).float()
-    machine = Landmarks(rows, rows, GAMMA)
+    machine = Nystroem(rows, rows, GAMMA)
     (found,) = machine.solve(targets, torch.ones(120), [0.1], tol=1, max_iter=1)
     coef, intercept = direct(X, Y, np.full(60, 2.0), 0.1)
     expected = rbf_kernel(X, gamma=GAMMA) @ coef + intercept

@@ -16,7 +16,7 @@ from skops.io import dump, dumps, get_untrusted_types, loads
 
 from transferkit.artifacts.head import allowed_types
 from transferkit.heads import create_head
-from transferkit.heads._trees import trees_of_boosting, trees_of_forest
+from transferkit.solvers.trees import trees_of_boosting, trees_of_forest
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(150, 6)).astype(np.float32)
@@ -60,7 +60,7 @@ def test_boosted_trees_give_what_scikit_learn_gives():
 def test_blocks_of_rows_change_nothing(monkeypatch):
     trees = create_head("forest", n_trees=7).fit(X, CODES).trees_
     whole = trees.predict(NEW)
-    monkeypatch.setattr("transferkit.heads._trees.BLOCK", 20)
+    monkeypatch.setattr("transferkit.solvers.trees.BLOCK", 20)
     np.testing.assert_array_equal(trees.predict(NEW), whole)
 
 

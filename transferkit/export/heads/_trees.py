@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.heads import boosting, forest
-from transferkit.heads._trees import Trees
+from transferkit.solvers.trees import Trees
 
-__all__ = ["Tree", "TreeSum", "tree_sum", "tree_sum_nodes"]
+__all__ = ["Tree", "TreeSum", "separate_trees", "tree_sum_nodes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,47 +65,13 @@ class TreeSum:
     kind: str
     function: str
 
-
-def tree_sum(head: Any, task: str) -> TreeSum | None:
-    """The trees of a forest or boosting head; None if it has none, or another library's.
-
-    Parameters
-    ----------
-    head : estimator
-        Fitted.
-    task : str
-        One of `transferkit.artifacts.TASKS`.
-    """
-    if isinstance(head, forest.Classifier | forest.Regressor):
-        kind = "values" if task == "regression" else "probabilities"
-        trees = list(_trees(head.trees_, 0, 1.0))
-        return TreeSum(trees, head.trees_.base, True, kind, "")
-    is_boosting = isinstance(head, boosting.Classifier | boosting.Regressor)
-    return _boosted(head, task) if is_boosting and head.library == "sklearn" else None
+    @property
+    def has_jumps(self) -> bool:
+        """Whether a small change of the features can be a large one of the output."""
+        return True
 
 
-def _boosted(head: Any, task: str) -> TreeSum | None:
-    trees: list[Tree] = []
-    base: list[float] = []
-    scale = np.ravel(getattr(head, "target_scale_", 1.0))
-    mean = np.ravel(getattr(head, "target_mean_", 0.0))
-    for number, model in enumerate(head.models_):
-        if isinstance(model, float):  # a label that was always the same
-            base.append(model)
-            continue
-        factor, shift = (scale[number], mean[number]) if task == "regression" else (1.0, 0.0)
-        trees += _trees(model, len(base), factor)
-        base += (model.base * factor + shift).tolist()
-    if not trees:
-        return None
-    function = {"regression": "", "multilabel": "sigmoid"}.get(task, "softmax")
-    if task == "classification" and len(base) == 1:
-        function = "odds"
-    kind = "values" if task == "regression" else "probabilities"
-    return TreeSum(trees, np.array(base), False, kind, function)
-
-
-def _trees(grown: Trees, first: int, factor: float) -> Iterator[Tree]:
+def separate_trees(grown: Trees, first: int, factor: float) -> Iterator[Tree]:
     """Each tree by itself, its outputs counted from `first`, its values times a factor."""
     for part, own in grown:
         left, right = (grown.children[part] - part.start).T

@@ -20,24 +20,130 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transferkit.heads._kernels import RadialMatrix, radial
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Landmarks", "Squares", "WholeKernel"]
+__all__ = [
+    "LeastSquaresSVM",
+    "Nystroem",
+    "RadialMatrix",
+    "Solution",
+    "kernel_scores",
+    "radial",
+]
 
 RANK = 500  # columns that the preconditioner is made of
 COLUMNS = 128  # targets × strengths side by side
 BLOCK = 2**24  # numbers of a block of kernel values
+STEP = 512  # rows of a block of the whole matrix: 1 MB in float32
 JITTER = 100  # roundings, added to the diagonal of a kernel that is to be factorised
 
 
+def radial(A: Tensor, B: Tensor, gamma: float) -> Tensor:
+    """Kernel of every row of one array with every row of another.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n, n_features)
+        Rows.
+    B : Tensor of shape (m, n_features)
+        Rows of the same type.
+    gamma : float
+        Inverse of the squared width, over 2.
+
+    Returns
+    -------
+    Tensor of shape (n, m)
+        Between 0 and 1.
+    """
+    products = A @ B.T
+    products *= 2 * gamma
+    products -= gamma * A.square().sum(dim=1)[:, None]
+    products -= gamma * B.square().sum(dim=1)
+    # |a - b|² is never negative, but for rounding.
+    return products.clamp_(max=0).exp_()
+
+
+def kernel_scores(
+    rows: NDArray[Any], terms: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any],
+    gamma: float,
+) -> NDArray[Any]:  # fmt: skip
+    """Scores ``sum_j coef_j k(x, x_j) + intercept`` of rows, a block of them at a time.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Rows.
+    terms : ndarray of shape (n_terms, n_features)
+        The x_j.
+    coef : ndarray of shape (n_terms, n_scores)
+        Their coefficients.
+    intercept : ndarray of shape (n_scores,)
+        Intercepts.
+    gamma : float
+        As for `radial`.
+
+    Returns
+    -------
+    ndarray of shape (n, n_scores)
+        In the type of the rows.
+    """
+    import torch  # late: the list of heads shouldn't wait for it
+
+    scores = np.empty((len(rows), len(intercept)), rows.dtype)
+    others = torch.from_numpy(terms.astype(rows.dtype, copy=False))
+    weights = torch.from_numpy(coef.astype(rows.dtype))
+    step = max(1, BLOCK // len(terms))
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        values = radial(torch.from_numpy(rows[part]), others, gamma) @ weights
+        scores[part] = values.numpy() + intercept
+    return scores
+
+
+class RadialMatrix:
+    """Kernel of every row with every other: half of it, as it is symmetric, in blocks.
+
+    A block that is read for one half serves the other while it is in the cache.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n, n_features)
+        Rows.
+    gamma : float
+        As for `radial`.
+    """
+
+    def __init__(self, rows: Tensor, gamma: float) -> None:
+        self._blocks: list[tuple[slice, slice, Tensor]] = []
+        for i in range(0, len(rows), STEP):
+            for j in range(i, len(rows), STEP):
+                down, right = slice(i, i + STEP), slice(j, j + STEP)
+                block = radial(rows[down], rows[right], gamma)
+                if i == j:
+                    block = ((block + block.T) / 2).fill_diagonal_(1)
+                self._blocks.append((down, right, block))
+
+    def product(self, D: Tensor) -> Tensor:
+        """Product of rows, (·, n), with the matrix."""
+        import torch
+
+        total = torch.zeros_like(D)
+        for down, right, block in self._blocks:
+            total[:, right].addmm_(D[:, down], block)
+            if down != right:
+                total[:, down].addmm_(D[:, right], block.T)
+        return total
+
+
 @dataclass(frozen=True, eq=False)
-class Squares:
+class Solution:
     """A solution at one strength.
 
     Parameters
@@ -61,7 +167,7 @@ class Squares:
     is_converged: bool
 
 
-class WholeKernel:
+class LeastSquaresSVM:
     """All rows are terms of the solution.
 
     Parameters
@@ -80,7 +186,7 @@ class WholeKernel:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Squares]:
+    ) -> Iterator[Solution]:
         """Solve at each strength.
 
         Parameters
@@ -106,7 +212,7 @@ class WholeKernel:
     def _solved(
         self, Y: Tensor, s: Tensor, penalties: list[float], spectrum: tuple[Tensor, Tensor],
         tol: float, max_iter: int,
-    ) -> Iterator[Squares]:  # fmt: skip
+    ) -> Iterator[Solution]:  # fmt: skip
         import torch
 
         k = Y.shape[1]
@@ -118,7 +224,7 @@ class WholeKernel:
         for j in range(len(penalties)):
             part = slice(j * k, (j + 1) * k)
             coef, fitted = (s * V[part]).T, KV[part].T + b[part]
-            yield Squares(coef, b[part], fitted, n_iter, bool(done[part].all()))
+            yield Solution(coef, b[part], fitted, n_iter, bool(done[part].all()))
 
     def _descended(
         self, target: Tensor, s: Tensor, penalty: Tensor, spectrum: tuple[Tensor, Tensor],
@@ -166,7 +272,7 @@ class WholeKernel:
         return values[kept], F.T @ (turn[:, kept] / values[kept].sqrt())
 
 
-class Landmarks:
+class Nystroem:
     """Some rows are the terms of the solution.
 
     Parameters
@@ -193,8 +299,8 @@ class Landmarks:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Squares]:
-        """Solve at each strength; parameters as for `WholeKernel`, the last two not needed."""
+    ) -> Iterator[Solution]:
+        """Solve at each strength; parameters as for `LeastSquaresSVM`, the last two not needed."""
         import torch
 
         share = weight / weight.sum()
@@ -212,7 +318,7 @@ class Landmarks:
             W = turn @ (turned / (values.clamp(min=0)[:, None] + penalty))
             b = level - mean @ W
             coef = torch.linalg.solve_triangular(self.factor.T, W, upper=True)
-            yield Squares(coef, b, self.F @ W + b, 0, True)
+            yield Solution(coef, b, self.F @ W + b, 0, True)
 
 
 def _orthogonal(Z: Tensor, s: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
 """What every head checks before it learns: parameters, rows, targets, weights."""
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -17,17 +15,16 @@ from transferkit import registry
 from transferkit.solvers.rows import select_rows
 
 __all__ = [
-    "ClassRows",
-    "Rows",
-    "accepted",
+    "LabelledRows",
+    "TrainingRows",
     "check_choice",
+    "check_classification_data",
+    "check_features",
     "check_positive",
+    "check_regression_data",
     "check_share",
-    "checked_rows",
-    "class_rows",
-    "class_weighted",
-    "number_rows",
-    "without_class_count_warning",
+    "float_types",
+    "with_class_weights",
 ]
 
 Array = NDArray[Any]
@@ -64,7 +61,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TrainingRows:
     """Checked training rows; those of a validation part come last.
 
     Parameters
@@ -97,7 +94,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassRows(Rows):
+class LabelledRows(TrainingRows):
     """Rows with labels: `y` holds positions in `classes`, or 0 and 1 for several labels.
 
     Parameters
@@ -114,7 +111,7 @@ class ClassRows(Rows):
         return isinstance(self.classes, list)
 
 
-def accepted(X: Any, *, half: bool = False) -> Any:
+def float_types(X: Any, *, half: bool = False) -> Any:
     """Numeric types to compute in: float32 as it is, float16 as float32, all else float64.
 
     With `half`, float16 as it is, for a head that converts it bit by bit.
@@ -124,7 +121,7 @@ def accepted(X: Any, *, half: bool = False) -> Any:
     return narrow if is_half else [np.float64, np.float32]
 
 
-def checked_rows(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
+def check_features(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
     """Features to predict from, as `fit` would take them.
 
     Parameters
@@ -134,7 +131,7 @@ def checked_rows(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
     X : array-like of shape (n_samples, n_features)
         Features.
     half : bool, default=False
-        As in `accepted`.
+        As in `float_types`.
 
     Raises
     ------
@@ -142,7 +139,7 @@ def checked_rows(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
         If they have another shape, or hold numbers that no head can compute with.
     """
     rows = validate_data(
-        head, X, dtype=accepted(X, half=half), reset=False, ensure_all_finite=False
+        head, X, dtype=float_types(X, half=half), reset=False, ensure_all_finite=False
     )
     _check_numbers(rows)
     return np.asarray(rows)
@@ -170,7 +167,7 @@ def _check_numbers(X: Array) -> None:
         )
 
 
-def class_rows(
+def check_classification_data(
     head: Any,
     X: Any,
     y: Any,
@@ -178,7 +175,7 @@ def class_rows(
     validation: Any = None,
     *,
     half: bool = False,
-) -> ClassRows:
+) -> LabelledRows:
     """Check what a classifier is fitted on.
 
     Parameters
@@ -188,7 +185,7 @@ def class_rows(
     X, y, sample_weight, validation
         As they were given to `fit`.
     half : bool, default=False
-        As in `accepted`.
+        As in `float_types`.
 
     Raises
     ------
@@ -209,7 +206,7 @@ def class_rows(
                 "per sample, or a column of 0 and 1 for each label"
             )
         both = np.array([0, 1]).astype(rows.y.dtype)
-        return ClassRows(
+        return LabelledRows(
             rows.parts, rows.y.astype(np.int8), rows.weight, rows.held, [both] * rows.y.shape[1]
         )
     _check_labels(rows.y)
@@ -218,24 +215,24 @@ def class_rows(
         raise ValueError(
             f"y holds one class, {classes.tolist()[0]!r}; give samples of at least two classes"
         )
-    return ClassRows(rows.parts, codes, rows.weight, rows.held, classes)
+    return LabelledRows(rows.parts, codes, rows.weight, rows.held, classes)
 
 
-def number_rows(
+def check_regression_data(
     head: Any, X: Any, y: Any, sample_weight: Any = None, validation: Any = None
-) -> Rows:
+) -> TrainingRows:
     """Check what a regressor is fitted on; `y` comes back as float64."""
     several = np.asarray(y).ndim == 2 and get_tags(head).target_tags.multi_output
     rows = _rows(head, X, y, sample_weight, validation, several=several, numeric=True)
-    return Rows(rows.parts, rows.y.astype(np.float64), rows.weight, rows.held)
+    return TrainingRows(rows.parts, rows.y.astype(np.float64), rows.weight, rows.held)
 
 
-def class_weighted(rows: ClassRows, class_weight: Any) -> Array | None:
+def with_class_weights(rows: LabelledRows, class_weight: Any) -> Array | None:
     """Sample weights times the weights of the samples' classes.
 
     Parameters
     ----------
-    rows : ClassRows
+    rows : LabelledRows
         Training rows.
     class_weight : dict, "balanced" or None
         As in scikit-learn.
@@ -267,24 +264,6 @@ def _check_labels(y: Array) -> None:
             f"Unknown label type: y holds {', '.join(sorted(others)) or y.dtype}; give labels as "
             "strings or whole numbers, all of one type"
         )
-
-
-@contextmanager
-def without_class_count_warning(y: Array) -> Iterator[None]:
-    """Keep scikit-learn from guessing that class numbers of few samples each are measurements.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Class numbers of ours. Filters of warnings are the whole process's, so they are touched
-        only where it would warn.
-    """
-    if y.ndim > 1 or 2 * len(np.unique(y)) <= len(y):
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-        yield
 
 
 def _check_weights(sample_weight: Any, X: Array) -> Array:
@@ -331,9 +310,9 @@ def _rows(
     several: bool,
     numeric: bool = False,
     half: bool = False,
-) -> Rows:
+) -> TrainingRows:
     X, y = validate_data(
-        head, X, y, dtype=accepted(X, half=half), multi_output=several,
+        head, X, y, dtype=float_types(X, half=half), multi_output=several,
         y_numeric=numeric and not several, ensure_all_finite=False,
     )  # fmt: skip
     _check_numbers(X)
@@ -353,7 +332,7 @@ def _rows(
         parts, y = [*parts, (X_held, None)], np.concatenate([y, y_held])
         if weight is not None:
             weight = np.concatenate([weight, np.ones(len(X_held), weight.dtype)])
-    return Rows(parts, y, weight, held)
+    return TrainingRows(parts, y, weight, held)
 
 
 def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, Array]:
@@ -361,7 +340,7 @@ def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, 
         X_held, y_held = validation
     except (TypeError, ValueError) as error:
         raise ValueError("validation must be a pair (X, y) of features and labels") from error
-    kind = accepted(X_held, half=True) if X.dtype == np.float16 else X.dtype
+    kind = float_types(X_held, half=True) if X.dtype == np.float16 else X.dtype
     X_held = validate_data(head, X_held, dtype=kind, reset=False, ensure_all_finite=False)
     _check_numbers(X_held)
     y_held = column_or_1d(y_held) if y.ndim == 1 else check_array(y_held, dtype=None)

@@ -1,4 +1,4 @@
-"""The pure part of the mlp head: training in torch, prediction in NumPy; the net is arrays.
+"""Multilayer perceptrons, trained by AdamW in torch and run in NumPy; a trained one is arrays.
 
 Most of a step is spent in the first matrix, in its products and in AdamW's update. So products
 are in bfloat16 where the processor does so natively (weights, updates and scores stay float32),
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Perceptron", "Plan", "Trained", "scores", "train"]
+__all__ = ["Perceptron", "Trained", "TrainingOptions", "scores", "train"]
 
 Array = NDArray[Any]
 Layers = list[tuple[Array, Array]]
@@ -32,8 +32,8 @@ LARGE = 2**22
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to train: the parameters of `transferkit.heads.mlp.Classifier`, resolved.
+class TrainingOptions:
+    """How to train: the parameters of `transferkit.heads.mlp.MLPClassifier`, resolved.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class Plan:
     device: str
     stop_after: int | None = None
 
-    def stopping_after(self, n_epochs: int) -> Plan:
-        """The same plan, cut short."""
+    def stopping_after(self, n_epochs: int) -> TrainingOptions:
+        """The same options, cut short."""
         return replace(self, stop_after=n_epochs)
 
 
@@ -111,7 +111,12 @@ def scores(X: Array, layers: Layers) -> Array:
 
 
 def train(
-    X: Array, Y: Array, weight: Array | None, held: Array | None, n_out: int, plan: Plan
+    X: Array,
+    Y: Array,
+    weight: Array | None,
+    held: Array | None,
+    n_out: int,
+    options: TrainingOptions,
 ) -> Trained:
     """Minimise the mean weighted loss by AdamW with a cosine schedule.
 
@@ -127,22 +132,22 @@ def train(
         Rows that decide when to stop and which weights are kept, and aren't trained on.
     n_out : int
         Scores per sample.
-    plan : Plan
+    options : TrainingOptions
         Everything else.
     """
     import torch  # late: the list of heads shouldn't wait for it
 
     # Our own generator: the global one is neither read nor moved.
-    generator = torch.Generator().manual_seed(plan.seed)
-    net = Perceptron([X.shape[1], *plan.hidden, n_out], plan, generator)
+    generator = torch.Generator().manual_seed(options.seed)
+    net = Perceptron([X.shape[1], *options.hidden, n_out], options, generator)
     data = _on_device(X, Y, weight, slice(None) if held is None else ~held, net)
     test = None if held is None else _on_device(X, Y, weight, held, net)
     optimizer = net.optimizer()
-    n_batches = -(-len(data[0]) // plan.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.max_epochs * n_batches)
+    n_batches = -(-len(data[0]) // options.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.max_epochs * n_batches)
     losses: list[float] = []
     best, best_epoch = None, 0
-    for epoch in range(1, (plan.stop_after or plan.max_epochs) + 1):
+    for epoch in range(1, (options.stop_after or options.max_epochs) + 1):
         order = torch.randperm(len(data[0]), generator=generator).to(net.device)
         for rows in order.tensor_split(n_batches):  # of equal sizes: a last one of few is noise
             optimizer.zero_grad()
@@ -156,7 +161,7 @@ def train(
             losses.append(float(net.loss(*test, drop=False)))
         if losses[-1] <= min(losses):
             best, best_epoch = net.arrays(), epoch
-        elif epoch - best_epoch >= plan.patience:
+        elif epoch - best_epoch >= options.patience:
             break
     return Trained(best or net.arrays(), losses, best_epoch)
 
@@ -164,22 +169,24 @@ def train(
 class Perceptron:
     """The layers in torch; each matrix is (n_out, n_in), the order quickest to train in."""
 
-    def __init__(self, widths: list[int], plan: Plan, generator: torch.Generator) -> None:
+    def __init__(
+        self, widths: list[int], options: TrainingOptions, generator: torch.Generator
+    ) -> None:
         import torch
 
-        self.plan = plan
-        self.device = torch.device(plan.device)
-        self.masks = torch.Generator(self.device).manual_seed(plan.seed)
+        self.options = options
+        self.device = torch.device(options.device)
+        self.masks = torch.Generator(self.device).manual_seed(options.seed)
         self.layers: list[tuple[Tensor, Tensor]] = []
         for number, (n_in, n) in enumerate(pairwise(widths)):
             # He's bound before a ReLU; a smaller one, for small first scores, at the end.
-            bound = ((6.0 if number < len(plan.hidden) else 1.0) / n_in) ** 0.5
+            bound = ((6.0 if number < len(options.hidden) else 1.0) / n_in) ** 0.5
             matrix = torch.empty(n, n_in).uniform_(-bound, bound, generator=generator)
             bias = torch.zeros(n, device=self.device, requires_grad=True)
             self.layers.append((matrix.to(self.device).requires_grad_(), bias))
         quick = quick_dtype(self.device) or torch.float32
         self.dtypes = [
-            quick if plan.batch_size * matrix.numel() >= LARGE else torch.float32
+            quick if options.batch_size * matrix.numel() >= LARGE else torch.float32
             for matrix, _ in self.layers
         ]
 
@@ -189,10 +196,10 @@ class Perceptron:
 
         matrices, biases = zip(*self.layers, strict=True)
         groups = [
-            {"params": matrices, "weight_decay": self.plan.weight_decay},
+            {"params": matrices, "weight_decay": self.options.weight_decay},
             {"params": biases, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.plan.learning_rate, fused=True)
+        return torch.optim.AdamW(groups, lr=self.options.learning_rate, fused=True)
 
     def forward(self, x: Tensor, *, drop: bool) -> Tensor:
         """Scores of rows, float32."""
@@ -204,7 +211,7 @@ class Perceptron:
         ):
             if number:
                 x = torch.relu(x)
-                if drop and self.plan.dropout:  # the features themselves are never dropped
+                if drop and self.options.dropout:  # the features themselves are never dropped
                     x = self.dropped(x)
             x = F.linear(x.to(dtype), matrix.to(dtype), bias.to(dtype))
         return x.float()
@@ -213,10 +220,10 @@ class Perceptron:
         """Mean weighted loss of rows."""
         from torch.nn import functional as F
 
-        out, smoothing = self.forward(x, drop=drop), self.plan.label_smoothing
-        if self.plan.loss == "softmax":
+        out, smoothing = self.forward(x, drop=drop), self.options.label_smoothing
+        if self.options.loss == "softmax":
             each = F.cross_entropy(out, y, reduction="none", label_smoothing=smoothing)
-        elif self.plan.loss == "sigmoid":
+        elif self.options.loss == "sigmoid":
             y = y * (1 - smoothing) + smoothing / 2
             each = F.binary_cross_entropy_with_logits(out, y, reduction="none").mean(dim=1)
         else:
@@ -231,8 +238,8 @@ class Perceptron:
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
         draws.random_(-(2**63), None, generator=self.masks)
         numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = numbers >= min(round((self.plan.dropout - 0.5) * 2**16), 2**15 - 1)
-        return x * (kept.to(x.dtype) / (1 - self.plan.dropout))
+        kept = numbers >= min(round((self.options.dropout - 0.5) * 2**16), 2**15 - 1)
+        return x * (kept.to(x.dtype) / (1 - self.options.dropout))
 
     def arrays(self) -> Layers:
         """A copy of the weights, each matrix (n_in, n_out)."""
@@ -248,7 +255,7 @@ def _on_device(
     """Features in the type of the first product, targets, weights."""
     import torch
 
-    y = torch.from_numpy(Y[rows].astype(np.int64 if net.plan.loss == "softmax" else np.float32))
+    y = torch.from_numpy(Y[rows].astype(np.int64 if net.options.loss == "softmax" else np.float32))
     w = np.ones(len(y)) if weight is None else weight[rows] / weight.mean()
     w = torch.from_numpy(w.astype(np.float32))
     x = torch.from_numpy(np.ascontiguousarray(X[rows], dtype=np.float32))

@@ -1,25 +1,14 @@
-"""From scores and probabilities to labels, the same for every head."""
+"""Scores that are linear in the features, exact enough to tell classes apart."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.solvers.losses import log_softmax, sigmoid
-
-__all__ = [
-    "labels_of_probabilities",
-    "labels_of_scores",
-    "linear_scores",
-    "log_softmax",
-    "score_dtype",
-    "sigmoid",
-]
+__all__ = ["linear_scores", "score_dtype"]
 
 Array = NDArray[Any]
 BLOCK = 4096  # rows widened at once
-
-
 # Class scores differ by about 1, and float32 keeps seven digits: four are left below this sum.
 LARGEST_TERMS = 1e3
 SMALLEST_COEF, LARGEST_COEF = 1e-30, 1e30
@@ -64,34 +53,3 @@ def linear_scores(X: Array, coef: Array, intercept: Array) -> Array:
         part = slice(first, first + BLOCK)
         scores[part] = X[part].astype(coef.dtype) @ coef.T + intercept
     return scores
-
-
-def labels_of_scores(classes: Any, scores: Array) -> Array:
-    """Labels with the highest scores; of two classes, and of each of several labels, above 0.
-
-    Parameters
-    ----------
-    classes : ndarray, or list of ndarray
-        A head's `classes_`; a list for several labels at once.
-    scores : ndarray of shape (n_samples, n_classes), (n_samples,) or (n_samples, n_labels)
-        What `decision_function` returns.
-    """
-    if isinstance(classes, list):
-        return np.asarray(classes[0][(scores > 0).astype(int)])
-    index = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-    return np.asarray(classes[index])
-
-
-def labels_of_probabilities(classes: Any, proba: Array) -> Array:
-    """Most probable labels; of several at once, those more probable than not.
-
-    Parameters
-    ----------
-    classes : ndarray, or list of ndarray
-        A head's `classes_`.
-    proba : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-        What `predict_proba` returns.
-    """
-    if isinstance(classes, list):
-        return np.asarray(classes[0][(proba > 0.5).astype(int)])
-    return np.asarray(classes[proba.argmax(axis=1)])

@@ -1,4 +1,4 @@
-"""The pure part of the ridge head: all strengths from one eigendecomposition.
+"""Ridge regression at many strengths, from one eigendecomposition.
 
 With rows scaled by the square root of their weight, A the centred and scaled features
 and T the centred targets, the coefficients at strength a are ``(A'A + a)^-1 A'T``. With

@@ -1,4 +1,4 @@
-"""The pure parts of the knn head: nearest rows, their weights. Arrays in, arrays out."""
+"""Nearest rows by exact search, and the weights of their votes."""
 
 from collections.abc import Iterator
 from typing import Any

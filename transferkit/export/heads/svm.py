@@ -1,4 +1,4 @@
-"""The svm head's kernel machines as tensor operations: exact ones, and those on landmarks."""
+"""The svm head: a matrix if its kernel is linear, else a kernel machine in tensors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,48 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from transferkit.export._tensor_head import TensorHead, squared_distances, two_columns
-from transferkit.heads import svm
+from transferkit.export._refusal import refused
+from transferkit.export.heads._tensors import (
+    LinearHead,
+    TensorHead,
+    coefficients,
+    squared_distances,
+    two_columns,
+)
 
-__all__ = ["KernelMachine"]
+__all__ = ["convert", "linear_map"]
+
+
+def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Coefficients and intercepts on the features as given; None for an RBF kernel.
+
+    None for calibrated probabilities too, which are no softmax of linear scores.
+    """
+    if head.solver_ != "linear" or getattr(head, "probability", False):
+        return None
+    coef, intercept = coefficients(head)
+    coef = coef / head.scale_  # it standardises before, where others have folded that in
+    intercept = intercept - coef @ head.mean_
+    if hasattr(head, "target_scale_"):
+        scale = np.atleast_1d(head.target_scale_)
+        coef, intercept = coef * scale[:, None], intercept * scale + head.target_mean_
+    return coef, intercept
+
+
+def convert(head: Any, task: str) -> TensorHead:
+    """Make tensors of a fitted head.
+
+    Raises
+    ------
+    ValueError
+        If its probabilities were calibrated.
+    """
+    if getattr(head, "probability", False):
+        raise refused(head, "its probabilities come from a calibration")
+    found = linear_map(head)
+    if found is not None:
+        return LinearHead("values" if task == "regression" else "scores", task, *found)
+    return KernelMachine(head, task)
 
 
 class KernelMachine(TensorHead):
@@ -28,8 +66,8 @@ class KernelMachine(TensorHead):
     target_mean: Tensor
     target_scale: Tensor
 
-    def __init__(self, head: Any) -> None:
-        is_classifier = isinstance(head, svm.Classifier)
+    def __init__(self, head: Any, task: str) -> None:
+        is_classifier = task != "regression"
         super().__init__("scores" if is_classifier else "values")
         self.gamma = float(head.gamma_)
         self.keep("mean", head.mean_)

@@ -44,14 +44,14 @@ def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from transferkit.solvers.linear import Problems
+    from transferkit.solvers.linear import LinearProblems
 
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["val"], data["test"]
     seconds: dict[str, list[float]] = {}
     results: dict[str, list[dict[str, float]]] = {"ours": []}
 
     def whole() -> tuple[Any, list[Any]]:
-        problems = Problems.logistic([(X, None)], y)
+        problems = LinearProblems.logistic([(X, None)], y)
         held = [(X_val, None), (X_test, None)]
         return problems, list(problems.path(Cs, held, tol=PATH_TOL, max_iter=1000))
 

@@ -10,10 +10,10 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transferkit.heads._scores import log_softmax
+from tests.solvers.problems import problem, reference
 from transferkit.heads.linear import Classifier
-from transferkit.solvers.holdout import hold_out
-from transferkit.solvers.selection import C_WITHOUT_HOLDOUT, accuracy_and_log_loss
+from transferkit.solvers.linear import LinearProblems
+from transferkit.solvers.selection import C_WITHOUT_HOLDOUT
 
 
 def data(n=200, n_classes=3, seed=0):
@@ -261,32 +261,88 @@ def test_bad_data():
         Classifier().fit(np.where(X > 3, np.nan, X), y)
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
-def test_hold_out_takes_a_share_of_each_class(fraction):
-    counts = np.array([1, 2, 10, 101, 1])
-    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts))
-    held = hold_out(codes, fraction, 0)
-    taken = np.bincount(codes[held], minlength=5)
-    for n, k in zip(counts, taken, strict=True):
-        assert k == (0 if n < 2 else min(max(1, round(fraction * n)), n - 1))
-    assert (held == hold_out(codes, fraction, 0)).all()
-    assert (held != hold_out(codes, fraction, 1)).any()
-
-
-def test_log_softmax_of_large_scores_is_finite():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        log_proba = log_softmax(np.array([[1e5, 0.0, -1e5]], dtype=np.float32))
-        two = log_softmax(np.array([-1e5, 0.0, 1e5]))
-    np.testing.assert_array_equal(log_proba, [[0, -1e5, -2e5]])
-    np.testing.assert_allclose(two[1], np.log(0.5))
-    assert np.isfinite(two).all()
-
-
-def test_score_leaves_unknown_classes_out_of_the_log_loss():
-    log_proba = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    accuracy, loss = accuracy_and_log_loss(
-        log_proba, np.array([0, 2]), np.array([0, 0, 1]), np.array([1, 2, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_in_a_file_are_read_block_by_block(dtype, tmp_path, monkeypatch):
+    X, y = problem(n=3000, d=16)
+    X = X.astype(dtype)
+    np.save(tmp_path / "X.npy", X)
+    expected = Classifier(C=1.0).fit(X.astype(np.float32), y)
+    monkeypatch.setattr("transferkit.solvers.rows.BLOCK", 5000)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    problems = LinearProblems.logistic(
+        [(mapped, np.arange(100)), (mapped, np.arange(100, 3000))], y
     )
-    assert accuracy == pytest.approx(1 / 4)
-    assert loss == pytest.approx(-(np.log(0.9) + 2 * np.log(0.2)) / 3)
+    assert not problems.rows.is_in_memory
+    head = Classifier(C=1.0).fit(mapped, y)
+    np.testing.assert_allclose(head.coef_, expected.coef_, atol=1e-4)
+    np.testing.assert_allclose(
+        head.predict_proba(mapped), expected.predict_proba(X.astype(np.float32)), atol=1e-4
+    )
+    held = Classifier().fit(mapped[:2000], y[:2000], validation=(mapped[2000:], y[2000:]))
+    whole = Classifier().fit(
+        X[:2000].astype(np.float32), y[:2000], validation=(X[2000:].astype(np.float32), y[2000:])
+    )
+    assert held.C_ == whole.C_
+    np.testing.assert_allclose(held.coef_, whole.coef_, atol=1e-3)
+
+
+def test_several_labels_equal_single_ones():
+    X, _ = problem()
+    Y = (X[:, :3] + np.random.default_rng(1).normal(size=(len(X), 3)) > [0, 0.5, 1]).astype(int)
+    together = Classifier(C=0.5, tol=1e-9).fit(X, Y)
+    for j in range(3):
+        alone = Classifier(C=0.5, tol=1e-9).fit(X, Y[:, j])
+        np.testing.assert_allclose(together.coef_[j], alone.coef_[0], atol=1e-6)
+    tuned = Classifier(tol=1e-6).fit(X, Y)
+    for j in range(3):
+        alone = Classifier(tol=1e-6).fit(X, Y[:, j])
+        assert tuned.C_[j] == alone.C_
+        np.testing.assert_allclose(tuned.coef_[j], alone.coef_[0], atol=1e-4)
+
+
+def test_folds_choose_C():
+    X, y = problem(n=150)
+    head = Classifier(folds=5, n_candidates=6).fit(X, y)
+    assert len(head.C_path_) == 6
+    assert min(head.C_path_, key=lambda point: point["log_loss"])["C"] == head.C_
+    with pytest.raises(ValueError, match="folds is 1; give None or a whole number above 1"):
+        Classifier(folds=1).fit(X, y)
+
+
+def test_label_smoothing_is_a_mixture_of_targets():
+    X, y = problem()
+    smoothed = Classifier(C=1.0, label_smoothing=0.3, tol=1e-9).fit(X, y)
+    # The same as every row with every label, weighted by the smoothed target.
+    weight = np.where(np.arange(3) == y[:, None], 0.8, 0.1)
+    rows, labels = np.repeat(X, 3, axis=0), np.tile(np.arange(3), len(y))
+    mixed = Classifier(C=1.0, tol=1e-9).fit(rows, labels, sample_weight=weight.ravel())
+    np.testing.assert_allclose(smoothed.coef_, mixed.coef_, atol=1e-6)
+    two = y == 0
+    smoothed = Classifier(C=1.0, label_smoothing=0.3, tol=1e-9).fit(X, two)
+    weight = np.where(np.arange(2) == two[:, None], 0.85, 0.15)
+    rows, labels = np.repeat(X, 2, axis=0), np.tile(np.arange(2), len(y))
+    mixed = Classifier(C=1.0, tol=1e-9).fit(rows, labels, sample_weight=weight.ravel())
+    np.testing.assert_allclose(smoothed.coef_, mixed.coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [12, 500])
+def test_a_warm_start_is_at_the_goal(d):
+    X, y = problem(d=d)
+    head = Classifier(C=1.0, tol=1e-5, warm_start=True).fit(X, y)
+    cold, first = head.coef_, head.n_iter_
+    head.fit(X, y)
+    assert head.n_iter_ == 0 < first
+    np.testing.assert_allclose(head.coef_, cold, atol=1e-6)
+    assert head.fit(X[:, :5], y).coef_.shape == (3, 5)
+
+
+def test_a_fit_reports_how_it_was_solved():
+    X, y = problem(d=5)
+    head = Classifier(C=2.0, tol=1e-8, standardize=False).fit(X, y)
+    model = reference(X, y, 2.0)
+    losses = -model.predict_log_proba(X)[np.arange(len(y)), y]
+    assert head.objective_ == pytest.approx(2 * losses.sum() + (model.coef_**2).sum() / 2)
+    assert head.gradient_ <= 1e-8
+    assert head.gap_ <= 1e-8
+    path = Classifier(n_candidates=4).fit(X, y).C_path_
+    assert all(point["gap"] <= 5e-4 and point["objective"] > 0 for point in path)

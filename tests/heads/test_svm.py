@@ -5,7 +5,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
 from transferkit.heads.svm import Classifier, Regressor
-from transferkit.solvers.linear import Problems
+from transferkit.solvers.linear import LinearProblems
 
 
 def data(n_classes=3, n=150):
@@ -63,7 +63,7 @@ def test_least_squares_on_a_validation_part():
 def test_the_hinge_is_liblinears():
     X, y = data(2)
     plain = LinearSVC(C=0.1, tol=1e-8, max_iter=100_000, intercept_scaling=1000).fit(X, y)
-    found = Problems.margins(X, 2.0 * y[:, None] - 1).solve(0.1, tol=1e-9, max_iter=1000)
+    found = LinearProblems.margins(X, 2.0 * y[:, None] - 1).solve(0.1, tol=1e-9, max_iter=1000)
     np.testing.assert_allclose(found.coef, plain.coef_, atol=1e-4)
     np.testing.assert_allclose(found.intercept, plain.intercept_, atol=1e-3)
 
@@ -75,7 +75,7 @@ def test_the_insensitive_loss_is_liblinears():
         C=0.1, epsilon=0.1, loss="squared_epsilon_insensitive", tol=1e-8, max_iter=100_000,
         intercept_scaling=1000,
     ).fit(X, y)  # fmt: skip
-    problems = Problems.margins(X, y[:, None], epsilon=0.1)
+    problems = LinearProblems.margins(X, y[:, None], epsilon=0.1)
     found = problems.solve(0.1, tol=1e-9, max_iter=1000)
     np.testing.assert_allclose(found.coef[0], plain.coef_, atol=1e-4)
 

@@ -26,6 +26,7 @@ __all__ = [
     "group_option",
     "measured_pairs",
     "out_option",
+    "read_in_order",
     "report_unmeasured",
     "save_then_measure",
     "task_option",
@@ -89,6 +90,37 @@ def divided(
     if parts.left_out:
         click.echo(f"Warning: {parts.left_out_line()}; the model is not measured on them", err=True)
     return images, parts
+
+
+def read_in_order(images: ImageSet, extraction: Extraction, parts: Parts) -> tuple[Dataset, Parts]:
+    """Rows of the images that are used, part behind part, and where each part stands now.
+
+    All are read from the store once, and a part is a view of them: features of a large data
+    set needn't be in memory twice.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The readable images.
+    extraction : Extraction
+        Whose rows are still in the store, or in memory.
+    parts : Parts
+        Positions among these images.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from transferkit.datasets import Dataset
+    from transferkit.estimators import side_by_side
+
+    order = np.concatenate([parts.train, parts.validation, parts.measured])
+    sizes = [len(part) for part in (parts.train, parts.validation, parts.measured)]
+    train, validation, measured = np.split(np.arange(len(order)), np.cumsum(sizes)[:-1])
+    ids = tuple(extraction.ids[i] for i in order)
+    data = Dataset(images.select(order), ids, side_by_side(extraction, order))
+    moved = dataclasses.replace(parts, train=train, validation=validation, measured=measured)
+    return data, moved
 
 
 def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:

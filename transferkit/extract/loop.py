@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -133,7 +133,7 @@ class Loop:
         """How images are made into the input; the same for every feature."""
         return next(iter(self.specs.values())).preprocess
 
-    def finish(self, on_error: str, keep_rows: bool) -> Extraction:
+    def finish(self, on_error: str, keep_rows: bool | Literal["stored"]) -> Extraction:
         """Compute what is missing, and gather all rows."""
         whose = self.identities
         for attempt in range(_ATTEMPTS):
@@ -333,12 +333,13 @@ def progress_bar(n_images: int, *, shown: bool) -> Any:
     )
 
 
-def _gathered(stored: StoredRows, keep_rows: bool) -> np.ndarray:
-    """All rows; or none of them, after each has been checked."""
-    if keep_rows:
+def _gathered(stored: StoredRows, keep_rows: bool | Literal["stored"]) -> np.ndarray:
+    """All rows; or none of them, after each has been checked unless they are to be read later."""
+    if keep_rows is True:
         return stored[:]
-    for _ in stored.batches():
-        pass
+    if keep_rows is False:
+        for _ in stored.batches():
+            pass
     return stored[:0]
 
 

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.heads._inputs import Array, check_choice, check_positive, check_share, checked_rows
-from transferkit.solvers.linear import Problems
+from transferkit.solvers.linear import LinearProblems
 from transferkit.solvers.standardize import standardize_features, standardize_with
 from transferkit.solvers.statistics import FeatureStatistics
 
@@ -134,7 +134,7 @@ class Machine(BaseEstimator):
             train_weight, test_weight = (None, None) if weight is None else (
                 weight[~held], weight[held],
             )  # fmt: skip
-            problems = Problems.margins(X[~held], Y[~held], train_weight, **about)
+            problems = LinearProblems.margins(X[~held], Y[~held], train_weight, **about)
             test = [(X, np.flatnonzero(held))]
             path = problems.path(CS["linear"], test, tol=LOOSE * self.tol, max_iter=self.max_iter)
             for C, _, scores in path:
@@ -142,7 +142,7 @@ class Machine(BaseEstimator):
                 if len(self.C_path_) > 1 and self.C_path_[-1]["loss"] > self.C_path_[-2]["loss"]:
                     break  # past the best, and every larger C takes longer
             self._choose()
-        problems = Problems.margins(X, Y, weight, **about)
+        problems = LinearProblems.margins(X, Y, weight, **about)
         found = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
         self.n_iter_ = found.n_iter
         self.coef_, self.intercept_ = found.coef.astype(X.dtype), found.intercept.astype(X.dtype)

@@ -25,7 +25,7 @@ from transferkit.heads._inputs import (
 from transferkit.heads._logits import Logits
 from transferkit.heads._scores import score_dtype
 from transferkit.heads.ridge import Regressor
-from transferkit.solvers.linear import Problems
+from transferkit.solvers.linear import LinearProblems
 from transferkit.solvers.selection import (
     PathOptions,
     Selected,
@@ -199,7 +199,7 @@ class Classifier(ClassifierMixin, Logits):
         else:
             options = self._selection_options()
             self._report(select_C(rows.parts, rows.y, weight, rows.held, path, options))
-            problems = Problems.logistic(rows.parts, rows.y, weight, **path.problem)
+            problems = LinearProblems.logistic(rows.parts, rows.y, weight, **path.problem)
             self._fit_final(problems, self.C_, before)
         d = self.coef_.shape[1]
         logger.info(
@@ -261,11 +261,13 @@ class Classifier(ClassifierMixin, Logits):
             return None
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
+    def _fit_final(
+        self, problems: LinearProblems, C: Any, before: tuple[Array, Array] | None
+    ) -> None:
         """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
         found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
-        features = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
-        dtype = score_dtype(found.coef, problems.design.mean, features)
+        features = np.float64 if problems.rows.dtype.itemsize == 8 else np.float32
+        dtype = score_dtype(found.coef, problems.rows.mean, features)
         self.coef_ = found.coef.astype(dtype)
         self.intercept_ = found.intercept.astype(dtype)
         several = isinstance(self.classes_, list)
@@ -309,7 +311,9 @@ class Classifier(ClassifierMixin, Logits):
         }
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **path.problem)
+            problems = LinearProblems.logistic(
+                rows.parts, rows.y[:, both], rows.weight, **path.problem
+            )
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
 
 
 def _position(C: float, protocol: Protocol) -> int:
-    return round(-float(np.log10(C)) * protocol.per_decade)
+    return round(-math.log10(C) * protocol.per_decade)
 
 
 def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:

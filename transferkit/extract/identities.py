@@ -80,7 +80,7 @@ class Identities:
         return {i: file for i, file in files if file is not None}
 
     @property
-    def known(self) -> list[bytes]:
+    def readable_ids(self) -> list[bytes]:
         """Ids of the images that have one, in their order."""
         return [row for row in self.ids if row is not None]
 
@@ -121,8 +121,10 @@ class Identities:
             failures = [self.failures[i] for i in sorted(self.failures)]
             raise UnreadableImages(failures, len(self.images), self._hint())
 
-    def noted(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
-        """Row id of a decoded image, None if there is no image; changed files are looked after.
+    def record(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
+        """Record the id of a decoded image, and return it; None if there is no image.
+
+        If the file changed since it was digested, every entry that names it is updated.
 
         Ids of images that can't be read are put into `unusable`, with the reason.
         """

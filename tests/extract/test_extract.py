@@ -73,7 +73,7 @@ def forbid_computing(monkeypatch):
 
     for place in (
         "transferkit.forward.build_backbone",
-        "transferkit.extract.loop.Forward",
+        "transferkit.extract.job.Forward",
         "transferkit.extract.decoding.read_rgb",
         "transferkit.extract.decoding.network_input",
     ):
@@ -232,7 +232,7 @@ def test_a_second_run_computes_and_reads_nothing(files, spec, store, monkeypatch
 def test_arrays_are_found_again(spec, store, monkeypatch):
     arrays = np.stack([picture(i) for i in range(4)])
     first = extract_one(arrays, spec, store)
-    monkeypatch.setattr("transferkit.extract.loop.Forward", None)
+    monkeypatch.setattr("transferkit.extract.job.Forward", None)
     np.testing.assert_array_equal(extract_one(list(arrays[::-1]), spec, store), first[::-1])
 
 

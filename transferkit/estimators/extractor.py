@@ -15,10 +15,10 @@ from sklearn.utils import Tags
 
 from transferkit.backbones import Backbone, resolve_backbone
 from transferkit.estimators._memory import known_in_process, process_store
-from transferkit.extract import Extraction, Plan, extract, plan
+from transferkit.extract import Estimate, Extraction, extract, plan
 from transferkit.extract.bags import check_reduction, failures_of_items, reduced
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import specs_of
+from transferkit.extract.job import specs_of
 from transferkit.extract.result import feature_columns
 from transferkit.images import ImageSet, UnreadableImages, list_images
 from transferkit.pooling import parse_feature
@@ -237,7 +237,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             return None
         specs = self._specs()
         exif = next(iter(specs.values())).preprocess.exif
-        ids = Identities(images.singles(), exif=exif).known
+        ids = Identities(images.singles(), exif=exif).readable_ids
         is_whole = not any(store.missing(spec, ids) for spec in specs.values())
         return store if is_whole else None
 
@@ -363,7 +363,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             shapes = {n: (n_images * shape[0], *shape[1:]) for n, shape in shapes.items()}
         return np.array(feature_columns(shapes), dtype=object)
 
-    def plan(self, images: Any) -> Plan:
+    def plan(self, images: Any) -> Estimate:
         """What extracting would take, from a few timed batches; nothing is stored.
 
         Parameters

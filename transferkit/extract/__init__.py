@@ -14,15 +14,15 @@ from typing import Literal
 from transferkit.backbones import Backbone
 from transferkit.extract import processes
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import BATCH_SIZE, Loop, View, progress_bar, specs_of
-from transferkit.extract.planning import Plan, plan
+from transferkit.extract.job import BATCH_SIZE, ExtractionJob, View, progress_bar, specs_of
+from transferkit.extract.planning import Estimate, plan
 from transferkit.extract.result import Extraction
 from transferkit.forward import check_engine_name, device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["BATCH_SIZE", "Extraction", "Plan", "View", "extract", "plan"]
+__all__ = ["BATCH_SIZE", "Estimate", "Extraction", "View", "extract", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def extract(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
             store = FeatureStore(folder)
         exif = next(iter(specs.values())).preprocess.exif
-        loop = Loop(
+        job = ExtractionJob(
             images,
             backbone,
             specs,
@@ -120,8 +120,8 @@ def extract(
             view=view,
         )
         if len(devices) > 1:
-            processes.fill(loop, devices)
-        result = loop.finish(on_error, keep_rows if is_kept else bool(keep_rows))
+            processes.fill(job, devices)
+        result = job.finish(on_error, keep_rows if is_kept else bool(keep_rows))
         if not is_kept:
             result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())

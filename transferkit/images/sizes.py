@@ -1,7 +1,6 @@
 """An image's own height and width, from its header alone where that tells."""
 
 import io
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -9,7 +8,7 @@ from PIL import Image
 
 from transferkit.files import open_regular
 from transferkit.images.decode import FORMATS, ImageError, read_rgb, reason_of
-from transferkit.images.items import Content, Item, content_of
+from transferkit.images.items import Content, Item, content_of, file_of
 
 __all__ = ["orientation_of", "size_of"]
 
@@ -35,8 +34,8 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
     TypeError
         If it is a bag of several images.
     """
-    if isinstance(item, Path):
-        with open_regular(item) as file:
+    if (path := file_of(item)) is not None:
+        with open_regular(path) as file:
             return _size_in_header(file, exif)
     content: Content = content_of(item)
     if isinstance(content, bytes):

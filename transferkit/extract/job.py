@@ -1,4 +1,4 @@
-"""The loop: images → digests → missing rows → decode → backbone → pooling → store → rows.
+"""One extraction: images → digests → missing rows → decode → backbone → pooling → store → rows.
 
 The only place where images, backbone, pooling and store meet. One direction, and no state
 between the steps but the store.
@@ -24,15 +24,15 @@ from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
-from transferkit.extract.workers import Batch, Crew, crew_for, run
-from transferkit.extract.writing import Writer
+from transferkit.extract.workers import Batch, Workers, run, workers_for
+from transferkit.extract.writing import ShardWriter
 from transferkit.forward import Forward, choose_device
 from transferkit.images import Frame, ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows, StoredRows
 
-__all__ = ["BATCH_SIZE", "Loop", "View", "progress_bar", "specs_of"]
+__all__ = ["BATCH_SIZE", "ExtractionJob", "View", "progress_bar", "specs_of"]
 
 BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
@@ -84,8 +84,8 @@ def specs_of(
 
 
 @dataclass
-class Loop:
-    """One extraction: what it was asked for, and how far it is.
+class ExtractionJob:
+    """State of one extraction: its arguments and its progress.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Loop:
         Processes that share this machine's cores.
     n_images : int, optional
         Images of all of them together, by which the engine is chosen; None for those of this
-        loop.
+        job.
     started : float
         On the clock of `time.perf_counter`; now by default.
     view : View, optional
@@ -135,13 +135,13 @@ class Loop:
 
     def finish(self, on_error: str, keep_rows: bool | Literal["stored"]) -> Extraction:
         """Compute what is missing, and gather all rows."""
-        whose = self.identities
+        identities = self.identities
         for attempt in range(_ATTEMPTS):
             self.fill()
             if attempt == 0:  # once, whatever has to be done again
                 warn_of_crop(self.sizes, self.preprocess)
-            whose.check(on_error)
-            ids = tuple(whose.known)
+            identities.check(on_error)
+            ids = tuple(identities.readable_ids)
             try:
                 stored = {name: self.store.open(spec, ids) for name, spec in self.specs.items()}
                 rows = {name: _gathered(one, keep_rows) for name, one in stored.items()}
@@ -155,11 +155,11 @@ class Loop:
                 )
         return Extraction(
             rows,
-            np.array([i for i, row in enumerate(whose.ids) if row is not None], dtype=np.intp),
+            np.array([i for i, row in enumerate(identities.ids) if row is not None], dtype=np.intp),
             ids,
-            tuple(whose.failures[i] for i in sorted(whose.failures)),
+            tuple(identities.failures[i] for i in sorted(identities.failures)),
             len(self.computed),
-            whose.n_read,
+            identities.n_read,
             time.perf_counter() - self.started,
             self.seconds,
             self.provenance,
@@ -186,7 +186,7 @@ class Loop:
         size = self.chosen_batch_size()
         self.set_aside(first)
         unusable: dict[bytes, str] = {}
-        writer: Writer | None = None
+        writer: ShardWriter | None = None
         batches = self._batches(list(first.values()), specs, size, unusable)
         try:
             for ids, batch in batches:
@@ -197,7 +197,7 @@ class Loop:
                 if writer is None:
                     self.provenance = self.network.provenance()
                     self.is_bf16_quicker = self.network.is_bf16_quicker()
-                    writer = Writer(self.store, specs, _provenance(self.network, size))
+                    writer = ShardWriter(self.store, specs, _provenance(self.network, size))
                 before = time.perf_counter()
                 unusable |= writer.add(ids, batch.rows)
                 self.computed.update(ids)
@@ -211,8 +211,8 @@ class Loop:
             self.count({"write": time.perf_counter() - before})
         self.computed -= set(unusable)
         self.identities.fail_rows(unusable)
-        whose = self.identities
-        return any(whose.ids[i] != row and row not in unusable for row, i in first.items())
+        now = self.identities.ids
+        return any(now[i] != row and row not in unusable for row, i in first.items())
 
     def set_aside(self, first: dict[bytes, int]) -> bool:
         """Take images out, as unreadable, that end the process; return whether there were any."""
@@ -229,7 +229,7 @@ class Loop:
 
     def missing(self) -> tuple[dict[str, FeatureSpec], dict[bytes, int]]:
         """Features of which rows are missing, and where each image that lacks one stands first."""
-        ids = self.identities.known
+        ids = self.identities.readable_ids
         missing = {name: set(self.store.missing(spec, ids)) for name, spec in self.specs.items()}
         wanted = set().union(*missing.values())
         first: dict[bytes, int] = {}
@@ -283,21 +283,25 @@ class Loop:
         if self.n_sharing == 1:  # else whoever shares has said it
             warn_of_size(self.preprocess)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
-        batches = self.run(chunks, specs, self.n_images or len(indices), self.crew(len(chunks)))
+        batches = self.run(chunks, specs, self.n_images or len(indices), self.workers(len(chunks)))
         with self.bar(len(indices)) as bar, contextlib.closing(batches):
             for batch in batches:
-                ids = [self.identities.noted(image, unusable) for image in batch.decoded]
+                ids = [self.identities.record(image, unusable) for image in batch.decoded]
                 self.sizes += [image.size for image in batch.decoded if not image.reason]
                 yield [row for row in ids if row is not None], batch
                 bar.update(len(ids))
                 del self.sizes[_SIZES_SEEN:]
 
-    def crew(self, n_batches: int) -> Crew:
+    def workers(self, n_batches: int) -> Workers:
         """Choose who does the work."""
-        return crew_for(choose_device(self.device), n_batches, self.n_sharing)
+        return workers_for(choose_device(self.device), n_batches, self.n_sharing)
 
     def run(
-        self, chunks: list[list[int]], specs: dict[str, FeatureSpec], n_images: int, crew: Crew
+        self,
+        chunks: list[list[int]],
+        specs: dict[str, FeatureSpec],
+        n_images: int,
+        workers: Workers,
     ) -> Generator[Batch]:
         """Take chunks of images to rows; the network is built for `n_images`."""
         with InFlight() as in_flight:
@@ -305,8 +309,8 @@ class Loop:
                 chunks,
                 functools.partial(self._decode, in_flight),
                 self.chosen_batch_size(),
-                functools.partial(self.forward, specs, n_images, crew.n_workers),
-                crew,
+                functools.partial(self.forward, specs, n_images, workers.n_workers),
+                workers,
             )
 
     def _decode(self, in_flight: InFlight, index: int) -> Decoded:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from transferkit.finetune.data import Data, chosen_by, split
+from transferkit.datasets import Dataset
 from transferkit.finetune.recipe import choose_recipe
 from transferkit.finetune.strategies import parse_strategy
+from transferkit.finetune.validation import chosen_by, split
 from transferkit.images import ImageSet
 
 RECIPE = choose_recipe({"validation_fraction": 0.2, "seed": 3}, parse_strategy("full"), 40)
@@ -15,7 +16,7 @@ RECIPE = choose_recipe({"validation_fraction": 0.2, "seed": 3}, parse_strategy("
 def data(ids, groups=None):
     n = len(ids)
     images = ImageSet(tuple(range(n)), tuple(map(str, range(n))), groups=groups)
-    return Data(images, tuple(ids), np.zeros((n, 2), np.float32), np.arange(n) % 2)
+    return Dataset(images, tuple(ids), np.zeros((n, 2), np.float32), np.arange(n) % 2)
 
 
 def test_as_scikit_learn_draws():
@@ -57,13 +58,13 @@ def test_a_given_part_without_copies(caplog):
 
 def test_a_given_part_without_unknown_classes(caplog):
     train, held = data([b"a", b"b"]), data([b"c", b"d", b"e"])
-    held = Data(held.images, held.ids, held.X, np.array([0, 2, 1]))
+    held = Dataset(held.images, held.ids, held.X, np.array([0, 2, 1]))
     parts = chosen_by(train, held)
     assert [part.ids for part in parts] == [(b"a", b"b"), (b"c", b"e")]
     assert "of 3 validation images 1 are of classes that aren't trained on: th" in caplog.text
     assert chosen_by(train, held, "regression") == [train, held]
-    several = Data(held.images, held.ids, held.X, np.ones((3, 2), int))
-    whole = Data(train.images, train.ids, train.X, np.zeros((2, 2), int))
+    several = Dataset(held.images, held.ids, held.X, np.ones((3, 2), int))
+    whole = Dataset(train.images, train.ids, train.X, np.zeros((2, 2), int))
     assert chosen_by(whole, several) == [whole, several]
 
 

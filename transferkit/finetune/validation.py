@@ -1,68 +1,35 @@
-"""Images with what is known of them, and the part of them that is held out."""
+"""Which images choose the best epoch: a part of the training images, or those that are given."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.datasets import blocks_of, hold_out, keep_apart
+from transferkit.datasets import Dataset, hold_out, keep_apart
 from transferkit.finetune.recipe import Recipe
-from transferkit.images import ImageSet
+from transferkit.tasks import task_of
 
-__all__ = ["Data", "chosen_by", "split"]
+__all__ = ["chosen_by", "split"]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Readable images with what is known of them.
-
-    Parameters
-    ----------
-    images : ImageSet
-        The images.
-    ids : tuple of bytes
-        Their row ids.
-    X : ndarray of shape (n, d)
-        Their ``pre_logits`` before tuning.
-    y : ndarray of shape (n,) or (n, n_outputs)
-        Class numbers, 0 and 1, or numbers.
-    """
-
-    images: ImageSet
-    ids: tuple[bytes, ...]
-    X: np.ndarray
-    y: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def select(self, indices: Sequence[int] | np.ndarray) -> Data:
-        """Return the images at these positions."""
-        chosen = [int(i) for i in indices]
-        ids = tuple(self.ids[i] for i in chosen)
-        return Data(self.images.select(chosen), ids, self.X[chosen], self.y[chosen])
-
-
-def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
+def split(train: Dataset, recipe: Recipe, task: str) -> tuple[Dataset, Dataset | None]:
     """Hold out a part, of each class the same share where they are large enough.
 
     Parameters
     ----------
-    train : Data
+    train : Dataset
         All training images.
     recipe : Recipe
         Share and seed.
-    task : {"classification", "multilabel", "regression"}
-        What is learnt.
+    task : str
+        What is learnt; a name of `transferkit.tasks`.
 
     Returns
     -------
-    train, held : Data, Data or None
+    train, held : Dataset, Dataset or None
         None where it would be fewer than two images. No two images of the same bytes or of
         one group are on both sides.
     """
@@ -70,8 +37,8 @@ def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
     if n_held < 2:
         return train, None
     # The same bytes, or the same group, on both sides would tell nothing.
-    blocks = blocks_of(train.ids, train.images.groups)
-    by_class = train.y if task == "classification" else None
+    blocks = train.blocks
+    by_class = train.y if task_of(task).has_one_class else None
     for labels in (by_class, None):
         try:
             kept, held = hold_out(len(train), n_held, recipe.seed, labels=labels, blocks=blocks)
@@ -81,30 +48,31 @@ def split(train: Data, recipe: Recipe, task: str) -> tuple[Data, Data | None]:
     return train, None
 
 
-def chosen_by(train: Data, held: Data, task: str = "classification") -> list[Data]:
+def chosen_by(train: Dataset, held: Dataset, task: str = "classification") -> list[Dataset]:
     """Return both parts, the validation part without images that can't tell anything.
 
     These are images that are trained on, and images of classes that aren't.
 
     Parameters
     ----------
-    train, held : Data
+    train, held : Dataset
         What is trained on, and what was given to choose the best epoch by; with targets as
         they were given.
-    task : {"classification", "regression"}
-        What is learnt.
+    task : str
+        What is learnt; a name of `transferkit.tasks`.
 
     Returns
     -------
-    list of Data
+    list of Dataset
         The first alone if nothing is left of the second.
     """
     n, every = len(train), np.arange(len(train) + len(held))
-    own, given = train.images.groups, held.images.groups
+    ids = (*(train.ids or ()), *(held.ids or ()))
+    own, given = train.groups, held.groups
     groups = None if own is None or given is None else own + given
-    apart, others = keep_apart(every[:n], every[n:], train.ids + held.ids, groups)
-    if task == "classification" and train.y.reshape(n, -1).shape[1] == 1:
-        is_known = np.isin(held.y[apart - n].reshape(-1), train.y)
+    apart, others = keep_apart(every[:n], every[n:], ids, groups)
+    if task_of(task).of_targets(train.targets).has_one_class:
+        is_known = np.isin(held.targets[apart - n].reshape(-1), train.targets)
         if not is_known.all():
             others["are of classes that aren't trained on"] = int((~is_known).sum())
         apart = apart[is_known]

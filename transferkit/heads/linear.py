@@ -188,7 +188,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
         start = time.perf_counter()
         self._check_parameters()
         rows = check_classification_data(self, X, y, sample_weight, validation, half=True)
-        before = self._before(rows)
+        before = self._coefficients_before(rows)
         self.classes_ = rows.classes
         weight = with_class_weights(rows, self.class_weight)
         n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
@@ -266,7 +266,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
     def _report(self, selected: Selected) -> None:
         self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
-    def _before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
+    def _coefficients_before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None

@@ -87,7 +87,7 @@ def _with(name, task, parameter):
 
 
 def test_every_protocol_was_a_subject():
-    assert len(NAMES) == len(protocols.protocol_names()) == 13
+    assert len(NAMES) == len(protocols.protocol_names()) > 0
 
 
 def test_few_shots_come_without_the_validation_part():

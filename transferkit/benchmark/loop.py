@@ -22,7 +22,7 @@ from transferkit.benchmark.evaluation import evaluate
 from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
 from transferkit.benchmark.results import Results
 from transferkit.estimators import FeatureExtractor
-from transferkit.extract import Extraction, Plan
+from transferkit.extract import Estimate, Extraction
 from transferkit.heads import create_head
 from transferkit.protocols import create_protocol
 from transferkit.protocols._logistic import by_share
@@ -132,7 +132,7 @@ def passes(
 
 def plan_benchmark(
     datasets: Sequence[Dataset], backbones: Sequence[str], want: Want, **machine: Any
-) -> list[tuple[Pass, Plan]]:
+) -> list[tuple[Pass, Estimate]]:
     """What the passes would take, from a few timed batches of each; nothing is stored."""
     return [
         (

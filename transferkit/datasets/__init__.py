@@ -2,8 +2,8 @@
 
 from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
 from transferkit.datasets.dataset import Dataset
-from transferkit.datasets.parts import (
-    Parts,
+from transferkit.datasets.division import (
+    Division,
     Roles,
     divide,
     is_labelled,
@@ -15,7 +15,7 @@ from transferkit.datasets.splits import folds, hold_out
 
 __all__ = [
     "Dataset",
-    "Parts",
+    "Division",
     "Roles",
     "blocks_of",
     "contradictions",

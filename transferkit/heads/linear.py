@@ -10,22 +10,22 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LinearClassifierMixin, MultilabelMixin, SoftmaxMixin
+from transferkit.heads._validation import (
     Array,
-    ClassRows,
+    LabelledRows,
+    check_classification_data,
     check_positive,
     check_share,
-    class_rows,
-    class_weighted,
+    with_class_weights,
 )
-from transferkit.heads._logits import Logits
-from transferkit.heads._scores import score_dtype
-from transferkit.heads.ridge import Regressor
-from transferkit.solvers.linear import Problems
+from transferkit.heads.ridge import RidgeRegressor
+from transferkit.solvers.linear import LinearProblems
+from transferkit.solvers.losses import log_softmax
+from transferkit.solvers.scores import score_dtype
 from transferkit.solvers.selection import (
     PathOptions,
     Selected,
@@ -35,7 +35,7 @@ from transferkit.solvers.selection import (
 )
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "LinearClassifier", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ C_RANGE = (1e-5, 1e2)
 LOOSE = 5
 
 
-class Classifier(ClassifierMixin, Logits):
+class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
     """Standardised multinomial logistic regression with an L2 penalty.
 
     The strength is the one of an ascending path with the smallest log loss on held-out
@@ -119,7 +119,7 @@ class Classifier(ClassifierMixin, Logits):
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
     >>> y = np.where(X[:, 0] > 0, "cat", "dog")
-    >>> head = Classifier().fit(X, y)
+    >>> head = LinearClassifier().fit(X, y)
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -187,10 +187,10 @@ class Classifier(ClassifierMixin, Logits):
         """
         start = time.perf_counter()
         self._check_parameters()
-        rows = class_rows(self, X, y, sample_weight, validation, half=True)
+        rows = check_classification_data(self, X, y, sample_weight, validation, half=True)
         before = self._before(rows)
         self.classes_ = rows.classes
-        weight = class_weighted(rows, self.class_weight)
+        weight = with_class_weights(rows, self.class_weight)
         n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
         known = statistics and statistics.known(n, first[0][first[1]][0], weight)
         path = self._path_options(known)
@@ -199,7 +199,7 @@ class Classifier(ClassifierMixin, Logits):
         else:
             options = self._selection_options()
             self._report(select_C(rows.parts, rows.y, weight, rows.held, path, options))
-            problems = Problems.logistic(rows.parts, rows.y, weight, **path.problem)
+            problems = LinearProblems.logistic(rows.parts, rows.y, weight, **path.problem)
             self._fit_final(problems, self.C_, before)
         d = self.coef_.shape[1]
         logger.info(
@@ -209,10 +209,23 @@ class Classifier(ClassifierMixin, Logits):
         )  # fmt: skip
         return self
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Logarithms of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of `classes_`; for several labels those of 1 for each.
+        """
+        scores = self.decision_function(X)
+        if isinstance(self.classes_, list):
+            return np.asarray(-np.logaddexp(0, -scores))
+        return log_softmax(scores)
 
     def _check_parameters(self) -> None:
         if self.C != "auto":
@@ -250,7 +263,7 @@ class Classifier(ClassifierMixin, Logits):
     def _report(self, selected: Selected) -> None:
         self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
-    def _before(self, rows: ClassRows) -> tuple[Array, Array] | None:
+    def _before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
@@ -261,11 +274,13 @@ class Classifier(ClassifierMixin, Logits):
             return None
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
+    def _fit_final(
+        self, problems: LinearProblems, C: Any, before: tuple[Array, Array] | None
+    ) -> None:
         """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
         found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
-        features = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
-        dtype = score_dtype(found.coef, problems.design.mean, features)
+        features = np.float64 if problems.rows.dtype.itemsize == 8 else np.float32
+        dtype = score_dtype(found.coef, problems.rows.mean, features)
         self.coef_ = found.coef.astype(dtype)
         self.intercept_ = found.intercept.astype(dtype)
         several = isinstance(self.classes_, list)
@@ -284,7 +299,7 @@ class Classifier(ClassifierMixin, Logits):
             )
 
     def _fit_columns(
-        self, rows: ClassRows, before: tuple[Array, Array] | None, path: PathOptions
+        self, rows: LabelledRows, before: tuple[Array, Array] | None, path: PathOptions
     ) -> None:
         """Fit one model for each of several labels, side by side in one solve."""
         train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
@@ -309,7 +324,9 @@ class Classifier(ClassifierMixin, Logits):
         }
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **path.problem)
+            problems = LinearProblems.logistic(
+                rows.parts, rows.y[:, both], rows.weight, **path.problem
+            )
             self._fit_final(problems, self.C_[both], first)
             for name, values in filled.items():
                 values[both] = getattr(self, name)
@@ -319,3 +336,7 @@ class Classifier(ClassifierMixin, Logits):
         for name, values in filled.items():
             kind = dtype if name in ("coef_", "intercept_") else values.dtype
             setattr(self, name, values.astype(kind))
+
+
+Classifier = LinearClassifier
+Regressor = RidgeRegressor

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
-from transferkit.solvers.linear import Fit, Problems
+from transferkit.solvers.linear import LinearFit, LinearProblems
 from transferkit.solvers.rows import KnownSpectrum
 from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.statistics import FeatureStatistics
@@ -72,7 +72,7 @@ class StrengthSearch:
         tol: float,
         statistics: FeatureStatistics,
     ) -> None:
-        self.problems = Problems.logistic(
+        self.problems = LinearProblems.logistic(
             [(train[0], None)], train[1], standardize=False, spectrum=_spectrum(statistics)
         )
         self.held, self.max_iter, self.tol = held, max_iter, tol
@@ -93,7 +93,7 @@ class StrengthSearch:
         """The best score; of equals that of the largest C, first on the way up in λ = 1/C."""
         return best(self.tried, prefer_large=True)
 
-    def _judge(self, model: tuple[float, Fit, Array]) -> Candidate:
+    def _judge(self, model: tuple[float, LinearFit, Array]) -> Candidate:
         C, _, scores = model
         y = self.held[1]
         columns = score_columns(scores, y)
@@ -116,10 +116,10 @@ def _spectrum(statistics: FeatureStatistics) -> KnownSpectrum:
 def refit(parts: Parts, C: float, max_iter: int, tol: float, **about: Any) -> Probe:
     """Fit on all rows at one strength, as a probe."""
     X, y = parts.merged()
-    problems = Problems.logistic(
+    problems = LinearProblems.logistic(
         [(X, None)], y, standardize=False, spectrum=_spectrum(parts.statistics)
     )
-    fit: Fit = problems.solve(C, tol=tol, max_iter=max_iter)
+    fit: LinearFit = problems.solve(C, tol=tol, max_iter=max_iter)
 
     def scores(rows: Array) -> Array:
         return score_columns(rows @ fit.coef.T + fit.intercept, y)

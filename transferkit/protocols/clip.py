@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ClipLinearProbe:
     """Features before the projection, 224 px without margin; λ on 96 values, 1e-6 to 1e6.
 
     References
@@ -34,7 +35,10 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = ClipLinearProbe
+
+
+def fit(protocol: ClipLinearProbe, parts: Parts, seed: int = 0) -> Probe:
     """Search as published; refit on training and validation rows."""
     train, validation = (parts.X, parts.y), parts.validation
     if validation is None:
@@ -63,9 +67,9 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _position(C: float, protocol: Protocol) -> int:
-    return round(-float(np.log10(C)) * protocol.per_decade)
+def _position(C: float, protocol: ClipLinearProbe) -> int:
+    return round(-math.log10(C) * protocol.per_decade)
 
 
-def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:
+def _strengths(positions: set[int], protocol: ClipLinearProbe) -> np.ndarray:
     return np.array([10.0 ** (-p / protocol.per_decade) for p in sorted(positions)])

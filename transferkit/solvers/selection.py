@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.solvers.holdout import hold_out, stratified_folds
-from transferkit.solvers.linear import Fit, Problems
+from transferkit.solvers.linear import LinearFit, LinearProblems
 from transferkit.solvers.losses import log_softmax
 from transferkit.solvers.rows import Part, select_rows
 
@@ -191,7 +191,7 @@ class PathOptions:
     Cs : ndarray of shape (n_strengths,)
         Inverses of the strength, ascending.
     problem : dict
-        Options of `Problems.logistic`.
+        Options of `LinearProblems.logistic`.
     tol, max_iter
         As in `transferkit.solvers.newton.minimise`.
     """
@@ -256,7 +256,7 @@ def select_C(
     Parameters
     ----------
     parts : sequence of (ndarray, ndarray or None)
-        Features, as in `transferkit.solvers.rows.Design`.
+        Features, as in `transferkit.solvers.rows.StandardizedRows`.
     y : ndarray of shape (n_samples,)
         Class numbers from 0.
     weight : ndarray of shape (n_samples,) or None
@@ -344,10 +344,12 @@ def _held_out(
     """Fit on the rows that aren't held out, and judge by those that are."""
     known, codes = np.unique(y[~held], return_inverse=True)
     train_weight, test_weight = (None, None) if weight is None else (weight[~held], weight[held])
-    problems = Problems.logistic(select_rows(parts, ~held), codes, train_weight, **path.problem)
+    problems = LinearProblems.logistic(
+        select_rows(parts, ~held), codes, train_weight, **path.problem
+    )
     models = problems.path(path.Cs, select_rows(parts, held), tol=path.tol, max_iter=path.max_iter)
 
-    def judge(model: tuple[float, Fit, Array]) -> Candidate:
+    def judge(model: tuple[float, LinearFit, Array]) -> Candidate:
         C, fit, scores = model
         return _candidate(C, fit, 0, log_softmax(scores), known, y[held], test_weight)
 
@@ -379,11 +381,13 @@ def _held_out_per_label(
     given = np.ones(len(Y)) if weight is None else weight
     train = np.asarray(~held.all(axis=1))
     own_weight = (given[:, None] * ~held)[train]
-    problems = Problems.logistic(select_rows(parts, train), Y[train], own_weight, **path.problem)
+    problems = LinearProblems.logistic(
+        select_rows(parts, train), Y[train], own_weight, **path.problem
+    )
     everything = select_rows(parts, np.ones(len(Y), bool))
     models = problems.path(path.Cs, everything, tol=path.tol, max_iter=path.max_iter)
 
-    def judge(model: tuple[float, Fit, Array], j: int) -> Candidate:
+    def judge(model: tuple[float, LinearFit, Array], j: int) -> Candidate:
         C, fit, scores = model
         test = held[:, j]
         log_proba = log_softmax(scores[test, j])
@@ -424,7 +428,7 @@ def accuracy_and_log_loss(
 
 def _candidate(
     C: float,
-    fit: Fit,
+    fit: LinearFit,
     problem: int,
     log_proba: Array,
     known: Array,

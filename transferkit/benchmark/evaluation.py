@@ -15,6 +15,7 @@ from transferkit.benchmark.grid import Cell
 from transferkit.benchmark.measuring import measure
 from transferkit.heads import create_head
 from transferkit.protocols import Parts, Probe, create_protocol
+from transferkit.tasks import Task, task_of
 
 __all__ = ["Outcome", "evaluate", "shots_of"]
 
@@ -56,7 +57,7 @@ def parts_of(cell: Cell, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Pa
     if cell.shots is None:
         val = (X[rows.val], y[rows.val]) if len(rows.val) else None
         return Parts(X[rows.train], y[rows.train], val)
-    if dataset.task != "classification":
+    if not task_of(dataset.task).has_one_class:
         raise ValueError(f"shots are images per class, and {dataset.name} has none; use full")
     train = rows.train[shots_of(y[rows.train], cell.shots, cell.seed or 0)]
     return Parts(X[train], y[train])
@@ -80,17 +81,18 @@ def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, row
     rows : Rows
         Which rows are for what.
     """
+    task = task_of(dataset.task)
     start = time.perf_counter()
     if cell.kind == "protocol":
-        if dataset.task == "regression":
+        if not task.has_classes:
             raise ValueError(f"{cell.probe} is for classes; use --heads for regression")
         probe = create_protocol(cell.probe).fit(parts, cell.seed or 0)
     else:
-        probe = _head(cell, parts, dataset.task)
+        probe = _head(cell, parts, task)
     fitted = time.perf_counter()
     scores = probe.scores(X[rows.test])
     done = time.perf_counter()
-    metrics, values = measure(dataset.task, probe, scores, y[rows.test])
+    metrics, values = measure(task.report, probe, scores, y[rows.test])
     row = {
         "n_train": len(parts.X),
         "n_val": 0 if parts.validation is None else len(parts.validation[0]),
@@ -106,8 +108,8 @@ def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, row
     return Outcome(row, values.astype(np.float32))
 
 
-def _head(cell: Cell, parts: Parts, task: str) -> Probe:
-    head = create_head(cell.probe, "regression" if task == "regression" else "classification")
+def _head(cell: Cell, parts: Parts, task: Task) -> Probe:
+    head = create_head(cell.probe, task.head_kind)
     if cell.seed is not None and "random_state" in head.get_params():
         head.set_params(random_state=cell.seed)
     X, y = parts.X, parts.y
@@ -122,11 +124,11 @@ def _head(cell: Cell, parts: Parts, task: str) -> Probe:
     has_proba = hasattr(head, "predict_proba")
 
     def scores(rows: Array) -> Array:
-        if task == "regression":
+        if not task.has_classes:
             return np.asarray(head.predict(rows))
         if has_proba:
             p = np.clip(head.predict_proba(rows).astype(np.float64), 1e-12, 1)
-            odds = np.log(np.maximum(1 - p, 1e-12)) if task == "multilabel" else 0
+            odds = np.log(np.maximum(1 - p, 1e-12)) if task.has_several_labels else 0
             return np.asarray(np.log(p) - odds)
         margin = np.asarray(head.decision_function(rows))
         return np.stack([-margin, margin], axis=1) if margin.ndim == 1 else margin

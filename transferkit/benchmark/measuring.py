@@ -32,13 +32,13 @@ LEVEL = 0.05
 """Of the test whether a cell is better than its baseline."""
 
 
-def measure(task: str, probe: Probe, scores: Array, y: Array) -> Measured:
+def measure(kind: str, probe: Probe, scores: Array, y: Array) -> Measured:
     """Measure the scores of a probe on the test rows.
 
     Parameters
     ----------
-    task : {"classification", "multilabel", "regression"}
-        What is predicted.
+    kind : {"classification", "multilabel", "regression"}
+        Whose metrics measure it: the task's `report`.
     probe : Probe
         Whether the scores are logits of probabilities, and held-out scores to scale them by.
     scores : ndarray
@@ -53,7 +53,7 @@ def measure(task: str, probe: Probe, scores: Array, y: Array) -> Measured:
     values : ndarray of shape (n_test,)
         Share of right labels, or the negative squared error, of each test row.
     """
-    return _MEASURES[task](probe, scores, y)
+    return _MEASURES[kind](probe, scores, y)
 
 
 def _classes(probe: Probe, scores: Array, y: Array) -> Measured:

@@ -285,6 +285,20 @@ def test_the_csv_has_every_row(folder, tmp_path):
     assert json.loads(table[0]["deviates"]) == ["image_size"]
 
 
+def test_a_metric_added_as_a_file_is_a_column(folder, tmp_path, toy_metric):
+    measured(folder, tmp_path, protocols=("simpleshot",), shots=(1,))
+    results = Results(tmp_path)
+    assert all(row["metrics"][toy_metric] == row["n_test"] / 4 for row in results.rows())
+    assert f"metrics.{toy_metric}" in results.to_csv().read_text().splitlines()[0]
+    assert [place.others for place in leaderboards(results)[0].places] == [{}, {}]
+    [board] = leaderboards(results, [toy_metric, "macro_f1"])
+    for place in board.to_dict()["places"]:
+        assert place[toy_metric] == board.n_test / 4
+        assert 0 <= place["macro_f1"] <= 1
+    with pytest.raises(ValueError, match="unknown metric 'macro_f2'; did you mean 'macro_f1'"):
+        leaderboards(results, ["macro_f2"])
+
+
 def test_plan_stores_nothing(folder, tmp_path):
     want = Want(("transfer-logreg", "dino-knn10"), geometry=SMALL)
     planned = plan_benchmark([load_dataset(folder)], BACKBONES[:1], want, store=tmp_path / "s")

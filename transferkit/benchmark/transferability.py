@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 from transferkit.benchmark.data import Dataset
 from transferkit.benchmark.grid import resolved
 from transferkit.estimators import FeatureExtractor
+from transferkit.tasks import task_of
 
 __all__ = [
     "TransferabilityScores",
@@ -171,7 +172,7 @@ def screen(
     **machine
         Options of `FeatureExtractor`.
     """
-    if dataset.task != "classification":
+    if not task_of(dataset.task).has_one_class:
         raise ValueError(f"{dataset.name} has no classes; pre-screening is for classification")
     train = np.flatnonzero(dataset.parts == "train")
     chosen = np.sort(np.random.default_rng(0).permutation(train)[:MAX_ROWS])

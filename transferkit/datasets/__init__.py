@@ -11,7 +11,7 @@ from transferkit.datasets.division import (
     measured_of,
     roles_of,
 )
-from transferkit.datasets.splits import folds, hold_out
+from transferkit.datasets.splits import draw_share, draw_shots, folds, hold_out
 
 __all__ = [
     "Dataset",
@@ -20,6 +20,8 @@ __all__ = [
     "blocks_of",
     "contradictions",
     "divide",
+    "draw_share",
+    "draw_shots",
     "folds",
     "hold_out",
     "is_labelled",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
-__all__ = ["folds", "hold_out"]
+__all__ = ["draw_share", "draw_shots", "folds", "hold_out"]
 
 Array = NDArray[Any]
 # A share is held out as so many of at most this many folds.
@@ -73,6 +73,87 @@ def hold_out(
     lost = np.setdiff1d(codes, codes[~is_held])
     is_held &= ~np.isin(blocks, blocks[np.isin(codes, lost)])
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def draw_share(y: Array, share: float, seed: int) -> Array:
+    """Draw a share of each class, at least one row, as published protocols do.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Class numbers; of several labels a share of all rows is drawn.
+    share : float
+        Of each class.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        The rows that are held out; at least one of each class stays.
+
+    Raises
+    ------
+    ValueError
+        If there are classes of one row only.
+
+    Examples
+    --------
+    >>> int(draw_share(np.array([0, 0, 0, 0, 1, 1]), 0.25, 0).sum())
+    2
+    """
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(y), bool)
+    groups = [np.arange(len(y))] if y.ndim == 2 else [np.flatnonzero(y == c) for c in np.unique(y)]
+    for rows in groups:
+        n = min(max(1, round(share * len(rows))), len(rows) - 1)
+        held[random.permutation(rows)[:n]] = True
+    if not held.any():
+        raise ValueError(
+            "a class of one sample leaves nothing to choose by; give more shots, or a protocol "
+            "that chooses nothing, such as bigvision-fewshot"
+        )
+    return held
+
+
+def draw_shots(y: Array, shots: int, seed: int) -> Array:
+    """Draw so many rows of each class; of a seed's draws the fewer are the first.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Class numbers.
+    shots : int
+        Rows of each class.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of int
+        Positions, in order.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer rows.
+
+    Examples
+    --------
+    >>> y = np.array([0, 1, 0, 1, 0, 1])
+    >>> np.bincount(y[draw_shots(y, 2, 0)]).tolist()
+    [2, 2]
+    """
+    random = np.random.default_rng(seed)
+    chosen = []
+    for c in np.unique(y):
+        rows = random.permutation(np.flatnonzero(y == c))
+        if len(rows) < shots:
+            raise ValueError(
+                f"{shots} shots, but class {c} has {len(rows)} images to train on; give fewer"
+            )
+        chosen.append(rows[:shots])
+    return np.sort(np.concatenate(chosen))
 
 
 def folds(

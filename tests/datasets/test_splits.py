@@ -12,6 +12,7 @@ from transferkit.datasets import (
     divide,
     draw_share,
     draw_shots,
+    draw_stratified,
     folds,
     hold_out,
     is_labelled,
@@ -304,3 +305,15 @@ def test_a_share_is_drawn_of_each_class():
     assert (held != draw_share(y, 0.25, 1)).any()
     with pytest.raises(ValueError, match="a class of one sample leaves nothing to choose by"):
         draw_share(np.arange(3), 0.25, 0)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+def test_a_heads_draw_takes_a_share_of_each_class(fraction):
+    counts = np.array([1, 2, 10, 101, 1])
+    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts))
+    held = draw_stratified(codes, fraction, 0)
+    taken = np.bincount(codes[held], minlength=5)
+    for n, k in zip(counts, taken, strict=True):
+        assert k == (0 if n < 2 else min(max(1, round(fraction * n)), n - 1))
+    assert (held == draw_stratified(codes, fraction, 0)).all()
+    assert (held != draw_stratified(codes, fraction, 1)).any()

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.solvers.holdout import hold_out, stratified_folds
+from transferkit.datasets.splits import deal_stratified, draw_stratified
 from transferkit.solvers.linear import LinearFit, LinearProblems
 from transferkit.solvers.losses import log_softmax
 from transferkit.solvers.rows import Part, select_rows
@@ -147,12 +147,12 @@ def select_C(
         return Selected(float(options.C), [], False)
     is_given = held is not None
     if held is None:
-        held = hold_out(y, options.validation_fraction, options.random_state)
+        held = draw_stratified(y, options.validation_fraction, options.random_state)
     if held is None or len(np.unique(y[~held])) < 2:
         logger.info("too few samples to hold any out; C = %g is not tuned", C_WITHOUT_HOLDOUT)
         return Selected(C_WITHOUT_HOLDOUT, [], False)
     if options.folds is not None and not is_given:
-        fold_of = stratified_folds(y, options.folds, options.random_state)
+        fold_of = deal_stratified(y, options.folds, options.random_state)
         tried = _cross_validated(parts, y, weight, fold_of, path)
     else:
         tried = _held_out(parts, y, weight, held, path, PATIENCE)
@@ -193,7 +193,7 @@ def select_C_per_label(
         column = Y[:, j].astype(int)
         own = held
         if own is None:
-            own = hold_out(column, options.validation_fraction, options.random_state)
+            own = draw_stratified(column, options.validation_fraction, options.random_state)
         if own is not None and len(np.unique(column[~own])) == 2:
             held_of[j] = own
     if not held_of:

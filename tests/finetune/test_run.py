@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.finetune.conftest import classifier
+from transferkit.datasets import Dataset
 from transferkit.finetune import parse_strategy
 from transferkit.finetune import run as module
-from transferkit.finetune.data import Data
 from transferkit.finetune.recipe import Recipe
 from transferkit.heads import create_head
 from transferkit.images import ImageSet
@@ -88,7 +88,7 @@ def test_a_fresh_head_hangs_on_the_seed_and_is_not_kept(begun):
 @pytest.mark.parametrize("n_views", [0, 2])
 def test_the_training_part_alone_has_views(n_views, begun):
     run = begun("last-1-stages", views=n_views)
-    views = run.train.inputs.views
+    views = [np.asarray(view) for view in run.train.inputs.views]
     assert len(views) == 1 + n_views
     assert len(run.held.inputs.views) == 1
     assert len({view.tobytes() for view in views}) == 1 + n_views
@@ -101,7 +101,7 @@ def test_a_signature_holds_what_decides_the_result(begun):
     run = begun()
     spec = classifier()._tuned_extractor().resolve()
     images = ImageSet((0, 1), ("a", "b"))
-    train = Data(images, (b"a" * 16, b"b" * 16), np.zeros((2, 2), np.float32), np.array([0, 1]))
+    train = Dataset(images, (b"a" * 16, b"b" * 16), np.zeros((2, 2), np.float32), np.array([0, 1]))
     recipe = Recipe(epochs=1, batch_size=2)
     processes = Processes(torch.device("cpu"))
 

@@ -15,7 +15,7 @@ from transferkit.report.facts import facts_of
 from transferkit.tasks import asked_names
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Parts
+    from transferkit.datasets import Dataset, Division
     from transferkit.extract import Extraction
     from transferkit.images import ImageSet
 
@@ -64,7 +64,7 @@ test_size_option = click.option(
 
 def divided(
     listed: ImageSet, extraction: Extraction, task: str, test_size: float, seed: int
-) -> tuple[ImageSet, Parts]:
+) -> tuple[ImageSet, Division]:
     """Readable images, and which of them are trained on and which are measured."""
     from transferkit.datasets import divide, roles_of
     from transferkit.tasks import task_of
@@ -92,7 +92,9 @@ def divided(
     return images, parts
 
 
-def read_in_order(images: ImageSet, extraction: Extraction, parts: Parts) -> tuple[Dataset, Parts]:
+def read_in_order(
+    images: ImageSet, extraction: Extraction, parts: Division
+) -> tuple[Dataset, Division]:
     """Rows of the images that are used, part behind part, and where each part stands now.
 
     All are read from the store once, and a part is a view of them: features of a large data
@@ -104,7 +106,7 @@ def read_in_order(images: ImageSet, extraction: Extraction, parts: Parts) -> tup
         The readable images.
     extraction : Extraction
         Whose rows are still in the store, or in memory.
-    parts : Parts
+    parts : Division
         Positions among these images.
     """
     import dataclasses
@@ -236,7 +238,7 @@ def report_unmeasured(measured: Measured, out: Path) -> None:
         )
 
 
-def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> list[Any]:
+def measured_pairs(model: Any, measured: Measured, parts: Division, part: str) -> list[Any]:
     """The most important numbers, as names and values to print."""
     if measured.report is None:
         return [("test", f"not measured: {measured.reason}")]

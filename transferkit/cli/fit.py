@@ -46,7 +46,7 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Parts
+    from transferkit.datasets import Dataset, Division
     from transferkit.estimators import FeatureExtractor
     from transferkit.extract import Extraction
     from transferkit.images import ImageSet
@@ -201,7 +201,7 @@ def _extracted(
     test_size: float,
     seed: int,
     on_error: str,
-) -> tuple[Extraction, ImageSet, Dataset, Parts]:
+) -> tuple[Extraction, ImageSet, Dataset, Division]:
     """Extract once and read every row once: what is trained on and measured are parts of them."""
     from transferkit.store import MissingRows
 
@@ -233,7 +233,7 @@ def _chosen(head: Any) -> dict[str, Any]:
 def _print(
     result: dict[str, Any],
     summary: str,
-    parts: Parts,
+    parts: Division,
     twins: list[tuple[str, str]],
     tests: list[tuple[str, str]],
 ) -> None:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from transferkit import artifacts
 from transferkit.backbones import Backbone
+from transferkit.datasets import Dataset
 from transferkit.estimators._base import TransferEstimator
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor
@@ -141,7 +142,7 @@ class FineTuneEstimator(TransferEstimator):
     def _fit_network(
         self, images: Any, y: Any, validation: Any, groups: Any, on_error: str, resume: bool
     ) -> None:
-        from transferkit.finetune.data import Data, chosen_by
+        from transferkit.finetune.validation import chosen_by
         from transferkit.forward import choose_device
         from transferkit.training import Processes
 
@@ -153,7 +154,7 @@ class FineTuneEstimator(TransferEstimator):
         processes = Processes(choose_device(self.extractor_.device))
         self.extractor_.device = str(processes.device)
         self.head_ = create_head("linear", self._head_kind)
-        parts: list[Data] = []
+        parts: list[Dataset] = []
         self.failures_: list[Failure] = []
         for given, targets in ((images, y), *([held] if held else [])):
             part = _one_image_each(list_images(given))
@@ -162,17 +163,16 @@ class FineTuneEstimator(TransferEstimator):
             self.failures_ += extraction.failures
             readable = part.select(extraction.kept)
             (X,) = extraction.rows.values()
-            parts.append(Data(readable, extraction.ids, X, targets[extraction.kept]))
+            parts.append(Dataset(readable, extraction.ids, X, targets[extraction.kept]))
         if len(parts) > 1:
             parts = chosen_by(parts[0], parts[1], task)
-        all_y = np.concatenate([part.y for part in parts])
+        all_y = np.concatenate([part.targets for part in parts])
         codes = self._learn(all_y, column_names(images, all_y, is_own=is_own))
         edges = np.cumsum([len(part) for part in parts])[:-1]
         parts = [
-            Data(part.images, part.ids, part.X, own)
-            for part, own in zip(parts, np.split(codes, edges), strict=True)
+            part.with_targets(own) for part, own in zip(parts, np.split(codes, edges), strict=True)
         ]
-        self._keep_ids([row for part in parts for row in part.ids])
+        self._keep_ids([row for part in parts for row in part.ids or ()])
         self._tune(parts, strategy, processes, resume)
 
     def _tune(self, parts: list[Any], strategy: Any, processes: Any, resume: bool) -> None:

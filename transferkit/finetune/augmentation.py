@@ -21,7 +21,7 @@ from transferkit.extract import View, extract
 from transferkit.finetune.recipe import Recipe
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
-from transferkit.store import FeatureStore
+from transferkit.store import FeatureStore, StoredRows
 from transferkit.training import seed_of
 
 __all__ = ["augmentation", "augmented_views", "mixing", "view_number"]
@@ -122,7 +122,7 @@ def augmented_views(
     precision: str = "float32",
     storage: str = "float16",
     progress: bool = False,
-) -> list[np.ndarray]:
+) -> list[StoredRows]:
     """Maps of every image in all augmented views, computed where the store lacks them.
 
     Parameters
@@ -146,8 +146,8 @@ def augmented_views(
 
     Returns
     -------
-    list of ndarray
-        One array ``(n, D, H, W)`` for each view.
+    list of StoredRows
+        Maps ``(n, D, H, W)`` of each view, which are read from the store when they are needed.
     """
     augment = augmentation(recipe, backbone.preprocess.image_size)
     views = []
@@ -158,6 +158,7 @@ def augmented_views(
             backbone,
             [feature],
             store,
+            keep_rows=False,
             view=View(number, functools.partial(_changed, augment, number)),
             device=device,
             precision=precision,
@@ -165,7 +166,7 @@ def augmented_views(
             progress=progress,
         )
         _check_unchanged(images, ids, extraction.ids)
-        views.append(extraction.rows[feature])
+        views.append(extraction.stored[feature])
     return views
 
 

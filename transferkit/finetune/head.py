@@ -31,11 +31,11 @@ def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
     """
     coef = np.atleast_2d(np.asarray(head.coef_, np.float64))
     intercept = np.atleast_1d(np.asarray(head.intercept_, np.float64))
-    if objective.task == "classification" and len(coef) == 1:
+    if objective.kind.has_one_class and len(coef) == 1:
         # One score for two classes: the second's, against 0.
         coef = np.concatenate([-coef / 2, coef / 2])
         intercept = np.concatenate([-intercept / 2, intercept / 2])
-    if objective.task == "regression":
+    if not objective.kind.has_classes:
         coef = coef / objective.scale[:, None]
         intercept = (intercept - objective.mean) / objective.scale
     return torch.from_numpy(coef.astype(np.float32)), torch.from_numpy(intercept.astype(np.float32))
@@ -65,7 +65,7 @@ def scaled_to_loss(
     Guo, Pleiss, Sun, Weinberger (2017), "On calibration of modern neural networks", section
     4.2: temperature scaling.
     """
-    if objective.task == "regression":
+    if not objective.kind.has_classes:
         return coef, intercept
     scores = torch.from_numpy(np.asarray(X, np.float32)) @ coef.T + intercept
     scales = np.geomspace(1e-4, 1, 81).tolist()
@@ -87,13 +87,13 @@ def fitted_head(coef: Tensor, intercept: Tensor, objective: Objective, *, flat: 
     """
     weights = coef.detach().cpu().numpy().astype(np.float64)
     biases = intercept.detach().cpu().numpy().astype(np.float64)
-    is_regression = objective.task == "regression"
-    head = create_head("linear", "regression" if is_regression else "classification")
-    if objective.task == "classification":
+    kind = objective.kind
+    head = create_head("linear", kind.head_kind)
+    if kind.has_one_class:
         head.classes_ = np.arange(len(weights))
         if len(weights) == 2:
             weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
-    elif objective.task == "multilabel":
+    elif kind.has_classes:
         head.classes_ = [np.arange(2)] * len(weights)
     else:
         weights = weights * objective.scale[:, None]
@@ -101,7 +101,7 @@ def fitted_head(coef: Tensor, intercept: Tensor, objective: Objective, *, flat: 
         if flat:
             weights, biases = weights[0], biases[0]
     # In float32 a target of 1e8 + x would lose the x: numbers are predicted in float64.
-    head.coef_ = weights if is_regression else weights.astype(np.float32)
-    head.intercept_ = biases if is_regression else biases.astype(np.float32)
+    head.coef_ = weights.astype(np.float32) if kind.has_classes else weights
+    head.intercept_ = biases.astype(np.float32) if kind.has_classes else biases
     head.n_features_in_ = head.coef_.shape[-1]
     return head

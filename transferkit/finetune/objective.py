@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from transferkit.tasks import Task, task_of
+
 __all__ = ["Objective", "choose_objective"]
 
 
@@ -20,8 +22,8 @@ class Objective:
 
     Parameters
     ----------
-    task : {"classification", "multilabel", "regression"}
-        What is learnt.
+    task : str
+        What is learnt; a name of `transferkit.tasks`.
     n_outputs : int
         Classes, labels or numbers.
     smoothing : float, default=0
@@ -40,14 +42,19 @@ class Objective:
     scale: np.ndarray = field(default_factory=lambda: np.ones(1))
 
     @property
+    def kind(self) -> Task:
+        """What is known of the task."""
+        return task_of(self.task)
+
+    @property
     def metric_name(self) -> str:
         """Name of what `metric` returns."""
-        names = {"classification": "accuracy", "multilabel": "label accuracy", "regression": "R²"}
-        return names[self.task]
+        names = {"softmax": "accuracy", "sigmoid": "label accuracy", "identity": "R²"}
+        return names[self.kind.activation]
 
     def encode(self, y: np.ndarray) -> Tensor:
         """Targets as the loss takes them: class numbers, or float32 rows."""
-        if self.task == "classification":
+        if self.kind.has_one_class:
             return torch.from_numpy(np.asarray(y, np.int64))
         rows = np.asarray(y, np.float64).reshape(len(y), -1)
         return torch.from_numpy(((rows - self.mean) / self.scale).astype(np.float32))
@@ -63,14 +70,14 @@ class Objective:
             From `encode`; of classes also their shares ``(B, n_outputs)``, from mixup.
         """
         outputs = outputs.float()
-        if self.task == "classification":
+        if self.kind.has_one_class:
             weights = None if self.weights is None else self.weights.to(outputs.device)
             # Not PyTorch's own mean, which divides by the weights of this batch: in parts of an
             # accumulated batch that hold one class only, it would take the weights away.
             return functional.cross_entropy(
                 outputs, targets, weight=weights, label_smoothing=self.smoothing, reduction="sum"
             ) / len(outputs)
-        if self.task == "multilabel":
+        if self.kind.has_several_labels:
             return functional.binary_cross_entropy_with_logits(outputs, targets)
         return functional.mse_loss(outputs, targets)
 
@@ -84,9 +91,9 @@ class Objective:
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """What is better when it is larger: accuracy, share of right labels, or R²."""
-        if self.task == "classification":
+        if self.kind.has_one_class:
             return float((outputs.argmax(1) == targets).float().mean())
-        if self.task == "multilabel":
+        if self.kind.has_several_labels:
             return float(((outputs > 0) == (targets > 0.5)).float().mean())
         error = ((outputs - targets) ** 2).sum(0)
         spread = ((targets - targets.mean(0)) ** 2).sum(0)
@@ -100,8 +107,8 @@ def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray)
 
     Parameters
     ----------
-    task : {"classification", "multilabel", "regression"}
-        What is learnt.
+    task : str
+        What is learnt; a name of `transferkit.tasks`.
     y : ndarray of shape (n,) or (n, n_outputs)
         Class numbers, 0 and 1, or numbers: of the training part.
     recipe : Recipe
@@ -114,7 +121,8 @@ def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray)
     ValueError
         If the recipe holds what the task has no use for.
     """
-    if task == "classification":
+    kind = task_of(task)
+    if kind.has_one_class:
         weights = _class_weights(recipe.class_weight, y, classes)
         return Objective(task, len(classes), recipe.label_smoothing, weights)
     for name in ("class_weight", "mixup", "cutmix"):
@@ -123,7 +131,7 @@ def choose_objective(task: str, y: np.ndarray, recipe: Any, classes: np.ndarray)
     if recipe.sampling != "shuffle":
         raise ValueError(f"sampling 'balanced' is for classes; leave it out for {task}")
     rows = np.asarray(y, np.float64).reshape(len(y), -1)
-    if task == "multilabel":
+    if kind.has_several_labels:
         return Objective(task, rows.shape[1])
     scale = rows.std(axis=0)
     # Of equal numbers the deviation is a rounding error, and not always 0.

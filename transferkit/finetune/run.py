@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from transferkit.datasets import Dataset
 from transferkit.digests import cache_folder
 from transferkit.extract import extract
 from transferkit.finetune.augmentation import augmented_views
-from transferkit.finetune.data import Data, split
 from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
 from transferkit.finetune.network import BackboneWithHead, build_network, stage_below
 from transferkit.finetune.objective import Objective, choose_objective
@@ -30,6 +30,7 @@ from transferkit.finetune.recipe import Recipe, Strategy, choose_recipe
 from transferkit.finetune.samples import LabelledSamples, MapSamples, PixelSamples
 from transferkit.finetune.strategies import merge_adapters
 from transferkit.finetune.training_loop import create_training_loop
+from transferkit.finetune.validation import split
 from transferkit.finetune.weights import resolve_tuned, write_backbone
 from transferkit.heads import create_head
 from transferkit.spec import BackboneSpec, canonical_json
@@ -79,8 +80,8 @@ class FineTuned:
 
 
 def fine_tune(
-    train: Data,
-    held: Data | None,
+    train: Dataset,
+    held: Dataset | None,
     backbone: BackboneSpec,
     strategy: Strategy,
     settings: Mapping[str, Any],
@@ -97,9 +98,9 @@ def fine_tune(
 
     Parameters
     ----------
-    train : Data
+    train : Dataset
         What is trained on; a part of it chooses the best epoch if `held` is None.
-    held : Data or None
+    held : Dataset or None
         The validation part, if there is one.
     backbone, strategy, task, classes, processes
         As for `FineTuneRun`.
@@ -153,8 +154,8 @@ class FineTuneRun:
         What of it.
     recipe : Recipe
         How.
-    task : {"classification", "multilabel", "regression"}
-        For what.
+    task : str
+        For what; a name of `transferkit.tasks`.
     classes : ndarray
         Labels that the class numbers stand for.
     store : FeatureStore
@@ -185,20 +186,20 @@ class FineTuneRun:
     tensorboard: bool = False
     progress: bool = False
 
-    def finish(self, train: Data, held: Data | None, *, resume: bool = False) -> FineTuned:
+    def finish(self, train: Dataset, held: Dataset | None, *, resume: bool = False) -> FineTuned:
         """Train, write the tuned weights and fit them with their head.
 
         Parameters
         ----------
-        train : Data
+        train : Dataset
             What is trained on.
-        held : Data or None
+        held : Dataset or None
             What the best epoch is chosen by; None for the last.
         resume : bool, default=False
             Whether to go on from the folder's checkpoint.
         """
         began = time.monotonic()
-        objective = choose_objective(self.task, train.y, self.recipe, self.classes)
+        objective = choose_objective(self.task, train.targets, self.recipe, self.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             stage = self._stage()
@@ -208,7 +209,8 @@ class FineTuneRun:
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
-            network.set_head(*scaled_to_loss(*start, seen.X, objective.encode(seen.y), objective))
+            targets = objective.encode(seen.targets)
+            network.set_head(*scaled_to_loss(*start, seen.X, targets, objective))
         loop = create_training_loop(
             network,
             objective,
@@ -233,7 +235,7 @@ class FineTuneRun:
             self._say_no_gain(state.history)
             self._end()
         head = fitted_head(
-            network.head.weight, network.head.bias, objective, flat=train.y.ndim == 1
+            network.head.weight, network.head.bias, objective, flat=train.targets.ndim == 1
         )
         seconds = time.monotonic() - began
         logger.info("fine-tuned on %s images in %.1f s", f"{len(train):,}", seconds)
@@ -250,30 +252,36 @@ class FineTuneRun:
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
 
-    def _start(self, train: Data, objective: Objective) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _start(
+        self, train: Dataset, objective: Objective
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Weights and biases of the head to start from; None for a fresh one."""
         if self.start is not None:
             return head_weights(self.start, objective)
         if not self.strategy.starts_from_probe:
             return None
-        if self.task != "regression":
+        if objective.kind.has_classes:
             return head_weights(create_head("linear").fit(train.X, train.y), objective)
         # On the targets that the network learns: they are as exact in float32 as any.
-        head = create_head("linear", "regression").fit(train.X, objective.encode(train.y).numpy())
+        targets = objective.encode(train.targets).numpy()
+        head = create_head("linear", objective.kind.head_kind).fit(train.X, targets)
         return head_weights(head, Objective(self.task, objective.n_outputs))
 
     def _samples(
-        self, data: Data, objective: Objective, stage: str | None, *, n_views: int
+        self, data: Dataset, objective: Objective, stage: str | None, *, n_views: int
     ) -> LabelledSamples:
         """Pixels, or maps of a stage, with their targets."""
         inputs: Samples
         if stage is None:
+            assert data.images is not None
             inputs = PixelSamples(data.images, self.backbone.preprocess, self.recipe)
         else:
             inputs = self._maps(data, f"{stage}.map", n_views)
-        return LabelledSamples(inputs, objective.encode(data.y))
+        return LabelledSamples(inputs, objective.encode(data.targets))
 
-    def _maps(self, data: Data, feature: str, n_views: int) -> MapSamples:
+    def _maps(self, data: Dataset, feature: str, n_views: int) -> MapSamples:
+        assert data.images is not None
+        assert data.ids is not None
         options: dict[str, Any] = {
             "device": str(self.processes.device),
             "precision": self.precision,
@@ -281,14 +289,16 @@ class FineTuneRun:
             "progress": self.progress and self.processes.is_first,
         }
         with self.processes.first_alone():
-            plain = extract(data.images, self.backbone, [feature], self.store, **options)
+            plain = extract(
+                data.images, self.backbone, [feature], self.store, keep_rows=False, **options
+            )
             views = []
             if n_views:
                 views = augmented_views(
                     data.images, data.ids, self.backbone, feature, self.store, self.recipe,
                     **options,
                 )  # fmt: skip
-        return MapSamples([plain.rows[feature], *views])
+        return MapSamples([plain.stored[feature], *views])
 
     def _write(
         self, network: BackboneWithHead, weights: Mapping[str, torch.Tensor]
@@ -322,7 +332,7 @@ class FineTuneRun:
             before,
         )
 
-    def signature(self, train: Data, held: Data | None) -> str:
+    def signature(self, train: Dataset, held: Dataset | None) -> str:
         """Digest of all that decides the result, the number of processes left aside."""
         digest = hashlib.sha256()
         known = {
@@ -334,6 +344,6 @@ class FineTuneRun:
         digest.update(canonical_json(known).encode())
         for data in (train, held):
             if data is not None:
-                digest.update(b"".join(data.ids))
-                digest.update(np.ascontiguousarray(data.y).tobytes())
+                digest.update(b"".join(data.ids or ()))
+                digest.update(np.ascontiguousarray(data.targets).tobytes())
         return digest.hexdigest()

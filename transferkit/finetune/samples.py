@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from transferkit.finetune.augmentation import augmentation
 from transferkit.finetune.recipe import Recipe
 from transferkit.images import ImageSet, content_of
 from transferkit.spec import Preprocess
+from transferkit.store import StoredRows
 from transferkit.store.files import allocate
 from transferkit.training import Samples
 from transferkit.training.batches import Key
@@ -63,27 +65,39 @@ class PixelSamples(Samples):
 
 
 class MapSamples(Samples):
-    """Cached maps of every image in several views.
+    """Cached maps of every image in several views, read a batch at a time.
 
     Parameters
     ----------
-    views : sequence of ndarray
+    views : sequence of ndarray or StoredRows
         ``(n, D, H, W)`` each, the plain view first.
     """
 
-    def __init__(self, views: Sequence[np.ndarray]) -> None:
+    def __init__(self, views: Sequence[np.ndarray | StoredRows]) -> None:
         self.views = list(views)
 
     def __len__(self) -> int:
         return len(self.views[0])
 
     def __getitem__(self, key: Key) -> Tensor:
-        index, seed = key
-        view = 0
-        if seed >= 0:
-            torch.manual_seed(seed)
-            view = int(torch.randint(len(self.views), ()))
-        return torch.from_numpy(np.array(self.views[view][index]))
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Tensor]:
+        """Maps of several keys, in their order."""
+        at = np.array([index for index, _ in keys])
+        of_view = np.array([self._view(seed) for _, seed in keys])
+        maps: dict[int, Tensor] = {}
+        for view in np.unique(of_view):
+            chosen = np.flatnonzero(of_view == view)
+            rows = np.asarray(self.views[view][at[chosen]])
+            maps |= dict(zip(chosen.tolist(), torch.from_numpy(rows), strict=True))
+        return [maps[i] for i in range(len(keys))]
+
+    def _view(self, seed: int) -> int:
+        if seed < 0:
+            return 0
+        torch.manual_seed(seed)
+        return int(torch.randint(len(self.views), ()))
 
 
 class LabelledSamples(Samples):
@@ -104,4 +118,10 @@ class LabelledSamples(Samples):
         return len(self.inputs)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        return self.inputs[key], self.targets[key[0]]
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of several keys, in their order."""
+        together: Any = getattr(self.inputs, "__getitems__", None)
+        inputs = together(keys) if together else [self.inputs[key] for key in keys]
+        return [(x, self.targets[i]) for x, (i, _) in zip(inputs, keys, strict=True)]

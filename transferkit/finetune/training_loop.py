@@ -103,7 +103,7 @@ def create_training_loop(
 
 def _share(recipe: Recipe, objective: Objective, targets: Tensor) -> np.ndarray | None:
     """Probability of each image that shows each class as often as the others."""
-    if recipe.sampling != "balanced" or objective.task != "classification":
+    if recipe.sampling != "balanced" or not objective.kind.has_one_class:
         return None
     codes = targets.numpy()
     share = 1 / np.bincount(codes)[codes]

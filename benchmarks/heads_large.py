@@ -33,10 +33,10 @@ def memory(n: int = 50_000, d: int = 2048, n_classes: int = 100) -> dict[str, An
     """Peak memory above a memory-mapped file, by its number type."""
     import torch  # before the first look
 
-    from transferkit.heads.linear import Classifier
+    from transferkit.heads.linear import LinearClassifier
 
     torch.ones(8, 8).svd()
-    Classifier(C=1.0).fit(np.eye(8, 4), np.arange(8) % 2)
+    LinearClassifier(C=1.0).fit(np.eye(8, 4), np.arange(8) % 2)
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         X, y = synthetic(n, d, n_classes)["train"]
@@ -46,8 +46,8 @@ def memory(n: int = 50_000, d: int = 2048, n_classes: int = 100) -> dict[str, An
         for dtype in ("float16", "float32"):
             mapped = np.load(f"{folder}/{dtype}.npy", mmap_mode="r")
             for name, head in (
-                ("one C", Classifier(C=1e-3)),
-                ("path", Classifier(Cs=[1e-4, 1e-3])),
+                ("one C", LinearClassifier(C=1e-3)),
+                ("path", LinearClassifier(Cs=[1e-4, 1e-3])),
             ):
                 peak = Peak()
                 peak.start()
@@ -61,13 +61,13 @@ def memory(n: int = 50_000, d: int = 2048, n_classes: int = 100) -> dict[str, An
 
 def many_classes(n: int = 100_000, d: int = 1024, n_classes: int = 1000) -> list[dict[str, Any]]:
     """A thousand classes, ours alone: scikit-learn's loop would take too long here."""
-    from transferkit.heads.linear import Classifier
+    from transferkit.heads.linear import LinearClassifier
 
     data = synthetic(n, d, n_classes)
     reports = []
     for C in (1e-3, 1e-1):
         wall = time.perf_counter()
-        spent, head = timed(lambda C=C: Classifier(C=C, tol=1e-3).fit(*data["train"]))
+        spent, head = timed(lambda C=C: LinearClassifier(C=C, tol=1e-3).fit(*data["train"]))
         wall = time.perf_counter() - wall
         report = {"C": C, "cpu_s": spent, "wall_s": wall, "gap": head.gap_}
         report |= {"gradient": head.gradient_, "n_iter": head.n_iter_}

@@ -44,14 +44,14 @@ def sweep(data: dict[str, Any], Cs: np.ndarray) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from transferkit.solvers.linear import Problems
+    from transferkit.solvers.linear import LinearProblems
 
     (X, y), (X_val, y_val), (X_test, y_test) = data["train"], data["val"], data["test"]
     seconds: dict[str, list[float]] = {}
     results: dict[str, list[dict[str, float]]] = {"ours": []}
 
     def whole() -> tuple[Any, list[Any]]:
-        problems = Problems.logistic([(X, None)], y)
+        problems = LinearProblems.logistic([(X, None)], y)
         held = [(X_val, None), (X_test, None)]
         return problems, list(problems.path(Cs, held, tol=PATH_TOL, max_iter=1000))
 
@@ -168,12 +168,12 @@ def single(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from transferkit.heads.linear import Classifier
+    from transferkit.heads.linear import LinearClassifier
 
     X, y = data["train"]
     X_test, y_test = data["test"]
     Z = StandardScaler().fit_transform(X)
-    target = (1 + EQUAL) * Classifier(C=C).fit(X, y).objective_
+    target = (1 + EQUAL) * LinearClassifier(C=C).fit(X, y).objective_
 
     def theirs(tol: float) -> Any:
         return LogisticRegression(C=C, max_iter=1000, tol=tol)
@@ -185,7 +185,7 @@ def single(
             equal = tol
             break
     makers: dict[str, Callable[[], Any]] = {
-        "ours": lambda: Classifier(C=C),
+        "ours": lambda: LinearClassifier(C=C),
         "scikit-learn": lambda: make_pipeline(StandardScaler(), theirs(1e-4)),
     }
     if equal is not None and equal < 1e-4:

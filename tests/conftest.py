@@ -23,6 +23,33 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
         monkeypatch.setattr(memory, "_STORES", {})
 
 
+TOY_METRIC = """
+from transferkit.metrics import Metric
+
+METRIC = Metric(
+    "toy",
+    "toy metric",
+    ("classification", "multilabel", "regression"),
+    lambda predictions: len(predictions) / 4,
+    format="{:.1f} quarters".format,
+)
+"""
+
+
+@pytest.fixture
+def toy_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Name of a metric that is a file of the metrics' folder for one test."""
+    from transferkit import metrics
+
+    folder = tmp_path / "more_metrics"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY_METRIC)
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(folder)])
+    yield "toy"
+    sys.modules.pop("transferkit.metrics.toy", None)
+    vars(metrics).pop("toy", None)
+
+
 @pytest.fixture
 def n_jobs() -> Iterator[int]:
     """Two worker processes of joblib's, which end with the test.

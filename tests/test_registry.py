@@ -7,18 +7,20 @@ from transferkit import registry
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A package with the entries `one` and `two-words`, and a private file."""
+    """A package with the entries `one` and `two-words`, a private file, and a folder."""
     package = tmp_path / "kinds_for_test"
     package.mkdir()
     for name in ("__init__", "two_words", "one", "_private"):
         (package / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    (package / "folder").mkdir()
+    (package / "folder" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     yield "kinds_for_test"
     for name in [name for name in sys.modules if name.startswith("kinds_for_test")]:
         del sys.modules[name]
 
 
-def test_names_are_the_files_sorted_without_private_ones(folder):
+def test_names_are_the_files_sorted_without_private_ones_and_folders(folder):
     assert registry.names(folder) == ["one", "two-words"]
 
 

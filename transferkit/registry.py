@@ -24,8 +24,8 @@ def names(package: str) -> list[str]:
     Returns
     -------
     list of str
-        One name per file; files whose name begins with ``_`` are not entries. An
-        underscore in a file's name is a hyphen in the entry's.
+        One name per file; files whose name begins with ``_`` are not entries, and neither
+        are folders. An underscore in a file's name is a hyphen in the entry's.
 
     Examples
     --------
@@ -33,7 +33,8 @@ def names(package: str) -> list[str]:
     True
     """
     found = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return sorted(m.name.replace("_", "-") for m in found if not m.name.startswith("_"))
+    files = [m.name for m in found if not (m.ispkg or m.name.startswith("_"))]
+    return sorted(name.replace("_", "-") for name in files)
 
 
 def load(package: str, name: str, kind: str) -> ModuleType:

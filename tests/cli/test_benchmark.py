@@ -64,6 +64,20 @@ def test_plan_and_screen_write_no_rows(run, tmp_path):
     assert run("--screen", "--json").code == 0
 
 
+def test_further_metrics_are_columns(run):
+    plain = ("--seeds", 1, "--quiet")
+    assert "balanced_accuracy" not in run(*plain).out
+    assert "balanced_accuracy" not in run(*plain, "--json").out
+    header, place = run(*plain, "--metrics", "balanced_accuracy,ece").out.splitlines()[1:3]
+    assert header.split()[-2:] == ["balanced_accuracy", "ece"]
+    assert " %  " in place
+    found = json.loads(run(*plain, "--metrics", "balanced_accuracy", "--json").out)
+    assert 0 <= found["boards"][0]["places"][0]["balanced_accuracy"] <= 1
+    wrong = run(*plain, "--metrics", "acuracy")
+    assert wrong.code == 1
+    assert "unknown metric 'acuracy'; did you mean 'accuracy'" in wrong.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

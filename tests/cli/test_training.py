@@ -13,7 +13,7 @@ import pytest
 from tests.cli.conftest import BACKBONE, jpeg
 from transferkit import TransferClassifier, list_images
 from transferkit.artifacts import describe
-from transferkit.cli import _training
+from transferkit.estimators import measuring
 
 TUNED = ("--set", "epochs=1", "--set", "batch_size=8")
 COMMANDS = {"fit": (), "finetune": TUNED}
@@ -226,7 +226,7 @@ def test_what_fails_in_measuring_costs_no_model(
     def failing(*args):
         raise error
 
-    monkeypatch.setattr(_training, "measure", failing)
+    monkeypatch.setattr(measuring, "measure", failing)
     done = train(call, command, images, tmp_path / "m")
     assert done.code == 1
     lines = [line for line in done.err.splitlines() if line.startswith("Error:")]
@@ -247,7 +247,7 @@ def test_an_interrupt_in_measuring_costs_no_model(
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_training, "measure", interrupted)
+    monkeypatch.setattr(measuring, "measure", interrupted)
     done = train(call, command, images, tmp_path / "m")
     assert done.code == 130
     assert f"The model is saved at {tmp_path / 'm'}; it was not measured." in done.err

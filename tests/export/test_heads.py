@@ -7,8 +7,9 @@ import pytest
 import torch
 from onnx.helper import make_graph, make_model, make_opsetid, make_tensor_value_info
 
-from transferkit.export._heads import linear_map, tensor_head
-from transferkit.export._trees import tree_sum, tree_sum_nodes
+from transferkit import registry
+from transferkit.export.heads import TreeSum, convert, linear_map
+from transferkit.export.heads._trees import tree_sum_nodes
 from transferkit.heads import create_head, describe, head_names
 
 RNG = np.random.default_rng(0)
@@ -28,8 +29,9 @@ TARGETS = {
     "a number": ("regression", NUMBERS[:, 0]),
     "two numbers": ("regression", NUMBERS),
 }
+EXPORTED = registry.names("transferkit.export.heads")
 VARIANTS = [
-    *[(name, QUICK.get(name, {})) for name in head_names()],
+    *[(name, QUICK.get(name, {})) for name in EXPORTED],
     ("svm", {"kernel": "linear"}),
     ("svm", {"n_exact": 0}),
     ("svm", {"n_exact": 0, "n_whole": 0, "n_landmarks": 20}),
@@ -103,24 +105,33 @@ def by_onnx_runtime(found):
 def test_a_head_as_tensors_or_trees(name, parameters, targets):
     task, head = fitted(name, parameters, targets)
     kind, values = expected(head, task)
-    module, trees = tensor_head(head, task), tree_sum(head, task)
-    assert (module is None) != (trees is None)
+    form = convert(head, task)
+    assert form.kind == kind
     tolerance = 2e-5 * max(1, np.abs(values).max())
-    if module is not None:
-        assert module.kind == kind
-        found = module(torch.from_numpy(NEW)).numpy()
+    if isinstance(form, TreeSum):
+        np.testing.assert_allclose(walked(form), values, atol=tolerance)
+        found = by_onnx_runtime(form)
     else:
-        assert trees.kind == kind
-        np.testing.assert_allclose(walked(trees), values, atol=tolerance)
-        found = by_onnx_runtime(trees)
+        found = form(torch.from_numpy(NEW)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, values, rtol=0, atol=tolerance)
 
 
 def test_every_head_was_a_subject():
     named = {parameter.values[0] for parameter in subjects()}
-    assert named == set(head_names())
+    assert named == set(EXPORTED) <= set(head_names())
     assert len(list(subjects())) >= 45
+
+
+@pytest.mark.parametrize("name", ["linear", *sorted(set(head_names()) - set(EXPORTED))])
+def test_a_head_that_no_file_exports_is_told_so(name, monkeypatch):
+    head = create_head(name).fit(X, CODES)
+    monkeypatch.setattr("transferkit.export.heads._file", lambda name: None)
+    with pytest.raises(
+        ValueError, match=rf"head '{name}' can't .*has no {name}\.py that writes it"
+    ):
+        convert(head, "classification")
+    assert linear_map(head) is None
 
 
 @pytest.mark.parametrize("name", ["linear", "ridge", "lda", "svm"])
@@ -143,7 +154,7 @@ def test_thresholds_between_two_float32_numbers():
     head = create_head("forest", n_trees=1, kind="forest", max_features=None)
     thirds = np.array([[1 / 3], [np.nextafter(np.float32(1 / 3), 1)]], np.float32).repeat(8, axis=0)
     head.fit(thirds, np.repeat([0, 1], 8))
-    found = tree_sum(head, "classification")
+    found = convert(head, "classification")
     rows = make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 1])
     out = make_tensor_value_info(found.kind, onnx.TensorProto.FLOAT, ["n", None])
     graph = make_graph(tree_sum_nodes(found), "trees", [rows], [out])

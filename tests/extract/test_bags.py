@@ -27,6 +27,15 @@ def test_rows_of_items(how):
     assert "0 from the store" in result.summary()
 
 
+def test_items_of_several_images_have_no_size_of_their_own():
+    result = reduced(WHOLE, IMAGES, "mean")
+    assert result.stored == {}  # their rows stand in no store
+    with pytest.raises(TypeError, match="an item of 2 images"):
+        _ = result.sizes
+    with pytest.raises(ValueError, match="doesn't know its images"):
+        _ = WHOLE.sizes
+
+
 def test_side_by_side():
     images = list_images([["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]])
     result = reduced(WHOLE, images, "concat")

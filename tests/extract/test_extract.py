@@ -73,7 +73,7 @@ def forbid_computing(monkeypatch):
 
     for place in (
         "transferkit.forward.build_backbone",
-        "transferkit.extract.loop.Forward",
+        "transferkit.extract.job.Forward",
         "transferkit.extract.decoding.read_rgb",
         "transferkit.extract.decoding.network_input",
     ):
@@ -232,7 +232,7 @@ def test_a_second_run_computes_and_reads_nothing(files, spec, store, monkeypatch
 def test_arrays_are_found_again(spec, store, monkeypatch):
     arrays = np.stack([picture(i) for i in range(4)])
     first = extract_one(arrays, spec, store)
-    monkeypatch.setattr("transferkit.extract.loop.Forward", None)
+    monkeypatch.setattr("transferkit.extract.job.Forward", None)
     np.testing.assert_array_equal(extract_one(list(arrays[::-1]), spec, store), first[::-1])
 
 
@@ -676,3 +676,45 @@ def test_rows_can_be_read_when_they_are_needed(files, spec, store):
             np.testing.assert_array_equal(np.asarray(stored), gathered.rows[name])
             assert stored.ids == extraction.ids
     assert extract(images, spec, names, None).stored == {}
+
+
+# ---- sizes of the originals ---------------------------------------------------------
+
+
+def test_sizes_are_those_of_the_originals(tmp_path, spec, store, monkeypatch):
+    sizes = [(40, 70), (90, 50), (33, 33), (40, 70)]
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        Image.fromarray(picture(i, size)).save(path)
+    (tmp_path / "4.png").write_bytes(b"none")
+    images = list_images([paths[0], tmp_path / "4.png", *paths[1:]])
+    for _ in range(2):
+        extraction = extract(images, spec, ["pre_logits"], store, on_error="skip", keep_rows=False)
+        assert extraction.sizes.tolist() == [list(size) for size in sizes]
+        monkeypatch.setattr(
+            "PIL.ImageFile.ImageFile.load", None
+        )  # on a full hit, nothing is decoded
+        (tmp_path / "4.png").unlink(missing_ok=True)
+    in_memory = list_images([picture(i, size) for i, size in enumerate(sizes)])
+    assert (
+        extract(in_memory, spec, ["pre_logits"], None).sizes.tolist() == extraction.sizes.tolist()
+    )
+
+
+@pytest.mark.parametrize("exif", [True, False])
+def test_sizes_are_those_of_upright_images_where_exif_is_applied(tmp_path, store, exif):
+    spec = resolve_backbone("test_resnet", pretrained=False, image_size=64, exif=exif)
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(picture(0, (40, 70))).save(tmp_path / "turned.jpg", exif=tag)
+    extraction = extract(list_images(tmp_path), spec, ["pre_logits"], store)
+    assert extraction.sizes.tolist() == ([[70, 40]] if exif else [[40, 70]])
+
+
+def test_sizes_are_read_when_they_are_asked_for(files, spec, store):
+    extraction = extract(list_images(files), spec, ["pre_logits"], store)
+    files[3].unlink()
+    files[5].write_bytes(b"none")
+    with pytest.raises(UnreadableImages, match="2 of 7 images") as error:
+        _ = extraction.sizes
+    assert [failure.index for failure in error.value.failures] == [3, 5]

@@ -22,7 +22,7 @@ from transferkit.store import FeatureStore
 # at "reap", so that until then no other process can have that pid.
 SCRIPT = """
 import os, sys, time
-import transferkit.extract.loop
+import transferkit.extract.job
 import transferkit.extract.writing
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import extract
@@ -32,7 +32,7 @@ from transferkit.store import FeatureStore
 
 transferkit.extract.writing.SHARD_ROWS = 16
 # Trying what was in flight starts a process, which takes seconds: see test_suspects.
-transferkit.extract.loop.ending = lambda *arguments: {}
+transferkit.extract.job.ending = lambda *arguments: {}
 rows = Forward.rows
 
 def slow(self, pixels):

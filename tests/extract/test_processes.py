@@ -13,7 +13,7 @@ from tests.pictures import write_pictures
 from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
-from transferkit.extract import loop as module
+from transferkit.extract import job as module
 from transferkit.forward import choose_device
 from transferkit.images import UnreadableImages, list_images
 from transferkit.store import FeatureStore
@@ -192,13 +192,13 @@ def test_stopped_on_the_way(tmp_path, spec, store, monkeypatch, call, error, mes
 
 def test_a_plan_of_several(files, spec, store, monkeypatch):
     seen = []
-    crew_for = module.crew_for
+    workers_for = module.workers_for
 
     def spied(device, n_batches, n_sharing=1):
         seen.append(n_sharing)
-        return crew_for(device, n_batches, n_sharing)
+        return workers_for(device, n_batches, n_sharing)
 
-    monkeypatch.setattr(module, "crew_for", spied)
+    monkeypatch.setattr(module, "workers_for", spied)
     images = list_images(files)
     made = plan(images, spec, FEATURES, store, device="cpu,cpu", batch_size=4)
     assert made.n_missing == len(files)

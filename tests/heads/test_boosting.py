@@ -7,8 +7,9 @@ from sklearn.datasets import make_blobs
 from sklearn.ensemble import HistGradientBoostingClassifier
 from skops.io import dumps, loads
 
-from transferkit.heads import _boosters
-from transferkit.heads.boosting import Classifier, Regressor
+from transferkit.artifacts.head import allowed_types
+from transferkit.heads.boosting import BoostingClassifier, BoostingRegressor
+from transferkit.solvers import boosting
 
 OTHERS = [
     pytest.param(
@@ -28,7 +29,7 @@ def blobs(n_classes=3):
 
 def test_it_is_scikit_learns():
     X, y = blobs()
-    head = Classifier(max_rounds=7, refit=True).fit(X, y)
+    head = BoostingClassifier(max_rounds=7, refit=True).fit(X, y)
     plain = HistGradientBoostingClassifier(
         learning_rate=0.2, max_iter=head.n_rounds_[0], max_leaf_nodes=8, min_samples_leaf=5,
         max_features=0.1, max_bins=31, early_stopping=False,
@@ -39,7 +40,7 @@ def test_it_is_scikit_learns():
 
 def test_it_stops_early():
     X, y = blobs()
-    head = Classifier(patience=3, max_features=1.0).fit(X, y)
+    head = BoostingClassifier(patience=3, max_features=1.0).fit(X, y)
     assert head.n_rounds_[0] < 200
 
 
@@ -47,22 +48,22 @@ def test_it_stops_early():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_other_libraries_classify(library, n_classes):
     X, y = blobs(n_classes)
-    head = Classifier(library, **QUICK).fit(X, np.array(["a", "b", "c"])[y])
+    head = BoostingClassifier(library, **QUICK).fit(X, np.array(["a", "b", "c"])[y])
     assert isinstance(head.models_[0], str)
     proba = head.predict_proba(X)
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
     assert (head.classes_[proba.argmax(axis=1)] == np.array(["a", "b", "c"])[y]).mean() > 0.9
-    again = Classifier(library, **QUICK).fit(X, np.array(["a", "b", "c"])[y])
+    again = BoostingClassifier(library, **QUICK).fit(X, np.array(["a", "b", "c"])[y])
     np.testing.assert_array_equal(again.predict_proba(X), proba)
 
 
 @pytest.mark.parametrize("library", OTHERS)
 def test_other_libraries_do_labels_numbers_and_files(library):
     X, _ = blobs()
-    trusted = ["transferkit.heads.boosting.Classifier", "transferkit.heads.boosting.Regressor"]
-    labels = Classifier(library, **QUICK).fit(X, (X[:, :2] > 2).astype(int))
+    trusted = allowed_types()
+    labels = BoostingClassifier(library, **QUICK).fit(X, (X[:, :2] > 2).astype(int))
     assert (labels.predict(X) == (X[:, :2] > 2)).mean() > 0.9
-    numbers = Regressor(library, **QUICK, refit=True).fit(X, X[:, :2])
+    numbers = BoostingRegressor(library, **QUICK, refit=True).fit(X, X[:, :2])
     assert numbers.score(X, X[:, :2]) > 0.8
     for head in (labels, numbers):
         again = loads(dumps(head), trusted=trusted)
@@ -73,9 +74,9 @@ def test_other_libraries_do_labels_numbers_and_files(library):
 def test_a_library_that_is_not_there(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=r"not installed; give .* pip install transferkit\["):
-        _boosters.probe(library)
+        boosting.probe(library)
     with pytest.raises(ImportError, match=f"library is '{library}'"):
-        Classifier(library).fit(*blobs())
+        BoostingClassifier(library).fit(*blobs())
 
 
 @pytest.mark.parametrize(
@@ -88,4 +89,4 @@ def test_a_library_that_is_not_there(library, monkeypatch):
 )
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
-        Classifier(**parameters).fit(*blobs())
+        BoostingClassifier(**parameters).fit(*blobs())

@@ -4,8 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from transferkit.heads import _neighbors, knn
-from transferkit.heads.knn import Classifier, Regressor
+from transferkit.heads import knn
+from transferkit.heads.knn import KNNClassifier, KNNRegressor
+from transferkit.solvers import neighbors
 
 
 def data(n=80, n_classes=4):
@@ -18,7 +19,7 @@ def data(n=80, n_classes=4):
 @pytest.mark.parametrize("center", [False, True])
 def test_equals_brute_force(weights, metric, center):
     X, y, new = data()
-    head = Classifier(5, metric=metric, weights=weights, center=center).fit(X, y)
+    head = KNNClassifier(5, metric=metric, weights=weights, center=center).fit(X, y)
     mean = X.mean(axis=0) if center else 0
     rows, queries = X - mean, new - mean
     if metric == "cosine":
@@ -40,39 +41,39 @@ def test_softmax_of_cosines_as_in_dino():
     X, y, new = data()
     rows, queries = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (X, new))
     vote = np.exp(queries @ rows.T / 0.07) @ np.eye(4)[y]
-    proba = Classifier(len(X)).fit(X, y).predict_proba(new)
+    proba = KNNClassifier(len(X)).fit(X, y).predict_proba(new)
     np.testing.assert_allclose(proba, vote / vote.sum(axis=1, keepdims=True), rtol=1e-9)
 
 
 def test_numbers_are_weighted_means():
     X, _, new = data()
-    head = Regressor(3, metric="l2", weights="uniform").fit(X, X[:, :2])
+    head = KNNRegressor(3, metric="l2", weights="uniform").fit(X, X[:, :2])
     near = np.argsort(np.linalg.norm(X - new[:1], axis=1))[:3]
     np.testing.assert_allclose(head.predict(new)[0], X[near, :2].mean(axis=0))
 
 
 def test_an_equal_row_decides_alone():
     X, y, _ = data()
-    assert (Classifier(5, weights="distance").fit(X, y).predict(X) == y).all()
+    assert (KNNClassifier(5, weights="distance").fit(X, y).predict(X) == y).all()
 
 
 def test_blocks_change_nothing(monkeypatch):
     X, y, new = data()
-    expected = Classifier().fit(X, y).predict_proba(new)
+    expected = KNNClassifier().fit(X, y).predict_proba(new)
     monkeypatch.setattr(knn, "BLOCK", 3 * len(X))
-    np.testing.assert_allclose(Classifier().fit(X, y).predict_proba(new), expected, rtol=1e-9)
+    np.testing.assert_allclose(KNNClassifier().fit(X, y).predict_proba(new), expected, rtol=1e-9)
 
 
 def test_no_block_holds_more_than_asked():
     X, _, new = data()
-    parts = [part for part, _, _ in _neighbors.nearest(new, X, 2, 7)]
+    parts = [part for part, _, _ in neighbors.nearest(new, X, 2, 7)]
     assert [p.stop - p.start for p in parts] == [7, 7, 7, 7, 2]
 
 
 def test_k_above_the_number_of_samples(caplog):
     X, y, new = data(10)
     with caplog.at_level(logging.INFO, logger="transferkit"):
-        head = Classifier(50).fit(X, y)
+        head = KNNClassifier(50).fit(X, y)
     assert head.k_ == 10
     assert "there are 10 samples; all of them vote" in caplog.text
     assert np.isfinite(head.predict_proba(np.zeros_like(new))).all()
@@ -90,7 +91,7 @@ def test_k_above_the_number_of_samples(caplog):
 def test_bad_parameters(parameters, message):
     X, y, _ = data()
     with pytest.raises(ValueError, match=message):
-        Classifier(**parameters).fit(X, y)
+        KNNClassifier(**parameters).fit(X, y)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
@@ -98,11 +99,11 @@ def test_faiss_finds_the_same(metric):
     pytest.importorskip("faiss", reason="faiss is an extra: pip install 'transferkit[faiss]'")
     X, y, new = data()
     exact, quick = (
-        Classifier(5, metric=metric, search=search).fit(X, y) for search in ("exact", "faiss")
+        KNNClassifier(5, metric=metric, search=search).fit(X, y) for search in ("exact", "faiss")
     )
     np.testing.assert_allclose(quick.predict_proba(new), exact.predict_proba(new), atol=1e-5)
     numbers = [
-        Regressor(3, metric=metric, search=s).fit(X, X).predict(new) for s in ("exact", "faiss")
+        KNNRegressor(3, metric=metric, search=s).fit(X, X).predict(new) for s in ("exact", "faiss")
     ]
     np.testing.assert_allclose(*numbers, atol=1e-5)
 
@@ -113,6 +114,6 @@ def test_without_faiss_the_remedy_is_named(monkeypatch):
     with pytest.raises(
         ImportError, match=r"pip install 'transferkit\[faiss\]', or give search='exa"
     ):
-        Classifier(search="faiss").fit(X, y).predict(new)
+        KNNClassifier(search="faiss").fit(X, y).predict(new)
     with pytest.raises(ValueError, match="unknown search 'fais'; did you mean 'faiss'"):
-        Classifier(search="fais").fit(X, y)
+        KNNClassifier(search="fais").fit(X, y)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit.heads._mlp import Perceptron, scores
-from transferkit.heads.mlp import Classifier, Regressor
+from transferkit.heads.mlp import MLPClassifier, MLPRegressor
+from transferkit.solvers.perceptron import Perceptron, scores
 
 SMALL = {"hidden": (32,), "dropout": 0.0, "learning_rate": 0.01, "device": "cpu"}
 
@@ -17,15 +17,15 @@ def xor(n=300, noise=0.0):
 
 def test_it_learns_what_no_linear_head_can():
     X, y = xor()
-    assert Classifier(**SMALL, max_epochs=60).fit(X, y).score(X, y) > 0.95
+    assert MLPClassifier(**SMALL, max_epochs=60).fit(X, y).score(X, y) > 0.95
     product = X[:, 0] * X[:, 1]
-    assert Regressor(**SMALL, max_epochs=60).fit(X, product).score(X, product) > 0.9
+    assert MLPRegressor(**SMALL, max_epochs=60).fit(X, product).score(X, product) > 0.9
 
 
 def test_it_stops_early_and_keeps_the_best_weights():
     X, y = xor(noise=0.3)
     parts = (X[:200], y[:200]), (X[200:], y[200:])
-    head = Classifier(**SMALL, max_epochs=100, patience=5, label_smoothing=0.0, refit=False)
+    head = MLPClassifier(**SMALL, max_epochs=100, patience=5, label_smoothing=0.0, refit=False)
     head.fit(*parts[0], validation=parts[1])
     losses = head.validation_losses_
     assert len(losses) < 100
@@ -37,8 +37,8 @@ def test_it_stops_early_and_keeps_the_best_weights():
 
 def test_the_second_training_is_on_all_rows():
     X, y = xor()
-    first = Classifier(**SMALL, max_epochs=10, refit=False).fit(X, y)
-    again = Classifier(**SMALL, max_epochs=10).fit(X, y)
+    first = MLPClassifier(**SMALL, max_epochs=10, refit=False).fit(X, y)
+    again = MLPClassifier(**SMALL, max_epochs=10).fit(X, y)
     assert again.n_epochs_ == first.n_epochs_
     np.testing.assert_allclose(again.mean_, X.mean(axis=0), atol=1e-6)
     assert (again.mean_ != first.mean_).any()
@@ -47,25 +47,27 @@ def test_the_second_training_is_on_all_rows():
 def test_torchs_own_generator_is_left_alone():
     X, y = xor(40)
     before = torch.get_rng_state()
-    first = Classifier(**SMALL, max_epochs=2).fit(X, y).predict_proba(X)
+    first = MLPClassifier(**SMALL, max_epochs=2).fit(X, y).predict_proba(X)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(5)
-    second = Classifier(**SMALL, max_epochs=2).fit(X, y).predict_proba(X)
+    second = MLPClassifier(**SMALL, max_epochs=2).fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(first, second)
-    other = Classifier(**SMALL, max_epochs=2, random_state=1).fit(X, y).predict_proba(X)
+    other = MLPClassifier(**SMALL, max_epochs=2, random_state=1).fit(X, y).predict_proba(X)
     assert (other != first).any()
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    plan = Classifier(dropout=0.2, device="cpu")._plan(100, "softmax")
-    net = Perceptron([3, 512, 2], plan, torch.Generator())
+    options = MLPClassifier(dropout=0.2, device="cpu")._options(100, "softmax")
+    net = Perceptron([3, 512, 2], options, torch.Generator())
     found = net.dropped(torch.ones(201, 301))  # not a multiple of the four units of a draw
     np.testing.assert_allclose(found.unique(), [0, 1.25])
     assert found.mean() == pytest.approx(1, abs=0.02)
     np.testing.assert_allclose(found.mean(dim=0), 1, atol=0.2)  # not the same units in each row
     np.testing.assert_allclose(found.mean(dim=1), 1, atol=0.2)
-    plan = Classifier(dropout=1 - 1e-9, device="cpu")._plan(100, "softmax")
-    assert (Perceptron([3, 512, 2], plan, torch.Generator()).dropped(torch.ones(9, 9)) == 0).any()
+    options = MLPClassifier(dropout=1 - 1e-9, device="cpu")._options(100, "softmax")
+    assert (
+        Perceptron([3, 512, 2], options, torch.Generator()).dropped(torch.ones(9, 9)) == 0
+    ).any()
 
 
 def test_quick_products_train_as_well(monkeypatch):
@@ -73,8 +75,8 @@ def test_quick_products_train_as_well(monkeypatch):
     X = np.hstack([X, np.zeros((2000, 124), np.float32)])
     accuracies = []
     for quick in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("transferkit.heads._mlp.quick_dtype", lambda device, q=quick: q)
-        head = Classifier(device="cpu", max_epochs=20).fit(X[:1000], y[:1000])
+        monkeypatch.setattr("transferkit.solvers.perceptron.quick_dtype", lambda device, q=quick: q)
+        head = MLPClassifier(device="cpu", max_epochs=20).fit(X[:1000], y[:1000])
         assert all(matrix.dtype == np.float32 for matrix, _ in head.layers_)
         accuracies.append(head.score(X[1000:], y[1000:]))
     assert min(accuracies) > 0.9
@@ -82,19 +84,19 @@ def test_quick_products_train_as_well(monkeypatch):
 
 
 def test_automatic_sizes_grow_with_the_rows():
-    plans = [Classifier(device="cpu")._plan(n, "softmax") for n in (50, 2000, 10**6)]
-    assert [plan.batch_size for plan in plans] == [64, 200, 512]
-    assert [plan.max_epochs for plan in plans] == [100, 50, 12]
-    rates = [plan.learning_rate / plan.batch_size**0.5 for plan in plans]
+    chosen = [MLPClassifier(device="cpu")._options(n, "softmax") for n in (50, 2000, 10**6)]
+    assert [options.batch_size for options in chosen] == [64, 200, 512]
+    assert [options.max_epochs for options in chosen] == [100, 50, 12]
+    rates = [options.learning_rate / options.batch_size**0.5 for options in chosen]
     np.testing.assert_allclose(rates, rates[0])
-    given = Classifier(batch_size=7, max_epochs=3, learning_rate=0.5, device="cpu")
-    plan = given._plan(10**6, "softmax")
-    assert (plan.batch_size, plan.max_epochs, plan.learning_rate) == (7, 3, 0.5)
+    given = MLPClassifier(batch_size=7, max_epochs=3, learning_rate=0.5, device="cpu")
+    options = given._options(10**6, "softmax")
+    assert (options.batch_size, options.max_epochs, options.learning_rate) == (7, 3, 0.5)
 
 
 def test_numpy_computes_what_torch_does():
     X, y = xor(40)
-    head = Classifier(hidden=(8, 5), max_epochs=2, device="cpu").fit(X, y)
+    head = MLPClassifier(hidden=(8, 5), max_epochs=2, device="cpu").fit(X, y)
     out = torch.from_numpy(X)
     for number, (matrix, bias) in enumerate(head.layers_):
         out = torch.addmm(torch.from_numpy(bias), out, torch.from_numpy(matrix))
@@ -104,7 +106,7 @@ def test_numpy_computes_what_torch_does():
 
 def test_no_hidden_layer_is_a_linear_model():
     X, _ = xor()
-    head = Classifier(hidden=(), learning_rate=0.05, max_epochs=30).fit(X, X[:, 0] > 0)
+    head = MLPClassifier(hidden=(), learning_rate=0.05, max_epochs=30).fit(X, X[:, 0] > 0)
     assert len(head.layers_) == 1
     assert head.score(X, X[:, 0] > 0) > 0.95
 
@@ -123,4 +125,4 @@ def test_no_hidden_layer_is_a_linear_model():
 )
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
-        Classifier(**parameters).fit(*xor(20))
+        MLPClassifier(**parameters).fit(*xor(20))

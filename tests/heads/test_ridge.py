@@ -5,7 +5,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from transferkit.heads import linear
-from transferkit.heads.ridge import Classifier, Regressor
+from transferkit.heads.ridge import RidgeClassifier, RidgeRegressor
 
 
 def data(n=60, d=8, k=2):
@@ -19,7 +19,7 @@ def data(n=60, d=8, k=2):
 def test_equals_scikit_learn_at_a_fixed_alpha(shape, weighted):
     X, Y = data(*shape)
     weight = np.arange(len(X)) % 4 + 1.0 if weighted else None
-    head = Regressor(alpha=3.0).fit(X, Y, weight)
+    head = RidgeRegressor(alpha=3.0).fit(X, Y, weight)
     scaler = StandardScaler().fit(X, sample_weight=weight)
     plain = Ridge(alpha=3.0).fit(scaler.transform(X), Y, weight)
     np.testing.assert_allclose(head.predict(X), plain.predict(scaler.transform(X)), rtol=1e-9)
@@ -28,7 +28,7 @@ def test_equals_scikit_learn_at_a_fixed_alpha(shape, weighted):
 @pytest.mark.parametrize("shape", [(40, 8), (20, 50)])
 def test_the_error_is_that_of_leaving_rows_out_one_by_one(shape):
     X, Y = data(*shape, k=1)
-    head = Regressor(alphas=[0.5, 5.0, 50.0], standardize=False).fit(X, Y[:, 0])
+    head = RidgeRegressor(alphas=[0.5, 5.0, 50.0], standardize=False).fit(X, Y[:, 0])
     for point in head.alpha_path_:
         left_out = cross_val_predict(Ridge(alpha=point["alpha"]), X, Y[:, 0], cv=LeaveOneOut())
         error = ((left_out - Y[:, 0]) ** 2).mean() / Y.var()
@@ -41,19 +41,21 @@ def test_the_error_is_that_of_leaving_rows_out_one_by_one(shape):
 def test_weights_are_repetitions():
     X, Y = data()
     weight = np.arange(len(X)) % 3
-    weighted = Regressor(alpha=2.0).fit(X, Y, weight)
-    repeated = Regressor(alpha=2.0).fit(np.repeat(X, weight, axis=0), np.repeat(Y, weight, axis=0))
+    weighted = RidgeRegressor(alpha=2.0).fit(X, Y, weight)
+    repeated = RidgeRegressor(alpha=2.0).fit(
+        np.repeat(X, weight, axis=0), np.repeat(Y, weight, axis=0)
+    )
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-9)
 
 
 def test_a_constant_feature_has_no_coefficient():
     X, Y = data()
     X[:, 3] = 0.1
-    assert (Regressor().fit(X.astype(np.float32), Y).coef_[:, 3] == 0).all()
+    assert (RidgeRegressor().fit(X.astype(np.float32), Y).coef_[:, 3] == 0).all()
 
 
 def test_linear_regression_is_ridge():
-    assert linear.Regressor is Regressor
+    assert linear.Regressor is RidgeRegressor
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,6 @@ def test_linear_regression_is_ridge():
 )
 def test_bad_parameters(parameters, message):
     X, Y = data()
-    for head in (Regressor(**parameters), Classifier(**parameters)):
+    for head in (RidgeRegressor(**parameters), RidgeClassifier(**parameters)):
         with pytest.raises(ValueError, match=message):
             head.fit(X, Y[:, 0] > 50)

@@ -23,7 +23,7 @@ def test_centroid_is_simple_shot(n_classes):
     units = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     means = np.stack([units[y == c].mean(axis=0) for c in range(n_classes)])
     squared = ((units[:, None] - means) ** 2).sum(axis=2)
-    head = centroid.Classifier(temperature=0.3).fit(X, y)
+    head = centroid.CentroidClassifier(temperature=0.3).fit(X, y)
     np.testing.assert_array_equal(head.predict(X), squared.argmin(axis=1))
     expected = np.exp(-squared / 0.3)
     expected /= expected.sum(axis=1, keepdims=True)
@@ -33,16 +33,16 @@ def test_centroid_is_simple_shot(n_classes):
 def test_centroid_weights_are_repetitions():
     X, y = data()
     weight = np.arange(len(X)) % 3
-    weighted = centroid.Classifier().fit(X, y, sample_weight=weight)
-    repeated = centroid.Classifier().fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    weighted = centroid.CentroidClassifier().fit(X, y, sample_weight=weight)
+    repeated = centroid.CentroidClassifier().fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X))
 
 
 def test_centroid_without_centring_and_bad_temperature():
     X, y = data()
-    assert (centroid.Classifier(center=False).fit(X, y).mean_ == 0).all()
+    assert (centroid.CentroidClassifier(center=False).fit(X, y).mean_ == 0).all()
     with pytest.raises(ValueError, match="temperature is 0; give a number above 0"):
-        centroid.Classifier(temperature=0).fit(X, y)
+        centroid.CentroidClassifier(temperature=0).fit(X, y)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -50,23 +50,23 @@ def test_centroid_without_centring_and_bad_temperature():
 def test_lda_is_scikit_learns(n_classes, shrinkage):
     X, y = data(n_classes)
     plain = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(X, y)
-    head = lda.Classifier(shrinkage=shrinkage).fit(X, y)
+    head = lda.LDAClassifier(shrinkage=shrinkage).fit(X, y)
     np.testing.assert_allclose(head.predict_proba(X), plain.predict_proba(X), atol=1e-9)
 
 
 def test_lda_bad_shrinkage():
     with pytest.raises(ValueError, match=r'shrinkage is 2; give "auto", None or a number'):
-        lda.Classifier(shrinkage=2).fit(*data())
+        lda.LDAClassifier(shrinkage=2).fit(*data())
 
 
 def test_forests_are_scikit_learns():
     X, y = data()
     X = X.astype(np.float32)
     plain = ExtraTreesClassifier(10, random_state=0).fit(X, y)
-    head = forest.Classifier(10).fit(X, y)
+    head = forest.ForestClassifier(10).fit(X, y)
     np.testing.assert_allclose(head.predict_proba(X), plain.predict_proba(X))
     plain = RandomForestRegressor(10, max_features="sqrt", random_state=0).fit(X, y)
-    head = forest.Regressor(10, kind="forest").fit(X, y)
+    head = forest.ForestRegressor(10, kind="forest").fit(X, y)
     np.testing.assert_allclose(head.predict(X), plain.predict(X))
 
 
@@ -74,7 +74,7 @@ def test_forest_leaves_grow_with_the_rows(monkeypatch):
     X, y = data()
     monkeypatch.setattr(forest, "ROWS_WITH_SINGLE_LEAVES", 30)
     for parameters, smallest in (({}, 4), ({"min_samples_leaf": 7}, 7)):
-        head = forest.Classifier(20, **parameters).fit(X, y)
+        head = forest.ForestClassifier(20, **parameters).fit(X, y)
         leaves = head.trees_._leaves(X.astype(np.float32))
         assert (
             min(np.unique(column, return_counts=True)[1].min() for column in leaves.T) == smallest
@@ -84,6 +84,6 @@ def test_forest_leaves_grow_with_the_rows(monkeypatch):
 def test_forest_bad_parameters():
     X, y = data()
     with pytest.raises(ValueError, match="unknown kind 'forrest'; did you mean 'forest'"):
-        forest.Classifier(kind="forrest").fit(X, y)
+        forest.ForestClassifier(kind="forrest").fit(X, y)
     with pytest.raises(ValueError, match="n_trees is 0; give a whole number above 0"):
-        forest.Classifier(0).fit(X, y)
+        forest.ForestClassifier(0).fit(X, y)

@@ -10,30 +10,39 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from transferkit.heads import head_names
+from transferkit import registry
+from transferkit.heads import TASKS, head_names
 
 __all__ = ["allowed_types", "load_head", "save_head"]
 
 # Private parts of public scikit-learn estimators: plain holders of numbers. skops trusts
-# the public types by itself. Our own forests and boosted trees hold arrays; those of
-# scikit-learn's are for its estimators as heads, and for models that were saved before.
+# the public types by itself. Our own forests and boosted trees hold arrays; scikit-learn's
+# trees are for its estimators as heads, and for models that were saved before.
 _PARTS = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
+    "transferkit.heads._trees.Trees",  # as it was called before
+    "transferkit.solvers.trees.Trees",
 )
 
 
 def allowed_types() -> list[str]:
-    """Types that a head's file may name besides scikit-learn's public ones."""
-    ours = [f"transferkit.heads.{name.replace('-', '_')}" for name in head_names()]
-    return [
-        *_PARTS,
-        "transferkit.heads._trees.Trees",
-        *(f"{m}.{kind}" for m in ours for kind in ("Classifier", "Regressor")),
-    ]
+    """Types that a head's file may name besides scikit-learn's public ones.
+
+    A class of ours is named as it is called, or as ``Classifier`` or ``Regressor`` of its file:
+    so it was called when older models were saved.
+    """
+    names = list(_PARTS)
+    for head in head_names():
+        module = registry.load("transferkit.heads", head, "head")
+        for attribute in TASKS.values():
+            if hasattr(module, attribute):
+                kind = getattr(module, attribute)
+                names += [f"{module.__name__}.{attribute}", f"{kind.__module__}.{kind.__name__}"]
+    return names
 
 
 def _unsafe_types(file: Path | BufferedReader) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,10 @@ class Cell:
     def _settings(self) -> str:
         """All that a probe is trained with, written out."""
         if self.kind == "protocol":
-            return repr(create_protocol(self.probe).settings)
+            settings = create_protocol(self.probe).settings
+            # The class's name is not part of it: it decides no number.
+            values = (f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))
+            return f"Protocol({', '.join(values)})"
         heads = [create_head(self.probe, task) for task in describe(self.probe).tasks]
         return repr([HEADS_VERSION, *(head.get_params() for head in heads)])
 

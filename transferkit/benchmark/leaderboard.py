@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from transferkit.benchmark.results import Results
-from transferkit.uncertainty import (
-    groups,
-    holm,
-    mcnemar,
-    mean_interval,
-    paired_bootstrap,
-)
+from transferkit.registry import unknown
+from transferkit.uncertainty import groups, holm, mcnemar, mean_interval, paired_bootstrap
 
 __all__ = ["Board", "Place", "leaderboards"]
 
@@ -43,6 +39,8 @@ class Place:
     notes : tuple of str
         What to know: ``no better than the baseline``, ``edge``, ``not converged``,
         ``deviates: …``.
+    others : mapping of str to (float or None)
+        Means over seeds of the further metrics that were asked for.
     """
 
     backbone: str
@@ -54,6 +52,7 @@ class Place:
     ece: float | None
     ece_scaled: float | None
     notes: tuple[str, ...]
+    others: Mapping[str, float | None] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,29 @@ class Board:
     places: tuple[Place, ...]
     baseline: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values = dataclasses.asdict(self)
+        values["places"] = [{**place, **place.pop("others")} for place in values["places"]]
+        return values
 
-def leaderboards(results: Results) -> list[Board]:
+
+def leaderboards(results: Results, metrics: Sequence[str] = ()) -> list[Board]:
     """One board for each dataset, probe and number of shots.
 
     Parameters
     ----------
     results : Results
         Rows and predictions.
+    metrics : sequence of str
+        Names of metrics in the rows that every place tells besides.
+
+    Raises
+    ------
+    ValueError
+        If no row has a metric of that name.
     """
+    _check(metrics, results)
     boards: dict[tuple[str, str, int | None], dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for row in results.rows():
         if row["status"] == "done":
@@ -89,13 +102,26 @@ def leaderboards(results: Results) -> list[Board]:
             wanted = "auto" if row["auto"] else row["feature"]
             board.setdefault((row["backbone"], wanted), []).append(row)
     return [
-        _board(results, dataset, probe, shots, list(found.values()))
+        _board(results, dataset, probe, shots, list(found.values()), metrics)
         for (dataset, probe, shots), found in boards.items()
     ]
 
 
+def _check(metrics: Sequence[str], results: Results) -> None:
+    rows = [row["metrics"] for row in results.rows() if row["status"] == "done"]
+    numbers = {k for row in rows for k, v in row.items() if isinstance(v, float | int)}
+    for name in metrics:
+        if rows and name not in numbers:
+            raise unknown("metric", name, sorted(numbers - {"is_better"}))
+
+
 def _board(
-    results: Results, dataset: str, probe: str, shots: int | None, sets: list[list[dict[str, Any]]]
+    results: Results,
+    dataset: str,
+    probe: str,
+    shots: int | None,
+    sets: list[list[dict[str, Any]]],
+    others: Sequence[str],
 ) -> Board:
     metric = sets[0][0]["metrics"]["main"]
 
@@ -106,7 +132,7 @@ def _board(
     values = [np.stack([results.values(row["cell"]) for row in rows]) for rows in sets]
     letters = groups(_different(values))
     places = [
-        _place(rows, metric, mean(rows), array, group)
+        _place(rows, metric, mean(rows), array, group, others)
         for rows, array, group in zip(sets, values, letters, strict=True)
     ]
     n_seeds = max(len(rows) for rows in sets)
@@ -135,7 +161,12 @@ def _different(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _place(
-    rows: list[dict[str, Any]], metric: str, mean: float, values: np.ndarray, group: str
+    rows: list[dict[str, Any]],
+    metric: str,
+    mean: float,
+    values: np.ndarray,
+    group: str,
+    others: Sequence[str],
 ) -> Place:
     each = [row["metrics"][metric] for row in rows]
     if metric == "accuracy":
@@ -160,6 +191,7 @@ def _place(
         _mean([row["metrics"].get("ece") for row in rows]),
         _mean([row["metrics"].get("ece_scaled") for row in rows]),
         tuple(notes),
+        {name: _mean([row["metrics"].get(name) for row in rows]) for name in others},
     )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from transferkit.benchmark.data import Dataset
+from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.grid import resolved
 from transferkit.estimators import FeatureExtractor
+from transferkit.tasks import task_of
 
 __all__ = [
     "TransferabilityScores",
@@ -156,13 +157,17 @@ class TransferabilityScores:
 
 
 def screen(
-    dataset: Dataset, backbones: Sequence[str], *, feature: str = "pre_logits", **machine: Any
+    dataset: BenchmarkDataset,
+    backbones: Sequence[str],
+    *,
+    feature: str = "pre_logits",
+    **machine: Any,
 ) -> list[TransferabilityScores]:
     """Score backbones on at most 1,000 training images, which alone are extracted.
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : BenchmarkDataset
         Of classes; its test part isn't touched.
     backbones : sequence of str
         Names.
@@ -171,7 +176,7 @@ def screen(
     **machine
         Options of `FeatureExtractor`.
     """
-    if dataset.task != "classification":
+    if not task_of(dataset.task).has_one_class:
         raise ValueError(f"{dataset.name} has no classes; pre-screening is for classification")
     train = np.flatnonzero(dataset.parts == "train")
     chosen = np.sort(np.random.default_rng(0).permutation(train)[:MAX_ROWS])

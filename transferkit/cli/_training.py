@@ -15,7 +15,7 @@ from transferkit.report.facts import facts_of
 from transferkit.tasks import asked_names
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Parts
+    from transferkit.datasets import Dataset, Division
     from transferkit.extract import Extraction
     from transferkit.images import ImageSet
 
@@ -26,6 +26,7 @@ __all__ = [
     "group_option",
     "measured_pairs",
     "out_option",
+    "read_in_order",
     "report_unmeasured",
     "save_then_measure",
     "task_option",
@@ -63,7 +64,7 @@ test_size_option = click.option(
 
 def divided(
     listed: ImageSet, extraction: Extraction, task: str, test_size: float, seed: int
-) -> tuple[ImageSet, Parts]:
+) -> tuple[ImageSet, Division]:
     """Readable images, and which of them are trained on and which are measured."""
     from transferkit.datasets import divide, roles_of
     from transferkit.tasks import task_of
@@ -89,6 +90,39 @@ def divided(
     if parts.left_out:
         click.echo(f"Warning: {parts.left_out_line()}; the model is not measured on them", err=True)
     return images, parts
+
+
+def read_in_order(
+    images: ImageSet, extraction: Extraction, parts: Division
+) -> tuple[Dataset, Division]:
+    """Rows of the images that are used, part behind part, and where each part stands now.
+
+    All are read from the store once, and a part is a view of them: features of a large data
+    set needn't be in memory twice.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The readable images.
+    extraction : Extraction
+        Whose rows are still in the store, or in memory.
+    parts : Division
+        Positions among these images.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from transferkit.datasets import Dataset
+    from transferkit.estimators import side_by_side
+
+    order = np.concatenate([parts.train, parts.validation, parts.measured])
+    sizes = [len(part) for part in (parts.train, parts.validation, parts.measured)]
+    train, validation, measured = np.split(np.arange(len(order)), np.cumsum(sizes)[:-1])
+    ids = tuple(extraction.ids[i] for i in order)
+    data = Dataset(images.select(order), ids, side_by_side(extraction, order))
+    moved = dataclasses.replace(parts, train=train, validation=validation, measured=measured)
+    return data, moved
 
 
 def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:
@@ -204,7 +238,7 @@ def report_unmeasured(measured: Measured, out: Path) -> None:
         )
 
 
-def measured_pairs(model: Any, measured: Measured, parts: Parts, part: str) -> list[Any]:
+def measured_pairs(model: Any, measured: Measured, parts: Division, part: str) -> list[Any]:
     """The most important numbers, as names and values to print."""
     if measured.report is None:
         return [("test", f"not measured: {measured.reason}")]

@@ -70,6 +70,7 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @place_options
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
+@click.option("--metrics", default="", help="Further metrics of the rows, as columns.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write OUT/rows.csv too.")
 @click.option("--screen", "only_screen", is_flag=True, help="Rank by cheap hints, and stop.")
 @store_option
@@ -91,6 +92,7 @@ def command(
     group_column: str | None,
     image_size: int | None,
     out: Path,
+    metrics: str,
     as_csv: bool,
     only_screen: bool,
     only_plan: bool,
@@ -142,10 +144,10 @@ def command(
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
-    boards = b.leaderboards(results)
+    boards = b.leaderboards(results, _names(metrics))
     if as_json:
         lines = {dataset.name: dataset.line for dataset in loaded}
-        found = [dataclasses.asdict(board) for board in boards]
+        found = [board.to_dict() for board in boards]
         print_json({"cells": counts, "parts": lines, "boards": found})
     else:
         for board in boards:
@@ -164,6 +166,7 @@ def _print_board(board: Board) -> None:
     dataset = printable(board.dataset)
     click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
     header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group", "ECE", "scaled"]
+    others = list(board.places[0].others)
     rows = [
         [
             _short(p.backbone),
@@ -174,12 +177,21 @@ def _print_board(board: Board) -> None:
             p.group,
             "-" if p.ece is None else f"{100 * p.ece:.1f}",
             "-" if p.ece_scaled is None else f"{100 * p.ece_scaled:.1f}",
+            *(_value(name, value) for name, value in p.others.items()),
             "; ".join(p.notes),
         ]
         for p in board.places
     ]
-    print_table([*header, ""], rows)
+    print_table([*header, *others, ""], rows)
     click.echo()
+
+
+def _value(name: str, value: float | None) -> str:
+    """A metric as reports write it, or of those that only rows have with four digits."""
+    from transferkit.metrics import Metric, get, names
+
+    metric = get(name) if name in names() else Metric(name, name, (), lambda _: None)
+    return "-" if value is None else metric.format(value)
 
 
 def _short(backbone: str) -> str:

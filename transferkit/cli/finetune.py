@@ -38,7 +38,7 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Parts
+    from transferkit.datasets import Dataset, Division
     from transferkit.images import ImageSet
 
 
@@ -174,7 +174,7 @@ def command(
     ctx.exit(1 if measured.has_failed else exit_code(failures, on_error))
 
 
-def _fit(model: Any, images: ImageSet, parts: Parts, resume: bool) -> None:
+def _fit(model: Any, images: ImageSet, parts: Division, resume: bool) -> None:
     """Train on the parts that are for it."""
     validation = images.select(parts.validation) if len(parts.validation) else None
     try:
@@ -185,7 +185,7 @@ def _fit(model: Any, images: ImageSet, parts: Parts, resume: bool) -> None:
 
 
 def _result(
-    model: Any, out: Path, n_images: int, parts: Parts, measured: Measured
+    model: Any, out: Path, n_images: int, parts: Division, measured: Measured
 ) -> dict[str, Any]:
     """What came of the training, as it is printed."""
     best = model.history_[model.best_epoch_]
@@ -208,7 +208,7 @@ def _result(
     }
 
 
-def _print(result: dict[str, Any], parts: Parts, tests: list[tuple[str, str]]) -> None:
+def _print(result: dict[str, Any], parts: Division, tests: list[tuple[str, str]]) -> None:
     chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
     if not result["best_epoch"]:
         chosen = f"no gain: the start, before any of {result['epochs']} epochs"

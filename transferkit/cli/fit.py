@@ -38,6 +38,7 @@ from transferkit.cli._training import (
     group_option,
     measured_pairs,
     out_option,
+    read_in_order,
     report_unmeasured,
     save_then_measure,
     task_option,
@@ -45,7 +46,10 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Parts
+    from transferkit.datasets import Dataset, Division
+    from transferkit.estimators import FeatureExtractor
+    from transferkit.extract import Extraction
+    from transferkit.images import ImageSet
 
 
 @click.command()
@@ -109,8 +113,7 @@ def command(
     splits a stratified part is held out and the model is measured on it.
     """
     from transferkit.artifacts import check_writable
-    from transferkit.datasets import Dataset
-    from transferkit.estimators import estimator_of, side_by_side
+    from transferkit.estimators import estimator_of
     from transferkit.estimators.extractor import check_vectors
     from transferkit.estimators.targets import training_parts
     from transferkit.heads import create_head
@@ -128,11 +131,9 @@ def command(
     if only_plan:
         print_plan(extractor.plan(listed), as_json=as_json)
         return
-    mode = "raise" if on_error == "raise" else "skip"
-    # One pass over everything: what is trained on and what is measured are rows of it.
-    extraction = extractor.extract(listed, on_error=mode)
-    readable, parts = divided(listed, extraction, task, 0 if n_folds else test_size, seed)
-    data = Dataset(readable, extraction.ids, side_by_side(extraction))
+    extraction, readable, data, parts = _extracted(
+        extractor, listed, task, 0 if n_folds else test_size, seed, on_error
+    )
     start = time.perf_counter()
     model = estimator_of(task)(extractor, head=estimator, task=task)
     model.fit_features(
@@ -193,6 +194,33 @@ def command(
     ctx.exit(1 if measured.has_failed else exit_code(extraction.failures, on_error))
 
 
+def _extracted(
+    extractor: FeatureExtractor,
+    images: ImageSet,
+    task: str,
+    test_size: float,
+    seed: int,
+    on_error: str,
+) -> tuple[Extraction, ImageSet, Dataset, Division]:
+    """Extract once and read every row once: what is trained on and measured are parts of them."""
+    from transferkit.store import MissingRows
+
+    if extractor.store is not False:  # one object, which remembers which rows are damaged
+        extractor.store = extractor.open_store()
+    for is_last in (False, True):
+        extraction = extractor.extract(
+            images, on_error="raise" if on_error == "raise" else "skip", keep_rows="stored"
+        )
+        readable, parts = divided(images, extraction, task, test_size, seed)
+        try:
+            return extraction, readable, *read_in_order(readable, extraction, parts)
+        except MissingRows as error:
+            if is_last:
+                raise
+            click.echo(f"Warning: {len(error.ids):,} rows are damaged; computing again", err=True)
+    raise AssertionError("not reached")
+
+
 def _chosen(head: Any) -> dict[str, Any]:
     """What the head chose by itself, where it says so."""
     return {
@@ -205,7 +233,7 @@ def _chosen(head: Any) -> dict[str, Any]:
 def _print(
     result: dict[str, Any],
     summary: str,
-    parts: Parts,
+    parts: Division,
     twins: list[tuple[str, str]],
     tests: list[tuple[str, str]],
 ) -> None:

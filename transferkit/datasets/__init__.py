@@ -2,8 +2,8 @@
 
 from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
 from transferkit.datasets.dataset import Dataset
-from transferkit.datasets.parts import (
-    Parts,
+from transferkit.datasets.division import (
+    Division,
     Roles,
     divide,
     is_labelled,
@@ -11,15 +11,28 @@ from transferkit.datasets.parts import (
     measured_of,
     roles_of,
 )
-from transferkit.datasets.splits import folds, hold_out
+from transferkit.datasets.splits import (
+    deal_stratified,
+    draw_share,
+    draw_shots,
+    draw_stratified,
+    draw_unstratified,
+    folds,
+    hold_out,
+)
 
 __all__ = [
     "Dataset",
-    "Parts",
+    "Division",
     "Roles",
     "blocks_of",
     "contradictions",
+    "deal_stratified",
     "divide",
+    "draw_share",
+    "draw_shots",
+    "draw_stratified",
+    "draw_unstratified",
     "folds",
     "hold_out",
     "is_labelled",

@@ -29,8 +29,8 @@ class Dataset:
     ids : tuple of bytes, optional
         Row id of each image.
     X : array-like of shape (n_samples, n_features), optional
-        Features: an array, or rows that are read from the store when they are needed. None
-        before anything was extracted.
+        Features: an array, or rows that lie in the store until they are read (`StoredRows`).
+        None before anything was extracted.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs), optional
         Targets; None where not every image has one.
     groups : tuple, optional
@@ -99,15 +99,17 @@ class Dataset:
         Parameters
         ----------
         positions : iterable of int
-            Of all rows in their order nothing is copied.
+            Of rows that stand behind each other no features are copied.
         """
         at = np.asarray(list(positions), dtype=np.intp)
         if np.array_equal(at, np.arange(len(self))):
             return self
+        is_run = len(at) > 0 and np.array_equal(at, np.arange(at[0], at[0] + len(at)))
+        rows = slice(at[0], at[0] + len(at)) if is_run else at
         return Dataset(
             None if self.images is None else self.images.select(at),
             _chosen(self.ids, at),
-            None if self.X is None else self.X[at],
+            None if self.X is None else self.X[rows],
             None if self.y is None else self.y[at],
             _chosen(self.groups, at),
             _chosen(self.splits, at),

@@ -31,7 +31,7 @@ from transferkit.heads import create_head
 from transferkit.images import Failure
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
-from transferkit.tasks import Task, task_of
+from transferkit.tasks import Task, asked_name, task_of
 
 __all__ = ["TransferEstimator"]
 
@@ -445,8 +445,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         if model.reduce == "concat":
             extractor.n_images_ = model.n_images
         estimator = cls(extractor, head=clone(model.head))
-        if task.name not in (own.name, own.of_columns):
-            estimator.task = task.name
+        if asked_name(task) != own.name:
+            estimator.task = asked_name(task)
         estimator.task_ = task
         estimator.extractor_ = extractor
         estimator.head_ = model.head

@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -15,10 +15,10 @@ from sklearn.utils import Tags
 
 from transferkit.backbones import Backbone, resolve_backbone
 from transferkit.estimators._memory import known_in_process, process_store
-from transferkit.extract import Extraction, Plan, extract, plan
+from transferkit.extract import Estimate, Extraction, extract, plan
 from transferkit.extract.bags import check_reduction, failures_of_items, reduced
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import specs_of
+from transferkit.extract.job import specs_of
 from transferkit.extract.result import feature_columns
 from transferkit.images import ImageSet, UnreadableImages, list_images
 from transferkit.pooling import parse_feature
@@ -237,7 +237,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             return None
         specs = self._specs()
         exif = next(iter(specs.values())).preprocess.exif
-        ids = Identities(images.singles(), exif=exif).known
+        ids = Identities(images.singles(), exif=exif).readable_ids
         is_whole = not any(store.missing(spec, ids) for spec in specs.values())
         return store if is_whole else None
 
@@ -246,7 +246,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         images: Any,
         *,
         on_error: str = "raise",
-        keep_rows: bool = True,
+        keep_rows: bool | Literal["stored"] = True,
         remember: bool = False,
     ) -> Extraction:
         """Features by name, with what it took to get them.
@@ -259,8 +259,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         on_error : {"raise", "skip"}, default="raise"
             Whether unreadable images raise, all of them by name, or are left out. An item of
             several images is left out if one of them can't be read.
-        keep_rows : bool, default=True
-            False fills the store and checks every row in it, without gathering them.
+        keep_rows : bool or "stored", default=True
+            False fills the store and checks every row in it, without gathering them. With
+            ``"stored"`` they are left there to be read from ``Extraction.stored``, where there
+            is a store and every item has one image.
         remember : bool, default=False
             Whether features of images in memory are kept in this process if no store was
             chosen, as ``fit`` does.
@@ -280,7 +282,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             return dataclasses.replace(extraction, paths=paths)
         skip = "skip" if on_error == "raise" else on_error
         try:
-            extraction = self._extract(listed.singles(), store, skip, keep_rows)
+            extraction = self._extract(listed.singles(), store, skip, bool(keep_rows))
         except UnreadableImages as error:  # not one could be read
             failures = failures_of_items(error.failures, listed)
             raise UnreadableImages(failures, len(listed)) from None
@@ -290,7 +292,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return extraction
 
     def _extract(
-        self, images: ImageSet, store: FeatureStore | None, on_error: str, keep_rows: bool
+        self,
+        images: ImageSet,
+        store: FeatureStore | None,
+        on_error: str,
+        keep_rows: bool | Literal["stored"],
     ) -> Extraction:
         extraction = extract(
             images,
@@ -357,7 +363,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             shapes = {n: (n_images * shape[0], *shape[1:]) for n, shape in shapes.items()}
         return np.array(feature_columns(shapes), dtype=object)
 
-    def plan(self, images: Any) -> Plan:
+    def plan(self, images: Any) -> Estimate:
         """What extracting would take, from a few timed batches; nothing is stored.
 
         Parameters
@@ -426,26 +432,33 @@ def check_vectors(features: Sequence[str]) -> None:
             )
 
 
-def side_by_side(extraction: Extraction) -> np.ndarray:
+def side_by_side(
+    extraction: Extraction, positions: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
     """Rows of all features as one array.
 
     Parameters
     ----------
     extraction : Extraction
         One feature, or several pooled ones.
+    positions : sequence of int, optional
+        Which of the kept images, in the order wanted; by default all. Rows that the extraction
+        left in the store are read from there, straight into the array.
 
     Raises
     ------
     ValueError
         If a dense feature is to stand beside another one.
     """
-    rows = list(extraction.rows.values())
-    if len(rows) == 1:
-        return rows[0]
+    is_gathered = all(len(rows) == len(extraction.ids) for rows in extraction.rows.values())
+    sources: list[Any] = list((extraction.rows if is_gathered else extraction.stored).values())
+    at = slice(None) if positions is None else np.asarray(positions, dtype=np.intp)
+    if len(sources) == 1:
+        return sources[0] if is_gathered and positions is None else np.asarray(sources[0][at])
     dense = [name for name, array in extraction.rows.items() if array.ndim > 2]
     if dense:
         raise ValueError(
             f"feature {dense[0]!r} is a map and can't stand beside others; pool it, or extract "
             f"it alone"
         )
-    return np.concatenate(rows, axis=1)
+    return np.concatenate([source[at] for source in sources], axis=1)

@@ -10,6 +10,7 @@ from transferkit import metrics
 from transferkit.datasets import Dataset
 from transferkit.estimators.targets import targets_of
 from transferkit.images import ImageSet
+from transferkit.tasks import asked_name
 
 __all__ = ["learnt_columns", "measure", "true_targets"]
 
@@ -59,7 +60,7 @@ def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
         If there are none, or the model predicts something else.
     """
     task, names = model.task_, model.output_names_
-    y = targets_of(images, None, "given", model.task or model.default_task)
+    y = targets_of(images, None, "given", asked_name(task))
     if task.has_one_class:
         if y.ndim > 1 and y.shape[1] > 1:
             raise ValueError("the model predicts one label per image; give one label column")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.export._heads import tensor_head
 from transferkit.export._saved import Saved
+from transferkit.export.heads import convert
 from transferkit.forward import Forward
 from transferkit.images import (
     Failure,
@@ -97,7 +97,7 @@ def compare(
 
 
 def _has_jumps(saved: Saved) -> bool:
-    head = tensor_head(saved.model.head, saved.model.task)
+    head = convert(saved.model.head, saved.model.task)
     return head is None or head.has_jumps or saved.model.storage == "float16"
 
 

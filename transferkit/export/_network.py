@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from transferkit.backbones import build_backbone
 from transferkit.export._saved import Saved
-from transferkit.export._tensor_head import TensorHead
+from transferkit.export.heads import TensorHead
 from transferkit.pooling import pool
 
 __all__ = ["DeployedNetwork"]

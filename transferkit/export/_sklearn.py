@@ -6,7 +6,9 @@ from typing import Any
 
 from sklearn.base import is_regressor
 
-__all__ = ["head_name", "sklearn_graph"]
+from transferkit.export._refusal import head_name, refused
+
+__all__ = ["sklearn_graph"]
 
 
 def sklearn_graph(head: Any, task: str, opset: int, ml_opset: int) -> tuple[Any, str]:
@@ -45,33 +47,12 @@ def sklearn_graph(head: Any, task: str, opset: int, ml_opset: int) -> tuple[Any,
             target_opset={"": opset, "ai.onnx.ml": ml_opset},
         )
     except Exception as error:  # its converters raise whatever they meet
-        raise _refused(head, f"skl2onnx: {' '.join(str(error).split())[:160]}") from error
+        raise refused(head, f"skl2onnx: {' '.join(str(error).split())[:160]}") from error
     return graph, "variable" if is_regressor(head) else "probabilities"
 
 
 def _check(head: Any, task: str) -> None:
-    if type(head).__module__.startswith("transferkit."):
-        if getattr(head, "probability", False):
-            raise _refused(head, "its probabilities come from a calibration")
-        if getattr(head, "library", "sklearn") != "sklearn":
-            raise _refused(head, f"its trees are {head.library}'s; fit it with library='sklearn'")
-        raise _refused(head, "it has nothing that depends on the features")
     if task == "multilabel":
-        raise _refused(head, "skl2onnx gives outputs of other shapes for several labels per image")
+        raise refused(head, "skl2onnx gives outputs of other shapes for several labels per image")
     if task == "classification" and not hasattr(head, "predict_proba"):
-        raise _refused(head, "it gives no probabilities")
-
-
-def head_name(head: Any) -> str:
-    """Name of a head of ours, or of the class of another one."""
-    module = type(head).__module__
-    ours = module.startswith("transferkit.heads.")
-    return module.rpartition(".")[2] if ours else type(head).__name__
-
-
-def _refused(head: Any, reason: str) -> ValueError:
-    return ValueError(
-        f"head {head_name(head)!r} can't become part of an ONNX file ({reason}); train one that "
-        f"can on the same stored features: linear, ridge, lda, centroid, mlp, knn, svm, forest or "
-        f"boosting"
-    )
+        raise refused(head, "it gives no probabilities")

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from transferkit.export._check import Predictor
-from transferkit.export._heads import tensor_head
 from transferkit.export._network import DeployedNetwork
 from transferkit.export._saved import Saved
 from transferkit.export._sklearn import sklearn_graph
-from transferkit.export._trees import tree_sum, tree_sum_nodes
+from transferkit.export.heads import TensorHead, TreeSum, convert
+from transferkit.export.heads._trees import tree_sum_nodes
 
 __all__ = ["SUFFIX", "load", "write"]
 
@@ -56,21 +56,21 @@ def write(saved: Saved, path: Path) -> None:
     """
     onnx = _needed()[0]
     model = saved.model
-    head = tensor_head(model.head, model.task)
-    trees = None if head else tree_sum(model.head, model.task)
+    head = convert(model.head, model.task)
     kind = "values" if model.task == "regression" else "probabilities"
     other = None
-    if head is not None:
-        kind = head.kind
-    elif trees is None:  # asked before the network is built: it may refuse
+    if head is None:  # asked before the network is built: it may refuse
         other = sklearn_graph(model.head, model.task, OPSET, ML_OPSET)
-    graph = _exported(saved, DeployedNetwork(saved, head), kind if head else "features")
+    else:
+        kind = head.kind
+    tensors = head if isinstance(head, TensorHead) else None
+    graph = _exported(saved, DeployedNetwork(saved, tensors), kind if tensors else "features")
     _strip(graph)
-    if trees is not None:
-        graph.graph.node.extend(tree_sum_nodes(trees))
+    if isinstance(head, TreeSum):
+        graph.graph.node.extend(tree_sum_nodes(head))
     if other is not None:
         _append(graph, *other, kind)
-    if head is None:
+    if tensors is None:
         graph.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", ML_OPSET))
     _add_label(graph, saved, kind)
     _name_outputs(graph, saved, kind)

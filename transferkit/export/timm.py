@@ -19,9 +19,9 @@ from transferkit.backbones import Backbone, build_backbone, create_backbone, res
 from transferkit.backbones.timm import preprocess_config
 from transferkit.cards import model_card
 from transferkit.export._check import Predictor
-from transferkit.export._heads import linear_map, tensor_head
+from transferkit.export._refusal import head_name
 from transferkit.export._saved import Saved
-from transferkit.export._sklearn import head_name
+from transferkit.export.heads import convert, linear_map
 from transferkit.forward import Forward
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
@@ -163,7 +163,7 @@ def _meaning(saved: Saved) -> str:
 
 
 def _kind(saved: Saved) -> str:
-    head = tensor_head(saved.model.head, saved.model.task)
+    head = convert(saved.model.head, saved.model.task)
     assert head is not None
     return head.kind
 

@@ -9,19 +9,20 @@ import logging
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from transferkit.backbones import Backbone
 from transferkit.extract import processes
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import BATCH_SIZE, Loop, View, progress_bar, specs_of
-from transferkit.extract.planning import Plan, plan
+from transferkit.extract.job import BATCH_SIZE, ExtractionJob, View, progress_bar, specs_of
+from transferkit.extract.planning import Estimate, plan
 from transferkit.extract.result import Extraction
 from transferkit.forward import check_engine_name, device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["BATCH_SIZE", "Extraction", "Plan", "View", "extract", "plan"]
+__all__ = ["BATCH_SIZE", "Estimate", "Extraction", "View", "extract", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def extract(
     engine: str = "auto",
     batch_size: int | None = None,
     on_error: str = "raise",
-    keep_rows: bool = True,
+    keep_rows: bool | Literal["stored"] = True,
     progress: bool = False,
     view: View | None = None,
 ) -> Extraction:
@@ -64,9 +65,10 @@ def extract(
     on_error : {"raise", "skip"}, default="raise"
         What happens if images can't be read: raise, after all the others are in the store,
         naming every one; or leave them out and report them.
-    keep_rows : bool, default=True
+    keep_rows : bool or "stored", default=True
         False fills the store and checks every row in it, without gathering them; they can be
-        read from `Extraction.stored`.
+        read from `Extraction.stored`. With ``"stored"`` they aren't even checked before they are
+        read from there, once; without a store they are gathered all the same.
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
     view : View, optional
@@ -104,7 +106,7 @@ def extract(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
             store = FeatureStore(folder)
         exif = next(iter(specs.values())).preprocess.exif
-        loop = Loop(
+        job = ExtractionJob(
             images,
             backbone,
             specs,
@@ -118,8 +120,8 @@ def extract(
             view=view,
         )
         if len(devices) > 1:
-            processes.fill(loop, devices)
-        result = loop.finish(on_error, keep_rows)
+            processes.fill(job, devices)
+        result = job.finish(on_error, keep_rows if is_kept else bool(keep_rows))
         if not is_kept:
             result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())

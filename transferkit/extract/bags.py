@@ -62,6 +62,7 @@ def reduced(extraction: Extraction, images: ImageSet, how: str) -> Extraction:
         extraction,
         rows=rows,
         stored={},
+        images=images,
         kept=kept,
         ids=tuple(_item_id(ids[a : a + n]) for a, n in zip(starts, counts, strict=True)),
         failures=failures,

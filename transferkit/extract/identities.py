@@ -16,6 +16,7 @@ from transferkit.images import (
     check_file_size,
     content_of,
 )
+from transferkit.images.items import file_of
 from transferkit.images.paths import why_missing
 
 __all__ = ["Identities"]
@@ -53,7 +54,7 @@ class Identities:
             self._digest(exif)
 
     def _digest(self, exif: bool) -> None:
-        files = {i: item for i, item in enumerate(self.images.items) if isinstance(item, Path)}
+        files = self._files()
         digests = DigestMemory().digests(list(files.values()), check_size=check_file_size)
         self.n_read = digests.n_read
         for i, digest in zip(files, digests.values, strict=True):
@@ -73,8 +74,13 @@ class Identities:
             except MemoryError:
                 self.fail(i, "not enough memory to decode it")
 
+    def _files(self) -> dict[int, Path]:
+        """Files of the images that have one, by position."""
+        files = enumerate(map(file_of, self.images.items))
+        return {i: file for i, file in files if file is not None}
+
     @property
-    def known(self) -> list[bytes]:
+    def readable_ids(self) -> list[bytes]:
         """Ids of the images that have one, in their order."""
         return [row for row in self.ids if row is not None]
 
@@ -92,7 +98,7 @@ class Identities:
 
     def _hint(self) -> str:
         """What may be wrong where not a single file is there."""
-        files = [item for item in self.images.items if isinstance(item, Path)]
+        files = list(self._files().values())
         if len(self.failures) < len(self.images) or len(files) < len(self.images):
             return ""
         if any(file.exists() for file in files):
@@ -115,8 +121,10 @@ class Identities:
             failures = [self.failures[i] for i in sorted(self.failures)]
             raise UnreadableImages(failures, len(self.images), self._hint())
 
-    def noted(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
-        """Row id of a decoded image, None if there is no image; changed files are looked after.
+    def record(self, image: Decoded, unusable: dict[bytes, str]) -> bytes | None:
+        """Record the id of a decoded image, and return it; None if there is no image.
+
+        If the file changed since it was digested, every entry that names it is updated.
 
         Ids of images that can't be read are put into `unusable`, with the reason.
         """
@@ -138,8 +146,7 @@ class Identities:
     def _entries(self, index: int) -> list[int]:
         """Positions at which an image's file is named; often it is once."""
         if not self._positions:
-            for i, item in enumerate(self.images.items):
-                if isinstance(item, Path):
-                    self._positions.setdefault(item, []).append(i)
-        item = self.images.items[index]
-        return self._positions[item] if isinstance(item, Path) else [index]
+            for i, file in self._files().items():
+                self._positions.setdefault(file, []).append(i)
+        file_here = file_of(self.images.items[index])
+        return [index] if file_here is None else self._positions[file_here]

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from transferkit.extract.budget import PixelBudget, affordable_pixels
-from transferkit.images import FORMATS, cut, prepare, read_rgb, resized_size
+from transferkit.images import FORMATS, cut, orientation_of, prepare, read_rgb, resized_size
 from transferkit.spec import Preprocess
 
 __all__ = ["network_input"]
@@ -30,7 +30,6 @@ _FILTERS = ("bilinear", "bicubic")
 _MIN_SIDE = 16
 _STRETCH = 0.03
 _RGB = 3  # torchvision.io.ImageReadMode
-_EXIF_ORIENTATION = 0x0112
 _BUDGET = PixelBudget(affordable_pixels())
 # The scaled decoding keeps this many pixels per pixel of the resized image.
 _MARGIN = 2
@@ -161,21 +160,12 @@ def _is_plain(image: Image.Image, exif: bool) -> bool:
         return False
     if maximum is not None and image.width * image.height > maximum:
         return False
-    return not exif or _orientation(image) == 1
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; what is none of them, such as a text, turns nothing."""
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # damaged: `read_rgb` meets it again, and raises the reason
-        return 0
-    return next((known for known in range(1, 9) if value == known), 1)
+    return not exif or orientation_of(image) == 1
 
 
 def _drafted(image: Image.Image, preprocess: Preprocess) -> tuple[int, int] | None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size; return its size, if it is known."""
-    orientation = _orientation(image) if preprocess.exif else 1
+    orientation = orientation_of(image) if preprocess.exif else 1
     if not orientation:
         return None
     width, height = image.size

@@ -13,21 +13,21 @@ import numpy as np
 
 from transferkit.backbones import Backbone
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import Loop, specs_of
-from transferkit.extract.workers import Crew
+from transferkit.extract.job import ExtractionJob, specs_of
+from transferkit.extract.workers import Workers
 from transferkit.forward import device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Estimate", "plan"]
 
 # After one batch that isn't timed: the first pays for what is set up once.
 BATCHES = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """What an extraction would take.
 
     Parameters
@@ -68,7 +68,7 @@ def plan(
     storage: str = "float32",
     engine: str = "auto",
     batch_size: int | None = None,
-) -> Plan:
+) -> Estimate:
     """Time a few batches of what is missing; nothing is stored.
 
     Parameters
@@ -78,47 +78,48 @@ def plan(
     """
     specs = specs_of(backbone, features, precision=precision, storage=storage)
     devices = device_names(device)
-    whose = Identities(images, exif=next(iter(specs.values())).preprocess.exif)
-    loop = Loop(
+    identities = Identities(images, exif=next(iter(specs.values())).preprocess.exif)
+    job = ExtractionJob(
         images,
         backbone,
         specs,
         store,
-        whose,
+        identities,
         devices[0],
         engine,
         batch_size,
         n_sharing=len(devices),
     )
-    missing, first = loop.missing()
-    loop.set_aside(first)
+    missing, first = job.missing()
+    job.set_aside(first)
     if not first:
-        return Plan(len(images), 0, {}, None, 0.0, 0, None)
-    size = loop.chosen_batch_size()
+        return Estimate(len(images), 0, {}, None, 0.0, 0, None)
+    size = job.chosen_batch_size()
     indices = list(first.values())
-    crew = loop.crew(-(-len(indices) // size))
+    workers = job.workers(-(-len(indices) // size))
     # Spread over all images: neighbours are often alike in size.
-    wanted = (1 + BATCHES) * crew.n_workers * size
+    wanted = (1 + BATCHES) * workers.n_workers * size
     chosen = np.linspace(0, len(indices) - 1, min(len(indices), wanted)).astype(int)
     indices = [indices[i] for i in sorted(set(chosen.tolist()))]
     chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
-    first_ones, others = chunks[: crew.n_workers], chunks[crew.n_workers :]
-    rows, _, _ = _timed(loop, missing, first_ones, len(first), crew)
+    first_ones, others = chunks[: workers.n_workers], chunks[workers.n_workers :]
+    rows, _, _ = _timed(job, missing, first_ones, len(first), workers)
     if rows is None:
         n_tried = sum(map(len, first_ones))
         raise ValueError(f"none of {n_tried} images that were tried could be read")
-    _, wall, busy = _timed(loop, missing, others or first_ones, len(first), crew)
+    _, wall, busy = _timed(job, missing, others or first_ones, len(first), workers)
     n_timed = sum(map(len, others or first_ones))
-    beside = {"read": crew.n_decoders, "decode": crew.n_decoders}
+    beside = {"read": workers.n_decoders, "decode": workers.n_decoders}
     seconds = {
-        part: value / n_timed / (beside.get(part) or crew.n_workers) for part, value in busy.items()
+        part: value / n_timed / (beside.get(part) or workers.n_workers)
+        for part, value in busy.items()
     }
-    seconds["write"] = _seconds_to_write(rows, loop)
+    seconds["write"] = _seconds_to_write(rows, job)
     # Of several devices the first is timed, with its share of the cores.
-    total = (wall / n_timed + (0 if crew.n_decoders else seconds["write"])) / len(devices)
+    total = (wall / n_timed + (0 if workers.n_decoders else seconds["write"])) / len(devices)
     itemsize = np.dtype(storage).itemsize
     row_bytes = sum(itemsize * array[0].size for array in rows.values())
-    return Plan(
+    return Estimate(
         n_images=len(images),
         n_missing=len(first),
         seconds_per_image=seconds,
@@ -130,19 +131,23 @@ def plan(
 
 
 def _timed(
-    loop: Loop, missing: dict[str, FeatureSpec], chunks: list[list[int]], n_images: int, crew: Crew
+    job: ExtractionJob,
+    missing: dict[str, FeatureSpec],
+    chunks: list[list[int]],
+    n_images: int,
+    workers: Workers,
 ) -> tuple[dict[str, np.ndarray] | None, float, dict[str, float]]:
     """Rows of a batch, wall time, and time of each part added up over the threads."""
     rows = None
     busy: collections.Counter[str] = collections.Counter()
     start = time.perf_counter()
-    for batch in loop.run(chunks, missing, n_images, crew):
+    for batch in job.run(chunks, missing, n_images, workers):
         rows = batch.rows or rows
         busy.update(batch.seconds)
     return rows, time.perf_counter() - start, dict(busy)
 
 
-def _seconds_to_write(rows: dict[str, np.ndarray], loop: Loop) -> float:
+def _seconds_to_write(rows: dict[str, np.ndarray], job: ExtractionJob) -> float:
     """Seconds per image to write shards as large as they usually are."""
     n = 256
     ids = [os.urandom(16) for _ in range(n)]
@@ -150,5 +155,5 @@ def _seconds_to_write(rows: dict[str, np.ndarray], loop: Loop) -> float:
         store = FeatureStore(folder)
         start = time.perf_counter()
         for name, array in rows.items():
-            store.write(loop.specs[name], ids, np.resize(array, (n, *array.shape[1:])))
+            store.write(job.specs[name], ids, np.resize(array, (n, *array.shape[1:])))
         return (time.perf_counter() - start) / n

@@ -21,7 +21,7 @@ from PIL import Image
 from transferkit.backbones import Backbone
 from transferkit.extract.decoding import warn_of_size
 from transferkit.extract.identities import Identities
-from transferkit.extract.loop import Loop
+from transferkit.extract.job import ExtractionJob
 from transferkit.images import ImageSet, read_rgb
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Share:
+class _ShareOfImages:
     """What one process is given; none of it is a tensor, and the weights stay where they are."""
 
     images: ImageSet
@@ -49,7 +49,7 @@ class _Share:
     pixel_limit: int | None
 
 
-def fill(loop: Loop, devices: Sequence[str]) -> None:
+def fill(job: ExtractionJob, devices: Sequence[str]) -> None:
     """Compute what is missing, on several devices.
 
     What a process leaves, such as files that can't be read or were changed meanwhile, is
@@ -58,7 +58,7 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
 
     Parameters
     ----------
-    loop : Loop
+    job : ExtractionJob
         What to compute. It is told what was.
     devices : sequence of str
         One process each; a name may stand twice.
@@ -70,16 +70,16 @@ def fill(loop: Loop, devices: Sequence[str]) -> None:
         ended it, that one is set aside as unreadable, and all go on.
     """
     while True:
-        specs, first = loop.missing()
-        loop.set_aside(first)
-        if len(first) <= loop.chosen_batch_size():
+        specs, first = job.missing()
+        job.set_aside(first)
+        if len(first) <= job.chosen_batch_size():
             return
-        warn_of_size(loop.preprocess)
+        warn_of_size(job.preprocess)
         try:
-            _share_out(loop, devices, specs, first)
+            _share_out(job, devices, specs, first)
             return
         except _EndedEarly:
-            if not loop.set_aside(first):
+            if not job.set_aside(first):
                 raise
 
 
@@ -88,10 +88,13 @@ class _EndedEarly(RuntimeError):
 
 
 def _share_out(
-    loop: Loop, devices: Sequence[str], specs: dict[str, FeatureSpec], first: dict[bytes, int]
+    job: ExtractionJob,
+    devices: Sequence[str],
+    specs: dict[str, FeatureSpec],
+    first: dict[bytes, int],
 ) -> None:
     """Compute images in several processes at a time."""
-    shares = _shares(loop, devices, specs, list(first.values()))
+    shares = _shares(job, devices, specs, list(first.values()))
     # A fork would inherit locks and the GPU's state.
     context = multiprocessing.get_context("spawn")
     running: dict[Any, tuple[BaseProcess, str]] = {}  # by our end of its pipe
@@ -102,33 +105,33 @@ def _share_out(
             process.start()
             theirs.close()  # or its end would never be noticed
             running[ours] = (process, share.device)
-        with loop.bar(len(first)) as bar:
-            _listen(dict(running), loop, bar)
+        with job.bar(len(first)) as bar:
+            _listen(dict(running), job, bar)
     finally:
         for ours in running:
             ours.close()  # whoever still works notices, writes what it has, and ends
         for process, _ in running.values():
             process.join()
-        lost = set().union(*(loop.store.missing(spec, list(first)) for spec in specs.values()))
-        loop.computed |= set(first) - lost
+        lost = set().union(*(job.store.missing(spec, list(first)) for spec in specs.values()))
+        job.computed |= set(first) - lost
 
 
 def _shares(
-    loop: Loop, devices: Sequence[str], specs: dict[str, FeatureSpec], indices: list[int]
-) -> list[_Share]:
-    backbone, size = loop.backbone, loop.chosen_batch_size()
+    job: ExtractionJob, devices: Sequence[str], specs: dict[str, FeatureSpec], indices: list[int]
+) -> list[_ShareOfImages]:
+    backbone, size = job.backbone, job.chosen_batch_size()
     devices = devices[: -(-len(indices) // size)]
     parts = [indices[start :: len(devices)] for start in range(len(devices))]
-    ids = loop.identities.ids
+    ids = job.identities.ids
     return [
-        _Share(
-            _sendable(loop.images.select(part), exif=loop.preprocess.exif),
+        _ShareOfImages(
+            _sendable(job.images.select(part), exif=job.preprocess.exif),
             tuple(row for i in part if (row := ids[i]) is not None),
             backbone.spec if isinstance(backbone, Backbone) else backbone,
             specs,
-            loop.store.path,
+            job.store.path,
             device,
-            loop.engine,
+            job.engine,
             size,
             len(indices),
             len(devices),
@@ -148,7 +151,7 @@ def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
     return dataclasses.replace(images, items=items)
 
 
-def _listen(running: dict[Any, tuple[BaseProcess, str]], loop: Loop, bar: Any) -> None:
+def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar: Any) -> None:
     """Take what the processes say, until all have ended."""
     while running:
         ready: Any
@@ -174,19 +177,19 @@ def _listen(running: dict[Any, tuple[BaseProcess, str]], loop: Loop, bar: Any) -
                 raise (ValueError if is_value else RuntimeError)(f"{device}: {text}")
             else:
                 seconds, provenance, is_bf16_quicker, sizes = content
-                loop.count(seconds)
-                loop.provenance = provenance or loop.provenance
-                loop.is_bf16_quicker |= is_bf16_quicker
-                loop.sizes += sizes
+                job.count(seconds)
+                job.provenance = provenance or job.provenance
+                job.is_bf16_quicker |= is_bf16_quicker
+                job.sizes += sizes
                 del running[ready]
 
 
-def _work(pipe: Any, share: _Share) -> None:
+def _work(pipe: Any, share: _ShareOfImages) -> None:
     """Run one share; what happens in a process of its own."""
     torch.set_num_threads(share.n_threads)
     Image.MAX_IMAGE_PIXELS = share.pixel_limit
-    caller = _Caller(pipe)
-    loop = Loop(
+    caller = _ParentPipe(pipe)
+    job = ExtractionJob(
         share.images,
         share.backbone,
         share.specs,
@@ -202,20 +205,20 @@ def _work(pipe: Any, share: _Share) -> None:
     package = logging.getLogger("transferkit")
     package.addHandler(caller)
     package.propagate = False
-    # A caller that is gone, or was interrupted: the loop has written what it had.
+    # A caller that is gone, or was interrupted: the job has written what it had.
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         try:
-            loop.fill()
+            job.fill()
         except BrokenPipeError:
             raise
         except Exception as error:
             caller.send("error", (isinstance(error, ValueError), str(error)))
         else:
-            told = (loop.seconds, loop.provenance, loop.is_bf16_quicker, loop.sizes)
+            told = (job.seconds, job.provenance, job.is_bf16_quicker, job.sizes)
             caller.send("end", told)
 
 
-class _Caller(logging.Handler):
+class _ParentPipe(logging.Handler):
     """Whoever started this process: a progress bar to it, and the log of its warnings."""
 
     def __init__(self, pipe: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from transferkit.images import Failure
+from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, size_of
 from transferkit.store import StoredRows
 
 __all__ = ["Extraction", "feature_columns"]
@@ -51,6 +53,10 @@ class Extraction:
     stored : dict of str to StoredRows, default={}
         The same rows as they lie in the store, read when they are asked for; also if `rows`
         were only to be checked. Empty without a store, and where an item has several images.
+    images : ImageSet, optional
+        What was extracted, unreadable images among them; `kept` are positions in it.
+    exif : bool, default=False
+        Whether the images' EXIF orientation was applied.
     n_different : int, optional
         How many different images have a row, where a row belongs to several; None if they
         are as many as the ids.
@@ -69,11 +75,46 @@ class Extraction:
     paths: tuple[str, ...] = ()
     n_different: int | None = None
     stored: dict[str, StoredRows] = field(default_factory=dict)
+    images: ImageSet | None = None
+    exif: bool = False
 
     @property
     def hex_ids(self) -> tuple[str, ...]:
         """Row ids of the kept images as text, 32 hexadecimal digits each."""
         return tuple(row.hex() for row in self.ids)
+
+    @functools.cached_property
+    def sizes(self) -> NDArray[np.intp]:
+        """Height and width of every kept image, px, ``(n_kept, 2)``; `frame_of` takes them.
+
+        They are those of the image that was decoded: after its EXIF orientation was applied,
+        where the backbone's preprocessing says so. They are read when they are asked for
+        first, from the files' headers as these are then.
+
+        Raises
+        ------
+        UnreadableImages
+            If files can't be read any more; all are named.
+        TypeError
+            If an item has several images, each of which has a size of its own.
+        ValueError
+            If it isn't known whose rows these are.
+        """
+        if self.images is None:
+            raise ValueError("the extraction doesn't know its images; extract them with `extract`")
+        sizes = np.zeros((len(self.kept), 2), dtype=np.intp)
+        failures = []
+        for row, i in enumerate(self.kept.tolist()):
+            try:
+                sizes[row] = size_of(self.images.items[i], exif=self.exif)
+            except ImageError as error:
+                failures.append(Failure(i, self.images.names[i], str(error)))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                failures.append(Failure(i, self.images.names[i], reason))
+        if failures:
+            raise UnreadableImages(failures, len(self.images))
+        return sizes
 
     def to_frame(self) -> Any:
         """Features with their paths and ids, as a DataFrame of pandas.

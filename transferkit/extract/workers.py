@@ -20,7 +20,7 @@ from transferkit.extract.decoding import Decoded
 from transferkit.forward import Forward
 from transferkit.forward.allocator import kept_pages
 
-__all__ = ["Batch", "Crew", "crew_for", "run"]
+__all__ = ["Batch", "Workers", "run", "workers_for"]
 
 # More workers than this would wait for Python's lock; beyond it each gets more threads.
 _MOST_WORKERS = 16
@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workers:
     """Who does the work.
 
     Parameters
@@ -67,8 +67,8 @@ class Crew:
     n_decoders: int
 
 
-def crew_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Crew:
-    """Choose the crew.
+def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Workers:
+    """Choose how many threads do what.
 
     On a CPU one worker per core, each doing everything: nothing is handed over and no core
     waits. Beside a GPU the cores decode.
@@ -87,11 +87,11 @@ def crew_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Crew:
     if device.type != "cpu":
         n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores
         n_decoders = max(1, min(_DECODERS, n_cpus // n_sharing))
-        return Crew(min(_ON_DEVICE, n_batches), n_cores, n_decoders)
+        return Workers(min(_ON_DEVICE, n_batches), n_cores, n_decoders)
     # Rows depend on the threads in the last bit, so their number is the same for one image and
     # for a million; on up to 16 cores it is 1.
     n_threads = -(-n_cores // _MOST_WORKERS)
-    return Crew(max(1, min(n_cores // n_threads, n_batches)), n_threads, 0)
+    return Workers(max(1, min(n_cores // n_threads, n_batches)), n_threads, 0)
 
 
 def run(
@@ -99,7 +99,7 @@ def run(
     decode: Callable[[int], Decoded],
     size: int,
     forward: Callable[[], Forward],
-    crew: Crew,
+    workers: Workers,
 ) -> Generator[Batch]:
     """Take chunks of images to rows, a bounded number ahead, results in order.
 
@@ -113,34 +113,34 @@ def run(
         Images per pass: every batch is padded to it, as a row's bits depend on it.
     forward : callable
         Gives the network; called when there is something to compute, once.
-    crew : Crew
-        See `crew_for`.
+    workers : Workers
+        See `workers_for`.
     """
-    once = _Once(forward)
+    once = _Lazy(forward)
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_pages())
         before = torch.get_num_threads()
         decoders = None
-        if crew.n_decoders:
-            decoders = ThreadPoolExecutor(crew.n_decoders)
+        if workers.n_decoders:
+            decoders = ThreadPoolExecutor(workers.n_decoders)
             stack.callback(decoders.shutdown, cancel_futures=True)
         job = functools.partial(_through, decode=decode, size=size, forward=once, pool=decoders)
         # Each thread has its own number of threads; threads made later would inherit it.
         stack.callback(torch.set_num_threads, before)
-        workers = ThreadPoolExecutor(
-            crew.n_workers, initializer=torch.set_num_threads, initargs=(crew.n_threads,)
+        pool = ThreadPoolExecutor(
+            workers.n_workers, initializer=torch.set_num_threads, initargs=(workers.n_threads,)
         )
-        stack.callback(workers.shutdown, cancel_futures=True)
+        stack.callback(pool.shutdown, cancel_futures=True)
         ahead: collections.deque[Future[Batch]] = collections.deque()
         for chunk in chunks:
-            ahead.append(workers.submit(job, chunk))
-            if len(ahead) > 2 * crew.n_workers:
+            ahead.append(pool.submit(job, chunk))
+            if len(ahead) > 2 * workers.n_workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-class _Once:
+class _Lazy:
     """Makes the network when it is asked for first; who asks meanwhile waits."""
 
     def __init__(self, make: Callable[[], Forward]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from transferkit.spec import FeatureSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["Writer"]
+__all__ = ["ShardWriter"]
 
 # A shard is written when it holds this much; what a killed run loses is less than one.
 SHARD_ROWS = 1024
@@ -17,7 +17,7 @@ SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 10.0
 
 
-class Writer:
+class ShardWriter:
     """Gathers rows and writes a shard when there are enough, or it has been long."""
 
     def __init__(

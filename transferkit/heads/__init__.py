@@ -1,7 +1,9 @@
 """Heads: scikit-learn estimators from features to predictions, one file per head.
 
-A file of this folder is a head and its name is the head's name. It exposes
-``Classifier`` and, where it exists, ``Regressor``. Heads know nothing of images.
+A file of this folder is a head, and the file's name is the head's name. Its estimators have
+names of their own, such as ``LinearClassifier``. The file gives them a second one, ``Classifier``
+and, where there is one, ``Regressor``: that is how `create_head` finds them, and how models that
+were saved before the classes had names of their own do. Heads know nothing of images.
 """
 
 import inspect
@@ -128,7 +130,7 @@ def create_head(head: object, task: str = "classification", **parameters: Any) -
     Examples
     --------
     >>> create_head("linear", C=1.0)
-    Classifier(C=1.0)
+    LinearClassifier(C=1.0)
     """
     if task not in TASKS:
         raise registry.unknown("task", task, TASKS)

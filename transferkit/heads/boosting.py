@@ -1,23 +1,130 @@
 """Gradient-boosted trees: scikit-learn's histogram trees, or XGBoost, or LightGBM; slow."""
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._boosting import Boosting
-from transferkit.heads._inputs import Array, class_rows, class_weighted, number_rows
-from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
-from transferkit.solvers.holdout import hold_out, hold_out_unstratified
+from transferkit.datasets.splits import draw_stratified, draw_unstratified
+from transferkit.heads._labels import LabelsByProbability, MultilabelMixin, probabilities_of_scores
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
+    Array,
+    check_choice,
+    check_classification_data,
+    check_features,
+    check_positive,
+    check_regression_data,
+    check_share,
+    with_class_weights,
+)
+from transferkit.solvers.boosting import LIBRARIES, BoostingOptions, boost, probe, raw_scores
 from transferkit.solvers.standardize import Targets
+from transferkit.solvers.trees import trees_of_boosting
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["BoostingClassifier", "BoostingRegressor", "Classifier", "Regressor"]
 
 
-class Classifier(ClassifierMixin, Boosting):
+ROUNDS_WITHOUT_HOLDOUT = 50
+
+
+class _Boosting(BaseEstimator):
+    """What both tasks share: the parameters, growing one column's trees, their scores."""
+
+    def __init__(
+        self,
+        library: str = "sklearn",
+        *,
+        max_rounds: int = 200,
+        learning_rate: float = 0.2,
+        max_leaves: int = 8,
+        max_bins: int = 31,
+        max_features: float = 0.1,
+        min_samples_leaf: int = 5,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        refit: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = 0,
+    ) -> None:
+        self.library = library
+        self.max_rounds = max_rounds
+        self.learning_rate = learning_rate
+        self.max_leaves = max_leaves
+        self.max_bins = max_bins
+        self.max_features = max_features
+        self.min_samples_leaf = min_samples_leaf
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Models that were saved when scikit-learn's own estimators were kept.
+        if "models_" in state:
+            models = [
+                trees_of_boosting(m) if hasattr(m, "_predictors") else m for m in state["models_"]
+            ]
+            state = state | {"models_": models}
+        super().__setstate__(state)
+
+    def _check_parameters(self) -> None:
+        check_choice("library", self.library, LIBRARIES)
+        for name in ("max_rounds", "max_leaves", "max_bins", "min_samples_leaf", "patience"):
+            check_positive(name, getattr(self, name), kind=Integral)
+        check_positive("learning_rate", self.learning_rate)
+        if self.max_features != 1:
+            check_share("max_features", self.max_features)
+        check_share("validation_fraction", self.validation_fraction)
+        if self.library != "sklearn":
+            probe(self.library)
+
+    def _options(self, n_classes: int, rounds: int) -> BoostingOptions:
+        return BoostingOptions(
+            library=self.library,
+            n_classes=n_classes,
+            rounds=rounds,
+            patience=self.patience,
+            max_leaves=self.max_leaves,
+            max_bins=self.max_bins,
+            min_samples_leaf=self.min_samples_leaf,
+            learning_rate=self.learning_rate,
+            max_features=self.max_features,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            n_threads=max(0, self.n_jobs or 0),
+        )
+
+    def _grow(
+        self, X: Array, y: Array, weight: Array | None, held: Array | None, n_classes: int
+    ) -> tuple[Any, int]:
+        """Model and rounds of one column of targets."""
+        rounds = self.max_rounds if held is not None else ROUNDS_WITHOUT_HOLDOUT
+        model, best = boost(
+            X, y, weight, held, self._options(n_classes, min(rounds, self.max_rounds))
+        )
+        if held is not None and self.refit:
+            model, best = boost(X, y, weight, None, self._options(n_classes, best))
+        return model, best
+
+    def _columns(self, X: ArrayLike, n_classes: int) -> list[Array]:
+        """Scores of each model."""
+        check_is_fitted(self)
+        rows = check_features(self, X)
+        options = self._options(n_classes, self.max_rounds)
+        return [
+            np.full(len(rows), model)
+            if isinstance(model, float)
+            else raw_scores(model, rows, options)
+            for model in self.models_
+        ]
+
+
+class BoostingClassifier(MultilabelMixin, LabelsByProbability, _Boosting):
     """Gradient-boosted trees on binned features, stopped early.
 
     Deep features are many and smooth, so the bins are few and each node sees a sample of
@@ -76,7 +183,7 @@ class Classifier(ClassifierMixin, Boosting):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier(max_features=1.0).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = BoostingClassifier(max_features=1.0).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -140,8 +247,8 @@ class Classifier(ClassifierMixin, Boosting):
         self
         """
         self._check_parameters()
-        rows = class_rows(self, X, y, sample_weight, validation)
-        weight = class_weighted(rows, self.class_weight)
+        rows = check_classification_data(self, X, y, sample_weight, validation)
+        weight = with_class_weights(rows, self.class_weight)
         self.classes_ = rows.classes
         self.models_: list[Any] = []
         self.n_rounds_: list[int] = []
@@ -154,7 +261,7 @@ class Classifier(ClassifierMixin, Boosting):
                 self.n_rounds_.append(0)
                 continue
             if held is None:
-                held = hold_out(column, self.validation_fraction, self.random_state)
+                held = draw_stratified(column, self.validation_fraction, self.random_state)
             if held is not None and not np.isin(column, column[~held]).all():
                 held = None  # the libraries refuse classes that only the held-out rows have
             n_classes = 2 if rows.several else len(self.classes_)
@@ -178,45 +285,26 @@ class Classifier(ClassifierMixin, Boosting):
             probability of 1 for each.
         """
         check_is_fitted(self)
-        if isinstance(self.classes_, list):
-            return sigmoid(np.column_stack(self._columns(X, 2)))
-        return np.asarray(np.exp(log_softmax(self._columns(X, len(self.classes_))[0])))
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        proba = self.predict_proba(X)
-        return labels_of_probabilities(self.classes_, proba)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
+        n_classes = 2 if isinstance(self.classes_, list) else len(self.classes_)
+        columns = self._columns(X, n_classes)
+        scores = np.column_stack(columns) if isinstance(self.classes_, list) else columns[0]
+        return probabilities_of_scores(self.classes_, scores)
 
 
-class Regressor(RegressorMixin, Boosting):
+class BoostingRegressor(NumbersMixin, _Boosting):
     """Gradient-boosted trees for numbers; those of each output are grown apart.
 
     Parameters
     ----------
     library, max_rounds, learning_rate, max_leaves, max_bins, max_features
-        As for `Classifier`.
+        As for `BoostingClassifier`.
     min_samples_leaf, patience, validation_fraction, refit, n_jobs, random_state
-        As for `Classifier`.
+        As for `BoostingClassifier`.
 
     Attributes
     ----------
     models_, n_rounds_, n_features_in_
-        As for `Classifier`, one model per output.
+        As for `BoostingClassifier`, one model per output.
     target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
         The standardisation of the numbers.
 
@@ -224,7 +312,7 @@ class Regressor(RegressorMixin, Boosting):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> bool(Regressor(max_features=1.0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
+    >>> bool(BoostingRegressor(max_features=1.0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
     True
     """
 
@@ -244,17 +332,17 @@ class Regressor(RegressorMixin, Boosting):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight, validation
-            As for `Classifier`.
+            As for `BoostingClassifier`.
 
         Returns
         -------
         self
         """
         self._check_parameters()
-        rows = number_rows(self, X, y, sample_weight, validation)
+        rows = check_regression_data(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.shifted(rows.y, rows.weight)
         self.target_mean_, self.target_scale_ = targets.mean, targets.scale
         grown = [self._grow(rows.X, column, rows.weight, held, 0) for column in targets.scaled.T]
@@ -281,7 +369,6 @@ class Regressor(RegressorMixin, Boosting):
         scale, mean = getattr(self, "target_scale_", 1.0), getattr(self, "target_mean_", 0.0)
         return np.asarray(found.astype(np.float64) * scale + mean)
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+
+Classifier = BoostingClassifier
+Regressor = BoostingRegressor

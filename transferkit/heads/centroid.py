@@ -4,17 +4,22 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, check_positive, checked_rows, class_rows
-from transferkit.heads._scores import labels_of_scores, log_softmax
-from transferkit.solvers.standardize import unit
+from transferkit.heads._labels import SoftmaxMixin
+from transferkit.heads._validation import (
+    Array,
+    check_classification_data,
+    check_features,
+    check_positive,
+)
+from transferkit.solvers.standardize import unit_rows
 
-__all__ = ["Classifier"]
+__all__ = ["CentroidClassifier", "Classifier"]
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class CentroidClassifier(SoftmaxMixin, BaseEstimator):
     """The class whose mean is nearest, after centring and scaling rows to length 1.
 
     Nothing is fitted but means, so it is the head for a handful of images per class.
@@ -46,7 +51,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> head = Classifier().fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head = CentroidClassifier().fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
     >>> head.predict([[9, 1]]).tolist()
     ['x']
     """
@@ -72,7 +77,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self
         """
         check_positive("temperature", self.temperature)
-        rows = class_rows(self, X, y, sample_weight)
+        rows = check_classification_data(self, X, y, sample_weight)
         self.classes_ = rows.classes
         weight = np.ones(len(rows.X)) if rows.weight is None else rows.weight
         mean = np.zeros(rows.X.shape[1])
@@ -92,7 +97,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             rows = X - self.mean_
         if not np.isfinite(rows).all():
             rows = X.astype(np.float64) - self.mean_
-        return unit(rows)
+        return unit_rows(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Negative squared distances over the temperature.
@@ -108,7 +113,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             Of two classes, the second's less the first's.
         """
         check_is_fitted(self)
-        X = checked_rows(self, X)
+        X = check_features(self, X)
         rows = self._units(X)
         # |a - b|² = |a|² - 2ab + |b|²; the first term is the same for every class.
         scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (
@@ -117,32 +122,5 @@ class Classifier(ClassifierMixin, BaseEstimator):
         scores = scores / self.temperature
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        scores = self.decision_function(X)
-        return labels_of_scores(self.classes_, scores)
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Class probabilities: the softmax of `decision_function`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row sums to 1.
-        """
-        return np.asarray(np.exp(log_softmax(self.decision_function(X))))
+Classifier = CentroidClassifier

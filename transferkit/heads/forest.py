@@ -6,32 +6,32 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LabelsByProbability, MultilabelMixin
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
     Array,
-    Rows,
+    TrainingRows,
     check_choice,
+    check_classification_data,
+    check_features,
     check_positive,
-    checked_rows,
-    class_rows,
-    class_weighted,
-    number_rows,
-    without_class_count_warning,
+    check_regression_data,
+    with_class_weights,
 )
-from transferkit.heads._scores import labels_of_probabilities
-from transferkit.heads._trees import trees_of_forest
+from transferkit.solvers._quiet import without_class_count_warning
 from transferkit.solvers.standardize import Targets
+from transferkit.solvers.trees import trees_of_forest
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "ForestClassifier", "ForestRegressor", "Regressor"]
 
 KINDS = ("extra", "forest")
 # Every leaf holds a number per class: beyond this many rows leaves of one sample would
@@ -75,7 +75,9 @@ class _Forest(BaseEstimator):
             state = state | {"trees_": trees_of_forest(forest), "is_flat_": is_flat}
         super().__setstate__(state)
 
-    def _grow(self, kinds: dict[str, Any], rows: Rows, y: Array, weight: Array | None) -> None:
+    def _grow(
+        self, kinds: dict[str, Any], rows: TrainingRows, y: Array, weight: Array | None
+    ) -> None:
         leaf = self.min_samples_leaf
         if leaf == "auto":
             leaf = max(1, len(rows.X) // ROWS_WITH_SINGLE_LEAVES)
@@ -104,7 +106,7 @@ def _magnified(X: Array) -> tuple[Array, Array]:
     return (np.ldexp(X, exponent) if is_small.any() else X), exponent
 
 
-class Classifier(ClassifierMixin, _Forest):
+class ForestClassifier(MultilabelMixin, LabelsByProbability, _Forest):
     """A forest of extremely randomised trees, or a random forest.
 
     On features of networks the two are equally good, and the first is several times
@@ -147,7 +149,7 @@ class Classifier(ClassifierMixin, _Forest):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier(n_trees=20).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = ForestClassifier(n_trees=20).fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -190,10 +192,10 @@ class Classifier(ClassifierMixin, _Forest):
         self
         """
         self._check_parameters()
-        rows = class_rows(self, X, y, sample_weight)
+        rows = check_classification_data(self, X, y, sample_weight)
         self.classes_ = rows.classes
         kinds = {"extra": ExtraTreesClassifier, "forest": RandomForestClassifier}
-        self._grow(kinds, rows, rows.y, class_weighted(rows, self.class_weight))
+        self._grow(kinds, rows, rows.y, with_class_weights(rows, self.class_weight))
         return self
 
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -211,49 +213,29 @@ class Classifier(ClassifierMixin, _Forest):
             probability of 1 for each.
         """
         check_is_fitted(self)
-        X = checked_rows(self, X).astype(np.float32, copy=False)
+        X = check_features(self, X).astype(np.float32, copy=False)
         return self.trees_.predict(X)
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        proba = self.predict_proba(X)
-        return labels_of_probabilities(self.classes_, proba)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-class Regressor(RegressorMixin, _Forest):
+class ForestRegressor(NumbersMixin, _Forest):
     """A forest of extremely randomised trees, or a random forest, for numbers.
 
     Parameters
     ----------
     n_trees, kind, min_samples_leaf, n_jobs, random_state
-        As for `Classifier`.
+        As for `ForestClassifier`.
     max_features : {"sqrt", "log2"}, int, float or None, default="sqrt"
-        As for `Classifier`; scikit-learn's default of all features is far slower on a
+        As for `ForestClassifier`; scikit-learn's default of all features is far slower on a
         thousand of them.
 
     Attributes
     ----------
     trees_, n_features_in_
-        As for `Classifier`.
+        As for `ForestClassifier`.
 
     Examples
     --------
-    >>> head = Regressor(n_trees=5).fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0])
+    >>> head = ForestRegressor(n_trees=5).fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0])
     >>> head.predict([[3.0]]).tolist()
     [3.0]
     """
@@ -275,7 +257,7 @@ class Regressor(RegressorMixin, _Forest):
         self
         """
         self._check_parameters()
-        rows = number_rows(self, X, y, sample_weight)
+        rows = check_regression_data(self, X, y, sample_weight)
         kinds = {"extra": ExtraTreesRegressor, "forest": RandomForestRegressor}
         # A tree's gains are differences of squares, which large numbers would swallow.
         targets = Targets.shifted(rows.y, rows.weight)
@@ -299,11 +281,10 @@ class Regressor(RegressorMixin, _Forest):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = checked_rows(self, X).astype(np.float32, copy=False)
+        X = check_features(self, X).astype(np.float32, copy=False)
         numbers = self.trees_.predict(X)
         return numbers[:, 0] if self.is_flat_ else numbers
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+
+Classifier = ForestClassifier
+Regressor = ForestRegressor

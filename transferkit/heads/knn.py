@@ -6,23 +6,23 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LabelsByProbability, MultilabelMixin
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
     Array,
     check_choice,
+    check_classification_data,
+    check_features,
     check_positive,
-    checked_rows,
-    class_rows,
-    number_rows,
+    check_regression_data,
 )
-from transferkit.heads._neighbors import BLOCK, nearest, nearest_faiss, vote_weights
-from transferkit.heads._scores import labels_of_probabilities
-from transferkit.solvers.standardize import Targets, unit
+from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
+from transferkit.solvers.standardize import Targets, unit_rows
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "KNNClassifier", "KNNRegressor", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,14 +92,14 @@ class _Neighbors(BaseEstimator):
             if self.center:
                 rows -= self.mean_
             if self.metric == "cosine":
-                rows = unit(rows)
+                rows = unit_rows(rows)
             with np.errstate(over="ignore"):  # it is seen afterwards
                 found[part] = rows - self.origin_
         return found
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
-        rows = checked_rows(self, X)
+        rows = check_features(self, X)
         stored, queries = self.X_, self._placed(rows, self.X_.dtype)
         if not _is_usual(queries):
             stored, queries = stored.astype(np.float64), self._placed(rows, np.float64)
@@ -120,7 +120,7 @@ def _is_usual(rows: Array) -> bool:
     return largest == 0 or SMALLEST < largest < LARGEST
 
 
-class Classifier(ClassifierMixin, _Neighbors):
+class KNNClassifier(MultilabelMixin, LabelsByProbability, _Neighbors):
     """The classes of the nearest training samples, weighted by how near they are.
 
     By default as DINO evaluates features: cosine, 20 neighbours, votes weighted by
@@ -166,7 +166,7 @@ class Classifier(ClassifierMixin, _Neighbors):
 
     Examples
     --------
-    >>> head = Classifier(k=2).fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
+    >>> head = KNNClassifier(k=2).fit([[3, 1], [4, 1], [1, 3], [1, 5]], ["x", "x", "y", "y"])
     >>> head.predict([[9, 1]]).tolist()
     ['x']
     """
@@ -186,7 +186,7 @@ class Classifier(ClassifierMixin, _Neighbors):
         self
         """
         self._check_parameters()
-        rows = class_rows(self, X, y)
+        rows = check_classification_data(self, X, y)
         self.classes_, self.y_ = rows.classes, rows.y
         self._store(rows.X)
         return self
@@ -210,45 +210,25 @@ class Classifier(ClassifierMixin, _Neighbors):
             return self._mean(X, self.y_)
         return self._mean(X, np.eye(len(self.classes_), dtype=np.int8)[self.y_])
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        proba = self.predict_proba(X)
-        return labels_of_probabilities(self.classes_, proba)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-class Regressor(RegressorMixin, _Neighbors):
+class KNNRegressor(NumbersMixin, _Neighbors):
     """The mean of the nearest training samples' numbers, weighted by how near they are.
 
     Parameters
     ----------
     k, metric, weights, temperature, center, search
-        As for `Classifier`.
+        As for `KNNClassifier`.
 
     Attributes
     ----------
     X_, origin_, k_, n_features_in_
-        As for `Classifier`.
+        As for `KNNClassifier`.
     y_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         The numbers.
 
     Examples
     --------
-    >>> head = Regressor(k=1).fit([[3, 1], [4, 1], [1, 3], [1, 5]], [1.0, 2.0, 3.0, 4.0])
+    >>> head = KNNRegressor(k=1).fit([[3, 1], [4, 1], [1, 3], [1, 5]], [1.0, 2.0, 3.0, 4.0])
     >>> head.predict([[8, 2]]).tolist()
     [2.0]
     """
@@ -268,7 +248,7 @@ class Regressor(RegressorMixin, _Neighbors):
         self
         """
         self._check_parameters()
-        rows = number_rows(self, X, y)
+        rows = check_regression_data(self, X, y)
         self.y_ = rows.y
         self._store(rows.X)
         return self
@@ -292,7 +272,6 @@ class Regressor(RegressorMixin, _Neighbors):
             (mean[:, 0] if self.y_.ndim == 1 else mean) * targets.scale + targets.mean
         )
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+
+Classifier = KNNClassifier
+Regressor = KNNRegressor

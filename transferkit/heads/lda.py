@@ -5,18 +5,18 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import Array, checked_rows, class_rows
-from transferkit.heads._scores import labels_of_scores, linear_scores, log_softmax, score_dtype
+from transferkit.heads._labels import LinearClassifierMixin, SoftmaxMixin
+from transferkit.heads._validation import check_classification_data
+from transferkit.solvers.scores import score_dtype
 from transferkit.solvers.standardize import standardize_features, standardize_with
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "LDAClassifier"]
 
 
-class Classifier(ClassifierMixin, BaseEstimator):
+class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
     """scikit-learn's linear discriminant analysis, by least squares with shrinkage.
 
     Parameters
@@ -47,7 +47,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = LDAClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -75,7 +75,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f'shrinkage is {self.shrinkage!r}; give "auto", None or a number from 0 to 1'
             )
-        rows = class_rows(self, X, y)
+        rows = check_classification_data(self, X, y)
         self.classes_ = rows.classes
         if len(rows.X) <= len(self.classes_):
             raise ValueError(
@@ -100,50 +100,5 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.intercept_ = (model.intercept_ - coef @ mean).astype(kind)
         return self
 
-    def decision_function(self, X: ArrayLike) -> Array:
-        """Logarithms of the class probabilities, up to a constant for each row.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            Of two classes, the log odds of the second.
-        """
-        check_is_fitted(self)
-        X = checked_rows(self, X)
-        scores = linear_scores(X, self.coef_, self.intercept_)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        scores = self.decision_function(X)
-        return labels_of_scores(self.classes_, scores)
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; each row sums to 1.
-        """
-        return np.asarray(np.exp(log_softmax(self.decision_function(X))))
+Classifier = LDAClassifier

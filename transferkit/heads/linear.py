@@ -10,32 +10,32 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LinearClassifierMixin, MultilabelMixin, SoftmaxMixin
+from transferkit.heads._validation import (
     Array,
-    ClassRows,
+    LabelledRows,
+    check_classification_data,
     check_positive,
     check_share,
-    class_rows,
-    class_weighted,
+    with_class_weights,
 )
-from transferkit.heads._logits import Logits
-from transferkit.heads._scores import score_dtype
-from transferkit.heads.ridge import Regressor
-from transferkit.solvers.linear import Problems
-from transferkit.solvers.selection import (
+from transferkit.heads.ridge import RidgeRegressor
+from transferkit.solvers.linear import LinearProblems
+from transferkit.solvers.logistic import (
     PathOptions,
     Selected,
     SelectionOptions,
     select_C,
     select_C_per_label,
 )
+from transferkit.solvers.losses import log_softmax
+from transferkit.solvers.scores import score_dtype
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "LinearClassifier", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ C_RANGE = (1e-5, 1e2)
 LOOSE = 5
 
 
-class Classifier(ClassifierMixin, Logits):
+class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
     """Standardised multinomial logistic regression with an L2 penalty.
 
     The strength is the one of an ascending path with the smallest log loss on held-out
@@ -119,7 +119,7 @@ class Classifier(ClassifierMixin, Logits):
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
     >>> y = np.where(X[:, 0] > 0, "cat", "dog")
-    >>> head = Classifier().fit(X, y)
+    >>> head = LinearClassifier().fit(X, y)
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -187,10 +187,10 @@ class Classifier(ClassifierMixin, Logits):
         """
         start = time.perf_counter()
         self._check_parameters()
-        rows = class_rows(self, X, y, sample_weight, validation, half=True)
-        before = self._before(rows)
+        rows = check_classification_data(self, X, y, sample_weight, validation, half=True)
+        before = self._coefficients_before(rows)
         self.classes_ = rows.classes
-        weight = class_weighted(rows, self.class_weight)
+        weight = with_class_weights(rows, self.class_weight)
         n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
         known = statistics and statistics.known(n, first[0][first[1]][0], weight)
         path = self._path_options(known)
@@ -199,8 +199,11 @@ class Classifier(ClassifierMixin, Logits):
         else:
             options = self._selection_options()
             self._report(select_C(rows.parts, rows.y, weight, rows.held, path, options))
-            problems = Problems.logistic(rows.parts, rows.y, weight, **path.problem)
-            self._fit_final(problems, self.C_, before)
+            problems = LinearProblems.logistic(rows.parts, rows.y, weight, **path.problem)
+            learnt = self._solve(problems, self.C_, before)
+            self.coef_, self.intercept_ = learnt.pop("coef_"), learnt.pop("intercept_")
+            for name, values in learnt.items():
+                setattr(self, name, values[0].item())
         d = self.coef_.shape[1]
         logger.info(
             "fitted the linear head on %s rows of %s features in %.1f s; C = %s, %d iterations",
@@ -209,10 +212,23 @@ class Classifier(ClassifierMixin, Logits):
         )  # fmt: skip
         return self
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Logarithms of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of `classes_`; for several labels those of 1 for each.
+        """
+        scores = self.decision_function(X)
+        if isinstance(self.classes_, list):
+            return np.asarray(-np.logaddexp(0, -scores))
+        return log_softmax(scores)
 
     def _check_parameters(self) -> None:
         if self.C != "auto":
@@ -250,7 +266,7 @@ class Classifier(ClassifierMixin, Logits):
     def _report(self, selected: Selected) -> None:
         self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
-    def _before(self, rows: ClassRows) -> tuple[Array, Array] | None:
+    def _coefficients_before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
@@ -261,61 +277,80 @@ class Classifier(ClassifierMixin, Logits):
             return None
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _fit_final(self, problems: Problems, C: Any, before: tuple[Array, Array] | None) -> None:
-        """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
+    def _solve(
+        self, problems: LinearProblems, C: Any, before: tuple[Array, Array] | None
+    ) -> dict[str, Array]:
+        """Fit at C on all rows; return the learnt attributes, an entry or row per problem.
+
+        Not from the path's end, so that the path leaves no trace.
+        """
         found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
-        features = np.float64 if problems.design.dtype.itemsize == 8 else np.float32
-        dtype = score_dtype(found.coef, problems.design.mean, features)
-        self.coef_ = found.coef.astype(dtype)
-        self.intercept_ = found.intercept.astype(dtype)
-        several = isinstance(self.classes_, list)
-        self.n_iter_: Any = np.full(len(found.gap), found.n_iter) if several else found.n_iter
-        self.converged_: Any = found.converged if several else bool(found.converged[0])
-        self.objective_: Any = found.objective if several else float(found.objective[0])
-        self.gradient_: Any = found.gradient if several else float(found.gradient[0])
-        self.gap_: Any = found.gap if several else float(found.gap[0])
         if not found.converged.all():
-            worst = np.max(np.asarray(C)[~found.converged] if several else C)
+            worst = np.max(np.broadcast_to(C, found.converged.shape)[~found.converged])
             warnings.warn(
                 f"the linear head did not converge in {found.n_iter} iterations at "
                 f"C = {worst:.3g}; raise max_iter or tol, or lower C",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        features = np.float64 if problems.rows.dtype.itemsize == 8 else np.float32
+        dtype = score_dtype(found.coef, problems.rows.mean, features)
+        return {
+            "coef_": found.coef.astype(dtype),
+            "intercept_": found.intercept.astype(dtype),
+            "n_iter_": np.full(len(found.gap), found.n_iter),
+            "converged_": found.converged,
+            "objective_": found.objective,
+            "gradient_": found.gradient,
+            "gap_": found.gap,
+        }
 
     def _fit_columns(
-        self, rows: ClassRows, before: tuple[Array, Array] | None, path: PathOptions
+        self, rows: LabelledRows, before: tuple[Array, Array] | None, path: PathOptions
     ) -> None:
         """Fit one model for each of several labels, side by side in one solve."""
         train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
-        n, n_labels = rows.y.shape
         both = np.flatnonzero(np.ptp(rows.y[train], axis=0))
         options = self._selection_options()
         selected = select_C_per_label(
             rows.parts, rows.y, rows.weight, rows.held, path, options, both
         )
         self._report(selected)
-        ones = rows.y.sum(axis=0)
-        # Laplace's rule of succession: a label never seen isn't impossible.
-        intercept = np.log((ones + 1) / (n - ones + 1))
-        filled: dict[str, Array] = {
-            "coef_": np.zeros((n_labels, rows.parts[0][0].shape[1])),
-            "intercept_": intercept,
-            "n_iter_": np.zeros(n_labels, int),
-            "converged_": np.ones(n_labels, bool),
-            "objective_": np.full(n_labels, np.nan),
-            "gradient_": np.zeros(n_labels),
-            "gap_": np.zeros(n_labels),
-        }
-        if len(both):
-            first = None if before is None else (before[0][both], before[1][both])
-            problems = Problems.logistic(rows.parts, rows.y[:, both], rows.weight, **path.problem)
-            self._fit_final(problems, self.C_[both], first)
-            for name, values in filled.items():
-                values[both] = getattr(self, name)
+        learnt = _without_samples_of_both(rows)
         dtype: Any = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
         if len(both):
-            dtype = self.coef_.dtype
-        for name, values in filled.items():
-            kind = dtype if name in ("coef_", "intercept_") else values.dtype
-            setattr(self, name, values.astype(kind))
+            first = None if before is None else (before[0][both], before[1][both])
+            problems = LinearProblems.logistic(
+                rows.parts, rows.y[:, both], rows.weight, **path.problem
+            )
+            solved = self._solve(problems, self.C_[both], first)
+            dtype = solved["coef_"].dtype
+            for name, values in solved.items():
+                learnt[name][both] = values
+        self.coef_, self.intercept_ = (
+            learnt.pop(name).astype(dtype) for name in ("coef_", "intercept_")
+        )
+        for name, values in learnt.items():
+            setattr(self, name, values)
+
+
+def _without_samples_of_both(rows: LabelledRows) -> dict[str, Array]:
+    """Learnt attributes of labels that all training rows have, or none.
+
+    Their probability is Laplace's rule of succession: a label never seen isn't impossible.
+    """
+    n, n_labels = rows.y.shape
+    ones = rows.y.sum(axis=0)
+    return {
+        "coef_": np.zeros((n_labels, rows.parts[0][0].shape[1])),
+        "intercept_": np.log((ones + 1) / (n - ones + 1)),
+        "n_iter_": np.zeros(n_labels, int),
+        "converged_": np.ones(n_labels, bool),
+        "objective_": np.full(n_labels, np.nan),
+        "gradient_": np.zeros(n_labels),
+        "gap_": np.zeros(n_labels),
+    }
+
+
+Classifier = LinearClassifier
+Regressor = RidgeRegressor

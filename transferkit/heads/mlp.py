@@ -1,29 +1,165 @@
 """A small neural network: AdamW, cosine schedule, early stopping; for features that need a bend."""
 
+import logging
+import math
+import time
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import (
+from transferkit.datasets.splits import draw_stratified, draw_unstratified
+from transferkit.heads._labels import LabelsByProbability, MultilabelMixin, probabilities_of_scores
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
     Array,
+    TrainingRows,
+    check_classification_data,
+    check_features,
+    check_positive,
+    check_regression_data,
     check_share,
-    class_rows,
-    class_weighted,
-    number_rows,
+    with_class_weights,
 )
-from transferkit.heads._network import Network
-from transferkit.heads._scores import labels_of_probabilities, log_softmax, sigmoid
-from transferkit.solvers.holdout import hold_out, hold_out_unstratified
-from transferkit.solvers.standardize import Targets
+from transferkit.solvers.perceptron import TrainingOptions, scores, train
+from transferkit.solvers.standardize import Targets, mean_and_std, standardize_with
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "MLPClassifier", "MLPRegressor", "Regressor"]
 
 
-class Classifier(ClassifierMixin, Network):
+logger = logging.getLogger(__name__)
+
+# What "auto" stands for. Batches of a tenth of the rows, within bounds: small ones make enough
+# steps of few rows, large ones are quicker per row.
+BATCH_SIZES = (64, 512)
+# As many epochs as train on this many rows, within bounds.
+N_TRAINED = 100_000
+EPOCHS = (12, 100)
+# At batches of 128; the rate of Adam grows with the square root of the batch.
+LEARNING_RATE = 1e-3
+
+
+class _Perceptron(BaseEstimator):
+    """What both tasks share: the parameters and the two trainings."""
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (512,),
+        *,
+        dropout: float = 0.5,
+        learning_rate: Any = "auto",
+        weight_decay: float = 0.05,
+        batch_size: Any = "auto",
+        max_epochs: Any = "auto",
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        refit: bool = True,
+        device: str = "auto",
+        random_state: Any = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.device = device
+        self.random_state = random_state
+
+    def _check_parameters(self) -> None:
+        for width in self.hidden:
+            check_positive("an entry of hidden", width, kind=Integral)
+        check_share("dropout", self.dropout, zero=True)
+        if self.learning_rate != "auto":
+            check_positive("learning_rate", self.learning_rate, or_else='"auto" or ')
+        if self.weight_decay != 0:
+            check_positive("weight_decay", self.weight_decay, or_else="0 or ")
+        if self.batch_size != "auto":
+            check_positive("batch_size", self.batch_size, kind=Integral, or_else='"auto" or ')
+        if self.max_epochs != "auto":
+            check_positive("max_epochs", self.max_epochs, kind=Integral, or_else='"auto" or ')
+        check_positive("patience", self.patience, kind=Integral)
+        check_share("validation_fraction", self.validation_fraction)
+
+    def _train(
+        self,
+        rows: TrainingRows,
+        Y: Array,
+        weight: Array | None,
+        held: Array | None,
+        n_out: int,
+        loss: str,
+    ) -> None:
+        """Find the number of epochs on the rows not held out, then train on all."""
+        start = time.perf_counter()
+        options = self._options(len(rows.X), loss)
+        self.validation_losses_: list[float] = []
+        if held is not None:
+            known = None if weight is None else weight[~held]
+            mean, scale = mean_and_std(rows.X[~held], known)
+            found = train(
+                standardize_with(rows.X, mean, scale, np.float32), Y, weight, held, n_out, options
+            )
+            self.validation_losses_ = found.losses
+            options = options.stopping_after(found.best_epoch)
+        if held is None or self.refit:
+            mean, scale = mean_and_std(rows.X, weight)
+            found = train(
+                standardize_with(rows.X, mean, scale, np.float32), Y, weight, None, n_out, options
+            )
+        self.mean_, self.scale_ = mean, scale
+        self.layers_, self.n_epochs_ = found.layers, found.best_epoch
+        logger.info(
+            "fitted the mlp head on %s rows of %s features in %.1f s; %d epochs",
+            f"{len(rows.X):,}", f"{rows.X.shape[1]:,}", time.perf_counter() - start, self.n_epochs_,
+        )  # fmt: skip
+
+    def _options(self, n: int, loss: str) -> TrainingOptions:
+        import torch  # late: the list of heads shouldn't wait for it
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        epochs, size, rate = self.max_epochs, self.batch_size, self.learning_rate
+        if epochs == "auto":
+            epochs = _within(math.ceil(N_TRAINED / n), EPOCHS)
+        if size == "auto":
+            size = _within(n // 10, BATCH_SIZES)
+        if rate == "auto":
+            rate = LEARNING_RATE * math.sqrt(size / 128)
+        return TrainingOptions(
+            loss=loss,
+            hidden=tuple(self.hidden),
+            dropout=self.dropout,
+            learning_rate=rate,
+            weight_decay=self.weight_decay,
+            label_smoothing=getattr(self, "label_smoothing", 0.0),
+            batch_size=size,
+            max_epochs=epochs,
+            patience=self.patience,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            device=device,
+        )
+
+    def _scores(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        rows = check_features(self, X)
+        return scores(standardize_with(rows, self.mean_, self.scale_, np.float32), self.layers_)
+
+
+def _within(value: int, bounds: tuple[int, int]) -> int:
+    return min(max(value, bounds[0]), bounds[1])
+
+
+class MLPClassifier(MultilabelMixin, LabelsByProbability, _Perceptron):
     """A network of one hidden layer on standardised features, of classes or several labels.
 
     A first training, without the rows held out, finds the epoch with the smallest held-out
@@ -85,7 +221,7 @@ class Classifier(ClassifierMixin, Network):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = MLPClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -150,13 +286,13 @@ class Classifier(ClassifierMixin, Network):
         """
         self._check_parameters()
         check_share("label_smoothing", self.label_smoothing, zero=True)
-        rows = class_rows(self, X, y, sample_weight, validation)
-        weight, held = class_weighted(rows, self.class_weight), rows.held
+        rows = check_classification_data(self, X, y, sample_weight, validation)
+        weight, held = with_class_weights(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
         if held is None and rows.several:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         elif held is None:
-            held = hold_out(rows.y, self.validation_fraction, self.random_state)
+            held = draw_stratified(rows.y, self.validation_fraction, self.random_state)
         loss = "sigmoid" if rows.several else "softmax"
         self._train(rows, rows.y, weight, held, len(self.classes_), loss)
         return self
@@ -175,46 +311,24 @@ class Classifier(ClassifierMixin, Network):
             In the order of `classes_`, each row summing to 1; for several labels the
             probability of 1 for each.
         """
-        found = self._scores(X)
-        if isinstance(self.classes_, list):
-            return sigmoid(found)
-        return np.asarray(np.exp(log_softmax(found)))
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        proba = self.predict_proba(X)
-        return labels_of_probabilities(self.classes_, proba)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
+        scores = self._scores(X)
+        return probabilities_of_scores(self.classes_, scores)
 
 
-class Regressor(RegressorMixin, Network):
+class MLPRegressor(NumbersMixin, _Perceptron):
     """A network of one hidden layer on standardised features, for standardised numbers.
 
     Parameters
     ----------
     hidden, dropout, learning_rate, weight_decay, batch_size, max_epochs, patience
-        As for `Classifier`.
+        As for `MLPClassifier`.
     validation_fraction, refit, device, random_state
-        As for `Classifier`.
+        As for `MLPClassifier`.
 
     Attributes
     ----------
     layers_, mean_, scale_, n_epochs_, validation_losses_, n_features_in_
-        As for `Classifier`.
+        As for `MLPClassifier`.
     target_mean_, target_scale_ : float or ndarray of shape (n_outputs,)
         The standardisation of the numbers.
 
@@ -222,7 +336,7 @@ class Regressor(RegressorMixin, Network):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> bool(Regressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
+    >>> bool(MLPRegressor().fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8)
     True
     """
 
@@ -242,17 +356,17 @@ class Regressor(RegressorMixin, Network):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight, validation
-            As for `Classifier`.
+            As for `MLPClassifier`.
 
         Returns
         -------
         self
         """
         self._check_parameters()
-        rows = number_rows(self, X, y, sample_weight, validation)
+        rows = check_regression_data(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.of(rows.y, rows.weight)
         n_outputs = targets.scaled.shape[1]
         self._train(rows, targets.scaled, rows.weight, held, n_outputs, "squared")
@@ -271,11 +385,8 @@ class Regressor(RegressorMixin, Network):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        found = self._scores(X)
-        flat = found[:, 0] if np.ndim(self.target_mean_) == 0 else found
-        return np.asarray(flat.astype(np.float64) * self.target_scale_ + self.target_mean_)
+        return self._in_target_units(self._scores(X))
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+
+Classifier = MLPClassifier
+Regressor = MLPRegressor

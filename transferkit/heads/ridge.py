@@ -7,24 +7,25 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.heads._inputs import (
+from transferkit.heads._labels import LinearClassifierMixin, MultilabelMixin
+from transferkit.heads._numbers import NumbersMixin
+from transferkit.heads._validation import (
     Array,
+    check_classification_data,
+    check_features,
     check_positive,
-    checked_rows,
-    class_rows,
-    class_weighted,
-    number_rows,
+    check_regression_data,
+    with_class_weights,
 )
-from transferkit.heads._ridge import Solution, solve
-from transferkit.heads._scores import labels_of_scores, linear_scores, score_dtype
+from transferkit.solvers.ridge import Solution, solve
+from transferkit.solvers.scores import linear_scores, score_dtype
 from transferkit.solvers.standardize import Targets
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "Regressor", "RidgeClassifier", "RidgeRegressor"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ ALPHA_RANGE = (1e-5, 1e3)
 N_ALPHAS = 17
 
 
-class Regressor(RegressorMixin, BaseEstimator):
+class RidgeRegressor(NumbersMixin, BaseEstimator):
     """Ridge regression whose strength has the smallest leave-one-out error.
 
     All strengths come from one eigendecomposition, and their exact leave-one-out errors
@@ -76,7 +77,7 @@ class Regressor(RegressorMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Regressor().fit(X, 2 * X[:, 0] + 1)
+    >>> head = RidgeRegressor().fit(X, 2 * X[:, 0] + 1)
     >>> head.predict([[3, 0, 0, 0, 0]]).round(2).tolist()
     [7.0]
     """
@@ -117,7 +118,7 @@ class Regressor(RegressorMixin, BaseEstimator):
         self
         """
         _check_parameters(self)
-        rows = number_rows(self, X, y, sample_weight)
+        rows = check_regression_data(self, X, y, sample_weight)
         targets = Targets.of(rows.y, rows.weight)
         found = _fit(self, rows.X, targets.scaled, rows.weight, statistics)
         single = rows.y.ndim == 1
@@ -142,18 +143,13 @@ class Regressor(RegressorMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = checked_rows(self, X)
+        X = check_features(self, X)
         single = self.coef_.ndim == 1
         found = linear_scores(X, np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
         return found[:, 0] if single else found
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
-
-class Classifier(ClassifierMixin, BaseEstimator):
+class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
     """Ridge regression on -1 and 1, one column per class; the largest wins.
 
     It is also known as the least-squares support vector machine. It has no probabilities.
@@ -161,7 +157,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     alpha, alphas, standardize
-        As for `Regressor`.
+        As for `RidgeRegressor`.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn; not for several labels at once.
 
@@ -174,7 +170,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     intercept_ : ndarray of shape (n_classes,), (1,) or (n_labels,)
         What belongs to `coef_`.
     alpha_, alpha_path_, alpha_on_edge_, n_features_in_
-        As for `Regressor`.
+        As for `RidgeRegressor`.
 
     References
     ----------
@@ -184,7 +180,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(60, 5))
-    >>> head = Classifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
+    >>> head = RidgeClassifier().fit(X, np.where(X[:, 0] > 0, "cat", "dog"))
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
@@ -227,8 +223,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self
         """
         _check_parameters(self)
-        rows = class_rows(self, X, y, sample_weight)
-        weight = class_weighted(rows, self.class_weight)
+        rows = check_classification_data(self, X, y, sample_weight)
+        weight = with_class_weights(rows, self.class_weight)
         self.classes_ = rows.classes
         if rows.several:
             hot = rows.y
@@ -241,47 +237,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.coef_, self.intercept_ = found.coef.astype(kind), found.intercept.astype(kind)
         return self
 
-    def decision_function(self, X: ArrayLike) -> Array:
-        """Regressed scores: near 1 for the label, near -1 for any other.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            Scores; of two classes, those of the second. For several labels
-            (n_samples, n_labels).
-        """
-        check_is_fitted(self)
-        X = checked_rows(self, X)
-        scores = linear_scores(X, self.coef_, self.intercept_)
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X: ArrayLike) -> Array:
-        """Labels, as they were given to `fit`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-        """
-        scores = self.decision_function(X)
-        return labels_of_scores(self.classes_, scores)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-def _check_parameters(head: Regressor | Classifier) -> None:
+def _check_parameters(head: RidgeRegressor | RidgeClassifier) -> None:
     if head.alpha != "auto":
         check_positive("alpha", head.alpha, or_else='"auto" or ')
     if head.alphas is not None:
@@ -292,7 +249,7 @@ def _check_parameters(head: Regressor | Classifier) -> None:
 
 
 def _fit(
-    head: Regressor | Classifier,
+    head: RidgeRegressor | RidgeClassifier,
     X: Array,
     Y: Array,
     weight: Array | None,
@@ -320,3 +277,7 @@ def _fit(
         f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, found.alpha,
     )  # fmt: skip
     return found
+
+
+Classifier = RidgeClassifier
+Regressor = RidgeRegressor

@@ -24,6 +24,7 @@ from transferkit.images.geometry import (
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
+from transferkit.images.sizes import orientation_of, size_of
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
@@ -50,9 +51,11 @@ __all__ = [
     "cut",
     "frame_of",
     "list_images",
+    "orientation_of",
     "prepare",
     "read_file",
     "read_rgb",
     "resized_size",
+    "size_of",
     "upscale_factor",
 ]

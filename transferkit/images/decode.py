@@ -16,7 +16,15 @@ try:
 except ImportError:  # Pillow before 11.3
     _HAS_AVIF = False
 
-__all__ = ["FORMATS", "MAX_FILE_BYTES", "ImageError", "check_file_size", "read_file", "read_rgb"]
+__all__ = [
+    "FORMATS",
+    "MAX_FILE_BYTES",
+    "ImageError",
+    "check_file_size",
+    "read_file",
+    "read_rgb",
+    "reason_of",
+]
 
 # Raster formats that PIL decodes by itself; EPS, say, would start Ghostscript. JPEGs of
 # several pictures (MPO, from cameras) open as JPEG.
@@ -128,7 +136,7 @@ def read_rgb(
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(_reason(error)) from error
+        raise ImageError(reason_of(error)) from error
 
 
 def _to_rgb(image: Image.Image, exif: bool) -> Image.Image:
@@ -184,7 +192,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why an image can't be decoded, in plain words, from what PIL raised."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         advice = (
             "a decompression bomb? if it is genuine, increase PIL.Image.MAX_IMAGE_PIXELS, or "

@@ -9,7 +9,7 @@ from PIL import Image
 
 from transferkit.images.decode import ImageError, read_file
 
-__all__ = ["Content", "ImageBag", "Item", "LazyImage", "content_of", "is_in_memory"]
+__all__ = ["Content", "ImageBag", "Item", "LazyImage", "content_of", "file_of", "is_in_memory"]
 
 Content = bytes | Image.Image | np.ndarray
 """What an image is decoded from: a file's bytes, or the image itself."""
@@ -76,6 +76,11 @@ def content_of(item: Item) -> Content:
         raise
     except Exception as error:  # the data set runs code of anybody's
         raise ImageError(f"the data set can't give it ({type(error).__name__}: {error})") from error
+
+
+def file_of(item: Item) -> Path | None:
+    """File whose bytes are an image's, whole and nothing else; None if there is none."""
+    return item if isinstance(item, Path) else None
 
 
 def is_in_memory(item: Item) -> bool:

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from transferkit.images.imageset import ImageSet
-from transferkit.images.items import ImageBag, Item
+from transferkit.images.items import ImageBag, Item, file_of
 from transferkit.images.labels import clean_label, warn_of_lookalikes
 from transferkit.images.paths import in_either_form, is_excluded
-from transferkit.images.sources.datasets import is_dataset, list_dataset
-from transferkit.images.sources.folder import EXTENSIONS, list_folder, tell_excluded
-from transferkit.images.sources.frame import is_frame, list_frame
-from transferkit.images.sources.items import is_single, list_array, list_items
-from transferkit.images.sources.table import TABLE_SUFFIXES, list_table
+from transferkit.images.sources import ListingOptions, folder, source_of, table
+from transferkit.images.sources.folder import EXTENSIONS, tell_excluded
 
 __all__ = ["list_images"]
 
@@ -85,28 +82,35 @@ def list_images(
     TypeError
         If the source is of another kind.
     """
-    is_table = isinstance(source, str | os.PathLike) and (
-        Path(source).suffix.lower() in TABLE_SUFFIXES and not Path(source).is_dir()
-    )
-    if group_column is not None and not is_table:
-        raise ValueError(
-            f"group column {group_column!r} is a column of a table, and the images are none; give "
-            f"a .csv or .parquet file, or in Python an ImageSet with groups"
-        )
+    if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
+        source = source.item()
     if isinstance(source, ImageSet):
+        _check_groups(group_column, has_groups=False)
         return source
+    kind = source_of(source)
+    _check_groups(group_column, has_groups=getattr(kind, "HAS_GROUPS", False))
     exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
-        return _with_clean_labels(list_folder(Path(source), exclude))
-    images = _listed(source, path_column, label_column, split_column, group_column)
-    if root is not None or suffix:
-        images = _placed(images, root, suffix, Path(source).parent if is_table else Path())
-    return _with_clean_labels(_without(images, exclude))
+    options = ListingOptions(path_column, label_column, split_column, group_column, exclude)
+    images = kind.listed(source, options)
+    if kind is not folder:  # its paths are where they are, and it has left out what it should
+        is_path = isinstance(source, str | os.PathLike)
+        if root is not None or suffix:
+            images = _placed(images, root, suffix, Path(source).parent if is_path else Path())
+        images = _without(images, exclude)
+    return _with_clean_labels(images)
 
 
-def _placed(images: ImageSet, root: str | Path | None, suffix: str, folder: Path) -> ImageSet:
+def _check_groups(column: str | None, *, has_groups: bool) -> None:
+    if column is not None and not has_groups:
+        raise ValueError(
+            f"group column {column!r} is a column of a table, and the images are none; give "
+            f"{table.PATHS}, or in Python an ImageSet with groups"
+        )
+
+
+def _placed(images: ImageSet, root: str | Path | None, suffix: str, beside: Path) -> ImageSet:
     """Images whose paths are relative to another folder, or lack their suffix."""
-    base = folder if root is None else Path(root).expanduser()
+    base = beside if root is None else Path(root).expanduser()
     if not base.is_dir():
         raise FileNotFoundError(f"root {str(root)!r} is no folder; give where the paths begin")
     dot = "" if suffix.startswith(".") or not suffix else "."
@@ -115,7 +119,7 @@ def _placed(images: ImageSet, root: str | Path | None, suffix: str, folder: Path
         if isinstance(item, ImageBag):
             inner = map(placed, item.items, item.names)
             return replace(item, items=tuple(inner))
-        if not isinstance(item, Path):
+        if file_of(item) is None:
             return item
         lacks = suffix and not name.lower().endswith(EXTENSIONS)
         return in_either_form(base / (f"{name}{dot}{suffix}" if lacks else name))
@@ -146,39 +150,3 @@ def _with_clean_labels(images: ImageSet) -> ImageSet:
     )
     warn_of_lookalikes(label for label in labels if isinstance(label, str))
     return replace(images, labels=labels)
-
-
-def _listed(
-    source: Any,
-    path_column: str,
-    label_column: str | Sequence[str],
-    split_column: str,
-    group_column: str | None,
-) -> ImageSet:
-    if is_single(source):
-        return list_items([source])
-    if is_frame(source):
-        return list_frame(source, path_column, label_column, split_column)
-    if is_dataset(source):
-        return list_dataset(source, label_column)
-    if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
-        source = source.item()
-    if isinstance(source, np.ndarray):
-        return list_array(source)
-    if not isinstance(source, str | os.PathLike):
-        return list_items(source)
-
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{str(source)!r} doesn't exist; give a folder of images, a .csv or .parquet file "
-            "or an image"
-        )
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return list_table(path, path_column, label_column, split_column, group_column)
-    if path.suffix.lower() in EXTENSIONS:
-        return ImageSet((path,), (path.name,))
-    raise ValueError(
-        f"{str(source)!r} is neither a folder nor a .csv or .parquet file nor an image "
-        f"({', '.join(EXTENSIONS)})"
-    )

@@ -22,6 +22,7 @@ from transferkit.metrics._metric import Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
     MultilabelReport,
+    multilabel_baseline,
     multilabel_report,
     predicted_labels,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "get",
     "mean_average_precision_11",
     "measured",
+    "multilabel_baseline",
     "multilabel_report",
     "names",
     "of",

@@ -15,7 +15,13 @@ from transferkit.metrics._registry import measured
 from transferkit.metrics._report import ReportTable, TaskReport
 from transferkit.uncertainty import share_interval
 
-__all__ = ["LabelRow", "MultilabelReport", "multilabel_report", "predicted_labels"]
+__all__ = [
+    "LabelRow",
+    "MultilabelReport",
+    "multilabel_baseline",
+    "multilabel_report",
+    "predicted_labels",
+]
 
 _METRICS = ("exact_match", "macro_f1", "mean_average_precision", "mean_auroc")
 
@@ -190,6 +196,17 @@ def _draws(found: Predictions) -> np.ndarray:
     if found.proba is None or not defined:
         return np.empty((0, 0, 3))
     return ranking_draws(found.y_true[:, defined], found.proba[:, defined])
+
+
+def multilabel_baseline(found: Predictions) -> Baseline:
+    """Compare predicted labels with what is got without looking at an image.
+
+    Parameters
+    ----------
+    found : Predictions
+        Of several labels; what ranks the samples needn't be a probability.
+    """
+    return _baseline(found, _draws(found))
 
 
 def _rows(found: Predictions, draws: np.ndarray) -> tuple[LabelRow, ...]:

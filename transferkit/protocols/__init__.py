@@ -1,6 +1,6 @@
 """Published evaluation protocols, one file each: how a probe is trained and selected.
 
-A file of this folder exposes a frozen dataclass `Protocol` with the published settings and a
+A file of this folder exposes its frozen dataclass of the published settings as `Protocol`, and a
 function `fit` that trains the probe; the file's name is the protocol's. Where a protocol has
 a number of neighbours to choose, that is part of the name: ``dino-knn20``.
 

@@ -8,34 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.datasets import draw_share
 from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
-from transferkit.solvers.linear import Fit, Problems
+from transferkit.solvers.linear import LinearFit, LinearProblems
 from transferkit.solvers.rows import KnownSpectrum
 from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["TOL", "StrengthSearch", "by_share", "refit", "selected", "validation_score"]
+__all__ = ["TOL", "StrengthSearch", "refit", "selected", "validation_score"]
 
 Array = NDArray[Any]
 # Of the mean loss's gradient: the protocols' default, tighter than what the publications stop at.
 TOL = 1e-6
-
-
-def by_share(y: Array, share: float, seed: int) -> Array:
-    """Rows to hold out: a share of each class, or of all rows for several labels."""
-    random = np.random.default_rng(seed)
-    held = np.zeros(len(y), bool)
-    groups = [np.arange(len(y))] if y.ndim == 2 else [np.flatnonzero(y == c) for c in np.unique(y)]
-    for rows in groups:
-        n = min(max(1, round(share * len(rows))), len(rows) - 1)
-        held[random.permutation(rows)[:n]] = True
-    if not held.any():
-        raise ValueError(
-            "a class of one sample leaves nothing to choose by; give more shots, or a protocol "
-            "that chooses nothing, such as bigvision-fewshot"
-        )
-    return held
 
 
 def validation_score(scores: Array, y: Array) -> float:
@@ -72,7 +57,7 @@ class StrengthSearch:
         tol: float,
         statistics: FeatureStatistics,
     ) -> None:
-        self.problems = Problems.logistic(
+        self.problems = LinearProblems.logistic(
             [(train[0], None)], train[1], standardize=False, spectrum=_spectrum(statistics)
         )
         self.held, self.max_iter, self.tol = held, max_iter, tol
@@ -93,7 +78,7 @@ class StrengthSearch:
         """The best score; of equals that of the largest C, first on the way up in λ = 1/C."""
         return best(self.tried, prefer_large=True)
 
-    def _judge(self, model: tuple[float, Fit, Array]) -> Candidate:
+    def _judge(self, model: tuple[float, LinearFit, Array]) -> Candidate:
         C, _, scores = model
         y = self.held[1]
         columns = score_columns(scores, y)
@@ -116,10 +101,10 @@ def _spectrum(statistics: FeatureStatistics) -> KnownSpectrum:
 def refit(parts: Parts, C: float, max_iter: int, tol: float, **about: Any) -> Probe:
     """Fit on all rows at one strength, as a probe."""
     X, y = parts.merged()
-    problems = Problems.logistic(
+    problems = LinearProblems.logistic(
         [(X, None)], y, standardize=False, spectrum=_spectrum(parts.statistics)
     )
-    fit: Fit = problems.solve(C, tol=tol, max_iter=max_iter)
+    fit: LinearFit = problems.solve(C, tol=tol, max_iter=max_iter)
 
     def scores(rows: Array) -> Array:
         return score_columns(rows @ fit.coef.T + fit.intercept, y)
@@ -142,7 +127,7 @@ def selected(
     X, y = parts.X, parts.y
     train, validation = (X, y), parts.validation
     if validation is None:
-        held = by_share(y, share, seed) if held is None else held
+        held = draw_share(y, share, seed) if held is None else held
         train, validation = (X[~held], y[~held]), (X[held], y[held])
     search = StrengthSearch(train, validation, max_iter, tol, parts.statistics)
     search.walk(Cs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.heads.knn import Classifier
+from transferkit.heads.knn import KNNClassifier
 from transferkit.protocols import Array, Parts, Probe
 
 __all__ = ["voting"]
@@ -17,7 +17,7 @@ SMALLEST = 1e-12
 
 def voting(parts: Parts, **settings: Any) -> Probe:
     """Keep the training rows; scores are logarithms of the shares of votes."""
-    head = Classifier(**settings).fit(parts.X, parts.y)
+    head = KNNClassifier(**settings).fit(parts.X, parts.y)
 
     def scores(rows: Array) -> Array:
         share = head.predict_proba(rows).astype(np.float64)

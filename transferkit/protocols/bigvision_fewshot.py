@@ -12,7 +12,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class BigVisionFewShot:
     """Image squashed to 256 px, its centre 224; targets ±1; λ = 1024, the bias a constant 100.
 
     References
@@ -29,7 +29,10 @@ class Protocol:
     draws: bool = False
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = BigVisionFewShot
+
+
+def fit(protocol: BigVisionFewShot, parts: Parts, seed: int = 0) -> Probe:
     """Solve in closed form, through the smaller of the two Gram matrices."""
     X = parts.X.astype(np.float64)
     mean, scale = X.mean(axis=0), X.std(axis=0) + protocol.epsilon

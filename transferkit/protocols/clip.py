@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.datasets import draw_share
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import TOL, StrengthSearch, by_share, refit
+from transferkit.protocols._logistic import TOL, StrengthSearch, refit
 
 __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ClipLinearProbe:
     """Features before the projection, 224 px without margin; λ on 96 values, 1e-6 to 1e6.
 
     References
@@ -34,11 +36,14 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = ClipLinearProbe
+
+
+def fit(protocol: ClipLinearProbe, parts: Parts, seed: int = 0) -> Probe:
     """Search as published; refit on training and validation rows."""
     train, validation = (parts.X, parts.y), parts.validation
     if validation is None:
-        held = by_share(parts.y, protocol.share, seed)
+        held = draw_share(parts.y, protocol.share, seed)
         train = parts.X[~held], parts.y[~held]
         validation = parts.X[held], parts.y[held]
     search = StrengthSearch(train, validation, protocol.max_iter, protocol.tol, parts.statistics)
@@ -63,9 +68,9 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _position(C: float, protocol: Protocol) -> int:
-    return round(-float(np.log10(C)) * protocol.per_decade)
+def _position(C: float, protocol: ClipLinearProbe) -> int:
+    return round(-math.log10(C) * protocol.per_decade)
 
 
-def _strengths(positions: set[int], protocol: Protocol) -> np.ndarray:
+def _strengths(positions: set[int], protocol: ClipLinearProbe) -> np.ndarray:
     return np.array([10.0 ** (-p / protocol.per_decade) for p in sorted(positions)])

@@ -12,7 +12,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ClipBenchmark:
     """Rows of length 1 after CLIP's projection (``logits`` in timm); float32, not float16.
 
     The weight decay is searched only where the dataset has a validation part, else 0.
@@ -35,7 +35,10 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = ClipBenchmark
+
+
+def fit(protocol: ClipBenchmark, parts: Parts, seed: int = 0) -> Probe:
     """Train with the weight decay that does best on the validation part, if there is one."""
     if parts.y.ndim == 2:
         raise ValueError("clip-benchmark is for one label per image; use dinov2-logreg for several")
@@ -69,13 +72,13 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _unit(protocol: Protocol, X: Array) -> Array:
+def _unit(protocol: ClipBenchmark, X: Array) -> Array:
     length = np.linalg.norm(X, axis=1, keepdims=True)
     return np.asarray(X / np.maximum(length, protocol.shortest))
 
 
 def _trained(
-    protocol: Protocol, X: Array, y: Array, decay: float, seed: int
+    protocol: ClipBenchmark, X: Array, y: Array, decay: float, seed: int
 ) -> tuple[Array, Array]:
     import torch
 

@@ -14,7 +14,7 @@ KS = (10, 20, 100, 200)
 
 
 @dataclass(frozen=True)
-class Protocol:
+class DinoKNN:
     """Votes of the k nearest by cosine, weighted by a softmax at temperature 0.07.
 
     References
@@ -33,7 +33,10 @@ class Protocol:
     draws: bool = False
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = DinoKNN
+
+
+def fit(protocol: DinoKNN, parts: Parts, seed: int = 0) -> Probe:
     """Keep the training rows; nothing is chosen, and the validation part is not used."""
     return voting(
         parts,

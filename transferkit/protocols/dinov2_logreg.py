@@ -13,7 +13,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Dinov2LogisticRegression:
     """Class token (``pre_logits`` of DINO's networks), 224 px without margin, float64.
 
     References
@@ -32,7 +32,10 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = Dinov2LogisticRegression
+
+
+def fit(protocol: Dinov2LogisticRegression, parts: Parts, seed: int = 0) -> Probe:
     """Choose on the validation part, else on a tenth of all rows; refit on both."""
     wide = Parts(
         parts.X.astype(np.float64),

@@ -12,7 +12,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class SimpleShot:
     """The backbone's own geometry; nothing is chosen.
 
     References
@@ -27,7 +27,10 @@ class Protocol:
     draws: bool = False
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = SimpleShot
+
+
+def fit(protocol: SimpleShot, parts: Parts, seed: int = 0) -> Probe:
     """Take the means; scores are negative squared distances."""
     if parts.y.ndim == 2:
         raise ValueError("simpleshot is for one label per image; use vissl-svm for several")

@@ -13,7 +13,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TorchGeoLinear:
     """The backbone's own geometry, the mean over the last map, C from 1e-6 to 1e4."""
 
     geometry: Geometry = Geometry()
@@ -27,7 +27,10 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = TorchGeoLinear
+
+
+def fit(protocol: TorchGeoLinear, parts: Parts, seed: int = 0) -> Probe:
     """Choose on the validation part, else on a fifth of each class; refit on both."""
     Cs = np.logspace(*protocol.decades, protocol.n_strengths)
     return selected(

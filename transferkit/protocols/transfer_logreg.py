@@ -13,7 +13,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TransferLogisticRegression:
     """Shorter side to 224 px, bicubic; no normalisation; 45 penalties λ from 1e-6 to 1e5.
 
     References
@@ -34,7 +34,10 @@ class Protocol:
     draws: bool = True
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = TransferLogisticRegression
+
+
+def fit(protocol: TransferLogisticRegression, parts: Parts, seed: int = 0) -> Probe:
     """Choose on the validation part, else on a fifth of each class; refit on both."""
     Cs = 1 / np.logspace(*protocol.decades, protocol.n_penalties)
     return selected(

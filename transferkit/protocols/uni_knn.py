@@ -11,7 +11,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class UniKNN:
     """Equal votes of the 20 nearest, centred by the training mean and of length 1.
 
     References
@@ -30,7 +30,10 @@ class Protocol:
     draws: bool = False
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = UniKNN
+
+
+def fit(protocol: UniKNN, parts: Parts, seed: int = 0) -> Probe:
     """Keep the training rows; nothing is chosen, and the validation part is not used."""
     return voting(
         parts,

@@ -13,7 +13,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class UniLogisticRegression:
     """Mean loss plus ``0.5 ‖W‖ / C`` with C = features × classes / 100: the norm not squared.
 
     References
@@ -32,7 +32,10 @@ class Protocol:
     draws: bool = False
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = UniLogisticRegression
+
+
+def fit(protocol: UniLogisticRegression, parts: Parts, seed: int = 0) -> Probe:
     """L-BFGS with strong Wolfe steps on training and validation rows together."""
     import torch
 

@@ -16,7 +16,7 @@ __all__ = ["Protocol", "fit"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class VisslSVM:
     """Squashed to 224 px; rows of length 1 (+1e-5), float64; liblinear, classes weighted 2 : 1.
 
     The published feature is the last map pooled over windows of 6 × 6 (8,192 numbers for a
@@ -41,10 +41,13 @@ class Protocol:
     deviates: tuple[str, ...] = ("feature",)
 
 
-def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
+Protocol = VisslSVM
+
+
+def fit(protocol: VisslSVM, parts: Parts, seed: int = 0) -> Probe:
     """Choose C for each class by itself; fit on training and validation rows."""
     X, y = parts.merged()
-    Z = _placed(protocol, X)
+    Z = _normalized(protocol, X)
     Y = y if y.ndim == 2 else np.eye(parts.n_classes, dtype=int)[y]
     machines, Cs, converged = [], [], []
     for column in Y.T:
@@ -55,8 +58,8 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
         converged.append(is_good)
 
     def scores(rows: Array) -> Array:
-        placed = _placed(protocol, rows)
-        return np.stack([m.decision_function(placed) for m in machines], axis=1)
+        normalized = _normalized(protocol, rows)
+        return np.stack([m.decision_function(normalized) for m in machines], axis=1)
 
     return Probe(
         scores,
@@ -67,13 +70,13 @@ def fit(protocol: Protocol, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _placed(protocol: Protocol, X: Array) -> Array:
+def _normalized(protocol: VisslSVM, X: Array) -> Array:
     rows = X.astype(np.float64)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / (length + protocol.epsilon))
 
 
-def _machine(protocol: Protocol, C: float, Z: Array, y: Array) -> tuple[Any, bool]:
+def _machine(protocol: VisslSVM, C: float, Z: Array, y: Array) -> tuple[Any, bool]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -92,7 +95,7 @@ def _machine(protocol: Protocol, C: float, Z: Array, y: Array) -> tuple[Any, boo
     return machine, not caught
 
 
-def _chosen(protocol: Protocol, Z: Array, y: Array) -> float:
+def _chosen(protocol: VisslSVM, Z: Array, y: Array) -> float:
     from sklearn.model_selection import StratifiedKFold
 
     if min(y.sum(), len(y) - y.sum()) < protocol.folds:

@@ -1,7 +1,12 @@
-"""Linear problems on the same rows, at one strength or along a path of them.
+"""Linear models as heads and protocols pose them: logistic regressions and squared margins.
 
-The objective is scikit-learn's, ``C * sum(weight * loss) + ||coef||² / 2``, and the solver
-wants weights that sum to 1: both agree with ``penalty = 1 / (C * sum(weight))``.
+The objective is scikit-learn's,
+
+    C sum_i w_i loss(W x_i + b, y_i) + ||W||² / 2,
+
+whereas the solver's weights sum to 1. Both have the same minimum for
+``penalty = 1 / (C sum_i w_i)``. `LinearProblems` holds problems that share their rows and differ
+in targets, weights or C; it solves them at one C, or along a path of them.
 """
 
 from __future__ import annotations
@@ -13,27 +18,33 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.solvers.losses import Hinge, Insensitive, Loss, Sigmoid, Softmax
-from transferkit.solvers.newton import Start, State, minimise
-from transferkit.solvers.path import follow
-from transferkit.solvers.rows import Design, KnownSpectrum, Part
+from transferkit.solvers.losses import (
+    Loss,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+)
+from transferkit.solvers.newton import Minimum, Start, minimise
+from transferkit.solvers.path import regularization_path
+from transferkit.solvers.rows import KnownSpectrum, Part, StandardizedRows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "Problems"]
+__all__ = ["LinearFit", "LinearProblems"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class LinearFit:
     """Solved problems, one entry or row per problem where nothing else is said.
 
     Parameters
     ----------
     coef : ndarray of shape (n_problems * n_scores, n_features)
-        Coefficients on the features as given: per class, or a single row for two classes.
+        Coefficients on the original features: per class, or a single row for two classes.
     intercept : ndarray of shape (n_problems * n_scores,)
         The intercepts.
     objective : ndarray
@@ -57,12 +68,12 @@ class Fit:
     n_iter: int
 
 
-class Problems:
-    """Problems on the same rows that differ in targets, weights or strength.
+class LinearProblems:
+    """Linear models of the same rows that differ in targets, weights or C.
 
     Parameters
     ----------
-    design : Design
+    rows : StandardizedRows
         Rows.
     loss : Loss
         Of these rows.
@@ -72,8 +83,8 @@ class Problems:
         Number of problems.
     """
 
-    def __init__(self, design: Design, loss: Loss, total: Array, n_problems: int) -> None:
-        self.design, self.loss, self.total = design, loss, total
+    def __init__(self, rows: StandardizedRows, loss: Loss, total: Array, n_problems: int) -> None:
+        self.rows, self.loss, self.total = rows, loss, total
         self.n_problems = n_problems
 
     @classmethod
@@ -93,7 +104,7 @@ class Problems:
         Parameters
         ----------
         parts : sequence of (ndarray, ndarray or None)
-            Features, as in `Design`.
+            Features, as in `StandardizedRows`.
         y : ndarray of shape (n_samples,) or (n_samples, n_problems)
             Class numbers from 0, each of which occurs; or 0 and 1 for several labels.
         weight : ndarray of shape (n_samples,), (n_samples, n_problems) or None
@@ -105,19 +116,21 @@ class Problems:
         device : str, default="cpu"
             Where to compute.
         spectrum : callable, default=None
-            As in `Design`.
+            As in `StandardizedRows`.
         """
         import torch  # late: the list of heads shouldn't wait for it
 
         shared = weight if weight is None or weight.ndim == 1 else weight.mean(axis=1)
-        design = Design(parts, shared, standardize=standardize, device=device, spectrum=spectrum)
-        unit, total = _unit(design, weight, len(y))
+        rows = StandardizedRows(
+            parts, shared, standardize=standardize, device=device, spectrum=spectrum
+        )
+        weights, total = _sum_to_one(rows, weight, len(y))
         n_classes = int(y.max()) + 1 if y.ndim == 1 else 2
         if n_classes > 2:
-            codes = torch.tensor(y, dtype=torch.int64, device=design.device)
-            return cls(design, Softmax(codes, unit, n_classes, smoothing), total, 1)
-        signs = _targets(design, 2.0 * y.reshape(len(y), -1) - 1)
-        return cls(design, Sigmoid(signs, unit, smoothing), total, len(signs))
+            codes = torch.tensor(y, dtype=torch.int64, device=rows.device)
+            return cls(rows, SoftmaxCrossEntropy(codes, weights, n_classes, smoothing), total, 1)
+        signs = _targets(rows, 2.0 * y.reshape(len(y), -1) - 1)
+        return cls(rows, SigmoidCrossEntropy(signs, weights, smoothing), total, len(signs))
 
     @classmethod
     def margins(
@@ -129,9 +142,9 @@ class Problems:
         epsilon: float | None = None,
         spectrum: KnownSpectrum | None = None,
     ) -> Self:
-        """Squared margins, a problem per column: those of `LinearSVC` and `LinearSVR`.
+        """Support vector machines with squared losses, as `LinearSVC` and `LinearSVR`.
 
-        But the intercept isn't penalised, as liblinear's is.
+        Each column of `Y` is a problem. Unlike liblinear's, the intercept isn't penalised.
 
         Parameters
         ----------
@@ -145,13 +158,17 @@ class Problems:
             None for the hinge, ``max(0, 1 - Y * score)²``; a number for
             ``max(0, |score - Y| - epsilon)²``.
         spectrum : callable, default=None
-            As in `Design`.
+            As in `StandardizedRows`.
         """
-        design = Design([(X, None)], weight, standardize=False, spectrum=spectrum)
-        unit, total = _unit(design, weight, len(Y))
-        targets = _targets(design, Y)
-        loss = Hinge(targets, unit) if epsilon is None else Insensitive(targets, unit, epsilon)
-        return cls(design, loss, total, len(targets))
+        rows = StandardizedRows([(X, None)], weight, standardize=False, spectrum=spectrum)
+        weights, total = _sum_to_one(rows, weight, len(Y))
+        targets = _targets(rows, Y)
+        loss: Loss
+        if epsilon is None:
+            loss = SquaredHinge(targets, weights)
+        else:
+            loss = SquaredEpsilonInsensitive(targets, weights, epsilon)
+        return cls(rows, loss, total, len(targets))
 
     def solve(
         self,
@@ -160,8 +177,8 @@ class Problems:
         tol: float,
         max_iter: int,
         start: tuple[Array, Array] | None = None,
-    ) -> Fit:
-        """Solve at one strength, or one for each problem.
+    ) -> LinearFit:
+        """Solve at one C, or one for each problem.
 
         Parameters
         ----------
@@ -170,18 +187,18 @@ class Problems:
         tol, max_iter
             As in `transferkit.solvers.newton.minimise`.
         start : (ndarray, ndarray), default=None
-            Coefficients and intercepts on the features as given to start from, not zero.
+            Coefficients and intercepts on the original features to start from, instead of zero.
         """
-        first = None if start is None else self._start(*start)
+        first = None if start is None else self._start_from(*start)
         state = minimise(
-            self.design, self.loss, self._penalty(C), tol=tol, max_iter=max_iter, start=first
+            self.rows, self.loss, self._penalty(C), tol=tol, max_iter=max_iter, start=first
         )
         return self._fit(C, state)
 
     def path(
         self, Cs: Array, held: Sequence[Part], *, tol: float, max_iter: int
-    ) -> Iterator[tuple[float, Fit, Array]]:
-        """Solve along ascending C, each from its neighbours.
+    ) -> Iterator[tuple[float, LinearFit, Array]]:
+        """Solve along ascending C, each started from the solutions before it.
 
         Parameters
         ----------
@@ -194,34 +211,34 @@ class Problems:
 
         Yields
         ------
-        (float, Fit, ndarray)
+        (float, LinearFit, ndarray)
             C; its solution; scores of the rows of `held`.
         """
         import torch
 
-        placed = self.design.placed(held)
+        others = self.rows.standardize(held)
         penalties = torch.stack([self._penalty(C) for C in Cs.tolist()])
-        states = follow(self.design, self.loss, penalties, tol=tol, max_iter=max_iter)
+        states = regularization_path(self.rows, self.loss, penalties, tol=tol, max_iter=max_iter)
         for C, state in zip(Cs.tolist(), states, strict=True):
-            scores = self.design.scores(placed, state.coef, state.intercept)
+            scores = self.rows.scores(others, state.coef, state.intercept)
             yield C, self._fit(C, state), scores
 
-    def _start(self, coef: Array, intercept: Array) -> Start:
+    def _start_from(self, coef: Array, intercept: Array) -> Start:
         import torch
 
-        ones = torch.ones(self.n_problems, dtype=torch.float64, device=self.design.device)
-        return Start(*self.design.taken(coef, intercept), ones)
+        ones = torch.ones(self.n_problems, dtype=torch.float64, device=self.rows.device)
+        return Start(*self.rows.from_original(coef, intercept), ones)
 
     def _penalty(self, C: float | Array) -> Tensor:
         import torch
 
         penalty = np.broadcast_to(1 / (np.asarray(C) * self.total), self.n_problems)
-        return torch.tensor(penalty.copy(), dtype=torch.float64, device=self.design.device)
+        return torch.tensor(penalty.copy(), dtype=torch.float64, device=self.rows.device)
 
-    def _fit(self, C: float | Array, state: State) -> Fit:
-        coef, intercept = self.design.given(state.coef, state.intercept)
+    def _fit(self, C: float | Array, state: Minimum) -> LinearFit:
+        coef, intercept = self.rows.to_original(state.coef, state.intercept)
         value = state.value.cpu().numpy()
-        return Fit(
+        return LinearFit(
             coef,
             intercept,
             objective=value * np.asarray(C) * self.total,
@@ -232,16 +249,16 @@ class Problems:
         )
 
 
-def _unit(design: Design, weight: Array | None, n: int) -> tuple[Tensor, Array]:
-    """Weights that sum to 1 for each problem, and what they summed to."""
+def _sum_to_one(rows: StandardizedRows, weight: Array | None, n: int) -> tuple[Tensor, Array]:
+    """Weights divided by their sum, for each problem, and the sums."""
     import torch
 
     w = np.ones((n, 1)) if weight is None else weight.reshape(n, -1)
     total = w.sum(axis=0, dtype=np.float64)
-    return torch.tensor((w / total).T, dtype=design.dtype, device=design.device), total
+    return torch.tensor((w / total).T, dtype=rows.dtype, device=rows.device), total
 
 
-def _targets(design: Design, Y: Array) -> Tensor:
+def _targets(rows: StandardizedRows, Y: Array) -> Tensor:
     import torch
 
-    return torch.tensor(np.ascontiguousarray(Y.T), dtype=design.dtype, device=design.device)
+    return torch.tensor(np.ascontiguousarray(Y.T), dtype=rows.dtype, device=rows.device)

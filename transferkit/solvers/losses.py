@@ -1,8 +1,12 @@
-"""Losses of linear scores: value, slope and curvature, for the solver of linear heads.
+"""Losses of linear scores, with their first and second derivatives by the scores.
 
-Scores come class-major, as (n_problems * n_scores, n_block): problems that share the rows
-are solved side by side, and sums over classes run along contiguous memory. A loss belongs
-to its samples: it knows their labels and weights, and is asked for a slice of them.
+The solver minimises a weighted sum of losses ``sum_i w_i loss(s_i, y_i)`` of the scores
+``s_i = W x_i + b``. By the chain rule it needs of a loss its value, its gradient by the scores,
+and products of a vector with its Hessian by the scores; the rows do the rest.
+
+A loss belongs to its samples: it knows their targets and weights, and is asked for a slice of
+them. Scores come class-major, as (n_problems, n_scores, n_block): problems that share the rows are
+solved side by side, and sums over classes run along contiguous memory.
 """
 
 from __future__ import annotations
@@ -15,7 +19,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Hinge", "Insensitive", "Loss", "Sigmoid", "Softmax", "log_softmax", "sigmoid"]
+__all__ = [
+    "Loss",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "SquaredEpsilonInsensitive",
+    "SquaredHinge",
+    "log_softmax",
+    "sigmoid",
+]
 
 Array = NDArray[Any]
 
@@ -34,8 +46,8 @@ class Loss(Protocol):
     weight: Tensor
     n_scores: int
 
-    def slopes(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Differentiate once.
+    def differentiate(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the weighted sum of the losses and its gradient by the scores.
 
         Parameters
         ----------
@@ -47,21 +59,33 @@ class Loss(Protocol):
         Returns
         -------
         (Tensor, Tensor, Tensor)
-            The weighted sum of the losses, (n_problems,), float64; the derivatives by the
-            scores; and what `bend` needs, all of the shape of the scores.
+            The weighted sum of the losses, of shape (n_problems,), float64; its gradient by
+            the scores; and the state that `hessian_product` and `curvature` need. The last two
+            have the shape of the scores.
         """
         ...
 
-    def bend(self, change: Tensor, memory: Tensor, part: slice) -> Tensor:
-        """Change of the slopes when scores change, to first order; overwrites `change`."""
+    def hessian_product(self, v: Tensor, state: Tensor, part: slice) -> Tensor:
+        """Multiply a vector with the Hessian by the scores, in place.
+
+        Parameters
+        ----------
+        v : Tensor of shape (n_problems, n_scores, n_block)
+            The vector: a change of the scores. It is overwritten by the product, which is the
+            change of the gradient to first order.
+        state : Tensor
+            What `differentiate` returned for these samples.
+        part : slice
+            Which samples they are.
+        """
         ...
 
-    def curvature(self, memory: Tensor, part: slice) -> Tensor:
-        """Weighted sum of the second derivatives by each score, (n_problems, n_scores)."""
+    def curvature(self, state: Tensor, part: slice) -> Tensor:
+        """Sum the weighted second derivatives by each score, (n_problems, n_scores)."""
         ...
 
 
-class Softmax:
+class SoftmaxCrossEntropy:
     """Cross entropy of a softmax, ``log(sum(exp(s))) - s[y]``.
 
     With label smoothing e the target is ``1 - e + e / n_classes`` for the label and
@@ -86,10 +110,10 @@ class Softmax:
         self.codes, self.weight, self.n_scores = codes, weight, n_classes
         self.smoothing = smoothing
 
-    def slopes(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def differentiate(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """See `Loss`.
 
-        Relative to the score of the label, so that a loss near 0 and its slope keep all
+        Relative to the score of the label, so that a loss near 0 and its gradient keep all
         their digits: with z = s - s[y] the loss is ``log1p(sum of exp(z) over the others)``.
         """
         weight = self.weight[:, None, part].to(scores.dtype)
@@ -111,21 +135,21 @@ class Softmax:
         value = ((losses[:, 0] + extra).double() * self.weight[:, part].double()).sum(dim=1)
         return value, slope, proba
 
-    def bend(self, change: Tensor, memory: Tensor, part: slice) -> Tensor:
-        """See `Loss`. The memory holds the probabilities, 0 for the label itself."""
-        label = self.codes[None, None, part].expand(len(change), 1, -1)
-        change -= change.gather(1, label)
-        mean = (memory * change).sum(dim=1, keepdim=True)
-        change -= mean
-        change *= memory
-        # What the label's slope loses, the others gain.
-        change.scatter_(1, label, -change.sum(dim=1, keepdim=True))
-        change *= self.weight[:, None, part].to(change.dtype)
-        return change
+    def hessian_product(self, v: Tensor, state: Tensor, part: slice) -> Tensor:
+        """See `Loss`. The state holds the probabilities, with 0 for the label itself."""
+        label = self.codes[None, None, part].expand(len(v), 1, -1)
+        v -= v.gather(1, label)
+        mean = (state * v).sum(dim=1, keepdim=True)
+        v -= mean
+        v *= state
+        # The gradient sums to 0 over the scores, so its change does too.
+        v.scatter_(1, label, -v.sum(dim=1, keepdim=True))
+        v *= self.weight[:, None, part].to(v.dtype)
+        return v
 
-    def curvature(self, memory: Tensor, part: slice) -> Tensor:
+    def curvature(self, state: Tensor, part: slice) -> Tensor:
         """See `Loss`."""
-        proba = memory.to(self.weight.dtype)
+        proba = state.to(self.weight.dtype)
         label = self.codes[None, None, part].expand(len(proba), 1, -1)
         each = proba * (1 - proba)
         others = proba.sum(dim=1, keepdim=True)
@@ -133,7 +157,27 @@ class Softmax:
         return (each * self.weight[:, None, part]).sum(dim=2)
 
 
-class Sigmoid:
+class _OneScore:
+    """What losses of a single score share: targets, weights and a diagonal Hessian.
+
+    The state of such a loss holds the weighted second derivatives.
+    """
+
+    n_scores = 1
+
+    def __init__(self, target: Tensor, weight: Tensor) -> None:
+        self.target, self.weight = target, weight
+
+    def hessian_product(self, v: Tensor, state: Tensor, part: slice) -> Tensor:
+        """See `Loss`."""
+        return v.mul_(state)
+
+    def curvature(self, state: Tensor, part: slice) -> Tensor:
+        """See `Loss`."""
+        return state.sum(dim=2, dtype=self.weight.dtype)
+
+
+class SigmoidCrossEntropy(_OneScore):
     """Cross entropy of a sigmoid, ``log(1 + exp(-t * s))`` for a target t of -1 or 1.
 
     Parameters
@@ -143,15 +187,14 @@ class Sigmoid:
     weight : Tensor of shape (n_problems or 1, n_samples)
         As in `Loss`.
     smoothing : float, default=0
-        Label smoothing, as in `Softmax` of two classes.
+        Label smoothing, as in `SoftmaxCrossEntropy` of two classes.
     """
 
-    n_scores = 1
-
     def __init__(self, target: Tensor, weight: Tensor, smoothing: float = 0.0) -> None:
-        self.target, self.weight, self.smoothing = target, weight, smoothing
+        super().__init__(target, weight)
+        self.smoothing = smoothing
 
-    def slopes(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def differentiate(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """See `Loss`."""
         target = self.target[:, None, part].to(scores.dtype)
         weight = self.weight[:, None, part].to(scores.dtype)
@@ -162,41 +205,37 @@ class Sigmoid:
         slope = (self.smoothing / 2 - wrong) * target * weight
         return (losses.double() * weight).sum(dim=(1, 2)), slope, wrong * (1 - wrong) * weight
 
-    def bend(self, change: Tensor, memory: Tensor, part: slice) -> Tensor:
-        """See `Loss`. The memory holds the weighted second derivatives."""
-        return change.mul_(memory)
 
-    def curvature(self, memory: Tensor, part: slice) -> Tensor:
-        """See `Loss`."""
-        return memory.sum(dim=2, dtype=self.weight.dtype)
-
-
-class Hinge(Sigmoid):
+class SquaredHinge(_OneScore):
     """Squared hinge, ``max(0, 1 - t * s)²`` for a target t of -1 or 1.
 
     Parameters
     ----------
-    target, weight
-        As in `Sigmoid`.
+    target : Tensor of shape (n_problems, n_samples)
+        -1 or 1.
+    weight : Tensor of shape (n_problems or 1, n_samples)
+        As in `Loss`.
     """
 
-    def slopes(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def differentiate(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """See `Loss`. The second derivative jumps at the margin; either side will do."""
         target = self.target[:, None, part].to(scores.dtype)
         weight = self.weight[:, None, part].to(scores.dtype)
         short = (1 - scores.mul_(target)).clamp_(min=0)
         losses = short.double().square() * weight
-        bent = 2 * weight * (short > 0)
-        return losses.sum(dim=(1, 2)), -bent * short * target, bent
+        second = 2 * weight * (short > 0)
+        return losses.sum(dim=(1, 2)), -second * short * target, second
 
 
-class Insensitive(Sigmoid):
+class SquaredEpsilonInsensitive(_OneScore):
     """Squared loss beyond a margin, ``max(0, |s - t| - epsilon)²`` for a number t.
 
     Parameters
     ----------
-    target, weight
-        As in `Sigmoid`, the target being any number.
+    target : Tensor of shape (n_problems, n_samples)
+        Any numbers.
+    weight : Tensor of shape (n_problems or 1, n_samples)
+        As in `Loss`.
     epsilon : float
         Errors up to this size cost nothing.
     """
@@ -205,14 +244,14 @@ class Insensitive(Sigmoid):
         super().__init__(target, weight)
         self.epsilon = epsilon
 
-    def slopes(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def differentiate(self, scores: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """See `Loss`."""
         weight = self.weight[:, None, part].to(scores.dtype)
         error = scores.sub_(self.target[:, None, part].to(scores.dtype))
         beyond = (error.abs() - self.epsilon).clamp_(min=0)
         losses = beyond.double().square() * weight
-        bent = 2 * weight * (beyond > 0)
-        return losses.sum(dim=(1, 2)), bent * beyond * error.sign(), bent
+        second = 2 * weight * (beyond > 0)
+        return losses.sum(dim=(1, 2)), second * beyond * error.sign(), second
 
 
 def log_softmax(scores: Array) -> Array:

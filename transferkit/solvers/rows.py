@@ -1,8 +1,20 @@
-"""Rows as the linear solver reads them: standardised, block by block, and their spectrum.
+"""Standardised rows as the linear solver reads them: block by block, with their spectrum.
 
-A block is made when it is asked for out of any array, so a memory-mapped file is never
-copied whole; what fits easily is made once and kept. Centring changes no answer, as the
-intercept isn't penalised, and makes every problem easier.
+Features are centred and, if asked for, divided by their standard deviation,
+
+    z = (x - mean) / scale.
+
+Centring changes no prediction, as the intercept isn't penalised, and makes the problem easier to
+solve; dividing by the scale makes the penalty weigh all features alike. `to_original` and
+`from_original` take coefficients from z to x and back: ``w_x = w_z / scale`` and
+``b_x = b_z - w_x · mean``.
+
+With fewer rows than features, the solution is a combination of the rows (the representer theorem;
+Kimeldorf and Wahba 1970). A QR decomposition ``Z' = QR`` then gives the rows n coordinates
+instead of d, and the problem is solved in these.
+
+A block is made out of the original array when it is asked for, so a memory-mapped file is never
+copied whole. Rows that fit easily into memory are standardised once and kept.
 """
 
 from __future__ import annotations
@@ -18,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Design", "Part", "Spectrum", "select_rows"]
+__all__ = ["Part", "Spectrum", "StandardizedRows", "select_rows"]
 
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
@@ -50,8 +62,8 @@ class Spectrum:
     vectors: Tensor
 
 
-class Design:
-    """Standardised rows, and what takes coefficients back to the features as given.
+class StandardizedRows:
+    """Rows with standardised features, which takes coefficients to the original ones and back.
 
     Parameters
     ----------
@@ -64,16 +76,22 @@ class Design:
     device : str, default="cpu"
         Where products are computed.
     spectrum : callable, default=None
-        Gives eigenvalues and eigenvectors of the covariance of these rows or of more, as
-        `FeatureStatistics` knows them; it only guides the solver.
+        Gives eigenvalues and eigenvectors of the covariance of these rows, or of more rows of
+        the same kind, as `FeatureStatistics` knows them. It only guides the solver.
 
     Attributes
     ----------
     n, d : int
-        Rows and features. With fewer rows than features, the features are replaced by
-        their coordinates in the space of the rows, where the solution lies.
+        Rows, and numbers of each in the problem that is solved: the features, or as many
+        coordinates as there are rows if that is fewer.
+    mean, inverse : ndarray of shape (n_features,)
+        Mean of each feature, and what it is multiplied with after centring: 1 / scale.
+    is_constant : ndarray of bool of shape (n_features,)
+        Whether a feature is the same in all rows. It is 0 here, and its coefficient is too.
+    dtype : torch.dtype
+        Numeric type of the rows: float64 for float64 features, else float32.
     spectrum : Spectrum
-        Of the rows' covariance, from a sample of them where none is given.
+        Of the rows' covariance; of a sample of them where none is given.
     """
 
     def __init__(
@@ -96,20 +114,22 @@ class Design:
         is_streamed = self._is_streamed()
         numbers = BLOCK // 4 if is_streamed else BLOCK
         self._step = max(256, numbers // self.d // 64 * 64)
-        self._measure(weight, standardize)
+        self._set_moments(weight, standardize)
         self._basis: Tensor | None = None
         self._vectors: Tensor | None = None
         self._kept: dict[torch.dtype, Tensor] = {}
         if self.n <= self.d:
-            # X = R'Q' for orthonormal columns Q, and the solution is a combination of rows.
-            rows = torch.cat([block.double() for _, block in self._made(self._parts)])
+            # Z' = QR, and the solution is a combination of the columns of Q.
+            rows = torch.cat([block.double() for _, block in self._standardized(self._parts)])
             self._basis, triangle = torch.linalg.qr(rows.T)
             self._kept[self.dtype] = triangle.T.contiguous().to(self.dtype)
             self.d = self.n
         elif not is_streamed:
-            self._kept[self.dtype] = torch.cat([block for _, block in self._made(self._parts)])
+            self._kept[self.dtype] = torch.cat(
+                [block for _, block in self._standardized(self._parts)]
+            )
         if spectrum is None or self._basis is not None:
-            self.spectrum = self._decomposed()
+            self.spectrum = self._sampled_spectrum()
         else:
             known = (torch.tensor(part, dtype=self.dtype) for part in spectrum())
             self.spectrum = Spectrum(*(part.to(self.device) for part in known))
@@ -128,7 +148,7 @@ class Design:
             The rows of the block; their values, of shape (n_block, d).
         """
         if self.dtype not in self._kept:
-            for part, block in self._made(self._parts):
+            for part, block in self._standardized(self._parts):
                 yield part, block.to(dtype)
             return
         if dtype.itemsize < self.dtype.itemsize and dtype not in self._kept:
@@ -139,8 +159,8 @@ class Design:
             yield part, rows[part].to(dtype)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the rows are made once, not block by block for each product."""
+    def is_in_memory(self) -> bool:
+        """Whether the rows are in memory; else each product with them makes them anew."""
         return self.dtype in self._kept
 
     def vectors(self, dtype: torch.dtype) -> Tensor:
@@ -152,23 +172,36 @@ class Design:
             self._vectors = vectors.to(dtype)
         return self._vectors
 
-    def given(self, coef: Tensor, intercept: Tensor) -> tuple[Array, Array]:
-        """Take coefficients on these rows to the features as given, float64."""
+    def to_original(self, coef: Tensor, intercept: Tensor) -> tuple[Array, Array]:
+        """Coefficients on the original features that score as these do here, float64.
+
+        Parameters
+        ----------
+        coef : Tensor of shape (n_scores, d)
+            Coefficients on these rows, float64.
+        intercept : Tensor of shape (n_scores,)
+            Intercepts.
+
+        Returns
+        -------
+        (ndarray of shape (n_scores, n_features), ndarray of shape (n_scores,))
+            Coefficients and intercepts.
+        """
         W = coef if self._basis is None else coef @ self._basis.T
         # Exactly 0 for a constant feature, whatever rounding left.
-        given = (W.cpu().numpy() * self.inverse) * ~self.is_constant
-        return given, intercept.cpu().numpy() - given @ self.mean
+        original = (W.cpu().numpy() * self.inverse) * ~self.is_constant
+        return original, intercept.cpu().numpy() - original @ self.mean
 
-    def taken(self, coef: Array, intercept: Array) -> tuple[Tensor, Tensor]:
-        """Take coefficients on the features as given to these rows: the inverse of `given`."""
+    def from_original(self, coef: Array, intercept: Array) -> tuple[Tensor, Tensor]:
+        """Coefficients on these rows, float64: the inverse of `to_original`."""
         import torch
 
         W = torch.as_tensor(coef / self.inverse, dtype=torch.float64, device=self.device)
         b = torch.as_tensor(intercept + coef @ self.mean, dtype=torch.float64, device=self.device)
         return (W if self._basis is None else W @ self._basis), b
 
-    def placed(self, parts: Sequence[Part]) -> Callable[[], Iterator[Tensor]]:
-        """Bring other rows of the same features where these are.
+    def standardize(self, parts: Sequence[Part]) -> Callable[[], Iterator[Tensor]]:
+        """Standardise other rows with this mean and scale, and move them to this device.
 
         Parameters
         ----------
@@ -178,24 +211,24 @@ class Design:
         Returns
         -------
         callable
-            Gives their blocks, as often as it is called; kept if this design's are.
+            Gives their blocks, as often as it is called. They are kept in memory if these are.
         """
         if self.dtype in self._kept:
-            kept = [block for _, block in self._made(parts)]
+            kept = [block for _, block in self._standardized(parts)]
             return lambda: iter(kept)
-        return lambda: (block for _, block in self._made(parts))
+        return lambda: (block for _, block in self._standardized(parts))
 
     def scores(
-        self, placed: Callable[[], Iterator[Tensor]], coef: Tensor, intercept: Tensor
+        self, others: Callable[[], Iterator[Tensor]], coef: Tensor, intercept: Tensor
     ) -> Array:
-        """Score rows.
+        """Score other rows.
 
         Parameters
         ----------
-        placed : callable
-            What `placed` returned.
+        others : callable
+            What `standardize` returned.
         coef : Tensor of shape (n_scores, d)
-            Coefficients on this design's rows.
+            Coefficients on these rows.
         intercept : Tensor of shape (n_scores,)
             Intercepts.
 
@@ -205,9 +238,11 @@ class Design:
         """
         W = coef if self._basis is None else coef @ self._basis.T
         W, b = W.to(self.dtype), intercept.to(self.dtype)
-        return np.concatenate([(block @ W.T + b).cpu().numpy() for block in placed()])
+        return np.concatenate([(block @ W.T + b).cpu().numpy() for block in others()])
 
-    def _raw(self, parts: Sequence[Part], step: int | None = None) -> Iterator[tuple[slice, Array]]:
+    def _original(
+        self, parts: Sequence[Part], step: int | None = None
+    ) -> Iterator[tuple[slice, Array]]:
         step = step or self._step
         done = 0
         for X, rows in parts:
@@ -217,25 +252,25 @@ class Design:
                 yield slice(done, done + len(block)), np.asarray(block)
                 done += len(block)
 
-    def _made(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
+    def _standardized(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
         import torch
 
         kind = torch.float64 if self._is_extreme else self.dtype
         mean = torch.as_tensor(self.mean, dtype=kind)
         inverse = torch.as_tensor(self.inverse * ~self.is_constant, dtype=kind)
-        for part, block in self._raw(parts):
+        for part, block in self._original(parts):
             made = torch.tensor(block, dtype=kind).sub_(mean).mul_(inverse)
             yield part, made.to(self.device, self.dtype)
 
-    def _measure(self, weight: Array | None, standardize: bool) -> None:
-        """Set `mean`, `inverse` (of the scale) and `is_constant`."""
+    def _set_moments(self, weight: Array | None, standardize: bool) -> None:
+        """Set `mean`, `inverse` and `is_constant`, from all rows in float64."""
         import torch
 
         total, mean, squares = 0.0, torch.zeros(self.d).double(), torch.zeros(self.d).double()
         low, high = torch.full((self.d,), torch.inf), torch.full((self.d,), -torch.inf)
         # In float64, so few rows at once that they stay in the cache.
         few = max(16, 2**18 // self.d)
-        for part, block in self._raw(self._parts, few):
+        for part, block in self._original(self._parts, few):
             rows = torch.tensor(block, dtype=torch.float64)
             w = torch.ones(len(rows)).double()
             if weight is not None:
@@ -253,8 +288,8 @@ class Design:
             mean += (own - mean) * share / (total + share)
             total += share
         self.is_constant = (low == high).numpy()
-        # Rounded to the type of the rows once, here, so that `given` undoes exactly what
-        # `_made` does, also for features far from zero.
+        # Rounded to the type of the rows once, here, so that `to_original` undoes exactly
+        # what `_standardized` does, also for features far from zero.
         largest = float(torch.maximum(low.abs(), high.abs()).max())
         spread = float(squares[squares > 0].min()) / total if (squares > 0).any() else 1.0
         self._is_extreme = not (largest < LARGEST and spread > SMALLEST**2)
@@ -278,7 +313,7 @@ class Design:
         large = self.n * self.d > 4 * BLOCK
         return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
 
-    def _decomposed(self) -> Spectrum:
+    def _sampled_spectrum(self) -> Spectrum:
         import torch
 
         every = max(1, self.n // max(ROWS_PER_FEATURE * self.d, 1))
@@ -305,7 +340,7 @@ def select_rows(parts: Sequence[Part], wanted: Array) -> list[Part]:
     Parameters
     ----------
     parts : sequence of (ndarray, ndarray or None)
-        As in `Design`.
+        As in `StandardizedRows`.
     wanted : ndarray of bool of shape (n_samples,)
         The rows that are wanted.
 

@@ -3,7 +3,7 @@
 from transferkit import registry
 from transferkit.tasks._task import Task
 
-__all__ = ["Task", "asked_names", "names", "task_of"]
+__all__ = ["Task", "asked_name", "asked_names", "names", "task_of"]
 
 
 def names() -> list[str]:
@@ -50,3 +50,15 @@ def asked_names() -> list[str]:
     known = names()
     derived = {task_of(name).of_columns for name in known}
     return [name for name in known if name not in derived]
+
+
+def asked_name(task: Task) -> str:
+    """Name of the task that a user asked for, where its targets made another of it.
+
+    Examples
+    --------
+    >>> asked_name(task_of("multilabel")), asked_name(task_of("regression"))
+    ('classification', 'regression')
+    """
+    others = (name for name in names() if task_of(name).of_columns == task.name)
+    return next(others, task.name)

@@ -1,3 +1,81 @@
-"""Where images come from: one file for each kind of source."""
+"""Where images come from: one file for each kind of source, which is found by being here.
 
-__all__: list[str] = []
+A file offers `accepts`, `listed` and `example`, as `Source` says, and nothing else has to be
+told. At most one of them accepts a thing; what none accepts is taken for images one by one.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from transferkit import registry
+from transferkit.images.imageset import ImageSet
+from transferkit.images.sources import items
+from transferkit.images.sources._options import ListingOptions
+
+__all__ = ["ListingOptions", "Source", "paths_taken", "source_of", "sources"]
+
+
+class Source(Protocol):
+    """What a file of this folder offers.
+
+    ``PATHS`` is optional: what paths it takes, for messages, such as ``"a .csv file"``.
+    ``HAS_GROUPS`` is so too: whether it knows `ListingOptions.group_column`.
+    """
+
+    def accepts(self, given: Any) -> bool:
+        """Whether what was given is of this kind; quick, and without importing a library."""
+
+    def listed(self, given: Any, options: ListingOptions) -> ImageSet:
+        """List its images; nothing is decoded."""
+
+    def example(self, folder: Path, pictures: Sequence[np.ndarray]) -> Any:
+        """Make such a source of some pictures, which every source's tests begin with.
+
+        Parameters
+        ----------
+        folder : Path
+            An empty folder, for what has to be a file.
+        pictures : sequence of ndarray
+            uint8, ``(H, W, 3)``.
+        """
+
+
+def sources() -> Iterator[Source]:
+    """Every kind of source, by name."""
+    for name in registry.names(__name__):
+        yield cast(Source, registry.load(__name__, name, "image source"))
+
+
+def source_of(given: Any) -> Source:
+    """Kind of source that something is.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is a path, and nothing is there or nothing that any kind takes.
+    """
+    for source in sources():
+        if source.accepts(given):
+            return source
+    if isinstance(given, str | os.PathLike):
+        raise _unknown_path(Path(given))
+    return cast(Source, items)  # or it says what is wrong with it
+
+
+def paths_taken() -> list[str]:
+    """What paths are taken beside those of folders and images, for messages."""
+    return [str(kind) for source in sources() if (kind := getattr(source, "PATHS", ""))]
+
+
+def _unknown_path(path: Path) -> Exception:
+    from transferkit.images.sources.folder import EXTENSIONS
+
+    if not path.exists():
+        kinds = ", ".join(["a folder of images", *paths_taken()])
+        return FileNotFoundError(f"{str(path)!r} doesn't exist; give {kinds} or an image")
+    kinds = " nor ".join(["a folder", *paths_taken(), "an image"])
+    return ValueError(f"{str(path)!r} is neither {kinds} ({', '.join(EXTENSIONS)})")

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transferkit.images.imageset import ImageSet, Label
 from transferkit.images.items import Content, Item, LazyImage, content_of
+from transferkit.images.sources import frame
+from transferkit.images.sources._options import ListingOptions
 from transferkit.images.sources.items import item_of
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["is_dataset", "list_dataset"]
+__all__ = ["accepts", "example", "listed"]
 
 # Pairs run code of anybody's, which may hold a file that several threads can't share.
 _ONE_AT_A_TIME = threading.Lock()
@@ -47,42 +51,57 @@ class _Row(LazyImage):
         return content_of(item_of(value, f"image {self.index}")[0])
 
 
-def is_dataset(source: Any) -> bool:
-    """Whether a source is a data set of another library, or several such by split."""
-    return _is_table(source) or _is_tables(source) or _is_pairs(source) or _is_stream(source)
+def accepts(given: Any) -> bool:
+    """Whether it is a data set of another library, or several such by split."""
+    if frame.accepts(given):  # a column may be called as anything
+        return False
+    return _is_table(given) or _is_tables(given) or _is_pairs(given) or _is_stream(given)
 
 
-def list_dataset(source: Any, label_column: str | Sequence[str]) -> ImageSet:
+def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a data set with its labels.
 
-    Classes are called by the names that the data set has for them, else by their numbers.
-
-    Parameters
-    ----------
-    source
-        A map-style data set of (image, label) pairs, a `Subset` of one, a Hugging Face data
-        set with a column of images, or a dictionary of such by split.
-    label_column : str or sequence of str
-        Of a Hugging Face data set; it may be missing if it is called ``"label"``.
+    It is a map-style data set of (image, label) pairs, a `Subset` of one, a Hugging Face data
+    set with a column of images, or a dictionary of such by split. Classes are called by the
+    names that the data set has for them, else by their numbers.
 
     Raises
     ------
     TypeError, ValueError
         If it is streamed, changes its images, or gives others than images and labels.
     """
-    if _is_stream(source):
+    if _is_stream(given):
         raise TypeError(
-            f"images given as {type(source).__name__}, which can only be run through; give a "
+            f"images given as {type(given).__name__}, which can only be run through; give a "
             f"data set whose images can be asked for by number (of a DataLoader its .dataset; of "
             f"Hugging Face's load it without streaming=True)"
         )
-    if _is_tables(source):
-        return _list_tables(source, label_column)
-    if _is_table(source):
-        return _list_table(source, label_column)
-    if hasattr(source, "dataset") and hasattr(source, "indices"):  # a Subset
-        return list_dataset(source.dataset, label_column).select(source.indices)
-    return _list_pairs(source)
+    if _is_tables(given):
+        return _list_tables(given, options.label_column)
+    if _is_table(given):
+        return _list_table(given, options.label_column)
+    if hasattr(given, "dataset") and hasattr(given, "indices"):  # a Subset
+        return listed(given.dataset, options).select(given.indices)
+    return _list_pairs(given)
+
+
+class _Pictures:
+    """The least that is taken for a data set of pairs: an image and its class by number."""
+
+    def __init__(self, pictures: Sequence[np.ndarray]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        # As sequences do, so that a loop over it ends.
+        return self.pictures[range(len(self))[index]], index % 2
+
+
+def example(folder: Path, pictures: Sequence[np.ndarray]) -> Any:
+    """A data set of pairs."""
+    return _Pictures(pictures)
 
 
 # ---- pairs: torch.utils.data, torchvision.datasets ----

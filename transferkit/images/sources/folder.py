@@ -6,13 +6,18 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from transferkit.images.imageset import ImageSet
 from transferkit.images.labels import clean_label
 from transferkit.images.paths import is_excluded
+from transferkit.images.sources._options import ListingOptions
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["EXTENSIONS", "list_folder", "tell_excluded"]
+__all__ = ["EXTENSIONS", "accepts", "example", "labels_and_splits", "listed", "tell_excluded"]
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
@@ -27,8 +32,14 @@ _SHOWN = 5
 logger = logging.getLogger(__name__)
 
 
-def list_folder(root: Path, exclude: Sequence[str] = ()) -> ImageSet:
+def accepts(given: Any) -> bool:
+    """Whether it is the path of a folder."""
+    return isinstance(given, str | os.PathLike) and Path(given).is_dir()
+
+
+def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a folder, sorted bytewise by their path below it."""
+    root, exclude = Path(given), options.exclude
     walked = _walk(root, exclude)
     if exclude:
         tell_excluded(walked.n_excluded, "file or folder", exclude)
@@ -39,12 +50,44 @@ def list_folder(root: Path, exclude: Sequence[str] = ()) -> ImageSet:
             f"no images in {str(root)!r} or below; files that end in "
             f"{', '.join(EXTENSIONS)} are looked for"
         )
-    parts = [name.split("/") for name in names]
-    splits, parts, depth = _parted(root, parts)
-    labels = tuple(clean_label(p[0]) if len(p) > 1 else None for p in parts)
+    labels, splits, depth = labels_and_splits(root, names)
     walked.warn_of_empty_classes(depth, labels)
     items = tuple(root / name for name in names)
     return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
+
+
+def labels_and_splits(
+    root: Path, names: Sequence[str]
+) -> tuple[tuple[str | None, ...], tuple[str | None, ...] | None, int]:
+    """What the folders above some images say of them.
+
+    Parameters
+    ----------
+    root : Path
+        What messages call the uppermost folder.
+    names : sequence of str
+        The images' paths below it, in POSIX form.
+
+    Returns
+    -------
+    labels : tuple of str or None
+        One per image; None where it stands in no folder of a class.
+    splits : tuple of str or None; or None
+        None if no folders are splits.
+    depth : int
+        Number of folders above those of the classes.
+    """
+    splits, parts, depth = _parted(root, [name.split("/") for name in names])
+    return tuple(clean_label(p[0]) if len(p) > 1 else None for p in parts), splits, depth
+
+
+def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """Write pictures as files, each into the folder of its class."""
+    for i, pixels in enumerate(pictures):
+        path = folder / f"class {i % 2}" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
 
 
 def tell_excluded(n: int, what: str, patterns: Sequence[str]) -> None:

@@ -2,30 +2,34 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from transferkit.images.imageset import ImageSet, Label
+from transferkit.images.sources._options import ListingOptions
 from transferkit.images.sources.items import is_missing, list_items
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["is_frame", "list_frame"]
+__all__ = ["accepts", "example", "listed"]
 
 
-def is_frame(source: Any) -> bool:
-    """Whether a source has columns by name; no library is imported to know it."""
-    has_columns = hasattr(source, "columns") and hasattr(source, "shape")
-    return has_columns and hasattr(source, "__getitem__")
+def accepts(given: Any) -> bool:
+    """Whether it has columns by name; no library is imported to know it."""
+    has_columns = hasattr(given, "columns") and hasattr(given, "shape")
+    return has_columns and hasattr(given, "__getitem__")
 
 
-def list_frame(
-    frame: Any, path_column: str, label_column: str | Sequence[str], split_column: str
-) -> ImageSet:
+def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a DataFrame, in its order.
 
     It is read as a CSV with the same columns would be, but relative paths are relative to the
     working directory, and a path may be anything that a list may hold. A single column is
     that of the paths, whatever it is called.
     """
+    frame, path_column, split_column = given, options.path_column, options.split_column
+    label_column = options.label_column
     names = _columns(frame)
     if len(names) == 1 and path_column not in names:
         path_column = next(iter(names))
@@ -46,6 +50,24 @@ def list_frame(
             raise _missing(names, split_column, "split")
         splits = tuple(_split(i, v) for i, v in enumerate(_values(frame, split_column)))
     return ImageSet(images.items, images.names, labels, splits, None if labels is None else columns)
+
+
+class _Columns(dict[str, list[Any]]):
+    """The least that is taken for a DataFrame: columns by name."""
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(next(iter(self.values()))), len(self)
+
+
+def example(folder: Path, pictures: Sequence[np.ndarray]) -> Any:
+    """Columns of pictures and their classes."""
+    labels = [f"class {i % 2}" for i in range(len(pictures))]
+    return _Columns(path=list(pictures), label=labels)
 
 
 def _columns(frame: Any) -> dict[str, Any]:

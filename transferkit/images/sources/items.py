@@ -2,7 +2,7 @@
 
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,38 @@ from PIL import Image
 from transferkit.images.imageset import ImageSet
 from transferkit.images.items import ImageBag, Item
 from transferkit.images.paths import in_either_form
+from transferkit.images.sources._options import ListingOptions
 
-__all__ = ["is_missing", "is_single", "item_of", "list_array", "list_items"]
+__all__ = ["accepts", "example", "is_missing", "item_of", "list_items", "listed"]
 
 _ALLOWED = "paths, files' bytes, open files, PIL images or uint8 arrays (H, W, 3)"
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def list_array(array: np.ndarray) -> ImageSet:
+def accepts(given: Any) -> bool:
+    """Whether it is one image, or a list or array of them; other iterables are tried last."""
+    return _is_single(given) or isinstance(given, list | tuple | np.ndarray)
+
+
+def listed(given: Any, options: ListingOptions) -> ImageSet:
+    """List images in the order in which they are given."""
+    if _is_single(given):
+        return list_items([given])
+    return _list_array(given) if isinstance(given, np.ndarray) else list_items(given)
+
+
+def example(folder: Path, pictures: Sequence[np.ndarray]) -> list[Any]:
+    """Pictures as pixels, files and files' bytes, in turn."""
+    files = [folder / f"{i}.png" for i in range(len(pictures))]
+    for file, pixels in zip(files, pictures, strict=True):
+        Image.fromarray(pixels).save(file)
+    return [
+        (pixels, file, file.read_bytes(), Image.fromarray(pixels))[i % 4]
+        for i, (file, pixels) in enumerate(zip(files, pictures, strict=True))
+    ]
+
+
+def _list_array(array: np.ndarray) -> ImageSet:
     """List the images of one array: of pixels, or of paths and the like.
 
     Of a 2-D array of paths each row is an item of several images, if it has more than one
@@ -46,7 +70,7 @@ def list_array(array: np.ndarray) -> ImageSet:
     return list_items(list(array))
 
 
-def is_single(source: Any) -> bool:
+def _is_single(source: Any) -> bool:
     """Whether a source is one image: encoded bytes, an open file, a PIL image, a dictionary."""
     return (
         isinstance(source, (*_BYTES, Image.Image))

@@ -2,20 +2,40 @@
 
 import csv
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from transferkit.images.imageset import ImageSet, Label
 from transferkit.images.labels import clean_label
 from transferkit.images.paths import in_either_form
+from transferkit.images.sources._options import ListingOptions
 from transferkit.images.sources.items import is_missing
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["TABLE_SUFFIXES", "Table", "column_names", "list_table", "read_table", "table_rows"]
+__all__ = [
+    "HAS_GROUPS",
+    "PATHS",
+    "TABLE_SUFFIXES",
+    "Table",
+    "accepts",
+    "column_names",
+    "example",
+    "listed",
+    "read_table",
+    "table_rows",
+]
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 """Endings of the tables that are read."""
+
+PATHS = f"a {' or '.join(TABLE_SUFFIXES)} file"
+HAS_GROUPS = True
 
 # Columns of these names may be missing; one that was asked for by another name may not.
 _OPTIONAL = ("label", "split")
@@ -43,24 +63,38 @@ class Table:
     groups: tuple[str | None, ...] | None = None
 
 
-def list_table(
-    path: Path,
-    path_column: str,
-    label_column: str | Sequence[str],
-    split_column: str,
-    group_column: str | None = None,
-) -> ImageSet:
+def accepts(given: Any) -> bool:
+    """Whether it is the path of a file that ends as tables do."""
+    if not isinstance(given, str | os.PathLike):
+        return False
+    path = Path(given)
+    return path.suffix.lower() in TABLE_SUFFIXES and path.exists() and not path.is_dir()
+
+
+def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a table, in its order; paths are relative to its own folder."""
-    is_single = isinstance(label_column, str)
+    path, label_column = Path(given), options.label_column
     columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
     columns = tuple(map(clean_label, columns))
-    table = read_table(path, path_column, columns, split_column, group_column)
+    table = read_table(
+        path, options.path_column, columns, options.split_column, options.group_column
+    )
     labels: tuple[Label, ...] | None = table.labels
-    if is_single and table.labels is not None:
+    if isinstance(label_column, str) and table.labels is not None:
         labels = tuple(row[0] for row in table.labels)
     items = tuple(in_either_form(path.parent / p) for p in table.paths)
     label_names = None if table.labels is None else columns
     return ImageSet(items, table.paths, labels, table.splits, label_names, table.groups)
+
+
+def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """Write pictures as files, and a table that names them with their classes."""
+    lines = ["path,label"]
+    for i, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,class {i % 2}")
+    (folder / "images.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "images.csv"
 
 
 def read_table(

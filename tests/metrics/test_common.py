@@ -1,0 +1,222 @@
+"""What holds of every metric: each file of the folder, found by itself.
+
+A metric that is added needs no entry here; one that scikit-learn or a few plain lines also
+compute may have one in `SECOND`.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+
+from transferkit import metrics
+from transferkit.metrics import (
+    Metric,
+    predicted_classes,
+    predicted_labels,
+    predicted_numbers,
+    report_of,
+)
+
+FOLDER = Path(metrics.__file__).parent
+FILES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+REPORTS = ("classification", "multilabel", "regression")
+CASES = [(task, metric.name) for task in REPORTS for metric in metrics.of(task)]
+N = 60
+
+
+def classes(rng, n=N, with_proba=True, n_classes=3):
+    proba = rng.dirichlet(np.ones(n_classes), n)
+    true = np.array([rng.choice(n_classes, p=p) for p in proba])
+    given = proba if with_proba else None
+    return predicted_classes(true, proba.argmax(axis=1), given, np.arange(n_classes))
+
+
+def labels(rng, n=N, with_proba=True):
+    true = rng.random((n, 3)) < 0.4
+    proba = np.clip(true * 0.4 + rng.random((n, 3)) * 0.6, 0, 1)
+    return predicted_labels(true, proba > 0.5, proba if with_proba else None, "abc")
+
+
+def numbers(rng, n=N, with_proba=True):
+    true = rng.normal(size=(n, 2))
+    return predicted_numbers(true, true + 0.5 * rng.normal(size=true.shape), ["x", "y"])
+
+
+DRAWN = {"classification": classes, "multilabel": labels, "regression": numbers}
+
+
+def perfect(found):
+    """The same samples, predicted right and without a doubt."""
+    proba = None
+    if found.task == "classification":
+        proba = np.eye(found.n_known)[found.y_true]
+    if found.task == "multilabel":
+        proba = found.y_true.astype(float)
+    return reordered(found, slice(None), y_pred=found.y_true, proba=proba)
+
+
+def reordered(found, rows, *, y_pred=None, proba=None):
+    y_pred = found.y_pred if y_pred is None else y_pred
+    proba = found.proba if proba is None else proba
+    return metrics.Predictions(
+        found.task,
+        found.y_true[rows],
+        y_pred[rows],
+        None if proba is None else proba[rows],
+        found.classes,
+        found.n_known,
+    )
+
+
+def calibration_loop(p):
+    """A loop over the 15 bins."""
+    confidence, right = p.proba.max(axis=1), p.y_true == p.y_pred
+    total = 0.0
+    for k in range(15):
+        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return total
+
+
+SECOND = {
+    ("classification", "accuracy"): lambda p: accuracy_score(p.y_true, p.y_pred),
+    ("classification", "balanced_accuracy"): lambda p: balanced_accuracy_score(p.y_true, p.y_pred),
+    ("classification", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
+    ("classification", "log_loss"): lambda p: log_loss(p.y_true, p.proba, labels=range(p.n_known)),
+    ("classification", "calibration_error"): calibration_loop,
+    ("multilabel", "exact_match"): lambda p: accuracy_score(p.y_true, p.y_pred),
+    ("multilabel", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
+    ("multilabel", "mean_average_precision"): lambda p: average_precision_score(p.y_true, p.proba),
+    ("multilabel", "mean_auroc"): lambda p: roc_auc_score(p.y_true, p.proba),
+    ("regression", "r2"): lambda p: r2_score(p.y_true, p.y_pred),
+    ("regression", "mae"): lambda p: mean_absolute_error(p.y_true, p.y_pred),
+    ("regression", "rmse"): lambda p: root_mean_squared_error(p.y_true, p.y_pred),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_holds_a_metric_of_its_name(name):
+    metric = metrics.get(name)
+    assert isinstance(metric, Metric)
+    assert metric.name == name
+    assert metric.title
+    assert metric.tasks
+    assert set(metric.tasks) <= set(REPORTS)
+    assert metrics.names() == FILES
+
+
+def test_every_metric_of_a_task_stands_in_its_report():
+    rng = np.random.default_rng(0)
+    for task in REPORTS:
+        found = DRAWN[task](rng)
+        report = report_of(task, found.y_true, found.y_pred, found.proba, found.classes)
+        written = json.loads(json.dumps(report.to_dict()))
+        assert [row.metric for row in report.rows()] == metrics.of(task)
+        for row in report.rows():
+            assert written[row.metric.name] == row.value == row.metric.of(found)
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_a_second_implementation(task, name, seed):
+    found = DRAWN[task](np.random.default_rng(seed))
+    value = metrics.get(name).of(found)
+    assert isinstance(value, float)
+    if (task, name) in SECOND:
+        assert value == pytest.approx(SECOND[task, name](found), rel=1e-9)
+    if metrics.get(name).is_share:
+        assert 0 <= value <= 1
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_the_order_of_the_rows_is_of_no_importance(task, name):
+    rng = np.random.default_rng(0)
+    found = DRAWN[task](rng)
+    again = reordered(found, rng.permutation(N))
+    assert metrics.get(name).of(again) == pytest.approx(metrics.get(name).of(found), rel=1e-9)
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_better_than_perfect_predictions(task, name, seed):
+    found = DRAWN[task](np.random.default_rng(seed))
+    metric = metrics.get(name)
+    best, value = metric.of(perfect(found)), metric.of(found)
+    assert (best >= value) if metric.higher_is_better else (best <= value)
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_a_value_is_written_as_text(task, name):
+    metric = metrics.get(name)
+    value = metric.of(DRAWN[task](np.random.default_rng(0)))
+    for number in (value, 0.0, 1.0, 0.12345):
+        text = metric.text(number)
+        assert isinstance(text, str)
+        assert any(character.isdigit() for character in text)
+        assert text.isprintable()
+    assert metric.text(None) == "n/a"
+    assert metric.short
+    assert metric.card_title
+
+
+def hard(task):
+    """Predictions that leave one or another metric undefined."""
+    rng = np.random.default_rng(0)
+    draw = DRAWN[task]
+    yield draw(rng, 1)
+    yield draw(rng, 2)
+    yield draw(rng, with_proba=False)
+    if task == "classification":
+        yield predicted_classes(["a"] * 5, ["a"] * 5, np.ones((5, 1)), ["a"])
+        yield predicted_classes(["a"] * 5, ["b"] * 5, [[0.5, 0.5]] * 5, ["a", "b"])
+        yield predicted_classes(["zebra"] * 5, ["a"] * 5, [[1.0, 0.0]] * 5, ["a", "b"])
+    if task == "multilabel":
+        for value in (0, 1):
+            yield predicted_labels(
+                np.full((4, 2), value), np.full((4, 2), 1 - value), np.full((4, 2), 0.5), "ab"
+            )
+    if task == "regression":
+        yield predicted_numbers([0.1] * 3, [0.1, 0.2, 0.3], ["age"])
+        yield predicted_numbers([[0.1, 1], [0.1, 2]], [[0.1, 1], [0.1, 3]], ["a", "b"])
+        yield predicted_numbers([3, 4], [3, 3], ["age"])
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_undefined_is_none_without_a_warning(task, name):
+    for found in hard(task):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            value = metrics.get(name).of(found)
+        assert value is None or np.isfinite(value)
+
+
+def test_metrics_without_probabilities_are_none():
+    rng = np.random.default_rng(0)
+    found = classes(rng, with_proba=False)
+    assert metrics.get("log_loss").of(found) is metrics.get("calibration_error").of(found) is None
+    found = labels(rng, with_proba=False)
+    assert metrics.get("mean_auroc").of(found) is None
+
+
+def test_wrong_names():
+    with pytest.raises(ValueError, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
+        metrics.get("acuracy")
+    with pytest.raises(ValueError, match="unknown task 'segmentation'; known: classification"):
+        report_of("segmentation", [1], [1], None, ["a"])
+    with pytest.raises(ValueError, match="y_pred holds other values than 0 and 1"):
+        report_of("multilabel", [[1, 0]], [[2, 0]], None, "ab")

@@ -1,0 +1,105 @@
+"""Heads as modules of tensor operations, and what several of them share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "LinearHead",
+    "TensorHead",
+    "coefficients",
+    "probabilities",
+    "squared_distances",
+    "two_columns",
+    "unit",
+]
+
+
+class TensorHead(nn.Module):
+    """A head as a module; `kind` says what it gives.
+
+    Parameters
+    ----------
+    kind : {"probabilities", "scores", "values"}
+        What `forward` returns, ``(B, n_outputs)``. A classifier of two classes without
+        probabilities gives 0 for the first and its score for the second.
+    has_jumps : bool, default=False
+        Whether a small change of the features can be a large one of the output.
+    """
+
+    def __init__(self, kind: str, *, has_jumps: bool = False) -> None:
+        super().__init__()
+        self.kind = kind
+        self.has_jumps = has_jumps
+
+    def keep(self, name: str, value: Any) -> None:
+        """Register an array of the head as a float32 constant."""
+        self.register_buffer(name, torch.tensor(np.asarray(value, np.float32)))
+
+
+def coefficients(head: Any) -> tuple[np.ndarray, np.ndarray]:
+    """``coef_`` with a row for each output, and ``intercept_``, in float64."""
+    coef = np.atleast_2d(np.asarray(head.coef_, np.float64))
+    return coef, np.atleast_1d(np.asarray(head.intercept_, np.float64))
+
+
+class LinearHead(TensorHead):
+    """Scores that are linear in the features, and what is made of them.
+
+    Parameters
+    ----------
+    kind : {"probabilities", "scores", "values"}
+        What it gives.
+    task : str
+        One of `transferkit.artifacts.TASKS`.
+    coef : ndarray of shape (n_outputs, n_features)
+        Coefficients; a classifier of two classes has one row, the second's against 0.
+    intercept : ndarray of shape (n_outputs,)
+        Intercepts.
+    """
+
+    coef: Tensor
+    intercept: Tensor
+
+    def __init__(self, kind: str, task: str, coef: np.ndarray, intercept: np.ndarray) -> None:
+        super().__init__(kind)
+        self.task = task
+        self.keep("coef", coef.T)
+        self.keep("intercept", intercept)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Probabilities, scores or values."""
+        scores = rows @ self.coef + self.intercept
+        if self.task == "classification" and scores.shape[1] == 1:
+            scores = two_columns(scores)
+        return probabilities(scores, self.task) if self.kind == "probabilities" else scores
+
+
+def probabilities(scores: Tensor, task: str) -> Tensor:
+    """Softmax over the classes; for several labels at once, the sigmoid of each."""
+    return scores.sigmoid() if task == "multilabel" else scores.softmax(dim=1)
+
+
+def two_columns(scores: Tensor) -> Tensor:
+    """The second class's score against 0, as a score for each."""
+    return torch.cat((torch.zeros_like(scores), scores), dim=1)
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows scaled to length 1; a row of zeros stays."""
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scaled = rows / torch.where(largest > 0, largest, 1.0)
+    length = scaled.square().sum(dim=1, keepdim=True).sqrt()
+    return scaled / torch.where(length > 0, length, 1.0)
+
+
+def squared_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """Squared distance of every row to every other one, ``(B, n_others)``."""
+    # |a - b|² = |a|² - 2ab + |b|²
+    products = rows @ others.T
+    lengths = rows.square().sum(dim=1, keepdim=True)
+    return (lengths - 2 * products + others.square().sum(dim=1)).clamp(min=0)

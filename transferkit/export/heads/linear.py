@@ -1,0 +1,16 @@
+"""The linear head: a matrix, then softmax, or for several labels a sigmoid each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transferkit.export.heads._tensors import LinearHead, coefficients
+
+__all__ = ["convert", "linear_map"]
+
+linear_map = coefficients
+
+
+def convert(head: Any, task: str) -> LinearHead:
+    """Make tensors of a fitted head."""
+    return LinearHead("probabilities", task, *linear_map(head))

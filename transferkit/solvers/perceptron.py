@@ -1,0 +1,262 @@
+"""Multilayer perceptrons, trained by AdamW in torch and run in NumPy; a trained one is arrays.
+
+Most of a step is spent in the first matrix, in its products and in AdamW's update. So products
+are in bfloat16 where the processor does so natively (weights, updates and scores stay float32),
+the update is torch's fused one, and batches are as large as the rows allow.
+
+torch is imported in functions only, so that listing heads, and predicting, don't wait for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transferkit.solvers.objective import quick_dtype
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["Perceptron", "Trained", "TrainingOptions", "scores", "train"]
+
+Array = NDArray[Any]
+Layers = list[tuple[Array, Array]]
+
+# Fewer multiplications than this in a layer's product don't pay for bfloat16.
+LARGE = 2**22
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train: the parameters of `transferkit.heads.mlp.MLPClassifier`, resolved.
+
+    Parameters
+    ----------
+    loss : {"softmax", "sigmoid", "squared"}
+        For one of several classes, several labels, numbers.
+    hidden : tuple of int
+        Widths of the hidden layers.
+    dropout, learning_rate, weight_decay, label_smoothing : float
+        As their names say.
+    batch_size, max_epochs, patience, seed : int
+        As their names say; the learning rate reaches 0 after `max_epochs`.
+    device : str
+        torch's.
+    stop_after : int, optional
+        Epochs after which to stop, with the learning rates of the whole schedule.
+    """
+
+    loss: str
+    hidden: tuple[int, ...]
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    seed: int
+    device: str
+    stop_after: int | None = None
+
+    def stopping_after(self, n_epochs: int) -> TrainingOptions:
+        """The same options, cut short."""
+        return replace(self, stop_after=n_epochs)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network.
+
+    Parameters
+    ----------
+    layers : list of (ndarray of shape (n_in, n_out), ndarray of shape (n_out,))
+        Weights and biases, float32; those of the best epoch if rows were held out.
+    losses : list of float
+        Held-out loss after each epoch; empty without held-out rows.
+    best_epoch : int
+        Epochs after which the held-out loss was smallest, or the last.
+    """
+
+    layers: Layers
+    losses: list[float]
+    best_epoch: int
+
+
+def scores(X: Array, layers: Layers) -> Array:
+    """Run the network without dropout.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Standardised features, float32.
+    layers
+        Of `Trained`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_out)
+        Before any softmax.
+    """
+    for number, (matrix, bias) in enumerate(layers):
+        X = X @ matrix + bias
+        if number < len(layers) - 1:
+            np.maximum(X, 0, out=X)
+    return X
+
+
+def train(
+    X: Array,
+    Y: Array,
+    weight: Array | None,
+    held: Array | None,
+    n_out: int,
+    options: TrainingOptions,
+) -> Trained:
+    """Minimise the mean weighted loss by AdamW with a cosine schedule.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Standardised features, float32.
+    Y : ndarray of shape (n_samples,) or (n_samples, n_out)
+        Class numbers; for "sigmoid" 0 and 1, for "squared" standardised numbers.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights.
+    held : ndarray of bool of shape (n_samples,) or None
+        Rows that decide when to stop and which weights are kept, and aren't trained on.
+    n_out : int
+        Scores per sample.
+    options : TrainingOptions
+        Everything else.
+    """
+    import torch  # late: the list of heads shouldn't wait for it
+
+    # Our own generator: the global one is neither read nor moved.
+    generator = torch.Generator().manual_seed(options.seed)
+    net = Perceptron([X.shape[1], *options.hidden, n_out], options, generator)
+    data = _on_device(X, Y, weight, slice(None) if held is None else ~held, net)
+    test = None if held is None else _on_device(X, Y, weight, held, net)
+    optimizer = net.optimizer()
+    n_batches = -(-len(data[0]) // options.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.max_epochs * n_batches)
+    losses: list[float] = []
+    best, best_epoch = None, 0
+    for epoch in range(1, (options.stop_after or options.max_epochs) + 1):
+        order = torch.randperm(len(data[0]), generator=generator).to(net.device)
+        for rows in order.tensor_split(n_batches):  # of equal sizes: a last one of few is noise
+            optimizer.zero_grad()
+            torch.autograd.backward(net.loss(*(part[rows] for part in data), drop=True))
+            optimizer.step()
+            schedule.step()
+        if test is None:
+            best_epoch = epoch
+            continue
+        with torch.no_grad():
+            losses.append(float(net.loss(*test, drop=False)))
+        if losses[-1] <= min(losses):
+            best, best_epoch = net.arrays(), epoch
+        elif epoch - best_epoch >= options.patience:
+            break
+    return Trained(best or net.arrays(), losses, best_epoch)
+
+
+class Perceptron:
+    """The layers in torch; each matrix is (n_out, n_in), the order quickest to train in."""
+
+    def __init__(
+        self, widths: list[int], options: TrainingOptions, generator: torch.Generator
+    ) -> None:
+        import torch
+
+        self.options = options
+        self.device = torch.device(options.device)
+        self.masks = torch.Generator(self.device).manual_seed(options.seed)
+        self.layers: list[tuple[Tensor, Tensor]] = []
+        for number, (n_in, n) in enumerate(pairwise(widths)):
+            # He's bound before a ReLU; a smaller one, for small first scores, at the end.
+            bound = ((6.0 if number < len(options.hidden) else 1.0) / n_in) ** 0.5
+            matrix = torch.empty(n, n_in).uniform_(-bound, bound, generator=generator)
+            bias = torch.zeros(n, device=self.device, requires_grad=True)
+            self.layers.append((matrix.to(self.device).requires_grad_(), bias))
+        quick = quick_dtype(self.device) or torch.float32
+        self.dtypes = [
+            quick if options.batch_size * matrix.numel() >= LARGE else torch.float32
+            for matrix, _ in self.layers
+        ]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; biases don't decay."""
+        import torch
+
+        matrices, biases = zip(*self.layers, strict=True)
+        groups = [
+            {"params": matrices, "weight_decay": self.options.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.options.learning_rate, fused=True)
+
+    def forward(self, x: Tensor, *, drop: bool) -> Tensor:
+        """Scores of rows, float32."""
+        import torch
+        from torch.nn import functional as F
+
+        for number, ((matrix, bias), dtype) in enumerate(
+            zip(self.layers, self.dtypes, strict=True)
+        ):
+            if number:
+                x = torch.relu(x)
+                if drop and self.options.dropout:  # the features themselves are never dropped
+                    x = self.dropped(x)
+            x = F.linear(x.to(dtype), matrix.to(dtype), bias.to(dtype))
+        return x.float()
+
+    def loss(self, x: Tensor, y: Tensor, w: Tensor, *, drop: bool) -> Tensor:
+        """Mean weighted loss of rows."""
+        from torch.nn import functional as F
+
+        out, smoothing = self.forward(x, drop=drop), self.options.label_smoothing
+        if self.options.loss == "softmax":
+            each = F.cross_entropy(out, y, reduction="none", label_smoothing=smoothing)
+        elif self.options.loss == "sigmoid":
+            y = y * (1 - smoothing) + smoothing / 2
+            each = F.binary_cross_entropy_with_logits(out, y, reduction="none").mean(dim=1)
+        else:
+            each = F.mse_loss(out, y, reduction="none").mean(dim=1)
+        return (w * each).mean()
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """Drop units; a mask by `bernoulli_` would take as long as the first layer's product."""
+        import torch
+
+        # One draw of 64 bits decides for four units, to within 2⁻¹⁶ of the share.
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+        draws.random_(-(2**63), None, generator=self.masks)
+        numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = numbers >= min(round((self.options.dropout - 0.5) * 2**16), 2**15 - 1)
+        return x * (kept.to(x.dtype) / (1 - self.options.dropout))
+
+    def arrays(self) -> Layers:
+        """A copy of the weights, each matrix (n_in, n_out)."""
+        return [
+            (matrix.detach().cpu().numpy().T.copy(), bias.detach().cpu().numpy().copy())
+            for matrix, bias in self.layers
+        ]
+
+
+def _on_device(
+    X: Array, Y: Array, weight: Array | None, rows: Any, net: Perceptron
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features in the type of the first product, targets, weights."""
+    import torch
+
+    y = torch.from_numpy(Y[rows].astype(np.int64 if net.options.loss == "softmax" else np.float32))
+    w = np.ones(len(y)) if weight is None else weight[rows] / weight.mean()
+    w = torch.from_numpy(w.astype(np.float32))
+    x = torch.from_numpy(np.ascontiguousarray(X[rows], dtype=np.float32))
+    return x.to(net.dtypes[0]).to(net.device), y.to(net.device), w.to(net.device)

@@ -1,4 +1,4 @@
-"""Model cards: what a trained model is, in Markdown, from the values in its model.json."""
+"""Model cards: a trained model described in Markdown, from the values in its model.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transferkit.tasks import task_of
 
 __all__ = ["head_facts", "model_card", "versions", "weights_licence"]
 
-# What licence a card's head names on the hub: only names that the hub knows.
+# Licences that the hub knows, and so the only ones that a card's metadata may name.
 _HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
 _CHOSEN = ("C_", "C_on_edge_", "alpha_", "alpha_on_edge_", "converged_", "n_iter_", "n_epochs_")
 _SHOWN_NAMES = 200
@@ -82,7 +82,7 @@ def head_facts(head: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON takes, a long one cut short; no address of an object in memory."""
+    """Convert a value for JSON. Long texts are cut, and no object's address in memory is shown."""
     if isinstance(value, np.generic):
         value = value.item()
     is_finite = not isinstance(value, float) or math.isfinite(value)  # JSON knows no NaN
@@ -200,7 +200,7 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
         worth = ("unknown" if baseline is None else f"{baseline:.4g}") + " | "
         cells = f"| {_cell(row['name'])} | {row['value']:.4g} | {interval} | "
         yield cells + worth * has_baseline + f"{row['n']:,} |"
-    # Of k folds each model was measured on images that it was not trained on.
+    # In k-fold measuring, each fold's model is measured on images that it wasn't trained on.
     note = (
         "Intervals: bootstrap over these images; none was trained on by the model measured on it."
     )

@@ -1,7 +1,7 @@
-"""What a row's address is made of: the digests of files and of pixels in memory.
+"""Digests of files and of pixels in memory, which are the addresses of rows in the store.
 
-`DigestMemory` saves reading a file again whose path, size and times are those of the
-last time, as git's index does. It is only a shortcut: without it, or with a broken one,
+`DigestMemory` doesn't read a file again whose path, size and times haven't changed,
+as git's index does. It is only a shortcut: without it, or with a broken one,
 everything is hashed and the digests are the same.
 """
 
@@ -39,14 +39,14 @@ __all__ = [
 ID_BYTES = 16
 """Length of a row id: the first bytes of a digest."""
 
-# File systems tell times apart by up to 2 s (FAT). A file changed less than that before it
-# was hashed could change again without its stamp changing: such an entry is not kept.
+# A file system's times may be as coarse as 2 s (FAT). A file that changed less than 2 s before it
+# was hashed could change again and keep its stamp, so the digest of such a file is not remembered.
 RACY_NS = 2_000_000_000
 
 _DEFAULT_THREADS = min(16, os.cpu_count() or 1)
 _PATHS_PER_QUERY = 900  # older SQLite takes at most 999 parameters
-# A memory that another process has locked is waited for this long, and then not asked again
-# for a while: hashing a few files anew is quicker than waiting for each of them.
+# If another process has locked the memory, wait this long for it and then leave it alone for a
+# while: hashing a few files again is quicker than waiting once for each of them.
 _BUSY_TIMEOUT_S = 0.5
 _PAUSE_S = 60.0
 _PIXEL_PREFIX = b"transferkit-pixels\0"
@@ -59,7 +59,7 @@ _CREATE = """
 
 _logger = logging.getLogger(__name__)
 
-# Until when (`time.monotonic`) the memories that were found locked are left alone.
+# For each memory that was found locked, the time (`time.monotonic`) until which it is left alone.
 _paused: dict[Path, float] = {}
 
 
@@ -122,7 +122,7 @@ def row_id(digest: bytes) -> bytes:
 
 
 def cache_folder() -> Path:
-    """Folder for what may be deleted at any time; it need not exist.
+    """Folder for files that may be deleted at any time. It may not exist yet.
 
     ``$TRANSFERKIT_CACHE`` if set, else ``transferkit`` in the user's cache directory.
     """
@@ -143,7 +143,7 @@ def user_cache_folder() -> Path:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Raise now, not after hours of work, where nothing can be written.
+    """Raise early if a folder can't be written to, rather than after hours of work.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def check_folder(folder: Path, what: str) -> None:
 
 @dataclass(frozen=True)
 class Digests:
-    """Digests of some files, and what it took to know them.
+    """Digests of some files, and how many of the files had to be read for them.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class DigestMemory:
         threads: int = _DEFAULT_THREADS,
         check_size: Callable[[int, str], None] | None = None,
     ) -> Digests:
-        """Digests of files, read only where they aren't known.
+        """Return the digests of files, reading only the files whose digest isn't remembered.
 
         Parameters
         ----------
@@ -349,7 +349,7 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
-    """Digest of a file and whether its stamp will tell if it changes after this."""
+    """Digest of a file, and whether any later change to it will change its stamp."""
     now = time.time_ns()  # before reading: a change during or after it must show in the stamp
     try:
         with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Files of strangers opened without waiting for ever, and our own written whole or not at all."""
+"""Open others' files without the risk of waiting for ever; write our own whole or not at all."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ __all__ = [
 
 TEMPORARY_PREFIX = ".tmp-"
 
-# What a regular file isn't; named, because "invalid argument" helps nobody.
+# Names of the kinds of file that are refused, because "invalid argument" helps nobody.
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -32,7 +32,7 @@ _KINDS = (
 
 
 def check_regular(status: os.stat_result, path: str | Path) -> None:
-    """Raise unless a file's status is a regular file's: reading others may never end.
+    """Raise unless the status is a regular file's: reading any other kind may never end.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def failed_write(path: Path, error: OSError, what: str = "") -> OSError:
 
 
 def sync_file(path: Path) -> None:
-    """Have a file that was written on the disk before it gets its name.
+    """Flush a written file to the disk, which must happen before it gets its final name.
 
     Raises
     ------

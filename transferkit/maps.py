@@ -1,4 +1,4 @@
-"""`FeatureMaps`: what every backbone returns, in one shape."""
+"""`FeatureMaps`, the form in which every backbone returns its outputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Everything one forward pass was asked for.
+    """The outputs of one forward pass: maps, prefix tokens and vectors by layer name.
 
     Parameters
     ----------

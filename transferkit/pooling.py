@@ -1,7 +1,8 @@
-"""From a backbone's maps to one row per image; and the grammar of feature names.
+"""Pooling turns a backbone's maps into one row per image; feature names say which pooling.
 
-A pooling is a function ``pool_NAME(map, prefix)`` in this file: adding one adds its name. One
-that can do without prefix tokens gives `prefix` a default; one that doesn't needs a class token.
+A pooling is a function ``pool_NAME(map, prefix)`` in this file: adding the function adds the name.
+A pooling that needs no prefix tokens gives `prefix` a default. One without that default needs a
+class token, and `FeatureName.needs_class_token` says so.
 """
 
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def pooling_names() -> list[str]:
 
 @dataclass(frozen=True)
 class FeatureName:
-    """A feature's name, taken apart.
+    """The parts of a feature's name.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class FeatureName:
 
 
 def parse_feature(name: str) -> FeatureName:
-    """Take a feature's name apart.
+    """Parse a feature's name.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def parse_feature(name: str) -> FeatureName:
 
 
 def pool(maps: FeatureMaps, feature: FeatureName) -> Tensor:
-    """Rows of one feature from one forward pass.
+    """Compute the rows of one feature from the maps of one forward pass.
 
     Parameters
     ----------

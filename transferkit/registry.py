@@ -1,7 +1,7 @@
-"""A folder is the registry: a name stands for the file of that name.
+"""A folder is the registry: each name stands for the file of that name.
 
 Heads, commands, protocols and backbone sources are added by adding a file to the
-folder of their kind; nothing else has to be told.
+folder of their kind. No list has to be edited.
 """
 
 import difflib
@@ -66,7 +66,7 @@ def load(package: str, name: str, kind: str) -> ModuleType:
 
 
 def unknown(kind: str, given: object, allowed: Iterable[str], hint: str = "") -> ValueError:
-    """Error for a name that doesn't exist: what was given, what exists, did you mean.
+    """Make the error for a name that doesn't exist: it lists the names and suggests the nearest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What decides a number: `Preprocess`, `BackboneSpec`, `FeatureSpec` and their key.
+"""Specs hold everything that decides a feature: `Preprocess`, `BackboneSpec`, `FeatureSpec`.
 
 A cache key is a value that can be printed. Everything that can change a feature stands
 in a `FeatureSpec`, fully resolved; what only moves it within rounding (device, threads,
@@ -31,7 +31,7 @@ PRECISIONS = ("float32", "fp16", "bf16")
 DECODE_MODES = ("exact", "scaled")
 STORAGE_DTYPES = ("float32", "float16")
 FORMAT_VERSION = 1
-# No network takes more, and a slip of the finger asks for it.
+# No network takes more pixels than this; a larger number is a typing error.
 MAX_INPUT_PIXELS = 100_000_000
 
 
@@ -74,7 +74,7 @@ def _one_of(what: str, given: object, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image becomes the network's input; resolved, nothing left to a default.
+    """How an image becomes the network's input, with every setting resolved.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Preprocess:
         where at least twice the resized image's pixels remain, which is quicker for
         photographs of many megapixels and moves features a little.
     exif : bool, default=False
-        Whether the EXIF orientation is applied; published protocols don't.
+        Whether the EXIF orientation is applied. Published protocols don't apply it.
     """
 
     image_size: tuple[int, int]
@@ -148,12 +148,12 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone, resolved without building it: all that `create_backbone` needs.
+    """Everything that `create_backbone` needs to build a backbone, resolved without building it.
 
     Parameters
     ----------
     name : str
-        As the user wrote it; names nothing that decides a number.
+        Name for display, as the user wrote it. It is not part of the key.
     source : str
         The file of `transferkit.backbones` that builds it.
     architecture : str
@@ -197,7 +197,7 @@ class BackboneSpec:
     def feature_spec(
         self, feature: str, *, precision: str = "float32", storage: str = "float32"
     ) -> "FeatureSpec":
-        """The spec of one of its features."""
+        """Return the spec of one of this backbone's features."""
         return FeatureSpec(
             architecture=f"{self.source}:{self.architecture}",
             arguments=canonical_json(self.arguments),
@@ -264,7 +264,7 @@ class FeatureSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """Canonical JSON: equal specs have equal texts."""
+        """Canonical JSON, in which equal specs have equal texts."""
         return canonical_json(dataclasses.asdict(self))
 
     @classmethod

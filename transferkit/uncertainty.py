@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals, paired tests, groups that can't be told apart."""
+"""Bootstrap intervals, paired tests, and groups of results that can't be told apart."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -86,7 +86,7 @@ def bootstrap_draws(
 
 
 def draws_for(n_values: int) -> int:
-    """Draws that a bootstrap of so many values should make: 2000, of very many fewer."""
+    """Number of draws for a bootstrap of so many values: 2000, or fewer where values are many."""
     return int(np.clip(_BUDGET // max(n_values, 1), _LEAST, N_DRAWS))
 
 
@@ -219,7 +219,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def groups(is_different: Array) -> list[str]:
-    """Letters: things that share one can't be told apart.
+    """Give letters to things, so that two that share a letter can't be told apart.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Merging a key's small shards, and leaving damaged rows behind.
+"""Merge a key's small shards, and leave damaged rows behind.
 
-No lock here either: `transferkit.store.removing` says why no good row is lost.
+Nothing here takes a lock either; `transferkit.store.removing` says why no good row is lost.
 """
 
 import logging
@@ -22,7 +22,7 @@ __all__ = ["Compaction", "compact"]
 
 logger = logging.getLogger(__name__)
 
-# Shards are merged up to this size; those above half of it are large enough.
+# Shards are merged up to this size. A shard larger than half of it is left as it is.
 TARGET_BYTES = 1 << 28
 ATTEMPTS = 5
 DATE_RANGE = " … "
@@ -30,7 +30,7 @@ DATE_RANGE = " … "
 
 @dataclass(frozen=True)
 class Compaction:
-    """Shards that became one.
+    """Several shards of a key that were merged into one.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _compactions(index: KeyIndex) -> Iterator[Compaction]:
 
 
 def _kind(shard: Shard) -> list[tuple[str, str]]:
-    """Provenance but for the date; rows that differ in it stay in separate shards."""
+    """Provenance without the date. Shards are only merged if this is the same."""
     return sorted((k, v) for k, v in shard.metadata.items() if k != "date")
 
 
@@ -114,7 +114,7 @@ def _merge(index: KeyIndex, sources: list[Checked]) -> Compaction:
     largest = max(sources, key=rank)
     merged: Path | None = None
     if largest.is_whole and largest.shard.n_rows == len(first):
-        # It has all rows of the others; a copy wouldn't come after it in the order of
+        # This shard has all rows of the others. A copy of it wouldn't come after it in the order of
         # removal, and that order is what keeps every row safe.
         merged = largest.shard.path
     elif len(first):

@@ -1,4 +1,4 @@
-"""`FeatureStore`: rows by spec and id, in a directory that many processes may use at once."""
+"""`FeatureStore` keeps rows by spec and id in a directory that many processes may use at once."""
 
 import logging
 import shutil
@@ -33,12 +33,12 @@ __all__ = ["FeatureStore"]
 logger = logging.getLogger(__name__)
 
 SHARDS_FOLDER = "shards"
-# What people write who want no store; a folder of such a name would be made without a word.
+# People write these when they want no store, and would get a folder of that name.
 _NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
 
 
 class _Nothing(Exception):
-    """There is a key's folder, and neither spec nor rows in it yet."""
+    """A key's folder exists, but has neither a spec nor rows in it yet."""
 
 
 class FeatureStore:
@@ -102,7 +102,7 @@ class FeatureStore:
         return type(self), (self.path,)
 
     def missing(self, spec: FeatureSpec, ids: Sequence[bytes]) -> list[bytes]:
-        """Ids of which the store has no row; reads ids only.
+        """Return the ids that have no row in the store. Only ids are read, no rows.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class FeatureStore:
         return path
 
     def read(self, spec: FeatureSpec, ids: Sequence[bytes]) -> NDArray[Any]:
-        """Rows in the order asked, each checked.
+        """Read rows in the order of the ids, and check each one.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class FeatureStore:
         return read(self._index(spec), ids)
 
     def open(self, spec: FeatureSpec, ids: Sequence[bytes]) -> StoredRows:
-        """Rows in the order asked, which are read and checked when they are asked for.
+        """Open rows in the order of the ids. They are read and checked when they are indexed.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class FeatureStore:
         return faults
 
     def gc(self, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[Removed]:
-        """Remove what nobody can miss, and the keys named.
+        """Remove temporary files, redundant shards and the given keys.
 
         Parameters
         ----------
@@ -300,14 +300,14 @@ class FeatureStore:
         Returns
         -------
         list of Removed
-            What went, or would.
+            What was removed, or would be.
 
         Notes
         -----
-        Besides the keys named go: temporary files older than a day, and shards whose every
-        row, good or damaged, stands good in another shard that stays. So no row is removed
-        by itself, and a damaged row that stands nowhere else keeps its shard until it is
-        computed again or `compact` leaves it behind. Unreadable shards stay too.
+        Temporary files are removed if they are older than a day. A shard is redundant if every
+        row of it, good or damaged, has a good copy in another shard that stays. So no row is
+        lost, and a damaged row without a good copy keeps its shard until the row is computed
+        again or `compact` leaves it behind. Unreadable shards stay too.
         """
         named = [resolve_key(self.path, key) for key in keys]
         removed = []
@@ -366,7 +366,7 @@ class FeatureStore:
         return shards.raw_ids(np.unique(self._index(spec).snapshot().ids))
 
     def merge(self, other: "FeatureStore", key: str | None = None) -> list[Merged]:
-        """Take another store's rows, verified, where they aren't here yet.
+        """Copy the rows of another store that aren't here yet, and verify each one.
 
         Parameters
         ----------
@@ -415,8 +415,8 @@ class FeatureStore:
         try:
             return read_spec(self.path, key)
         except ValueError:
-            # A first writer makes the folder, then the spec, then the shards: whoever sees
-            # no spec, and then no shard either, was early.
+            # The first writer makes the folder, then the spec, then the shards. A reader that sees
+            # no spec, and no shard after that, came before the first write.
             folder = self.path / key / SHARDS_FOLDER
             if not spec_path(self.path, key).exists() and not _has_files(folder):
                 raise _Nothing(key) from None

@@ -1,4 +1,4 @@
-"""Handing a key's rows to others, as npy, Parquet or HDF5."""
+"""Export a key's rows as npy, Parquet or HDF5."""
 
 import csv
 import importlib
@@ -31,7 +31,7 @@ def export(
     labels: Mapping[str, Sequence[str]] | None = None,
     form: str = "npy",
 ) -> Path:
-    """Write a key's rows, with their ids and what else is known of them, for others to read.
+    """Write a key's rows to a file, with their ids and any further columns.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def export(
 def _columns(
     ids: Sequence[bytes], names: Sequence[str] | None, labels: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
-    """Texts of each row by column; text, because bytes say nothing in a table."""
+    """Columns of texts, one text per row. Ids become text, because tables don't show bytes."""
     columns = {"id": [row.hex() for row in ids]}
     for what, values in ({"path": names} | dict(labels)).items():
         if values is None:
@@ -118,7 +118,7 @@ def _write_npy(
     columns: Mapping[str, list[str]],
     blocks: Iterator[tuple[slice, NDArray[Any]]],
 ) -> None:
-    # By writing, not through a map: on a full disk that would end the process.
+    # Plain writes, because on a full disk a write through a memory map would end the process.
     with path.open("wb") as file:
         for part, rows in blocks:
             if not part.start:
@@ -171,7 +171,7 @@ def _write_hdf5(
         file.attrs["spec"] = spec.to_json()
         text = h5py.string_dtype()
         for name, column in columns.items():
-            # In the plural, as the first versions wrote them.
+            # The names are in the plural, as the first versions wrote them.
             plural = {"id": "ids", "path": "paths"}.get(name, name)
             file.create_dataset(plural, data=_valid(column), dtype=text)
         dataset: Any = None

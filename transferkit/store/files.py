@@ -1,4 +1,4 @@
-"""The store's default place, and arrays too large for memory."""
+"""The store's default folder, and arrays that are too large for memory."""
 
 import math
 import os
@@ -20,8 +20,9 @@ MEMORY_BYTES = 1_000_000_000
 def default_path() -> Path:
     """``$TRANSFERKIT_STORE``, otherwise ``store`` in the folder that `cache_folder` gives.
 
-    Before ``$TRANSFERKIT_CACHE`` moved the store too, it lay in the user's cache directory
-    whatever that said: where rows lie there and none in the new place, they are still used.
+    Earlier versions kept the store in the user's cache directory even if
+    ``$TRANSFERKIT_CACHE`` was set. If there is a store at that old place and none at the new
+    one, the old one is used.
     """
     chosen = os.environ.get("TRANSFERKIT_STORE")
     if chosen:
@@ -31,7 +32,7 @@ def default_path() -> Path:
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """C-contiguous array; above `MEMORY_BYTES` backed by a file that goes when it does.
+    """Allocate a C-contiguous array. Above `MEMORY_BYTES` it lies in a temporary file.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""A shard's header: where what stands in its file. Written here, and read without trust.
+"""A shard's header, which says where ids, checksums and rows stand in its file.
 
-A file may come from a stranger: nothing in it is executed, and no size that it states is
-believed before it agrees with the file's.
+The file may come from a stranger. Nothing in it is executed, and no size that it states is
+believed before it agrees with the size of the file.
 """
 
 import json
@@ -33,7 +33,7 @@ ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
 }
 MAX_HEADER_BYTES = 1 << 20
 MAX_DIMENSIONS = 8
-# A row is read at once; maps of the largest images take a few hundredths of this.
+# Largest row, which is read in one piece. Maps of the largest images take a few percent of this.
 MAX_ROW_BYTES = 1 << 30
 
 
@@ -43,7 +43,7 @@ class BadShard(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says, once it agrees with its file.
+    """The contents of a header that was checked against its file.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _kinds(storage: str) -> dict[str, tuple[str, int]]:
 def encode_header(
     shape: tuple[int, ...], *, storage: str, key: str, provenance: Mapping[str, str]
 ) -> bytes:
-    """All of a shard's file but ids, crc and rows, which follow it in this order.
+    """Encode the beginning of a shard's file. Ids, crc and rows follow it in this order.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -
 
 
 def read_at(file: BufferedReader, at: int, size: int) -> bytes:
-    """Read so many bytes from a place, all of them or a `BadShard`."""
+    """Read bytes at an offset. Raise `BadShard` if the file has fewer."""
     file.seek(at)
     content = file.read(size)
     if len(content) != size:

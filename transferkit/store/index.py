@@ -1,4 +1,4 @@
-"""Which rows of one key stand where, as far as is known now."""
+"""The index of a key: in which shard and at which position each row stands."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The rows of one key, as they stood at one moment.
+    """The rows of one key at one moment, with their places in the shards.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class KeyIndex:
             elif name in self._unreadable:
                 unreadable[name] = self._unreadable[name][1]
         self._shards = now
-        # Copied in one step each: another thread may be marking rows.
+        # Each is copied in one step, because another thread may be marking rows.
         bad = {name: frozenset(self._bad[name]) for name in now if name in self._bad}
         state = (list(now.values()), unreadable, bad)
         if state != self._state:
@@ -120,12 +120,12 @@ class KeyIndex:
         return self._snapshot.row_shape or self.snapshot().row_shape
 
     def mark(self, shard: Shard, rows: NDArray[np.intp]) -> None:
-        """Remember that rows are bad; they count as not there from now on."""
+        """Remember that rows are bad. From now on they count as missing."""
         logger.warning("%d damaged rows in %s; they are not used", len(rows), shard.path)
         self._bad.setdefault(shard.path.name, set()).update(rows.tolist())
 
     def forget(self, name: str) -> None:
-        """Look at a shard afresh next time."""
+        """Forget a shard, so that the next snapshot reads it again."""
         self._shards.pop(name, None)
         self._unreadable.pop(name, None)
         self._bad.pop(name, None)
@@ -207,7 +207,7 @@ def _snapshot(
 
 
 def _common_shape(found: tuple[Shard, ...]) -> tuple[int, ...] | None:
-    """Shape that most rows have; a stray shard must not decide it by its name."""
+    """Shape that most rows have, so that one stray shard can't decide it by sorting first."""
     counts: Counter[tuple[int, ...]] = Counter()
     for shard in found:
         counts[shard.row_shape] += shard.n_rows

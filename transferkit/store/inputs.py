@@ -1,4 +1,4 @@
-"""What may go into a store: ids, rows and provenance, checked at the door."""
+"""Check ids, rows and provenance before they go into a store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def id_array(ids: Sequence[bytes]) -> NDArray[np.bytes_]:
 
 
 def storable(rows: NDArray[Any], n_ids: int, storage: str) -> NDArray[Any]:
-    """Cast rows to the storage type; refuse what can't be stored without a loss of meaning."""
+    """Cast rows to the storage type. Values that it can't hold, and NaN, are refused."""
     given = np.asarray(rows)
     if given.dtype.kind not in "fiu":
         raise ValueError(f"the rows are of type {given.dtype}; give real numbers")
@@ -63,7 +63,7 @@ def _n_not_finite(rows: NDArray[Any]) -> int:
 
 
 def checked_provenance(provenance: Mapping[str, str]) -> dict[str, str]:
-    """Provenance that a shard's header can hold."""
+    """Check that provenance can stand in a shard's header, and return a copy of it."""
     for name, value in provenance.items():
         if name == "key" or not isinstance(name, str) or not isinstance(value, str):
             raise ValueError(

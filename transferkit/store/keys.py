@@ -1,4 +1,4 @@
-"""The keys of a store: a folder each, named by the key, with the spec that it stands for."""
+"""The keys of a store. Each has a folder of that name, which holds the key's spec."""
 
 import json
 import os
@@ -103,12 +103,12 @@ def resolve_key(store: Path, key: str) -> str:
 
 
 def spec_path(store: Path, key: str) -> Path:
-    """Return where a key's spec stands."""
+    """Path of the file that holds a key's spec."""
     return store / key / "spec.json"
 
 
 def read_spec(store: Path, key: str) -> FeatureSpec:
-    """Read what a key stands for.
+    """Read a key's spec.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def read_spec(store: Path, key: str) -> FeatureSpec:
 
 
 def write_spec(store: Path, spec: FeatureSpec) -> None:
-    """Write what a key stands for, unless it is there."""
+    """Write a key's spec, unless it is there already."""
     path = spec_path(store, spec.key)
     if not path.exists():
         text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Taking another store's rows, also while others write to it."""
+"""Copy another store's rows, even while other processes write to that store."""
 
 import logging
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ __all__ = ["Merged", "merge_key"]
 
 logger = logging.getLogger(__name__)
 
-# How often a store that others write to is looked at again.
+# How many times the other store is read again, because new rows appeared in it.
 _ROUNDS = 20
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What was taken over from another store's key.
+    """The result of merging one key of another store.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Merged:
 
 @dataclass
 class _Count:
-    """What was taken so far, and what of the other store is bad."""
+    """Rows taken so far, and the faults of the other store."""
 
     taken: set[bytes] = field(default_factory=set)
     known: set[bytes] = field(default_factory=set)
@@ -102,14 +102,14 @@ def merge_key(store: "FeatureStore", spec: FeatureSpec, index: KeyIndex) -> Merg
 
 
 def _take(store: "FeatureStore", spec: FeatureSpec, shard: Shard, count: _Count) -> None:
-    """Take one shard's good rows that are missing here; what is bad in it is its own fault."""
+    """Take one shard's good rows that are missing here, and note its bad rows as faults."""
     try:
         good = shards.intact(shard)
         ids = shards.raw_ids(shard.ids)
         wanted = set(store.missing(spec, [ids[n] for n in np.flatnonzero(good).tolist()]))
         numbers = _firsts(ids, good, wanted)
         rows = np.empty((len(numbers), *shard.row_shape), shard.dtype)
-        # Read once more, and so checked once more.
+        # The rows are read a second time here, and so checked a second time.
         whole = shards.gather(shard, numbers, rows, np.arange(len(numbers)))
     except FileNotFoundError:
         raise
@@ -136,7 +136,7 @@ def _take(store: "FeatureStore", spec: FeatureSpec, shard: Shard, count: _Count)
 
 
 def _firsts(ids: list[bytes], good: NDArray[np.bool_], wanted: set[bytes]) -> NDArray[np.intp]:
-    """Numbers of the first good row of each id wanted: shards with repeated ids are legal."""
+    """Number of the first good row of each wanted id. A shard may repeat an id."""
     first: dict[bytes, int] = {}
     for n in np.flatnonzero(good).tolist():
         if ids[n] in wanted:
@@ -147,7 +147,7 @@ def _firsts(ids: list[bytes], good: NDArray[np.bool_], wanted: set[bytes]) -> ND
 def _note(
     count: _Count, spec: FeatureSpec, shard: Shard, bad: NDArray[np.bool_], what: str
 ) -> None:
-    """Name bad rows of a shard."""
+    """Record bad rows of a shard as a fault."""
     if bad.any():
         reason = f"{int(bad.sum())} of {shard.n_rows} rows {what}"
         ids = tuple(shards.raw_ids(shard.ids[bad]))

@@ -1,10 +1,9 @@
-"""Removing what nobody can miss: what killed writers left, and shards whose rows others have.
+"""Remove leftovers of killed writers, and shards whose rows all stand in other shards.
 
-Nothing here takes a lock, and any number of these may run at once, with compactions too.
-What makes it safe is one fixed order of shards (`rank`): a shard is only ever removed when
-each of its good rows stands good in a shard that comes *later* in that order. Whoever
-removes whatever, of all shards that ever held a good copy of a row the last in the order
-stays.
+Nothing here takes a lock. Any number of processes may remove and compact at once. What makes
+this safe is one fixed order of shards (`rank`): a shard is only removed when each of its good
+rows has a good copy in a shard that comes *later* in that order. So of all shards that ever held
+a good copy of a row, the last in the order always stays.
 """
 
 import stat
@@ -34,7 +33,7 @@ TEMPORARY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Removed:
-    """Something that garbage collection removed, or would.
+    """A file or folder that garbage collection removed, or would remove.
 
     Parameters
     ----------
@@ -55,19 +54,19 @@ class Removed:
 
 
 def rank(checked: Checked) -> tuple[int, int, str]:
-    """Place in the order: more good rows come later, and of as many, fewer others."""
+    """Sort key of the order: more good rows come later and, among as many, fewer bad rows."""
     n_good = len(np.unique(checked.good_ids))
     return n_good, n_good - checked.shard.n_rows, checked.shard.path.name
 
 
 def spare_shards(found: list[Checked]) -> list[Checked]:
-    """Shards of which every row, good or bad, stands good in one later in the order."""
+    """Find shards whose every row, good or bad, has a good copy in a shard later in the order."""
     ranked = sorted(found, key=rank)
     if not ranked:
         return []
     ids = np.concatenate([c.good_ids for c in ranked])
     position = np.repeat(np.arange(len(ranked)), [int(c.good.sum()) for c in ranked])
-    # Stable: of equal ids, the one in the last shard of the order comes last.
+    # The sort is stable: among equal ids, the one in the last shard of the order comes last.
     by_id = np.argsort(ids, kind="stable")
     ids, position = ids[by_id], position[by_id]
     spare = []
@@ -87,7 +86,7 @@ def remove(index: KeyIndex, shard: Shard) -> None:
 
 
 def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
-    """Remove shards whose every row stands good in another that stays.
+    """Remove shards whose every row has a good copy in another shard that stays.
 
     Only shards that share an id with another are read.
     """

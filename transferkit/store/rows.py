@@ -1,4 +1,4 @@
-"""Rows in the order asked, from whichever shard has a good copy: at once, or when asked for."""
+"""Read rows in the order of ids, from any shard with a good copy, at once or when indexed."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _BATCH_BYTES = 64 * 2**20
 
 
 class MissingRows(LookupError):
-    """Rows were asked for that aren't in the store.
+    """Some rows that were asked for aren't in the store.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class MissingRows(LookupError):
 
 
 class CorruptRows(MissingRows):
-    """Rows were asked for of which every copy in the store is damaged.
+    """Every copy in the store of some rows that were asked for is damaged.
 
     From then on they count as missing: `FeatureStore.missing` returns them, and once they
     are computed and written again the damaged copies are no longer looked at.
@@ -50,7 +50,7 @@ class CorruptRows(MissingRows):
 
 
 class _OtherShape(MissingRows):
-    """Most rows of the key have another shape than when they were looked up."""
+    """The shape of most rows of the key has changed since they were looked up."""
 
 
 class StoredRows:
@@ -149,7 +149,7 @@ class StoredRows:
         return self._take(np.arange(len(self)), dtype)
 
     def select(self, positions: ArrayLike) -> Self:
-        """Some of the rows, which stay in the shards too.
+        """Select some of the rows. These too stay in the shards until they are indexed.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class StoredRows:
         return type(self)(self._index, [self.ids[i] for i in chosen.tolist()])
 
     def batches(self, size: int | None = None) -> Iterator[NDArray[Any]]:
-        """All rows in their order, some at a time.
+        """Yield all rows in their order, a batch at a time.
 
         Parameters
         ----------
@@ -233,7 +233,7 @@ def _reopened(folder: Path, key: str, storage: str, ids: tuple[bytes, ...]) -> S
 
 
 def read(index: KeyIndex, ids: Sequence[bytes]) -> NDArray[Any]:
-    """Rows in the order asked, each checked; see `FeatureStore.read`."""
+    """Read rows in the order of the ids, and check each one; see `FeatureStore.read`."""
     while True:
         with contextlib.suppress(_OtherShape):
             return StoredRows(index, ids)[:]
@@ -271,7 +271,7 @@ def _fill(
 def _lookup_error(
     index: KeyIndex, snapshot: Snapshot, ids: Sequence[bytes], where: NDArray[np.intp]
 ) -> MissingRows:
-    """Error for ids without a good row: damaged, or not there at all."""
+    """Make the error for ids without a good row, which are damaged or missing."""
     absent = list(dict.fromkeys(ids[i] for i in np.flatnonzero(where < 0).tolist()))
     given = id_array(absent)
     found_in = {name: np.isin(given, bad) for name, bad in snapshot.bad.items()}

@@ -55,7 +55,7 @@ ID_TYPE = np.dtype(f"S{ID_BYTES}")
 # Rows are read in blocks of at most this size; nearer rows than the gap share a block.
 BLOCK_BYTES = 1 << 24
 GAP_BYTES = 1 << 16
-# Parts above this size are looked at before they are read: sparse files cost nothing to make.
+# Larger parts are checked for holes before they are read: sparse files cost nothing to make.
 LARGE_BYTES = 1 << 26
 
 Stamp = tuple[int, int, int]
@@ -107,7 +107,7 @@ class Shard:
 
 
 def stamp(status: os.stat_result) -> Stamp:
-    """Tell a file from another that took its name."""
+    """Values that differ if another file has taken this one's name."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -261,7 +261,7 @@ def gather(
             try:
                 values, holds = _checked(file, shard, rows[part])
             except (OSError, BadShard):
-                # A bad sector costs the rows around it, not the shard.
+                # A bad sector costs only the rows around it, and not the whole shard.
                 continue
             good[part] = holds
             if holds.all():
@@ -272,10 +272,10 @@ def gather(
 
 
 def intact(shard: Shard) -> NDArray[np.bool_]:
-    """Which of a shard's rows are good, by reading them all.
+    """Read all rows of a shard, and return which of them are good.
 
-    Unlike `gather` this raises where the file can't be read: what may be a network's hiccup
-    mustn't pass for damage where damaged rows are about to be removed.
+    Unlike `gather` this raises if the file can't be read. Damaged rows may be removed after this
+    call, so a short failure of the network mustn't look like damage.
     """
     rows = np.arange(shard.n_rows)
     with open_regular(shard.path) as file:

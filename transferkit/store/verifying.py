@@ -1,4 +1,4 @@
-"""Finding damage: every shard of a key read whole."""
+"""Find damage by reading every shard of a key whole."""
 
 import logging
 from collections.abc import Iterable
@@ -80,7 +80,7 @@ def _check(index: KeyIndex, shard: Shard) -> Checked:
 
 
 def check_all(index: KeyIndex, found: Iterable[Shard]) -> list[Checked]:
-    """Read shards whole; those that can't be read are left out, and so left alone."""
+    """Read shards whole. Shards that can't be read are left out, so that they aren't changed."""
     checked = []
     for shard in found:
         try:

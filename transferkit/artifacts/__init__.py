@@ -1,4 +1,4 @@
-"""Trained models as folders: they load on another machine and can't run code.
+"""Trained models as folders that load on another machine and can't run code.
 
 ::
 

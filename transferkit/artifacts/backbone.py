@@ -1,4 +1,4 @@
-"""``backbone/``: local weights, and the options that resolve the same backbone again."""
+"""The folder ``backbone/`` of a model: local weights, and options that resolve the backbone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OVERRIDES = ("image_size", "crop_pct", "crop_mode", "interpolation", "exif", "d
 
 
 def save_backbone(folder: Path, spec: BackboneSpec, include: bool | None) -> dict[str, Any]:
-    """Copy the weights into a model's folder, if they go along.
+    """Copy the weights into a model's folder, if they are to be included.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def save_backbone(folder: Path, spec: BackboneSpec, include: bool | None) -> dic
 
 
 def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
-    """Resolve the backbone of a model's folder from the options that `save_backbone` gave."""
+    """Resolve the backbone of a model's folder from the options that `save_backbone` returned."""
     preprocess = Preprocess.from_dict(options["preprocess"])
     name = options["name"]
     if not isinstance(name, str):
@@ -89,10 +89,10 @@ def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
 
 
 def _here(folder: Path, name: str) -> str:
-    """Name under which a backbone of the hub's stands on this machine.
+    """Name of a hub's backbone on this machine.
 
-    A model's folder may come from a stranger. Where timm's own names lead is in timm's table; a
-    place that the folder itself names is never asked without the user's word.
+    A model's folder may come from a stranger. timm's own names lead to the addresses in timm's
+    table. An address that the folder itself names is never visited without the user's consent.
     """
     if name.partition(":")[0].lower().replace("_", "-") != "hf-hub":
         return name

@@ -1,4 +1,4 @@
-"""``model.json``: what a model is, with the digest of every file; and the card made from it."""
+"""The file ``model.json``, with the digest of every other file, and the card made from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST = 1 << 27  # bytes of a model.json, with a million labels
 
 
 def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -> None:
-    """Write model.json and the card, when all other files of the folder are there.
+    """Write model.json and the card. All other files of the folder must be there.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Digest of the values in model.json, however they are spaced."""
+    """Digest of the values in model.json, which doesn't depend on spaces in the file."""
     values = {name: value for name, value in content.items() if name != "digest"}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What a saved model's model.json holds, checked for damage; nothing else is read."""
+    """Read a saved model's model.json and check it for damage. No other file is read."""
     file = standing(Path(path)) / "model.json"
     if not file.is_file():
         raise FileNotFoundError(
@@ -89,7 +89,7 @@ def describe(path: str | Path) -> dict[str, Any]:
             f"model {str(path)!r} has format version {content.get('version')!r}; this version "
             f"of transferkit reads {FORMAT_VERSION}: upgrade it, or train the model again"
         )
-    # One changed letter in a class's name would otherwise be believed.
+    # Without this check, one changed letter in a class's name would be believed.
     try:
         is_whole = content.get("digest") == content_digest(content)
     except (ValueError, RecursionError):  # NaN, which JSON doesn't know
@@ -116,5 +116,5 @@ def _read(file: Path) -> Any:
 
 
 def task_of(path: str | Path) -> str:
-    """What a saved model was trained for: one of `TASKS`."""
+    """Task that a saved model was trained for."""
     return str(describe(path)["task"])

@@ -1,4 +1,4 @@
-"""What the values in a model.json may be; a stranger's file may hold anything."""
+"""Check the values in a model.json, because a stranger's file may hold anything."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _NEEDED: dict[str, _Rule] = {
     "classes_dtype": (_is_text, "a type's name"),
     "files": (_are_texts_by_name, "a digest per file's name"),
 }
-# Older models lack the first; the others are only told to people, as in the card.
+# Older models lack the first. The others are only shown to people, as in the card.
 _OTHERS: dict[str, _Rule] = {
     "reduce": (lambda v: v in REDUCTIONS, f"one of {', '.join(REDUCTIONS)}"),
     "n_images": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
@@ -82,7 +82,7 @@ _FILES = ("head.skops", "train_ids.safetensors")
 
 
 def fault_of(content: Mapping[str, Any]) -> str | None:
-    """What is wrong with the values in a model.json, in words; None if nothing is.
+    """Say what is wrong with the values in a model.json, or None if nothing is.
 
     Parameters
     ----------

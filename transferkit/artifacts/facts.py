@@ -1,4 +1,4 @@
-"""What is found out of a model after it was saved: metrics, for its card."""
+"""Facts that are added to a model after it was saved, such as metrics for its card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["add_facts"]
 
 
 def add_facts(path: str | Path, facts: Mapping[str, Any]) -> None:
-    """Add to what a saved model's model.json and card tell; nothing else of it changes.
+    """Add facts to a saved model's model.json and card. Nothing else of the model changes.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def add_facts(path: str | Path, facts: Mapping[str, Any]) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write a file beside the old one and rename it: readers get one of them, whole."""
+    """Write a file beside the old one and rename it, so that readers get one of them, whole."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as opened:

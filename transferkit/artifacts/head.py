@@ -1,4 +1,4 @@
-"""``head.skops``: a fitted head, in a file that can't run code.
+"""The file ``head.skops`` holds a fitted head, and can't run code.
 
 A skops file names the types that it builds; only scikit-learn's public ones, the heads
 of this package and the list below are allowed.
@@ -15,7 +15,7 @@ from transferkit.heads import TASKS, head_names
 
 __all__ = ["allowed_types", "load_head", "save_head"]
 
-# Private parts of public scikit-learn estimators: plain holders of numbers. skops trusts
+# Private parts of public scikit-learn estimators, which only hold numbers. skops trusts
 # the public types by itself. Our own forests and boosted trees hold arrays; scikit-learn's
 # trees are for its estimators as heads, and for models that were saved before.
 _PARTS = (
@@ -32,8 +32,8 @@ _PARTS = (
 def allowed_types() -> list[str]:
     """Types that a head's file may name besides scikit-learn's public ones.
 
-    A class of ours is named as it is called, or as ``Classifier`` or ``Regressor`` of its file:
-    so it was called when older models were saved.
+    Each class of ours is allowed under its own name, and as ``Classifier`` or ``Regressor`` of its
+    file, which was its name when older models were saved.
     """
     names = list(_PARTS)
     for head in head_names():

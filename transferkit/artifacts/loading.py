@@ -1,4 +1,4 @@
-"""A model's folder, read back; nothing is believed that its digests don't bear out."""
+"""Read a model's folder. Nothing is believed that its digests don't confirm."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from transferkit.tasks import task_of
 
 __all__ = ["load"]
 
-# How often a model is replaced while it is read, before that counts as an error.
+# A model that is replaced more often than this while it is read counts as an error.
 _ATTEMPTS = 50
-# What building from a stranger's values raises.
+# Errors that building objects from a stranger's values may raise.
 _WRONG_VALUES = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def load(path: str | Path) -> Model:
-    """Read a model's folder; one that is replaced meanwhile is the old or the new one.
+    """Read a model's folder. If it is replaced meanwhile, the result is the old or the new model.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def load(path: str | Path) -> Model:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Tell the model in a folder from one that took its place."""
+    """Values that differ if another model has taken the place of the one in a folder."""
     try:
         status = (path / "model.json").stat()
     except OSError:
@@ -65,7 +65,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 
 def _load(path: Path, folder: Path) -> Model:
-    """Read the model `path` that stands in a folder now."""
+    """Read the model `path` from the folder in which it stands now."""
     content = describe(folder)
     with contextlib.ExitStack() as stack:
         # Opened at once and read as opened: were the folder exchanged in between, what was
@@ -101,7 +101,7 @@ def _load(path: Path, folder: Path) -> Model:
 
 
 def _opened(folder: Path, name: str) -> BufferedReader:
-    """Open a file that model.json lists, unless it stands outside the model's folder."""
+    """Open a file that model.json lists. It must stand inside the model's folder."""
     reason = "copy the whole folder"
     try:
         if ".." not in Path(name).parts and not Path(name).is_absolute():
@@ -116,7 +116,7 @@ def _opened(folder: Path, name: str) -> BufferedReader:
 def _check_file(
     path: Path, name: str, file: BufferedReader, digest: str, n_bytes: int | None
 ) -> None:
-    """Raise a ValueError unless an open file is what model.json says; its size is seen first."""
+    """Raise a ValueError unless an open file has the size and the digest in model.json."""
     size = os.fstat(file.fileno()).st_size
     if n_bytes is not None and size != n_bytes:
         raise ValueError(
@@ -131,7 +131,7 @@ def _check_file(
 
 
 def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless backbone, head and labels are those that were saved."""
+    """Raise a ValueError unless the features are those of training and the head fits the labels."""
     if model.keys != content["keys"]:
         now, then = model.backbone.weights, str(content["weights"])
         what = "its preprocessing, arguments or features are others now"

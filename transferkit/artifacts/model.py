@@ -1,4 +1,4 @@
-"""`Model`: all that is saved and comes back."""
+"""`Model` holds everything that is saved of a trained model and loaded again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS = tuple(names())
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """All that a trained model is.
+    """Everything that makes up a trained model.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Model:
 
     @property
     def keys(self) -> dict[str, str]:
-        """Key of each feature: if one changes, so did the numbers."""
+        """Store key of each feature. If a key changes, so do the feature's numbers."""
         return {
             str(parse_feature(name)): self.backbone.feature_spec(
                 str(parse_feature(name)), precision=self.precision, storage=self.storage

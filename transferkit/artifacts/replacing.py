@@ -1,4 +1,4 @@
-"""A model's folder put in the place of another in one step, and what killed saves left.
+"""Replace a model's folder in one step, and clean up after saves that were killed.
 
 ::
 
@@ -31,30 +31,30 @@ from transferkit.files import sync_folder
 
 __all__ = ["exchange", "put", "restore", "standing", "sweep", "temporary_folder"]
 
-# A leftover goes when its process is dead; one of another machine when it is a day old.
+# A leftover is removed when its process is dead, or, from another machine, when it is a day old.
 _LEFTOVER_SECONDS = 24 * 3600
 _LONGEST_NAME = 200  # of 255 bytes, that most file systems take
 _CURRENT_FOLDER = -100  # AT_FDCWD
 _SWAP = 2  # RENAME_EXCHANGE of renameat2, RENAME_SWAP of renamex_np
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
-# Windows doesn't rename a folder while somebody reads in it.
+# Windows doesn't rename a folder while a process reads in it.
 _TRIES = 50
 _PAUSE_SECONDS = 0.05
 
 
 def temporary_folder(path: Path, kind: str = "new") -> Path:
-    """Name of a hidden folder beside a model's, which tells whose it is."""
+    """Name of a hidden folder beside a model's, with the process that writes it."""
     return path.with_name(f".{_stem(path)}.{kind}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def _stem(path: Path) -> str:
-    """A model's name, or what stands for one that leaves no room for more."""
+    """A model's name, or a digest of it if the name is too long to add to it."""
     name = os.fsencode(path.name)
     return path.name if len(name) <= _LONGEST_NAME else f"{zlib.crc32(name):08x}"
 
 
 def _host() -> str:
-    """Eight digits for this machine; containers with their own process numbers are others."""
+    """Eight digits for this machine. A container with its own process numbers has its own."""
     space = ""
     with contextlib.suppress(OSError):
         space = str(Path("/proc/self/ns/pid").stat().st_ino)
@@ -80,7 +80,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def put(folder: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a whole folder a model's name; what has that name goes.
+    """Give a complete folder a model's name. What has that name is removed.
 
     Parameters
     ----------
@@ -138,11 +138,11 @@ def _rename(source: Path, target: Path) -> None:
 
 
 def standing(path: Path) -> Path:
-    """Where a model is read: its folder or, between two renames, the old one beside it."""
+    """Folder to read a model from: its own or, between two renames, the old one beside it."""
     if path.exists():
         return path
     olds = [p for p in _beside(path, "old") if (p / "model.json").is_file()]
-    # Renamed and gone meanwhile, or never there: the folder's own name says it best.
+    # The folder was removed meanwhile or never existed. An error about its own name says it best.
     return max(olds, key=_age_key, default=path)
 
 
@@ -155,7 +155,7 @@ def restore(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed saves of this model left; what a living process writes stays."""
+    """Remove what killed saves of this model left. Folders of living processes stay."""
     olds = _beside(path, "old") if path.exists() else []
     for folder in [*_beside(path, "new"), *olds]:
         if not _is_alive(folder):

@@ -1,4 +1,4 @@
-"""A model's folder, written whole or not at all."""
+"""Save a model as a folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def save(
 
 
 def _write(folder: Path, model: Model, include_weights: bool | None) -> None:
-    """Write all of a model, down to the disk."""
+    """Write all files of a model, and flush them to the disk."""
     backbone = save_backbone(folder, model.backbone, include_weights)
     save_head(folder / "head.skops", model.head)
     (folder / "train_ids.safetensors").write_bytes(
@@ -81,7 +81,7 @@ def _write(folder: Path, model: Model, include_weights: bool | None) -> None:
 
 
 def check_writable(path: str | Path, *, overwrite: bool) -> None:
-    """Raise now rather than after hours of work if a model can't be saved there."""
+    """Raise early if a model can't be saved there, rather than after hours of work."""
     path = Path(path)
     place = standing(_place(path))
     if not place.exists():
@@ -98,5 +98,5 @@ def check_writable(path: str | Path, *, overwrite: bool) -> None:
 
 
 def _place(path: Path) -> Path:
-    """Where a model is written: what a link to it names is replaced, not the link."""
+    """Folder that is written. If the path is a link, its target is replaced and not the link."""
     return path.resolve() if path.is_symlink() else path.absolute()

@@ -177,6 +177,12 @@ def create_backbone(
         As for `resolve_backbone`: ``weights``, ``seed``, ``image_size``, … and timm's
         creation arguments.
 
+    See Also
+    --------
+    resolve_backbone : Resolves a backbone without building it.
+    search_backbones : Finds names of backbones.
+    FeatureExtractor : Extracts features with a backbone.
+
     Examples
     --------
     >>> backbone = create_backbone("resnet18", pretrained=False)

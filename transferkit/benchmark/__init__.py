@@ -1,4 +1,4 @@
-"""Backbones compared under named protocols: tidy rows that resume, with honest statistics."""
+"""Compare backbones under published protocols, with resumable results and intervals."""
 
 from transferkit.benchmark.data import BenchmarkDataset, load_dataset
 from transferkit.benchmark.grid import Cell, Want, named_backbones

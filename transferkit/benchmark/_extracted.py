@@ -1,4 +1,4 @@
-"""A dataset with the features of its readable images: what the cells of one pass share."""
+"""A dataset with the features of its readable images, which the cells of one pass share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExtractedDataset:
     Attributes
     ----------
     division : Division
-        What each row is for.
+        The use of each row: training, choosing or measuring.
     digest : str
         Of the readable images' bytes, targets and parts.
     """
@@ -40,9 +40,9 @@ class ExtractedDataset:
         self._parts: dict[tuple[str, int | None, int | None], Parts] = {}
 
     def parts(self, cell: Cell, feature: str) -> Parts:
-        """Rows that a cell is trained on; cells on the same rows and feature share one object.
+        """Training rows of a cell. Cells on the same rows and feature share one object.
 
-        Of the large parts, those with all rows, only the last feature's are kept.
+        Parts with all rows are large, so they are kept for the last feature only.
         """
         key = (feature, cell.shots, None if cell.shots is None else cell.seed)
         if key not in self._parts:
@@ -53,6 +53,6 @@ class ExtractedDataset:
         return self._parts[key]
 
     def test(self, feature: str) -> tuple[Any, Any]:
-        """Features and targets that are measured."""
+        """Features and targets of the test rows."""
         at = self.division.measured
         return self.extraction.rows[feature][at], self.y[at]

@@ -1,4 +1,4 @@
-"""A dataset of the benchmark: images, targets, and which rows are for what."""
+"""A dataset of the benchmark: images, targets, and their division into parts."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class BenchmarkDataset:
     task : {"classification", "multilabel", "regression"}
         What is to be learnt.
     parts : ndarray of str
-        What each image is for: ``train``, ``val`` (chooses) or ``test`` (is measured); empty for
-        one in no part. Without a test part the images' own val part is what is measured.
+        Part of each image: ``train``, ``val`` (to choose hyper-parameters) or ``test`` (to be
+        measured); empty for none. Images that come without a test part have their own val part
+        as ``test``.
     line : str, default=""
         The parts in words.
     """
@@ -52,9 +53,9 @@ class BenchmarkDataset:
     line: str = ""
 
     def divide(self, kept: Array, ids: tuple[bytes, ...]) -> Division:
-        """What the readable images are for; test images that are trained on too are left out.
+        """Divide the readable images. Test images with a copy among the others are left out.
 
-        Copies of training images in the validation part are trained on.
+        Validation images with a copy in the training part are moved to the training part.
 
         Parameters
         ----------
@@ -89,7 +90,7 @@ def load_dataset(
     group_column: str | None = None,
     **listing: Any,
 ) -> BenchmarkDataset:
-    """Take a dataset and decide what is trained on and what is reported.
+    """Load a dataset and decide which images are trained on and which are measured.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def load_dataset(
 
 
 def _parts(images: ImageSet, y: Array, task: str) -> tuple[Array, str]:
-    """What each image is for, and the same in words."""
+    """Part of each image, and a description of the parts."""
     roles = roles_of(images.split_names)
     parts = np.array([s or "" for s in images.splits or ["train"] * len(images)], dtype="U5")
     parts[parts == roles.measured] = "test"

@@ -1,4 +1,4 @@
-"""One cell: train a probe on some rows, measure it on the test rows."""
+"""Evaluate one cell: train a probe on some rows and measure it on the test rows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a cell found.
+    """The result of a cell.
 
     Parameters
     ----------
     row : dict
-        Its part of the result row.
+        The cell's part of the result row.
     values : ndarray of shape (n_test,)
         Share of right labels, or the negative squared error, of each test row.
     """
@@ -42,7 +42,7 @@ class Outcome:
 def parts_of(
     cell: Cell, X: Array, y: Array, division: Division, dataset: BenchmarkDataset
 ) -> Parts:
-    """Training and validation rows of a cell; few shots come without the validation part."""
+    """Training and validation rows of a cell. With few shots there is no validation part."""
     if cell.shots is None:
         chosen = division.validation
         validation = (X[chosen], y[chosen]) if len(chosen) else None

@@ -1,4 +1,4 @@
-"""The grid: which probe on which features of which backbone, with how many shots."""
+"""The grid of cells: every probe on every feature of a backbone, for each number of shots."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from transferkit.spec import BackboneSpec, canonical_json
 
 __all__ = ["Cell", "Want", "cells_of", "named_backbones", "resolved"]
 
-# Goes up when a head computes other numbers from the same parameters, so that they are
+# Raise this when a head computes other numbers from the same parameters, so that its cells are
 # measured again.
 HEADS_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Want:
-    """What is asked for.
+    """The probes, features, shots and seeds that a benchmark is asked to measure.
 
     Parameters
     ----------
     protocols, heads : tuple of str
         Probes by name.
     features : tuple of str
-        Feature names that replace the protocols' own; ``("auto",)`` chooses; empty for the
-        protocols' own, and ``pre_logits`` for heads.
+        Feature names that replace the protocols' own. ``("auto",)`` chooses a layer on the
+        validation part. Empty means the protocols' own features, and ``pre_logits`` for heads.
     shots : tuple of int or None
-        Images per class, None for all; empty for what each protocol publishes.
+        Images per class, None for all. Empty means the shots that each protocol publishes.
     seeds : int
-        How many seeds, where the seed changes something.
+        Number of seeds, for cells in which the seed changes something.
     geometry : dict
         Options of `resolve_backbone` that replace the protocols' geometry.
     """
@@ -49,7 +49,7 @@ class Want:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the leaderboard, before it is known.
+    """One number to measure: a probe on a feature of a backbone, for some shots and a seed.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Cell:
     shots : int or None
         Images per class; None for all.
     seed : int or None
-        None where it changes nothing.
+        None if the seed changes nothing.
     """
 
     backbone: str
@@ -82,10 +82,10 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _settings(self) -> str:
-        """All that a probe is trained with, written out."""
+        """All settings that a probe is trained with, as a text for the key."""
         if self.kind == "protocol":
             settings = create_protocol(self.probe).settings
-            # The class's name is not part of it: it decides no number.
+            # The class's name is left out, because renaming the class changes no number.
             values = (f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))
             return f"Protocol({', '.join(values)})"
         heads = [create_head(self.probe, task) for task in describe(self.probe).tasks]
@@ -93,7 +93,7 @@ class Cell:
 
 
 def named_backbones(text: str) -> list[str]:
-    """Backbones out of an option: names with commas, a text file of them, or a timm pattern.
+    """Read an option that names backbones: names with commas, a text file, or a timm pattern.
 
     ``NAME@random`` or ``NAME@random:SEED`` stands for random weights.
     """
@@ -112,7 +112,7 @@ def named_backbones(text: str) -> list[str]:
 
 
 def resolved(name: str, options: dict[str, Any]) -> tuple[BackboneSpec, list[str]]:
-    """Spec of a backbone in a protocol's geometry, and in what it deviates from it."""
+    """Resolve a backbone in a protocol's geometry, and list its deviations from the protocol."""
     model, _, random = name.partition("@")
     weights: dict[str, Any] = {}
     if random:
@@ -131,7 +131,7 @@ def resolved(name: str, options: dict[str, Any]) -> tuple[BackboneSpec, list[str
 
 
 def cells_of(backbone: str, want: Want, *, has_val: bool) -> list[Cell]:
-    """All cells of one backbone on a dataset, those that can't exist left out."""
+    """All cells of one backbone on a dataset, without those that can't exist."""
     cells = []
     for kind, probes in (("protocol", want.protocols), ("head", want.heads)):
         for probe in probes:

@@ -1,4 +1,4 @@
-"""Rows → leaderboards: means over seeds, intervals, and groups that can't be told apart."""
+"""Make leaderboards of rows: means over seeds, intervals, and groups that can't be told apart."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Board:
-    """A leaderboard: what its places share, and the places from the best down.
+    """A leaderboard: the facts that its places share, and the places from the best down.
 
     `baseline` is what the metric is without looking at an image: the most frequent class, the
     mean number, the labels' prevalence; None where rows of an older version don't tell it.

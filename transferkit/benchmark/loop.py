@@ -1,4 +1,4 @@
-"""The loop of the benchmark: datasets → backbones → one pass each → cells → rows."""
+"""The benchmark's loop: extract each dataset once per backbone, then measure its cells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ExtractionGroup:
-    """Cells of one dataset that share a backbone and a geometry, and so one pass.
+    """Cells of one dataset that share a backbone and a geometry, and so one extraction.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class ExtractionGroup:
     spec : BackboneSpec
         Resolved in the geometry.
     deviates : dict of (str, str) to list of str
-        For each probe and feature, in what they deviate from what is published.
+        Deviations from the published protocol, for each probe and feature.
     cells : list of Cell
-        What is to be measured.
+        The cells to measure.
     numeric : dict of str to str
         Precision and storage, where they aren't the default.
     """
@@ -70,12 +70,12 @@ class ExtractionGroup:
 
 @dataclass(frozen=True)
 class Finished:
-    """What became of one cell.
+    """The result of one cell, and whether it was measured now, earlier, or failed.
 
     Parameters
     ----------
     cell : Cell
-        Which.
+        The cell.
     status : {"done", "failed", "kept"}
         ``kept`` was done by an earlier run.
     row : dict
@@ -88,7 +88,7 @@ class Finished:
 
 
 def candidates(spec: BackboneSpec) -> list[str]:
-    """Features that ``auto`` chooses among: every layer, by mean, maximum or class token."""
+    """Features among which ``auto`` chooses: every layer by mean, maximum or class token."""
     names = []
     for layer, info in build_backbone(spec).layers.items():
         if not info.is_map:
@@ -104,7 +104,7 @@ def passes(
     want: Want,
     machine: Mapping[str, Any],
 ) -> list[ExtractionGroup]:
-    """Group the cells of the whole grid by what one pass through a network can fill."""
+    """Group the cells of the whole grid, so that one extraction serves each group."""
     found: list[ExtractionGroup] = []
     numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
     for dataset in datasets:
@@ -136,7 +136,7 @@ def passes(
 def plan_benchmark(
     datasets: Sequence[BenchmarkDataset], backbones: Sequence[str], want: Want, **machine: Any
 ) -> list[tuple[ExtractionGroup, Estimate]]:
-    """What the passes would take, from a few timed batches of each; nothing is stored."""
+    """Estimate what the extractions would take, by timing a few batches. Nothing is stored."""
     return [
         (
             group,
@@ -233,7 +233,7 @@ def _measured(
 
 
 def _tried(cell: Cell, extracted: ExtractedDataset) -> dict[str, float]:
-    """Score of every candidate feature on the validation part, by a ridge head."""
+    """Score every candidate feature on the validation part with a ridge head."""
     scores = {}
     for feature in candidates_of(extracted.extraction):
         parts = extracted.parts(cell, feature)

@@ -1,4 +1,4 @@
-"""What a row tells of predictions on the test part: metrics, interval, baseline.
+"""Measure predictions on the test part: metrics, interval and baseline of a row.
 
 Names and definitions of a row's first metrics stay what they were, so that results of different
 versions can stand in one table; every other metric of `transferkit.metrics` follows them.
@@ -103,7 +103,7 @@ def _labels(probe: Probe, scores: Array, y: Array) -> Measured:
         return mean_average_precision_11(y[at], scores[at])
 
     true = y.astype(int)
-    # AUROC decides what mAP is worth: see `MultilabelReport.baseline`.
+    # The comparison with the baseline uses AUROC and not mAP; see `MultilabelReport.baseline`.
     ranked = Predictions("multilabel", true, predicted, scores.astype(float), labels, len(labels))
     worth = multilabel_baseline(ranked).of("mean_average_precision")
     proba = expit(ranked.proba) if probe.has_probabilities else None

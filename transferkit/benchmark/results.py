@@ -1,4 +1,4 @@
-"""The results' folder: one JSON line per cell, and what was predicted beside it.
+"""The folder of results: one JSON line per cell, and the values of its test rows beside it.
 
 A cell's predictions are written first and its line last, in one piece: a line means that the
 cell is complete, and a line cut short by a kill is as good as none.
@@ -23,7 +23,7 @@ __all__ = ["Results"]
 
 
 class Results:
-    """Rows of a benchmark, on disk.
+    """Rows of a benchmark on disk.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ class Results:
         return list(found.values())
 
     def done(self) -> set[str]:
-        """Cells that needn't run again."""
+        """Keys of cells that needn't run again."""
         return {row["cell"] for row in self.rows() if row["status"] == "done"}
 
     def add(self, row: Mapping[str, Any], values: NDArray[Any] | None = None) -> None:
-        """Keep a cell's row, and a value for each of its test rows."""
+        """Write a cell's row, and a value for each of its test rows."""
         if values is not None:
             target = self.path / "predictions" / f"{row['cell']}.npy"
             temporary = target.with_suffix(f".{os.getpid()}.tmp")
@@ -74,7 +74,7 @@ class Results:
         return array
 
     def to_csv(self, path: str | Path | None = None) -> Path:
-        """Write all rows as a table; what is nested gets dotted columns or JSON."""
+        """Write all rows as a table. Nested values get dotted columns, or become JSON."""
         target = self.path / "rows.csv" if path is None else Path(path)
         flat = [_flat(row) for row in self.rows()]
         columns = list(dict.fromkeys(name for row in flat for name in row))

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities believable."""
+"""Temperature scaling calibrates probabilities by one number."""
 
 from typing import Any
 

@@ -69,7 +69,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Once(logging.Filter):
-    """Says a warning once, however many passes over the same images it is true of."""
+    """Lets a warning through once, even if several passes over the same images repeat it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of the ``transferkit`` command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a character shows its number; nothing is lost for it.
+            # A terminal that lacks a character shows the character's number instead of failing.
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (sys.argv[1:] if args is None else args)
     try:

@@ -1,4 +1,4 @@
-"""Images that have the same bytes: which they are, and whether that matters."""
+"""Find images that have the same bytes, and tell whether that matters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def duplicates(ids: Sequence[bytes]) -> list[list[int]]:
-    """Positions of the images that share a row id, together, in the order of the first."""
+    """Group the positions of images that share a row id, in the order of the first."""
     found: dict[bytes, list[int]] = {}
     for i, row in enumerate(ids):
         found.setdefault(row, []).append(i)
@@ -36,7 +36,7 @@ def described(images: ImageSet, ids: Sequence[bytes]) -> list[tuple[str, str]]:
     groups = duplicates(ids)
     if not groups:
         return []
-    # What stands in two splits or bears two labels first: that is what misleads.
+    # Images that stand in two splits or have two labels come first, because those mislead.
     told = sorted(((_matter(images, group), group) for group in groups), key=lambda g: not g[0])
     shown = [_line(images, group, matter) for matter, group in told[:_SHOWN]]
     if (more := len(told) - _SHOWN) > 0:
@@ -55,7 +55,7 @@ def _line(images: ImageSet, group: list[int], matter: str) -> str:
 
 
 def _matter(images: ImageSet, group: list[int]) -> str:
-    """What is wrong with images of the same bytes, if anything is."""
+    """Say what is wrong with images of the same bytes; empty if nothing is."""
     notes = []
     splits = {} if images.splits is None else dict.fromkeys(images.splits[i] for i in group)
     if len(splits) > 1:

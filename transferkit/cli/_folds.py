@@ -1,4 +1,4 @@
-"""k-fold measuring on the command line: mean and spread, and the out-of-fold predictions."""
+"""k-fold measuring on the command line: mean and spread, and out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "write_out_of_fold",
 ]
 
-# Metrics that the folds don't tell: a line should stay a line.
+# Metrics that are left out of the folds' line, which would be too long with them.
 _LEFT_OUT = {"macro_f1", "log_loss", "calibration_error", "exact_match"}
 
 
@@ -90,7 +90,7 @@ def fold_summary(models: FoldModels, data: Dataset) -> list[dict[str, Any]]:
 
 
 def folds_line(summary: list[dict[str, Any]]) -> str:
-    """What `fold_summary` found, in a line."""
+    """The values of `fold_summary` in one line."""
     texts = []
     for row in summary:
         scale, unit, digits = (100, " %", ".1f") if row["is_share"] else (1, "", ".4g")

@@ -1,4 +1,4 @@
-"""What is told of each image: what a table says of it, what is predicted, what is true."""
+"""The line for each image: the table's own columns, the prediction, and the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OURS = ("path", "prediction", "confidence", "error", "probabilities", "path_byt
 
 
 def own_columns(source: str, images: ImageSet, path_column: str) -> list[dict[str, Any]]:
-    """What a table says of each image, as written, in its order; nothing where it is no table.
+    """Columns of a table for each image, unchanged and in order; none if there is no table.
 
     A column that bears the name of one of ours is called ``table:NAME``.
     """
@@ -53,7 +53,7 @@ def own_columns(source: str, images: ImageSet, path_column: str) -> list[dict[st
 
 
 def _rows_of(images: ImageSet, path_at: int, rows: list[list[str]]) -> list[list[str]]:
-    """Rows of a table that belong to these images, which may be some of its images only."""
+    """Rows of a table that belong to these images, which may be only a part of its images."""
     if len(rows) == len(images):
         return rows
     chosen, at = [], 0
@@ -73,7 +73,7 @@ def predicted_lines(
     *,
     proba: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One dictionary per image: every kind of model in one form.
+    """Make one dictionary per image, of the same form for every kind of model.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def predicted_lines(
 
 
 def predictions(model: Any, X: np.ndarray, *, proba: bool = False) -> Iterator[dict[str, Any]]:
-    """One dictionary per row of features: prediction, confidence, probabilities if wanted."""
+    """Make one dictionary per row: prediction, confidence, and probabilities if wanted."""
     task, names = model.task_, [str(name) for name in model.output_names_]
     labels = model.predict_features(X).tolist()
     has_proba = hasattr(model, "predict_proba")
@@ -122,7 +122,7 @@ def truth_lines(
     predicted: dict[int, dict[str, Any]],
     failures: Sequence[Failure],
 ) -> list[dict[str, Any]]:
-    """One dictionary per measured image, and per image that could not be read.
+    """Make one dictionary per measured image, and per image that could not be read.
 
     Parameters
     ----------
@@ -154,13 +154,13 @@ def truth_lines(
 
 
 def _label(images: ImageSet, i: int) -> str | None:
-    """The label of an image that couldn't be read, where it is a single one."""
+    """Label of an image that couldn't be read, if the image has a single label."""
     label = None if images.labels is None else images.labels[i]
     return None if isinstance(label, tuple) else label
 
 
 def _outcome(task: Task, prediction: Any, label: Any) -> tuple[str, Any]:
-    """Name and value of what came of a prediction: whether it is right, or by how much not."""
+    """Name and value of the outcome: whether the prediction is right, or its residual."""
     if task.residual is None:
         return "correct", None if label is None else prediction == label
     return "residual", None if label is None else task.residual(prediction, label)

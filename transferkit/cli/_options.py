@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they make."""
+"""Options that several commands share, and the objects that are made of them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ on_error_option = click.option(
     show_default=True,
     help="Unreadable images: go on and exit with 3; go on and exit with 0; or fail.",
 )
-# Of images anywhere: those of a benchmark have their columns by the usual names.
+# Options for images in all commands but benchmark, whose tables have the usual column names.
 place_options = _apply(
     [
         click.option(
@@ -100,12 +100,13 @@ image_options = _apply(
 
 
 def _set_pixel_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
-    """Set PIL's limit, which is the process's, while the command runs."""
+    """Set PIL's limit, which holds for the whole process, while the command runs."""
     import warnings
 
     from PIL import Image
 
-    # PIL warns above its limit, without a name, and refuses above the double, which is ours.
+    # PIL warns above its limit, without naming the image, and refuses above twice the limit. The
+    # option means the second.
     # No other thread runs yet, nor does one when the filters come back.
     ctx.with_resource(warnings.catch_warnings())
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -238,7 +239,7 @@ backbone_options = _apply(
 
 
 def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
-    """Take an extractor's options out of a command's; the rest stays."""
+    """Make an extractor, and remove its options from the command's."""
     import sys
 
     from transferkit.estimators import FeatureExtractor
@@ -314,7 +315,7 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
 
 
 def place_from(options: dict[str, Any]) -> dict[str, Any]:
-    """Take out of a command's options where images are, and which are left out."""
+    """Take the options that say where images are, and which are left out, out of a command's."""
     return {name: options.pop(name) for name in ("root", "suffix", "exclude")}
 
 
@@ -328,5 +329,5 @@ def report_failures(failures: Sequence[Failure], n_images: int) -> None:
 
 
 def exit_code(failures: Sequence[Failure], on_error: str) -> int:
-    """0, or 3 if images could not be read and that isn't to be passed over."""
+    """Return 0, or 3 if images could not be read and `on_error` isn't ``"skip"``."""
     return UNREADABLE if failures and on_error != "skip" else 0

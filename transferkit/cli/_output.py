@@ -1,4 +1,4 @@
-"""How results are printed."""
+"""Print results as text, tables and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    r"""JSON that a terminal doesn't obey, and any program reads as the value that was given.
+    r"""Write JSON without control characters, which any program reads as the given value.
 
     The bytes of a file name that aren't UTF-8 become escapes such as ``\udce9``, which
     Python's `json.loads` and `os.fsencode` turn back.
@@ -45,7 +45,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def size_of(n_bytes: int) -> str:
-    """Bytes with a unit."""
+    """Write a number of bytes with a unit."""
     size = float(n_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""What the commands that train a model share: options, the parts, and saving before measuring."""
+"""Parts of the commands that train a model: options, division of the data, saving, measuring."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ test_size_option = click.option(
 def divided(
     listed: ImageSet, extraction: Extraction, task: str, test_size: float, seed: int
 ) -> tuple[ImageSet, Division]:
-    """Readable images, and which of them are trained on and which are measured."""
+    """Return the readable images, and which of them are trained on and which are measured."""
     from transferkit.datasets import divide, roles_of
     from transferkit.tasks import task_of
 
@@ -95,10 +95,10 @@ def divided(
 def read_in_order(
     images: ImageSet, extraction: Extraction, parts: Division
 ) -> tuple[Dataset, Division]:
-    """Rows of the images that are used, part behind part, and where each part stands now.
+    """Read the rows of the used images, part after part, and return each part's positions.
 
-    All are read from the store once, and a part is a view of them: features of a large data
-    set needn't be in memory twice.
+    All rows are read from the store once, and each part is a view of them, so that the features
+    of a large data set aren't in memory twice.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What came of measuring a model that was saved.
+    """The result of measuring a saved model.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def save_then_measure(
     part: str,
     reason: str,
 ) -> Measured:
-    """Save a model, then measure it and tell its card: whatever fails then costs no model.
+    """Save a model, then measure it and add the results to its card.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def save_then_measure(
 
 
 def _sentence(error: Exception) -> str:
-    """An error in words; one that no one foresaw with its kind."""
+    """Message of an error, with its type if the error is unexpected."""
     if isinstance(error, MemoryError):
         return "out of memory"
     foreseen = isinstance(error, ValueError | OSError | RuntimeError) and str(error)
@@ -239,7 +239,7 @@ def report_unmeasured(measured: Measured, out: Path) -> None:
 
 
 def measured_pairs(model: Any, measured: Measured, parts: Division, part: str) -> list[Any]:
-    """The most important numbers, as names and values to print."""
+    """Names and values of the most important numbers, to print."""
     if measured.report is None:
         return [("test", f"not measured: {measured.reason}")]
     left_out = f"; {sum(parts.left_out.values()):,} of {parts.n_meant:,} left out"

@@ -1,4 +1,4 @@
-r"""One line per image, as CSV, JSON Lines or Parquet; a file is whole or isn't there.
+r"""Write one line per image as CSV, JSON Lines or Parquet. A file is written whole or not at all.
 
 A file name is bytes, and needn't be UTF-8. CSV holds the bytes themselves. JSON, which is text,
 holds each byte that isn't UTF-8 as an escape (``\udce9`` is the byte E9), which Python's
@@ -39,7 +39,7 @@ def out_file_option(help: str) -> Callable[[F], F]:
 
 
 def form_of(form: str | None, out: Path | None) -> str:
-    """Form that was asked for, or that a file's ending asks for."""
+    """Format that the option names, or else that the file's ending stands for."""
     chosen = form or _FORMS.get("" if out is None else out.suffix.lower(), "csv")
     if chosen == "parquet":
         if out is None:
@@ -49,7 +49,7 @@ def form_of(form: str | None, out: Path | None) -> str:
 
 
 def check_file(out: Path) -> None:
-    """Say before anything is computed that a result can't be written."""
+    """Raise an error before anything is computed if the result can't be written."""
     from transferkit.digests import check_folder
 
     if out.is_dir():
@@ -80,7 +80,7 @@ def write_lines(out: Path | None, lines: Sequence[dict[str, Any]], form: str) ->
     else:
         rows = _flat(lines)
         if out is None and sys.stdout.isatty():
-            # A terminal obeys control characters; everything else gets the names as they are.
+            # A terminal obeys control characters, so they are escaped there, and only there.
             rows = [{printable(k): _shown(v) for k, v in row.items()} for row in rows]
         content = _csv(rows)
     if out is None:
@@ -166,7 +166,7 @@ def _parquet(lines: Sequence[dict[str, Any]]) -> bytes:
     columns = {_utf8(name): _one_type([_utf8(row[name]) for row in rows]) for name in rows[0]}
     if columns["path"] != [row["path"] for row in rows]:
         columns["path_bytes"] = [_bytes(row["path"]) for row in rows]
-    # A column of nothing has a type too.
+    # A column without any value needs a type too.
     columns["error"] = pa.array(columns["error"], pa.string())
     file = io.BytesIO()
     parquet.write_table(pa.table(columns), file)
@@ -174,7 +174,7 @@ def _parquet(lines: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _one_type(values: list[Any]) -> list[Any]:
-    """Values of one column: as text where labels of several types stand in it."""
+    """Values of one column, as texts if labels of several types stand in it."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) < 2 or kinds <= {int, float}:
         return values

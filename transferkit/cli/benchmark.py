@@ -210,7 +210,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
         )
         for group, plan in planned
     ]
-    # All features of one pass are held while its cells are measured.
+    # All features of one pass stay in memory while its cells are measured.
     peak = max(
         (
             n_bytes / max(missing, 1) * len(g.dataset.images)

@@ -110,7 +110,7 @@ def command(
 
 @contextlib.contextmanager
 def _calm(is_ours: bool) -> Iterator[None]:
-    """No word of our 8 × 8 px digits being enlarged: that is for images of one's own."""
+    """Keep quiet that our 8 × 8 px digits are enlarged, which is a warning for users' images."""
     logger = logging.getLogger("transferkit.extract")
     level = logger.level
     if is_ours:
@@ -122,7 +122,7 @@ def _calm(is_ours: bool) -> Iterator[None]:
 
 
 def _digits(folder: Path) -> Path:
-    """scikit-learn's handwritten digits as PNG files of 8 × 8 px, one folder per digit."""
+    """Write scikit-learn's handwritten digits as PNG files of 8 × 8 px, one folder per digit."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -140,7 +140,7 @@ def _digits(folder: Path) -> Path:
 def _compare(
     extractor: FeatureExtractor, heads: str, train: ImageSet, val: ImageSet, test: ImageSet
 ) -> tuple[list[dict[str, Any]], TransferClassifier]:
-    """Train every head on the same features and measure it; also give the first one."""
+    """Train and measure every head on the same features. Also return the first one."""
     import numpy as np
 
     from transferkit import TransferClassifier

@@ -112,7 +112,7 @@ def command(
 
 
 def _unseen(extraction: Extraction, train_ids: np.ndarray, use_all: bool) -> np.ndarray:
-    """Which of the readable images to measure with."""
+    """Mask of the readable images that the model wasn't trained on."""
     import numpy as np
 
     from transferkit.datasets import is_unseen
@@ -129,7 +129,7 @@ def _unseen(extraction: Extraction, train_ids: np.ndarray, use_all: bool) -> np.
 
 
 def _labelled(images: ImageSet) -> np.ndarray:
-    """Which images have a label; all where none has, which `measure` says better."""
+    """Mask of the images with a label; all if none has one, for which `measure` has an error."""
     from transferkit.datasets import is_labelled
 
     labelled = is_labelled(images.labels, len(images))

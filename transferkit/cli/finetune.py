@@ -160,7 +160,7 @@ def command(
             part=parts.name,
             reason=parts.why_not_measured(),
         )
-        # The saved model has it now; if the probe is kept, there is none.
+        # The saved model has the tuned weights now. If the probe is kept, there are none.
         shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
         result = _result(model, out, len(listed), parts, measured)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in failures]
@@ -187,7 +187,7 @@ def _fit(model: Any, images: ImageSet, parts: Division, resume: bool) -> None:
 def _result(
     model: Any, out: Path, n_images: int, parts: Division, measured: Measured
 ) -> dict[str, Any]:
-    """What came of the training, as it is printed."""
+    """The results of training, as they are printed."""
     best = model.history_[model.best_epoch_]
     return {
         "model": str(out),

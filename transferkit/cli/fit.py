@@ -202,7 +202,7 @@ def _extracted(
     seed: int,
     on_error: str,
 ) -> tuple[Extraction, ImageSet, Dataset, Division]:
-    """Extract once and read every row once: what is trained on and measured are parts of them."""
+    """Extract and read every row once; the training and measured rows are parts of them."""
     from transferkit.store import MissingRows
 
     if extractor.store is not False:  # one object, which remembers which rows are damaged
@@ -222,7 +222,7 @@ def _extracted(
 
 
 def _chosen(head: Any) -> dict[str, Any]:
-    """What the head chose by itself, where it says so."""
+    """Hyper-parameters that the head chose by itself, if it tells them."""
     return {
         name.removesuffix("_"): getattr(head, name)
         for name in ("C_", "C_on_edge_", "alpha_", "converged_", "n_iter_")

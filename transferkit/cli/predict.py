@@ -84,7 +84,7 @@ def command(
         found = predictions(estimator, side_by_side(extraction), proba=proba)
         predicted = dict(zip(extraction.kept.tolist(), found, strict=True))
     lines = predicted_lines(estimator, listed, predicted, failures, proba=proba)
-    # The path stays where the table has it, as it is written there.
+    # The path keeps its column and its spelling in the table.
     merged = [{**a, **b, "path": a.get("path", b["path"])} for a, b in zip(own, lines, strict=True)]
     write_lines(out, merged, form)
     if out is not None:
@@ -98,7 +98,7 @@ def command(
 def _extract(
     estimator: Any, images: ImageSet, on_error: str
 ) -> tuple[Extraction | None, Sequence[Failure]]:
-    """Features, and the images that have none; no features if not one could be read."""
+    """Extract features; None for them if not one image could be read."""
     from transferkit.images import UnreadableImages
 
     try:
@@ -106,7 +106,7 @@ def _extract(
             images, on_error="raise" if on_error == "raise" else "skip"
         )
     except UnreadableImages as error:
-        # Not one image could be read: that too is a result, one error per line.
+        # If no image could be read, the result is a line with an error for each.
         if on_error == "raise" or len(error.failures) != len(images):
             raise
         return None, error.failures

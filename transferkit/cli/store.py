@@ -30,7 +30,7 @@ def _open(path: Path | None) -> Any:
     opened = FeatureStore(path)
     if opened.path.exists() and not opened.path.is_dir():
         raise NotADirectoryError(f"{str(opened.path)!r} is a file; a store is a folder")
-    # By names alone: a key that somebody is about to write, or a damaged one, is a store's.
+    # Only names are checked: a key that is damaged, or being written, belongs to a store too.
     if opened.path.is_dir() and any(opened.path.iterdir()) and not list_keys(opened.path):
         raise ValueError(f"{str(opened.path)!r} is a folder of other things, and no feature store")
     return opened
@@ -99,7 +99,7 @@ def _print_differences(keys: Sequence[KeyInfo]) -> None:
 
 
 def _differing(keys: Sequence[KeyInfo]) -> dict[str, dict[str, str]]:
-    """Of each key, the settings in which it differs from others of its backbone."""
+    """For each key, the settings in which it differs from others of its backbone."""
     settings = {info.key: _settings(info) for info in keys}
     found: dict[str, dict[str, str]] = {}
     for info in keys:
@@ -114,7 +114,7 @@ def _differing(keys: Sequence[KeyInfo]) -> dict[str, dict[str, str]]:
 
 
 def _settings(info: KeyInfo) -> dict[str, str]:
-    """All that decides a key's numbers, as texts by name."""
+    """All settings that decide a key's numbers, as texts by name."""
     spec = json.loads(info.spec.to_json())
     values = spec | spec.pop("preprocess") | json.loads(spec.pop("arguments"))
     values["image_size"] = " × ".join(map(str, info.spec.preprocess.image_size))
@@ -347,7 +347,7 @@ def export_key(
 
 
 def _label_columns(images: ImageSet) -> dict[str, list[str]]:
-    """Labels as columns by name; an image without a label has an empty one."""
+    """Columns of labels by name. An image without a label has an empty text."""
     if images.labels is None:
         return {}
     if images.label_names is None:

@@ -1,4 +1,4 @@
-"""Labelled images with their features, what they are for, and how they are split."""
+"""Labelled images with their features, their division into parts, and all splits."""
 
 from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
 from transferkit.datasets.dataset import Dataset

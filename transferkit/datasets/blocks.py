@@ -1,4 +1,4 @@
-"""What belongs together: images of the same bytes, or of the same group.
+"""Blocks of images that belong together, because they have the same bytes or the same group.
 
 Images of one block never stand on both sides of a split.
 """
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def is_unseen(values: Sequence[Hashable], seen: Collection[Hashable]) -> Array:
-    """Whether the bytes, or the group, of each image are none of those that were trained on.
+    """Tell for each image whether neither its bytes nor its group were trained on.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def is_unseen(values: Sequence[Hashable], seen: Collection[Hashable]) -> Array:
 
 
 def contradictions(ids: Sequence[bytes], labels: Sequence[Any]) -> list[tuple[int, int]]:
-    """Positions of images with the bytes of an earlier one, but another label."""
+    """Find images with the same bytes as an earlier image, but another label."""
     first: dict[bytes, int] = {}
     pairs = [(first.setdefault(row, i), i) for i, row in enumerate(ids)]
     return [(j, i) for j, i in pairs if labels[j] != labels[i]]
@@ -46,7 +46,7 @@ def contradictions(ids: Sequence[bytes], labels: Sequence[Any]) -> list[tuple[in
 def blocks_of(
     ids: Sequence[bytes] | None, groups: Sequence[Hashable] | None = None
 ) -> Array | None:
-    """Number of the block that each image belongs to: the same bytes, or the same group.
+    """Number the blocks: images of the same bytes, or of the same group, get the same number.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def blocks_of(
     if not kinds:
         return None
     n = len(kinds[0])
-    # A graph: an image is joined to its bytes and to its group, each a node behind the images.
+    # Blocks are the components of a graph in which each image is joined to a node for its bytes and
+    # to a node for its group.
     node: dict[Any, int] = {}
     edges = [
         (i, n + node.setdefault((number, value), len(node)))
@@ -90,5 +91,5 @@ def blocks_of(
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a group is none: None, NaN or an empty text."""
+    """Whether a value stands for no group: None, NaN or an empty text."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())

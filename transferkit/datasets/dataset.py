@@ -1,4 +1,4 @@
-"""`Dataset`: labelled images with their features, row by row."""
+"""`Dataset` holds labelled images with their features, row by row."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ class Dataset:
     ------
     ValueError
         If they aren't equally many.
+
+    See Also
+    --------
+    TransferClassifier.fit_features : Trains a head on a data set.
+    transferkit.datasets.divide : Divides a data set's images into parts.
 
     Examples
     --------
@@ -90,7 +95,7 @@ class Dataset:
 
     @property
     def blocks(self) -> Array | None:
-        """Number of the block of each image, of which none may be split: see `blocks_of`."""
+        """Number of each image's block, which a split may not divide; see `blocks_of`."""
         return blocks_of(self.ids, self.groups)
 
     def select(self, positions: Iterable[int]) -> Dataset:
@@ -116,7 +121,7 @@ class Dataset:
         )
 
     def joined(self, other: Dataset) -> Dataset:
-        """Return the rows of both, these first; without the images."""
+        """Return the rows of both data sets, these first, without the images."""
         return Dataset(
             None,
             _joined(self.ids, other.ids),

@@ -1,4 +1,4 @@
-"""What a data set's images are for: trained on, choosing hyper-parameters, measured.
+"""Divide a data set's images into those to train on, to choose by and to measure.
 
 Three rules hold everywhere. With a ``test`` part, ``val`` chooses hyper-parameters and ``test`` is
 measured; without one, ``val`` is what is measured, and hyper-parameters are chosen on a part of
@@ -28,7 +28,7 @@ UNLABELLED = "have no label"
 
 @dataclass(frozen=True)
 class Roles:
-    """What each split of a data set is for.
+    """The use of each split of a data set: training, choosing hyper-parameters or measuring.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Roles:
 
 
 def roles_of(names: Collection[str]) -> Roles:
-    """Roles of a data set's splits.
+    """Give each split of a data set its role.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def measured_of(names: Collection[str]) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """Positions of a data set's images, by what they are for.
+    """Positions of a data set's images by their use.
 
     Parameters
     ----------
@@ -99,18 +99,18 @@ class Division:
 
     @property
     def n_meant(self) -> int:
-        """Images that were to be measured before any was left out."""
+        """Number of images to be measured, before any was left out."""
         return len(self.measured) + sum(self.left_out.values())
 
     @property
     def name(self) -> str:
-        """Which of the images are measured, in words."""
+        """Description of the measured images."""
         if self.roles is not None:
             return f"{self.roles.measured or 'no'} split"
         return f"held out: {self.share:.0%}, seed {self.seed}"
 
     def line(self) -> str:
-        """What is trained on and what is measured, in a line."""
+        """Line that tells how many images are trained on, and how many are measured."""
         if self.roles is None:
             held = (
                 f"measured on {self.n_meant:,} ({self.name})" if self.n_meant else "none held out"
@@ -125,12 +125,12 @@ class Division:
         return text + ": there is no test part" * (self.roles.measured == "val")
 
     def left_out_line(self) -> str:
-        """How many of the images to be measured aren't, and why; empty if all are."""
+        """Line that tells how many images are not measured, and why; empty if all are."""
         of = f"of {self.n_meant:,} {self._part} images"
         return " and ".join(f"{count:,} {of} {why}" for why, count in self.left_out.items())
 
     def why_not_measured(self) -> str:
-        """Why no image is left to be measured."""
+        """Reason why no image is left to be measured."""
         if not self.n_meant and self.roles is not None and self.roles.measured:
             return f"no image of the {self._part} part could be read"
         if not self.n_meant:
@@ -211,7 +211,7 @@ def divide(
 def _held_out(
     n: int, share: float, seed: int, labels: Any, blocks: Array | None
 ) -> tuple[Array, Array]:
-    # Sets of labels have no classes to draw an equal share of.
+    # Images with several labels have no classes of which an equal share could be drawn.
     if labels is not None and any(isinstance(label, tuple) for label in labels):
         labels = None
     try:

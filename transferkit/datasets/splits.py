@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-# A share is held out as so many of at most this many folds.
+# A share is held out as a number of folds, of at most this many in all.
 _MOST_FOLDS = 20
 
 
@@ -66,7 +66,7 @@ def hold_out(
         train, held = train_test_split(
             np.arange(n), test_size=share, random_state=seed, stratify=labels
         )
-        # In the images' order: what a head makes of its rows must not depend on the draw.
+        # The images' order is kept, because a head's result may depend on the order of its rows.
         return np.sort(train), np.sort(held)
     n_blocks = int(blocks.max()) + 1
     if n_blocks < 2:
@@ -78,7 +78,7 @@ def hold_out(
     codes = _codes(n, labels)
     fold = _deal(blocks, codes, part.denominator, seed)
     is_held = fold < part.numerator
-    # A class that is all of one group can't be on both sides, and is trained on.
+    # A class whose images are all of one group can't be on both sides. It is trained on.
     lost = np.setdiff1d(codes, codes[~is_held])
     is_held &= ~np.isin(blocks, blocks[np.isin(codes, lost)])
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
@@ -87,7 +87,7 @@ def hold_out(
 def folds(
     n: int, n_folds: int, seed: int, *, labels: Any = None, blocks: Array | None = None
 ) -> Array:
-    """Number of the fold in which each of n images is measured.
+    """Draw the fold in which each of n images is measured.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def _codes(n: int, labels: Any) -> Array:
 
 
 def _deal(blocks: Array, codes: Array, n_folds: int, seed: int) -> Array:
-    """Deal whole blocks over folds, each to the one that has least of its classes.
+    """Deal whole blocks over folds, each to the fold that has fewest images of its classes.
 
     As scikit-learn's StratifiedGroupKFold does it, whose time grows with blocks × classes
     (20 s for 50,000 images of 100 classes, where each copy of an image makes a block).
@@ -220,7 +220,7 @@ def deal_stratified(codes: Array, n_folds: int, random_state: Any) -> Array:
     order = check_random_state(random_state).permutation(len(codes))
     by_class = order[np.argsort(codes[order], kind="stable")]
     fold_of = np.empty(len(codes), int)
-    # On from class to class, so that small classes don't all land in the first folds.
+    # Dealing goes on from class to class, so that small classes don't all land in the first folds.
     fold_of[by_class] = np.arange(len(codes)) % n_folds
     return fold_of
 
@@ -298,7 +298,7 @@ def draw_share(y: Array, share: float, seed: int) -> Array:
 
 
 def draw_shots(y: Array, shots: int, seed: int) -> Array:
-    """Draw so many rows of each class; of a seed's draws the fewer are the first.
+    """Draw some rows of each class. With the same seed, fewer shots are the first of more shots.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where features meet heads: an extractor, a classifier and a regressor of images."""
+"""Estimators of images: an extractor of features, classifiers and regressors."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | TransferRegressor:
-    """Load a saved model, whatever it was trained for.
+    """Load a saved model as the estimator of its task.
 
     Parameters
     ----------
@@ -36,12 +36,17 @@ def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | Tra
         The folder that ``save`` wrote.
     **options
         As for `TransferClassifier.load`.
+
+    See Also
+    --------
+    TransferClassifier.save : Writes the folder.
+    transferkit.artifacts.describe : Tells what a saved model is, without loading it.
     """
     return estimator_of(artifacts.task_of(path)).load(path, **options)
 
 
 def estimator_of(task: str) -> type[TransferClassifier | TransferRegressor]:
-    """Kind of estimator that learns a task from frozen features.
+    """Return the class of estimator that learns a task from frozen features.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the estimators of images share: parameters, features, fit, files."""
+"""Base class of the estimators of images: parameters, features, fitting, saving and loading."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["TransferEstimator"]
 
 
 class TransferEstimator(BaseEstimator, abc.ABC):
-    """An estimator of images: a frozen backbone's features and a head."""
+    """Base class: a head is trained on the features of a frozen backbone."""
 
     default_task: ClassVar[str]
     task: str | None = None
@@ -63,7 +63,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     @property
     def _asked_task(self) -> Task:
-        """What is to be learnt, before the targets are known."""
+        """The task that the parameters ask for, before the targets are known."""
         own = task_of(self.default_task)
         asked = own if self.task is None else task_of(self.task)
         if asked.has_classes != own.has_classes:
@@ -78,7 +78,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
     # ---- parameters: a head given by name has parameters too ----
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters; with `deep`, those of the head too, as ``head__NAME``."""
+        """Get the parameters. With `deep`, those of the head are among them, as ``head__NAME``."""
         params: dict[str, Any] = super().get_params(deep)
         if deep and isinstance(self.head, str):
             own = create_head(self.head, self._head_kind).get_params()
@@ -91,8 +91,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         Parameters
         ----------
         **params
-            ``head__NAME`` sets one of the head's, and ``backbone__NAME`` one of the
-            extractor's, whether these were given by name or made.
+            ``head__NAME`` sets a parameter of the head, and ``backbone__NAME`` one of the
+            extractor. Both work for a head or backbone that was given by name, too.
         """
         if "head" in params:
             self.head = params.pop("head")
@@ -126,24 +126,24 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         images
             Anything that `list_images` takes: a folder, a CSV, paths, images, arrays.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-            What is to be learnt: labels, an indicator matrix of several labels per image, or
-            numbers; by default the labels of the folders or the CSV, whose ``train`` split is
-            used if it has splits. Its ``val`` split is the validation part where there is a
-            ``test`` split too; without one it is left to measure the model with.
+            The targets: labels, an indicator matrix of several labels per image, or numbers.
+            By default these are the labels of the folders or the CSV. If those have splits,
+            the ``train`` split is used. With a ``test`` split, ``val`` is the validation part;
+            without one, ``val`` is not used, so that the model can be measured on it.
         sample_weight : array-like of shape (n_samples,), optional
             Passed to the head.
         validation : (images, y) or ImageSet with labels, optional
-            Images that choose the head's hyper-parameters; the head is then fitted on both
-            parts. A head that chooses nothing is fitted on both parts at once. Images whose bytes
-            or whose group are among the training images too are trained on and don't choose.
+            Images on which the head's hyper-parameters are chosen; the head is then fitted on
+            both parts. A head that chooses nothing is fitted on both parts at once. Images whose
+            bytes or group are among the training images too are used for training only.
         groups : array-like of shape (n_samples,), optional
-            What each image is one of several of (a house, a patient), None for one that is
-            alone; by default the ImageSet's. Where a head holds out rows to choose by, no
-            group, and no two images of the same bytes, stand on both sides. A head that
-            chooses otherwise (the ridge head, by leaving one row out) takes no notice, nor
-            does any if there are sample weights.
+            The group of each image, such as its house or patient; None for an image without
+            a group. By default the ImageSet's groups. If a head holds out rows to choose its
+            hyper-parameters, images of one group, or of the same bytes, stay on one side.
+            Groups have no effect on a head that chooses otherwise (the ridge head leaves one
+            row out), nor on any head if there are sample weights.
         on_error : {"raise", "skip"}, default="raise"
-            Whether unreadable images raise, or are left out with their labels.
+            Whether unreadable images raise an error, or are left out with their labels.
 
         Returns
         -------
@@ -176,7 +176,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features), or Dataset
-            From the same extractor: the model extracts with it when it predicts.
+            Features from this estimator's own extractor, with which it predicts later.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             As for `fit`; by default the data set's own, or the labels of its images.
         sample_weight
@@ -188,7 +188,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             the data sets' own.
         ids : sequence of bytes, optional
             Row ids in the same order, as `Extraction.ids` has them; by default the data sets'
-            own. Without them the model doesn't know its training images again.
+            own. Without ids the model can't recognise its training images later.
         names : sequence of str, optional
             Names of the columns of `y`; by default those of the data set's label columns.
 
@@ -214,7 +214,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     @contextlib.contextmanager
     def _as_before_on_error(self) -> Iterator[None]:
-        """Undo a fit that failed: a model that was trained before is still one."""
+        """Restore the state before a fit that failed, so that a trained model stays usable."""
         before = dict(vars(self))
         try:
             yield
@@ -240,7 +240,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         self._fit_rows(rows, held_rows, weight, column_names(train, y, is_own=is_own))
 
     def _extracted(self, images: Any, y: np.ndarray, on_error: str) -> tuple[Dataset, np.ndarray]:
-        """Rows of the images that can be read, and the positions of these images."""
+        """Extract the readable images; return their rows and their positions."""
         X, kept, ids, failures = self._rows(images, on_error, is_training=True)
         self.failures_ = self.failures_ + failures
         groups = getattr(images, "groups", None)
@@ -254,7 +254,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         weight: np.ndarray | None,
         names: Sequence[str] | None,
     ) -> None:
-        """Fit the head on rows; `held` chooses its hyper-parameters."""
+        """Fit the head on `train`, and choose its hyper-parameters on `held`."""
         self.head_ = create_head(self.head, self._head_kind)
         n = len(train)
         if held is not None:
@@ -274,11 +274,11 @@ class TransferEstimator(BaseEstimator, abc.ABC):
                 train, held = train.select(at[0]), train.select(at[1])
         self._fit_head(train, held, weight)
         self._keep_ids(ids)
-        # What the card of a saved model tells beside what the model knows by itself.
+        # Further facts for the card of a saved model, such as its metrics.
         self.facts_: dict[str, Any] = {}
 
     def _learn(self, y: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        """Set what is known of the targets; return them as the head takes them."""
+        """Set the task and the outputs' names; return the targets as the head takes them."""
         self.task_: Task = self._asked_task.of_targets(y)
         return self._learn_targets(y, names)
 
@@ -316,7 +316,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
     def _rows(
         self, images: Any, on_error: str = "raise", *, is_training: bool = False
     ) -> tuple[np.ndarray, np.ndarray, list[bytes], list[Failure]]:
-        """Features, the images that have them, their ids, and those that can't be read."""
+        """Extract features; return them with the images' positions, ids, and the failures."""
         check_vectors(self.extractor_.feature_names)
         if is_training and self.extractor_.reduce == "concat":
             self.extractor_.fit(images)
@@ -337,7 +337,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the form of the targets that were learnt.
+            Predictions in the same form as the training targets.
 
         Raises
         ------
@@ -361,12 +361,12 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         Parameters
         ----------
         path : path
-            The folder; it is written whole or not at all.
+            Folder of the model. It is written whole or not at all.
         overwrite : bool, default=False
-            Whether a model that is there is replaced.
+            Whether to replace a model that is there.
         include_weights : bool, optional
-            Whether the backbone's weights go along; by default they do if they came from a
-            local file, and stay on the hub if they came from there.
+            Whether the backbone's weights are copied into the folder. By default they are if
+            they came from a local file, and aren't if they came from the hub.
 
         Returns
         -------
@@ -396,7 +396,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     @abc.abstractmethod
     def _restore(self, model: artifacts.Model) -> None:
-        """Set what `_learn` sets, but for the task."""
+        """Set everything that `_learn` sets, except for the task."""
 
     @classmethod
     def load(
@@ -409,7 +409,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         batch_size: int | None = None,
         progress: bool = False,
     ) -> Self:
-        """Load a saved model; nothing in its folder can run code.
+        """Load a saved model. Nothing in its folder can run code.
 
         Parameters
         ----------
@@ -421,7 +421,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         Raises
         ------
         ValueError
-            If it isn't a model, is damaged, or its backbone's weights are others now.
+            If it isn't a model, is damaged, or its backbone's weights have changed since.
         """
         model = artifacts.load(path)
         task, own = task_of(model.task), task_of(cls.default_task)

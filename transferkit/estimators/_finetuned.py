@@ -1,4 +1,4 @@
-"""What the estimators whose backbone learns too share: parameters, fit, load."""
+"""Base class of the estimators that train the backbone together with a head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["FineTuneEstimator"]
 
 
 class FineTuneEstimator(TransferEstimator):
-    """An estimator of images: a backbone and a linear head that are trained together."""
+    """Base class: a backbone and a linear head are trained together."""
 
     head: Any = "linear"
 
@@ -58,7 +58,7 @@ class FineTuneEstimator(TransferEstimator):
     # ---- parameters: the recipe's settings are parameters too ----
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters; with `deep`, the recipe's settings too, as ``recipe__NAME``."""
+        """Get the parameters. With `deep`, the recipe's settings too, as ``recipe__NAME``."""
         params: dict[str, Any] = BaseEstimator.get_params(self, deep)
         if deep:
             params |= {f"recipe__{name}": value for name, value in (self.recipe or {}).items()}
@@ -99,7 +99,7 @@ class FineTuneEstimator(TransferEstimator):
             splits. Its ``val`` split is the validation part where there is a ``test`` split
             too; without one it is left to measure the model with.
         sample_weight : None
-            Not for fine-tuning, which weighs classes (``class_weight``).
+            Not supported. Fine-tuning can weigh classes (``class_weight`` of the recipe).
         validation : (images, y) or ImageSet with labels, optional
             Images that choose the best epoch; by default a part of the training images. Those
             whose bytes or whose group are among the training images are left out.
@@ -133,7 +133,7 @@ class FineTuneEstimator(TransferEstimator):
         return self
 
     def fit_features(self, X: Any, y: Any = None, **options: Any) -> Self:
-        """Not for fine-tuning, whose network learns from images."""
+        """Raise a TypeError, because fine-tuning learns from images and not from features."""
         raise TypeError(
             "fine-tuning trains a network on images, not a head on features; call fit with images, "
             "or take TransferClassifier or TransferRegressor"
@@ -240,7 +240,7 @@ class FineTuneEstimator(TransferEstimator):
         return FeatureExtractor(**{**backbone.get_params(deep=False), **given})
 
     def _head_of_init(self) -> Any:
-        """Head of the model to start from, if it is linear, on the same features and labels."""
+        """Head of the `init` model, if it is linear and has the same features and labels."""
         if self.init is None:
             return None
         model = artifacts.load(self.init)
@@ -256,7 +256,7 @@ class FineTuneEstimator(TransferEstimator):
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Self:
-        """Load a saved model; nothing in its folder can run code.
+        """Load a saved model. Nothing in its folder can run code.
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class FineTuneEstimator(TransferEstimator):
 
 
 def _one_image_each(images: ImageSet) -> ImageSet:
-    """Images as they are, of which none may be several."""
+    """Check that every item is a single image, and return the images."""
     several = np.flatnonzero(images.n_images > 1)
     if len(several):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Where features of images in memory are kept, if no store was chosen: in this process.
+"""Features of images in memory are kept in this process, if no store was chosen.
 
-An image without a file is seldom seen again, and its features would fill the default store for
-nothing; but grid searches train on the same ones many times. So what is trained on is kept for
-as long as the process lives, and what is only predicted isn't kept at all.
+An image without a file is seldom seen again, so its features would fill the default store for
+nothing. But grid searches train on the same images many times. So features of training images
+are kept until the process ends, and features that only serve predictions aren't kept.
 """
 
 from __future__ import annotations

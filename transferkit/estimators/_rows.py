@@ -1,4 +1,4 @@
-"""Rows that a head is fitted on, and which of them choose its hyper-parameters."""
+"""Prepare the rows that a head is fitted on, and those that choose its hyper-parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def labelled_rows(X: Any, y: Any, part: str, task: str) -> Dataset:
-    """Rows of features with their targets.
+    """Make a `Dataset` of features and their targets.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def labelled_rows(X: Any, y: Any, part: str, task: str) -> Dataset:
 
 
 def with_ids(parts: list[Dataset], ids: Any, groups: Any) -> list[Dataset]:
-    """Add row ids and groups, those of all parts in their order; None leaves what is there."""
+    """Add row ids and groups, given for all parts one after another; None changes nothing."""
     edges = np.cumsum([0, *map(len, parts)]).tolist()
     told: dict[str, Any] = {}
     for what, values in (("ids", ids), ("groups", groups)):
@@ -73,7 +73,7 @@ def with_ids(parts: list[Dataset], ids: Any, groups: Any) -> list[Dataset]:
 
 
 def checked_weights(sample_weight: Any, n: int) -> np.ndarray | None:
-    """Sample weights as an array, one for each of n images."""
+    """Check that there is one weight for each of n images, and return them as an array."""
     if sample_weight is None:
         return None
     weight = np.asarray(sample_weight)
@@ -90,7 +90,7 @@ def takes_validation(head: Any) -> bool:
 
 
 def kept_apart(train: Dataset, held: Dataset) -> tuple[Dataset, Dataset | None]:
-    """Rows to choose by that are none of the training rows; the others are trained on."""
+    """Move validation rows that are among the training rows to the training part."""
     n, every = len(train), np.arange(len(train) + len(held))
     ids, groups = (
         None if own is None or others is None else own + others
@@ -117,10 +117,11 @@ def own_hold_out(
     *,
     is_classes: bool,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Positions to train on and to choose by, where the head's own draw would not do.
+    """Hold out rows for the head, where its own draw would separate groups or copies.
 
-    A head knows nothing of groups and copies. Where there are none, where it draws nothing, or
-    folds, and where rows are weighed (rows to choose by have no weights) the draw is left to it.
+    A head knows nothing of groups and copies. The draw is left to the head if there are neither,
+    if it draws no share of the rows, or if there are sample weights, because rows that are held
+    out here would have none.
 
     Parameters
     ----------

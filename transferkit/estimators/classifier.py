@@ -1,4 +1,4 @@
-"""`TransferClassifier`: a frozen backbone's features and a head that classifies."""
+"""`TransferClassifier` trains a classifying head on the features of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _head_has(method: str) -> Any:
 
 
 class TransferClassifier(ClassifierMixin, TransferEstimator):
-    """A classifier of images: a frozen backbone's features and a head.
+    """Classify images with a head that is trained on the features of a frozen backbone.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     head : str or estimator, default="linear"
         A head's name, or any scikit-learn classifier.
     features, store, device, batch_size : optional
-        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
-        before which these come. Others are set as ``backbone__NAME``.
+        As for `FeatureExtractor`. If `backbone` is an extractor, these replace its own settings,
+        and None keeps them. Its other parameters are set as ``backbone__NAME``.
     task : str, optional
         A name of `transferkit.tasks.asked_names` that is learnt with classes; None for
         ``"classification"``.
@@ -47,19 +47,26 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted, as they were written; of an indicator matrix, its columns.
+        The labels, sorted, as they were given; for an indicator matrix, its columns.
     task_ : Task
-        What was learnt: where the targets have several columns, several labels per image.
+        The task that was learnt. Targets of several columns mean several labels per image.
     is_multilabel_ : bool
         Whether an image may have several labels.
     head_ : estimator
         The fitted head; its own labels are positions in `classes_`.
     extractor_ : FeatureExtractor
-        What makes the features.
+        The extractor of the features.
     failures_ : list of Failure
         Images that `fit` left out.
     train_ids_ : ndarray of shape (n_samples, 16)
         Row ids of the images that `fit` used.
+
+    See Also
+    --------
+    FineTuneClassifier : Trains the backbone too.
+    TransferRegressor : Learns numbers.
+    FeatureExtractor : Makes the features.
+    transferkit.heads.create_head : Makes a head from its name.
 
     Examples
     --------
@@ -90,7 +97,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         if self.is_multilabel_:
             self.classes_ = np.arange(y.shape[1]) if names is None else np.array(names)
             return y
-        # The head sees positions: labels of any type come back as they were written.
+        # The head is trained on positions, so that labels of any type come back as they were given.
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -102,7 +109,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         return codes.reshape(-1)
 
     def predict_features(self, X: np.ndarray) -> np.ndarray:
-        """Label of every row of features, as it was written in training.
+        """Predict the label of every row of features.
 
         Parameters
         ----------
@@ -119,7 +126,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
     @available_if(_head_has("predict_proba"))
     def predict_proba(self, images: Any) -> np.ndarray:
-        """Probability of every class for every image.
+        """Predict the probability of every class for every image.
 
         Parameters
         ----------
@@ -136,7 +143,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
     @available_if(_head_has("predict_proba"))
     def predict_proba_features(self, X: np.ndarray) -> np.ndarray:
-        """Probability of every class for every row of features.
+        """Predict the probability of every class for every row of features.
 
         Parameters
         ----------

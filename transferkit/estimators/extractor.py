@@ -1,4 +1,4 @@
-"""`FeatureExtractor`: images → features, as a scikit-learn transformer."""
+"""`FeatureExtractor` turns images into features, as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from transferkit.store import FeatureStore
 
 __all__ = ["FeatureExtractor", "side_by_side"]
 
-# Options that say how a backbone given by name is made, and their defaults.
+# Options for making a backbone from its name, and their defaults.
 _FOR_A_NAME = {
     "pretrained": True,
     "weights": None,
@@ -41,50 +41,56 @@ _FOR_A_NAME = {
     "arguments": None,
 }
 
-# Shape of a row by the feature's key, of every feature that this process has seen.
+# Row shapes of the features that this process has seen, by the feature's key.
 _ROW_SHAPES: dict[str, tuple[int, ...]] = {}
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
-    """Images → features of a frozen backbone, kept in a store.
+    """Turn images into features of a frozen backbone, which are kept in a store.
 
-    A stateless transformer for `Pipeline`, `ColumnTransformer` and `GridSearchCV`; copies
-    share the store and never reload the network.
+    This is a stateless transformer for `Pipeline`, `ColumnTransformer` and `GridSearchCV`. Its
+    copies share the store and never reload the network.
 
     Parameters
     ----------
     backbone : str, Backbone or BackboneSpec
         A name as for `create_backbone`, or a backbone that was made already.
     features : str or sequence of str, default="pre_logits"
-        Feature names, ``layer[.pooling]``; several (a list, or with commas between) are put
-        side by side.
+        Feature names, ``layer[.pooling]``, as a list or a text with commas. The rows of several
+        features are joined side by side.
     pretrained, weights, seed, image_size, crop_pct, crop_mode, interpolation, exif, decode
         As for `transferkit.backbones.resolve_backbone`.
     arguments : mapping, optional
         Creation arguments of the network, such as ``{"output_stride": 16}``.
     reduce : {"mean", "max", "concat"}, default="mean"
         How the features of an item's several images become its one row: their mean, their
-        maximum, or side by side. The store has a row of every image, whichever it is.
+        maximum, or all of them side by side. The store keeps a row of every single image.
     store : FeatureStore, path, None or False, default=None
-        Where features are kept: None is the default place (``$TRANSFERKIT_STORE``, else
-        the user's cache directory), False keeps nothing. By default, features of images in
-        memory (bytes, open files, PIL images, arrays; one among the images is enough) aren't
-        written there: those that a ``fit`` computes are kept until the process ends, and
-        those that ``transform`` or ``predict`` computes are computed again by the next call.
-        A store that is named keeps them too.
+        Where features are kept. None is the default store (``$TRANSFERKIT_STORE``, else a
+        folder in the user's cache directory); False keeps nothing. The default store never
+        holds features of images in memory (bytes, open files, PIL images, arrays), nor any of
+        a call that has one among its images. Such features are kept until the process ends if
+        a ``fit`` computes them, and not at all if ``transform`` or ``predict`` does. A store
+        that is given here keeps them too.
     device : str, default="auto"
-        A GPU when there is one, else the CPU; several with commas between have a process
-        each, as in ``"cuda:0,cuda:1"``.
+        ``"auto"`` is a GPU if there is one, else the CPU. Several devices, such as
+        ``"cuda:0,cuda:1"``, run in a process each.
     precision : {"float32", "bf16", "fp16"}, default="float32"
         Numeric class of the forward pass.
     storage : {"float32", "float16"}, default="float32"
         Numeric type of the stored rows.
     engine : {"auto", "torch", "compile", "openvino"}, default="auto"
-        What computes; see `transferkit.forward.Forward`.
+        Library that runs the network; see `transferkit.forward.Forward`.
     batch_size : int, optional
         Images per forward pass.
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
+
+    See Also
+    --------
+    TransferClassifier : Trains a head on the features.
+    list_images : Lists images as every method here takes them.
+    FeatureStore : Keeps the features.
 
     Examples
     --------
@@ -147,7 +153,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return [name.strip() for name in given]
 
     def fit(self, images: Any, y: Any = None) -> Self:
-        """Do nothing but check that the backbone exists.
+        """Check that the backbone exists. Nothing is learnt.
 
         Parameters
         ----------
@@ -165,7 +171,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def fit_transform(self, images: Any, y: Any = None) -> np.ndarray:
-        """Features, one row per item; those of images in memory are kept in this process.
+        """Extract features, one row per item. Those of images in memory are kept in this process.
 
         Parameters
         ----------
@@ -209,7 +215,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         )
 
     def open_store(self) -> FeatureStore | None:
-        """Return the store that is used; None if nothing is kept."""
+        """Return the store of this extractor, or None if it keeps nothing."""
         if self.store is False:
             return None
         if isinstance(self.store, FeatureStore):
@@ -219,7 +225,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return FeatureStore(self.store)
 
     def store_for(self, images: ImageSet, *, remember: bool = False) -> FeatureStore | None:
-        """Return the store that is used for some images; None if nothing is kept.
+        """Return the store for the features of these images, or None if they aren't kept.
 
         Parameters
         ----------
@@ -249,7 +255,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         keep_rows: bool | Literal["stored"] = True,
         remember: bool = False,
     ) -> Extraction:
-        """Features by name, with what it took to get them.
+        """Extract features by name, with statistics of the work.
 
         Parameters
         ----------
@@ -317,13 +323,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return extraction
 
     def _specs(self) -> dict[str, FeatureSpec]:
-        """Spec of every feature, by its canonical name."""
+        """Specs of the features, by canonical name."""
         return specs_of(
             self.resolve(), self.feature_names, precision=self.precision, storage=self.storage
         )
 
     def _check_number(self, images: ImageSet) -> None:
-        """Raise a ValueError if rows side by side would be of another length than in `fit`."""
+        """Raise a ValueError if concatenated rows would have another length than in `fit`."""
         n_fitted = getattr(self, "n_images_", None)
         n_now = int(images.n_images[0])
         if self.reduce == "concat" and n_fitted not in (None, n_now):
@@ -333,7 +339,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name of every column of `transform`, such as ``stage3.avg_17``.
+        """Return the names of the columns of `transform`, such as ``stage3.avg_17``.
 
         Parameters
         ----------
@@ -364,7 +370,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return np.array(feature_columns(shapes), dtype=object)
 
     def plan(self, images: Any) -> Estimate:
-        """What extracting would take, from a few timed batches; nothing is stored.
+        """Estimate what extracting would take, by timing a few batches. Nothing is stored.
 
         Parameters
         ----------
@@ -390,7 +396,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             )
 
     def transform(self, images: Any) -> np.ndarray:
-        """Features, one row per item.
+        """Extract features, one row per item.
 
         Parameters
         ----------
@@ -422,7 +428,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 
 def check_vectors(features: Sequence[str]) -> None:
-    """Raise a ValueError if a feature is a map: a head takes vectors."""
+    """Raise a ValueError if a feature is a map, because a head takes vectors."""
     for feature in features:
         name = parse_feature(feature)
         if name.pooling == "map":
@@ -435,7 +441,7 @@ def check_vectors(features: Sequence[str]) -> None:
 def side_by_side(
     extraction: Extraction, positions: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
-    """Rows of all features as one array.
+    """Join the rows of all features side by side.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`FineTuneClassifier` and `FineTuneRegressor`: estimators whose backbone learns too."""
+"""`FineTuneClassifier` and `FineTuneRegressor` train the backbone too, and not only a head."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ __all__ = ["FineTuneClassifier", "FineTuneRegressor"]
 
 
 class FineTuneClassifier(FineTuneEstimator, TransferClassifier):
-    """A classifier of images whose backbone learns too.
+    """Classify images with a backbone that is trained together with a linear head.
 
-    A linear head is trained on frozen features, from the store; then the network and the head
-    together. What comes of it is a model like any other: a backbone, with weights of its own,
-    and a head.
+    First the linear head is trained on frozen features from the store. Then the network and the
+    head are trained together. The result is a model like any other: a backbone with weights of
+    its own, and a head.
 
     Parameters
     ----------
     backbone : str, Backbone, BackboneSpec or FeatureExtractor, optional
-        What is tuned, or an extractor that holds more options; may be left out beside `init`.
+        The backbone to train, or an extractor that holds more options. It may be left out if
+        `init` is given.
     strategy : str, default="lp-ft"
         What is trained: ``lp-ft``, ``full``, ``norm-only``, ``bias-only``, ``lora``, or
         ``last-N-stages`` on cached activations.
@@ -27,7 +28,7 @@ class FineTuneClassifier(FineTuneEstimator, TransferClassifier):
         Settings of `transferkit.finetune.Recipe` that differ from those chosen for the number
         of images; each is a parameter ``recipe__NAME`` too.
     init : path, optional
-        A saved model to start from; its head too, if it fits.
+        A saved model whose backbone is trained further. Its head is the start too, if it fits.
     folder : path, optional
         For the checkpoint, the curves and the tuned weights; by default one in the user's
         cache directory.
@@ -41,15 +42,20 @@ class FineTuneClassifier(FineTuneEstimator, TransferClassifier):
     Attributes
     ----------
     recipe_ : Recipe
-        As it was carried out.
+        The recipe with all settings that were used.
     history_ : list of dict
         One line for each epoch, the start first: losses, and the held-out metric.
     best_epoch_ : int
-        Whose weights were kept; 0 is the probe.
+        The epoch whose weights were kept; 0 is the probe before any training of the network.
     folder_ : Path
         Where the curves and the tuned weights are.
     classes_, is_multilabel_, head_, extractor_, failures_, train_ids_
         As for `TransferClassifier`; the extractor's backbone is the tuned one.
+
+    See Also
+    --------
+    TransferClassifier : Trains a head only, which takes seconds.
+    transferkit.finetune.Recipe : The settings of the training.
 
     Examples
     --------
@@ -68,7 +74,7 @@ class FineTuneClassifier(FineTuneEstimator, TransferClassifier):
 
 
 class FineTuneRegressor(FineTuneEstimator, TransferRegressor):
-    """A regressor of images whose backbone learns too.
+    """Predict numbers from images with a backbone that is trained together with a linear head.
 
     Parameters
     ----------
@@ -81,6 +87,11 @@ class FineTuneRegressor(FineTuneEstimator, TransferRegressor):
         As for `TransferRegressor`.
     recipe_, history_, best_epoch_, folder_
         As for `FineTuneClassifier`.
+
+    See Also
+    --------
+    TransferRegressor : Trains a head only, which takes seconds.
+    FineTuneClassifier : Learns classes.
     """
 
     default_task = "regression"

@@ -1,4 +1,4 @@
-"""k-fold measuring: every row predicted by a model that wasn't trained on it."""
+"""k-fold measuring: every row is predicted by a model that wasn't trained on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FoldModels", "fit_folds"]
 
 
 class FoldModels:
-    """Models of several folds in the place of one: each predicts the rows of its own fold.
+    """The models of several folds, used like one. Each predicts the rows of its own fold.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ class FoldModels:
         self.models, self.fold_of, self.whole = list(models), fold_of, whole
 
     def __getattr__(self, name: str) -> Any:
-        # Task, classes, names of targets: what is known of a fitted model.
+        # Task, classes and names of targets are those of a fitted model.
         if name.endswith("_") and not name.endswith("__"):
             return getattr(self.whole, name)
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     def predict_features(self, X: np.ndarray) -> np.ndarray:
-        """Out-of-fold prediction for every row.
+        """Predict every row with the model of its fold.
 
         Parameters
         ----------
@@ -49,17 +49,17 @@ class FoldModels:
             The rows that the folds divide.
         """
         parts = [m.predict_features(X[self.fold_of == k]) for k, m in enumerate(self.models)]
-        # Of the whole model's labels: a longer name may be in a class that one fold lacks.
+        # One fold may lack the class of the longest name, so the folds' types are joined.
         return self._ordered(parts, np.result_type(*parts))
 
     @available_if(lambda self: hasattr(self.models[0], "predict_proba_features"))
     def predict_proba(self, images: Any) -> np.ndarray:
-        """Not for images, of which the folds know nothing."""
+        """Raise an error, because folds are known for rows of features and not for images."""
         raise TypeError("folds divide rows, not images; call predict_proba_features")
 
     @available_if(lambda self: hasattr(self.models[0], "predict_proba_features"))
     def predict_proba_features(self, X: np.ndarray) -> np.ndarray:
-        """Out-of-fold probabilities; 0 for a class that the fold's model wasn't trained on.
+        """Predict out-of-fold probabilities, 0 for classes that the fold's model wasn't trained on.
 
         Parameters
         ----------

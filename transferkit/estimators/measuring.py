@@ -1,4 +1,4 @@
-"""Measuring a trained model on labelled images: the one place where it is done."""
+"""Measure a trained estimator on labelled images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure(model: Any, data: Dataset) -> metrics.TaskReport:
 
 
 def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
-    """Targets of labelled images, checked to be of the kind that the model predicts.
+    """Return the targets of labelled images, checked against the model's task.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:
 
 
 def learnt_columns(model: Any) -> list[str]:
-    """Names of the columns that a model has learnt, where it knows them.
+    """Names of the label columns that a model has learnt, if it knows them.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def learnt_columns(model: Any) -> list[str]:
 
 
 def _as_known(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Labels as the model's own: a folder's "3" is the 3 that it was trained on in Python."""
+    """Convert labels to the model's own, so that a folder's "3" counts as the number 3."""
     known = {str(label): label for label in classes.tolist()}
     texts = [str(label) for label in labels.ravel().tolist()]
     if not known.keys() & set(texts):

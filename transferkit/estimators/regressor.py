@@ -1,4 +1,4 @@
-"""`TransferRegressor`: a frozen backbone's features and a head that predicts numbers."""
+"""`TransferRegressor` trains a regression head on the features of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["TransferRegressor"]
 
 
 class TransferRegressor(RegressorMixin, TransferEstimator):
-    """A regressor of images: a frozen backbone's features and a head.
+    """Predict numbers from images with a head that is trained on a frozen backbone's features.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
     head : str or estimator, default="linear"
         A head's name (``linear`` is a ridge), or any scikit-learn regressor.
     features, store, device, batch_size : optional
-        As for `FeatureExtractor`; None for its defaults, or for the given extractor's own,
-        before which these come. Others are set as ``backbone__NAME``.
+        As for `FeatureExtractor`. If `backbone` is an extractor, these replace its own settings,
+        and None keeps them. Its other parameters are set as ``backbone__NAME``.
     task : str, optional
         A name of `transferkit.tasks.asked_names` that is learnt with numbers; None for
         ``"regression"``.
@@ -40,6 +40,12 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         Names of the targets, or their positions.
     head_, extractor_, failures_, train_ids_
         As for `TransferClassifier`.
+
+    See Also
+    --------
+    FineTuneRegressor : Trains the backbone too.
+    TransferClassifier : Learns classes.
+    FeatureExtractor : Makes the features.
 
     Examples
     --------
@@ -67,7 +73,7 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         return y
 
     def predict_features(self, X: np.ndarray) -> np.ndarray:
-        """Numbers for every row of features.
+        """Predict the numbers for every row of features.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Training images and what is to be learnt of them, from what `fit` is given."""
+"""Turn the arguments of `fit` into training images, targets and a validation part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def training_parts(
     images: Any, y: Any, validation: Any, task: str
 ) -> tuple[Any, np.ndarray, tuple[Any, np.ndarray] | None]:
-    """Training images and targets, and the validation part if there is one."""
+    """Return the training images and targets, and the validation part if there is one."""
     if isinstance(validation, ImageSet):
         validation = (validation, None)
     if y is None:
@@ -70,9 +70,9 @@ def training_parts(
 
 
 def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
-    """Give a head whose dictionaries of class weights have other keys.
+    """Rename the keys of a head's dictionaries of class weights.
 
-    The head sees classes by number, and whoever writes weights knows them by label.
+    The head sees classes by number, whereas a user writes the weights by label.
 
     Parameters
     ----------
@@ -101,19 +101,19 @@ def renamed_class_weights(head: Any, names: dict[Any, Any]) -> Any:
 
 
 def with_groups(images: Any, groups: Any) -> Any:
-    """Images with what each is one of several of; as they are if `groups` is None."""
+    """Give images their groups. With None they are returned unchanged."""
     if groups is None:
         return images
     return dataclasses.replace(list_images(images), groups=tuple(np.asarray(groups, object)))
 
 
 def _counted(images: Any) -> Any:
-    """Images whose number is known: a folder, table, data set or generator as what it holds."""
+    """List a folder, table, data set or generator, so that the number of images is known."""
     return images if isinstance(images, np.ndarray) else list_images(images)
 
 
 def targets_of(images: Any, y: Any, part: str, task: str) -> np.ndarray:
-    """Targets as an array, one row per image.
+    """Return the targets as an array, one row per image.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def _own_labels(images: ImageSet, part: str) -> Any:
 
 
 def column_names(images: Any, y: np.ndarray, *, is_own: bool) -> Sequence[str] | None:
-    """Names of the label columns of the images, unless the targets come from elsewhere.
+    """Names of the images' label columns, or None if the targets come from elsewhere.
 
     Parameters
     ----------

@@ -127,6 +127,12 @@ def create_head(head: object, task: str = "classification", **parameters: Any) -
     ValueError
         If there is no such head, task or parameter, or the head doesn't know the task.
 
+    See Also
+    --------
+    head_names : Names of the heads.
+    describe : Tells what a head can do.
+    TransferClassifier : Trains a head on the features of images.
+
     Examples
     --------
     >>> create_head("linear", C=1.0)

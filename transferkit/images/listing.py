@@ -81,6 +81,11 @@ def list_images(
         If the path doesn't exist.
     TypeError
         If the source is of another kind.
+
+    See Also
+    --------
+    ImageSet : The list that this returns.
+    FeatureExtractor : Extracts features of the images.
     """
     if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
         source = source.item()

@@ -1,11 +1,11 @@
-"""Published evaluation protocols, one file each: how a probe is trained and selected.
+"""Published evaluation protocols. Each file of this folder trains and selects a probe by one.
 
 A file of this folder exposes its frozen dataclass of the published settings as `Protocol`, and a
 function `fit` that trains the probe; the file's name is the protocol's. Where a protocol has
 a number of neighbours to choose, that is part of the name: ``dino-knn20``.
 
-Rows and class numbers come in, scores go out: a protocol knows nothing of images or the store,
-and none sees the split that is reported.
+A protocol takes rows and class numbers and returns scores. It knows nothing of images or the
+store, and never sees the split that is reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a protocol wants images resized and cropped; None leaves it to the backbone.
+    """A protocol's way to resize and crop images. None leaves a setting to the backbone.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ class Geometry:
     interpolation: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What is fixed, as options of `resolve_backbone`."""
+        """Settings that the protocol fixes, as options of `resolve_backbone`."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Rows to train on, and those to choose by if the dataset has such a part.
+    """Training rows, and validation rows if the dataset has them.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ class Parts:
         return int(self.y.shape[1]) if self.y.ndim == 2 else int(self.y.max()) + 1
 
     def merged(self) -> tuple[Array, Array]:
-        """Training and validation rows together; the same arrays at every call."""
+        """Training and validation rows together. Every call returns the same arrays."""
         return self._merged
 
     @cached_property
     def statistics(self) -> FeatureStatistics:
-        """Statistics of the merged rows, for all probes that are trained on these parts."""
+        """Statistics of the merged rows, which all probes on these parts share."""
         return FeatureStatistics(self.merged()[0])
 
     @cached_property
@@ -94,18 +94,19 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A trained probe, and how it came to be.
+    """A trained probe, with its hyper-parameters.
 
     Parameters
     ----------
     scores : callable
-        Features → ndarray of shape (n_samples, n_classes); the largest is the prediction.
+        Function from features to scores of shape (n_samples, n_classes). The class with the
+        largest score is the prediction.
     chosen : dict
-        Hyper-parameters in force, those that were chosen among them.
+        All hyper-parameters used, chosen or fixed.
     on_edge : bool or None
-        Whether the choice stands at an end of its grid; None where nothing is chosen.
+        Whether the chosen value is at an end of its grid; None if nothing is chosen.
     converged : bool or None
-        Whether the solver did; None where nothing is iterated.
+        Whether the solver converged; None if nothing is iterated.
     has_probabilities : bool
         Whether the softmax of the scores (sigmoid, for several labels) is a probability.
     held : (ndarray, ndarray) or None
@@ -127,11 +128,11 @@ class Named:
     Parameters
     ----------
     name : str
-        As it is reported, with k where there is one.
+        Name in reports, with k if there is one.
     settings : dataclass
-        Its `Protocol`, with at least ``geometry``, ``feature`` and ``shots``.
+        The `Protocol` of its file, with at least ``geometry``, ``feature`` and ``shots``.
     function : callable
-        Its `fit`.
+        The `fit` of its file.
     """
 
     name: str
@@ -139,20 +140,20 @@ class Named:
     function: Callable[[Any, Parts, int], Probe]
 
     def fit(self, parts: Parts, seed: int = 0) -> Probe:
-        """Train and select.
+        """Train and select a probe.
 
         Parameters
         ----------
         parts : Parts
             Rows; the reported split isn't among them.
         seed : int, default=0
-            Of what the protocol draws by itself.
+            Seed of the protocol's own draws.
         """
         return self.function(self.settings, parts, seed)
 
 
 def protocol_names() -> list[str]:
-    """Names of all protocols, sorted, without their k.
+    """Names of all protocols, sorted. A number of neighbours, k, isn't part of these names.
 
     Examples
     --------
@@ -174,6 +175,12 @@ def create_protocol(name: str) -> Named:
     ------
     ValueError
         If there is none of that name, or k is missing or not a published one.
+
+    See Also
+    --------
+    protocol_names : Names of the protocols.
+    transferkit.benchmark.benchmark : Measures backbones under protocols.
+    transferkit.heads.create_head : Makes a head, which needn't follow a publication.
 
     Examples
     --------

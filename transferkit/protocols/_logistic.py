@@ -1,4 +1,4 @@
-"""Logistic regression as the published protocols select it: a path, a score, a refit."""
+"""Logistic regression as the protocols select it: walk a path, score each model, refit the best."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from transferkit.solvers.statistics import FeatureStatistics
 __all__ = ["TOL", "StrengthSearch", "refit", "selected", "validation_score"]
 
 Array = NDArray[Any]
-# Of the mean loss's gradient: the protocols' default, tighter than what the publications stop at.
+# Bound on the gradient of the mean loss at which the solver stops, tighter than the publications'.
 TOL = 1e-6
 
 
 def validation_score(scores: Array, y: Array) -> float:
-    """Accuracy; for several labels the mean 11-point average precision."""
+    """Accuracy or, for several labels, the mean 11-point average precision."""
     if y.ndim == 2:
         return mean_average_precision_11(y, scores)
     return float((scores.argmax(axis=1) == y).mean())
@@ -64,7 +64,7 @@ class StrengthSearch:
         self.tried: list[Candidate] = []
 
     def walk(self, Cs: Array) -> None:
-        """Fit at each strength, along ascending C. Known ones are not repeated."""
+        """Fit at each strength that hasn't been tried, along ascending C."""
         known = {candidate.C for candidate in self.tried}
         new = np.array([C for C in np.unique(Cs) if float(C) not in known])
         if not len(new):
@@ -75,7 +75,7 @@ class StrengthSearch:
         self.tried.sort(key=lambda candidate: candidate.C)
 
     def best(self) -> Candidate:
-        """The best score; of equals that of the largest C, first on the way up in λ = 1/C."""
+        """The best score. Of equal scores the one of the largest C, the first as λ = 1/C rises."""
         return best(self.tried, prefer_large=True)
 
     def _judge(self, model: tuple[float, LinearFit, Array]) -> Candidate:
@@ -86,7 +86,7 @@ class StrengthSearch:
 
 
 def score_columns(scores: Array, y: Array) -> Array:
-    """Two columns for two classes, whose solver gives the score of the second."""
+    """Make two columns for two classes, for which the solver gives one score."""
     scores = scores.reshape(len(scores), -1)
     if y.ndim == 1 and scores.shape[1] == 1:
         return np.concatenate([np.zeros_like(scores), scores], axis=1)
@@ -123,7 +123,7 @@ def selected(
     tol: float,
     held: Array | None = None,
 ) -> Probe:
-    """Choose C on the validation part, else on a share of the training rows; refit on both."""
+    """Choose C on the validation part, or on a share of the training rows, and refit on both."""
     X, y = parts.X, parts.y
     train, validation = (X, y), parts.validation
     if validation is None:

@@ -1,4 +1,4 @@
-"""Votes of nearest training rows, as a probe."""
+"""A probe that lets the nearest training rows vote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST = 1e-12
 
 
 def voting(parts: Parts, **settings: Any) -> Probe:
-    """Keep the training rows; scores are logarithms of the shares of votes."""
+    """Make a probe of the training rows. Its scores are logarithms of the shares of votes."""
     head = KNNClassifier(**settings).fit(parts.X, parts.y)
 
     def scores(rows: Array) -> Array:

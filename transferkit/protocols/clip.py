@@ -1,4 +1,4 @@
-"""Logistic regression of CLIP: seven strengths first, then finer and finer around the peak."""
+"""Logistic regression of CLIP: seven strengths first, then ever finer steps around the best."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Protocol = ClipLinearProbe
 
 
 def fit(protocol: ClipLinearProbe, parts: Parts, seed: int = 0) -> Probe:
-    """Search as published; refit on training and validation rows."""
+    """Search C as published, and refit on training and validation rows."""
     train, validation = (parts.X, parts.y), parts.validation
     if validation is None:
         held = draw_share(parts.y, protocol.share, seed)

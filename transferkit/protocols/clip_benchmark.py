@@ -1,4 +1,4 @@
-"""The linear layer of LAION's CLIP benchmark: AdamW, its weight decay by validation."""
+"""The linear layer of LAION's CLIP benchmark, trained by AdamW with a validated weight decay."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Protocol = ClipBenchmark
 
 
 def fit(protocol: ClipBenchmark, parts: Parts, seed: int = 0) -> Probe:
-    """Train with the weight decay that does best on the validation part, if there is one."""
+    """Train with the weight decay that is best on the validation part, if there is one."""
     if parts.y.ndim == 2:
         raise ValueError("clip-benchmark is for one label per image; use dinov2-logreg for several")
     if parts.validation is None:

@@ -1,4 +1,4 @@
-"""Nearest neighbours of DINO."""
+"""The k-nearest-neighbour protocol of DINO."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Protocol = DinoKNN
 
 
 def fit(protocol: DinoKNN, parts: Parts, seed: int = 0) -> Probe:
-    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    """Keep the training rows. Nothing is chosen, and the validation part is not used."""
     return voting(
         parts,
         k=protocol.k,

@@ -1,4 +1,4 @@
-"""Nearest neighbours of UNI."""
+"""The k-nearest-neighbour protocol of UNI."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Protocol = UniKNN
 
 
 def fit(protocol: UniKNN, parts: Parts, seed: int = 0) -> Probe:
-    """Keep the training rows; nothing is chosen, and the validation part is not used."""
+    """Keep the training rows. Nothing is chosen, and the validation part is not used."""
     return voting(
         parts,
         k=protocol.k,

@@ -44,7 +44,7 @@ def fit(protocol: UniLogisticRegression, parts: Parts, seed: int = 0) -> Probe:
     X, y = parts.merged()
     C = X.shape[1] * parts.n_classes / protocol.products_per_C
     rows, codes = torch.tensor(X), torch.tensor(y)
-    # The norm has no gradient at zero; anywhere near it does, and the minimum is one.
+    # The norm has no gradient at zero, so start near it. The problem is convex: any start will do.
     generator = torch.Generator().manual_seed(0)
     shape = parts.n_classes, X.shape[1]
     weight = protocol.start * torch.randn(shape, generator=generator, dtype=rows.dtype)

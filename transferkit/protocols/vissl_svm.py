@@ -1,4 +1,4 @@
-"""Linear machines of VISSL on VOC07: one per class, C by three folds on average precision."""
+"""Linear SVMs of VISSL on VOC07: one per class, with C chosen by three folds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _machine(protocol: VisslSVM, C: float, Z: Array, y: Array) -> tuple[Any, boo
         tol=protocol.tol,
         random_state=0,
     )
-    # Turned into a fact of the result.
+    # The warning becomes a field of the result.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         machine.fit(Z, y)

@@ -1,4 +1,4 @@
-"""The mathematics of heads: arrays and tensors in, solutions out, nothing of estimators.
+"""The mathematics of heads. It takes arrays and tensors, and knows nothing of estimators.
 
 The linear models are read in this order. `losses` holds the losses of linear scores with their
 derivatives; `rows` the standardised features; `objective` the penalised mean loss of both, its

@@ -1,4 +1,4 @@
-"""scikit-learn's guesses about class numbers of ours, kept quiet while its estimators fit."""
+"""Silence a warning of scikit-learn's about our class numbers while its estimators fit."""
 
 import warnings
 from collections.abc import Iterator

@@ -52,7 +52,7 @@ class BoostingOptions:
 
 
 def probe(library: str) -> Any:
-    """Import a library, or say how to get it."""
+    """Import a library, or raise an error that says how to install it."""
     try:
         return importlib.import_module(library)
     except ImportError as error:
@@ -65,7 +65,7 @@ def probe(library: str) -> Any:
 def boost(
     X: Array, y: Array, weight: Array | None, held: Array | None, options: BoostingOptions
 ) -> tuple[Any, int]:
-    """Grow trees, until the loss on the held-out rows hasn't fallen for a while.
+    """Grow trees until the loss on the held-out rows hasn't fallen for a number of rounds.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def boost(
 
 
 def raw_scores(model: Any, X: Array, options: BoostingOptions) -> Array:
-    """Scores before any softmax.
+    """Compute the trees' scores, before any softmax.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def _sklearn(parts: list[Any], options: BoostingOptions) -> tuple[Any, int]:
             return trees_of_boosting(model.fit(X, y, sample_weight=weight)), options.rounds
         held = dict(zip(("X_val", "y_val", "sample_weight_val"), others[0], strict=True))
         model.fit(X, y, sample_weight=weight, **held)
-    # The first score is that of no tree at all.
+    # The first score is the one before any tree.
     return trees_of_boosting(model), max(1, int(np.argmax(model.validation_score_)))
 
 

@@ -66,7 +66,7 @@ def radial(A: Tensor, B: Tensor, gamma: float) -> Tensor:
     products *= 2 * gamma
     products -= gamma * A.square().sum(dim=1)[:, None]
     products -= gamma * B.square().sum(dim=1)
-    # |a - b|² is never negative, but for rounding.
+    # Rounding may make |a - b|² negative.
     return products.clamp_(max=0).exp_()
 
 
@@ -108,7 +108,7 @@ def kernel_scores(
 
 
 class RadialMatrix:
-    """Kernel of every row with every other: half of it, as it is symmetric, in blocks.
+    """The kernel matrix of all rows. Being symmetric, half of it is kept, in blocks.
 
     A block that is read for one half serves the other while it is in the cache.
 
@@ -168,7 +168,7 @@ class KernelSolution:
 
 
 class LeastSquaresSVM:
-    """All rows are terms of the solution.
+    """Least-squares machine whose solution has a term for every row.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ class LeastSquaresSVM:
 
 
 class Nystroem:
-    """Some rows are the terms of the solution.
+    """Least-squares machine whose solution has terms for some rows only, the landmarks.
 
     Parameters
     ----------

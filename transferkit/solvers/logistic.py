@@ -59,7 +59,7 @@ class PathPoint(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class PathOptions:
-    """How a path is solved.
+    """Options for solving a path.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class PathOptions:
 
 @dataclass(frozen=True, eq=False)
 class SelectionOptions:
-    """How C is chosen.
+    """Options for choosing C.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class SelectionOptions:
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """What was chosen, an entry per label where there are several.
+    """The chosen C, with an entry per label if there are several.
 
     Parameters
     ----------
@@ -325,7 +325,7 @@ def _candidate(
 
 
 def _mean(points: Sequence[PathPoint]) -> Candidate:
-    """The mean of several folds at one strength."""
+    """Average the points of several folds at one strength."""
     mean = PathPoint(
         C=points[0]["C"],
         accuracy=float(np.mean([point["accuracy"] for point in points])),
@@ -358,7 +358,7 @@ def _is_on_edge(C: float, tried: Sequence[Candidate], Cs: Array, prior: float, n
 
 
 def _prior_loss(y: Array, held: Array, weight: Array | None) -> float:
-    """Log loss, on the held-out rows, of always saying the classes' shares among the others."""
+    """Log loss on the held-out rows of predicting the classes' shares among the other rows."""
     weight = np.ones(len(y)) if weight is None else weight
     known, codes = np.unique(y[~held], return_inverse=True)
     shares = np.bincount(codes, weights=weight[~held])

@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 class Loss(Protocol):
-    """What the solver asks of a loss.
+    """The methods that the solver needs of a loss.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class SoftmaxCrossEntropy:
 
 
 class _OneScore:
-    """What losses of a single score share: targets, weights and a diagonal Hessian.
+    """Base class of the losses of a single score, whose Hessian is diagonal.
 
     The state of such a loss holds the weighted second derivatives.
     """

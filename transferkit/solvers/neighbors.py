@@ -1,4 +1,4 @@
-"""Nearest rows by exact search, and the weights of their votes."""
+"""Find nearest rows by exact search, and weigh their votes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -71,7 +71,7 @@ def nearest_faiss(
 
 
 def _ordered(index: Array, squared: Array) -> tuple[Array, Array]:
-    """Nearest first, of equals the first row."""
+    """Sort the nearest first, and of equally near rows the first row first."""
     order = np.lexsort((index, squared), axis=1)
     found = np.take_along_axis(squared, order, axis=1)
     return np.take_along_axis(index, order, axis=1), np.maximum(found, 0)
@@ -94,7 +94,7 @@ def vote_weights(squared: Array, weights: str, temperature: float) -> Array:
         votes = np.exp((squared[:, :1] - squared) / (2 * temperature))
     elif weights == "distance":
         distance = np.sqrt(squared)
-        # Rows that are the query itself decide alone.
+        # Rows at distance 0 from the query decide alone.
         same = distance == 0
         votes = np.where(same.any(axis=1, keepdims=True), same, 1 / np.where(same, 1, distance))
     else:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Minimum", "Start", "minimise"]
 
-# A step is taken if it brings this share of the decrease that its slope promises (Armijo).
+# A step is taken if the value falls by this share of what the slope predicts (Armijo).
 SUFFICIENT = 1e-4
 MAX_PRODUCTS = 60  # of one Newton step
 MAX_HALVINGS = 30
@@ -200,7 +200,7 @@ def _newton_step(
     """
     import torch
 
-    # The last step should just reach the tolerance. Before that the quadratic model is
+    # The last step should just reach the tolerance. Before it the quadratic model is only
     # rough, and so may be its solution.
     forcing = 0.1 * tol * point.value.abs() / gap.clamp(min=1e-300)
     forcing = torch.where(forcing < LAST, FAR, forcing.clamp(max=0.1))
@@ -227,7 +227,7 @@ def _newton_step(
 def _line_search(
     objective: PenalizedObjective, point: Point, step: Tensor, *, is_far: bool
 ) -> Point | None:
-    """Go along a step until the value has fallen enough (Armijo); None if it doesn't fall.
+    """Backtrack along a step until the value has fallen enough (Armijo); None if it never does.
 
     A length that fails is replaced by the minimum of the parabola through both values and the
     slope, kept between a tenth and a half of it.

@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 __all__ = ["PenalizedObjective", "Point", "quick_dtype"]
 
 FEW = range(4, 49)  # columns for which row-major products are quicker
-# Fewer numbers than this in a product of rows and coefficients don't pay for bfloat16.
+# In products with fewer numbers than this, bfloat16 saves less time than the conversion takes.
 LARGE = 2**24
 
 
 def quick_dtype(device: torch.device) -> torch.dtype | None:
-    """Tell the numeric type whose products are native and much quicker than float32, if any."""
+    """Find a numeric type whose products are native and much quicker than float32, if any."""
     import torch
 
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    # An older PyTorch can't tell, and then float32 it is.
+    # An older PyTorch can't tell, so float32 is used.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return torch.bfloat16 if native and torch.backends.mkldnn.enabled else None
@@ -58,7 +58,7 @@ def quick_dtype(device: torch.device) -> torch.dtype | None:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The objective at one place.
+    """The objective's value and derivatives at one point.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class PenalizedObjective:
         self.n_products = self.n_gradients = 0
 
     def widen(self) -> bool:
-        """Replace the narrowest type by a wider one; False if there is none."""
+        """Replace the narrowest type by a wider one. Return False if there is none."""
         import torch
 
         if self.far_dtype != self.dtype:
@@ -198,7 +198,7 @@ class PenalizedObjective:
         return flat[:, :-1].contiguous(), flat[:, -1:]
 
     def _gather(self, slope: Tensor, block: Tensor) -> Tensor:
-        """From derivatives by the scores of a block to derivatives by the parameters."""
+        """Turn derivatives by a block's scores into derivatives by the parameters."""
         import torch
 
         flat = slope.flatten(0, 1)
@@ -207,7 +207,7 @@ class PenalizedObjective:
 
 
 def _score(block: Tensor, coef: Tensor, intercept: Tensor) -> Tensor:
-    """Class-major scores; of a few classes the row-major product is half as quick again."""
+    """Class-major scores. With few classes, a row-major product takes two thirds of the time."""
     import torch
 
     if len(coef) in FEW:

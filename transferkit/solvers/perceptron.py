@@ -27,7 +27,7 @@ __all__ = ["Perceptron", "Trained", "TrainingOptions", "scores", "train"]
 Array = NDArray[Any]
 Layers = list[tuple[Array, Array]]
 
-# Fewer multiplications than this in a layer's product don't pay for bfloat16.
+# In products with fewer multiplications than this, bfloat16 saves less than the conversion takes.
 LARGE = 2**22
 
 
@@ -65,7 +65,7 @@ class TrainingOptions:
     stop_after: int | None = None
 
     def stopping_after(self, n_epochs: int) -> TrainingOptions:
-        """The same options, cut short."""
+        """Return the same options, with a stop after some epochs of the schedule."""
         return replace(self, stop_after=n_epochs)
 
 
@@ -137,7 +137,7 @@ def train(
     """
     import torch  # late: the list of heads shouldn't wait for it
 
-    # Our own generator: the global one is neither read nor moved.
+    # A generator of its own, so that torch's global one is neither read nor changed.
     generator = torch.Generator().manual_seed(options.seed)
     net = Perceptron([X.shape[1], *options.hidden, n_out], options, generator)
     data = _on_device(X, Y, weight, slice(None) if held is None else ~held, net)
@@ -179,7 +179,7 @@ class Perceptron:
         self.masks = torch.Generator(self.device).manual_seed(options.seed)
         self.layers: list[tuple[Tensor, Tensor]] = []
         for number, (n_in, n) in enumerate(pairwise(widths)):
-            # He's bound before a ReLU; a smaller one, for small first scores, at the end.
+            # He's bound before a ReLU; at the end a smaller one, for small first scores.
             bound = ((6.0 if number < len(options.hidden) else 1.0) / n_in) ** 0.5
             matrix = torch.empty(n, n_in).uniform_(-bound, bound, generator=generator)
             bias = torch.zeros(n, device=self.device, requires_grad=True)
@@ -191,7 +191,7 @@ class Perceptron:
         ]
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; biases don't decay."""
+        """AdamW without weight decay on biases."""
         import torch
 
         matrices, biases = zip(*self.layers, strict=True)
@@ -231,7 +231,7 @@ class Perceptron:
         return (w * each).mean()
 
     def dropped(self, x: Tensor) -> Tensor:
-        """Drop units; a mask by `bernoulli_` would take as long as the first layer's product."""
+        """Drop units. A mask by `bernoulli_` would take as long as the first layer's product."""
         import torch
 
         # One draw of 64 bits decides for four units, to within 2⁻¹⁶ of the share.
@@ -242,7 +242,7 @@ class Perceptron:
         return x * (kept.to(x.dtype) / (1 - self.options.dropout))
 
     def arrays(self) -> Layers:
-        """A copy of the weights, each matrix (n_in, n_out)."""
+        """Copy the weights into arrays, each matrix as (n_in, n_out)."""
         return [
             (matrix.detach().cpu().numpy().T.copy(), bias.detach().cpu().numpy().copy())
             for matrix, bias in self.layers

@@ -74,7 +74,7 @@ def solve(
     w = np.ones(len(statistics.X)) if weight is None else weight.astype(np.float64)
     mean = statistics.mean
     scale = statistics.scale if standardize else np.ones_like(mean)
-    # What is constant gets no coefficient, whatever its rounded mean leaves.
+    # A constant feature gets no coefficient, even if rounding of its mean leaves a residue.
     scale = np.where(statistics.is_constant, np.inf, scale)
     rows = _WeightedRows(statistics.X, w, mean, scale)
     Y_mean = np.average(Y, axis=0, weights=w)
@@ -91,7 +91,7 @@ def solve(
 
 @dataclass(frozen=True, eq=False)
 class _WeightedRows:
-    """Rows, centred, scaled and times the root of their weight, a block at a time: A above."""
+    """The matrix A above, made a block at a time: rows centred, scaled, and weighted."""
 
     X: Array
     weight: Array

@@ -35,14 +35,14 @@ __all__ = ["Part", "Spectrum", "StandardizedRows", "select_rows"]
 Array = NDArray[Any]
 Part = tuple[Array, Array | None]
 KnownSpectrum = Callable[[], tuple[Array, Array]]
-# Numbers of one block: 32 MB in float32; smaller ones cost more in overhead than they save.
-# A quarter of it where memory is what counts.
+# Numbers in one block, 32 MB in float32. Smaller blocks cost more in overhead than they save.
+# A quarter of that, for code that must save memory.
 BLOCK = 2**23
-# Rows for the spectrum, per feature: it only guides the solver, it changes no answer.
+# Rows per feature that the spectrum is computed from. It guides the solver and changes no result.
 ROWS_PER_FEATURE = 4
-# Beyond these, differences and scales leave the range of float32.
+# Outside these bounds, differences and scales leave the range of float32.
 LARGEST, SMALLEST = 1e30, 1e-30
-# Products with fewer numbers than this take no time in float64 either.
+# Products with fewer numbers than this are quick in float64 too.
 SMALL = 2**19
 
 
@@ -63,7 +63,7 @@ class Spectrum:
 
 
 class StandardizedRows:
-    """Rows with standardised features, which takes coefficients to the original ones and back.
+    """Rows with standardised features, and the way of coefficients to the original ones and back.
 
     Parameters
     ----------
@@ -160,11 +160,11 @@ class StandardizedRows:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the rows are in memory; else each product with them makes them anew."""
+        """Whether the standardised rows are in memory. If not, each product computes them again."""
         return self.dtype in self._kept
 
     def vectors(self, dtype: torch.dtype) -> Tensor:
-        """Eigenvectors of the covariance, in this type if it is a narrower one."""
+        """Eigenvectors of the covariance, in `dtype` if that is a narrower type."""
         vectors = self.spectrum.vectors
         if dtype.itemsize >= vectors.dtype.itemsize:
             return vectors
@@ -268,7 +268,7 @@ class StandardizedRows:
 
         total, mean, squares = 0.0, torch.zeros(self.d).double(), torch.zeros(self.d).double()
         low, high = torch.full((self.d,), torch.inf), torch.full((self.d,), -torch.inf)
-        # In float64, so few rows at once that they stay in the cache.
+        # The sums are in float64, of few enough rows at once to stay in the cache.
         few = max(16, 2**18 // self.d)
         for part, block in self._original(self._parts, few):
             rows = torch.tensor(block, dtype=torch.float64)
@@ -296,7 +296,7 @@ class StandardizedRows:
         kind = np.float64 if self.dtype.itemsize == 8 or self._is_extreme else np.float32
         self.mean = mean.numpy().astype(kind).astype(np.float64)
         variance = squares.numpy() / total
-        # What rounding makes of a constant isn't to be magnified; scikit-learn's bound.
+        # scikit-learn's bound, below which a spread is only rounding and mustn't be magnified.
         eps = np.finfo(np.float64).eps
         noise = self.n * eps * variance + (self.n * mean.numpy() * eps) ** 2
         scale = np.where(variance <= noise, 1, np.sqrt(variance))
@@ -307,7 +307,7 @@ class StandardizedRows:
         import torch
 
         if self.device.type == "cuda":
-            # Rows and their bfloat16 copy, where they leave room for the rest.
+            # Rows and their bfloat16 copy are kept in memory if enough is left for the rest.
             free, _ = torch.cuda.mem_get_info(self.device)
             return self.n * self.d * (self.dtype.itemsize + 2) > free / 2
         large = self.n * self.d > 4 * BLOCK
@@ -335,7 +335,7 @@ class StandardizedRows:
 
 
 def select_rows(parts: Sequence[Part], wanted: Array) -> list[Part]:
-    """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied.
+    """View of the parts of some rows, given by a mask of shape (n_samples,). Nothing is copied.
 
     Parameters
     ----------
@@ -363,7 +363,7 @@ def select_rows(parts: Sequence[Part], wanted: Array) -> list[Part]:
 
 
 def _is_mapped(X: Any) -> bool:
-    """Whether an array is, or looks into, a memory-mapped file."""
+    """Whether an array is a memory-mapped file, or a view of one."""
     while X is not None:
         if isinstance(X, np.memmap):
             return True

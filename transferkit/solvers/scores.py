@@ -1,4 +1,4 @@
-"""Scores that are linear in the features, exact enough to tell classes apart."""
+"""Compute scores that are linear in the features, precisely enough to tell classes apart."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ __all__ = ["linear_scores", "score_dtype"]
 
 Array = NDArray[Any]
 BLOCK = 4096  # rows widened at once
-# Class scores differ by about 1, and float32 keeps seven digits: four are left below this sum.
+# Class scores differ by about 1, and float32 has seven digits, of which this sum leaves four.
 LARGEST_TERMS = 1e3
 SMALLEST_COEF, LARGEST_COEF = 1e-30, 1e30
 
 
 def score_dtype(coef: Array, mean: Array, dtype: Any) -> Any:
-    """Type in which coefficients on features give exact class scores: float32, if it can.
+    """Choose float32 for class scores if it is precise enough, else float64.
 
     Parameters
     ----------

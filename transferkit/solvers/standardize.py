@@ -1,4 +1,4 @@
-"""Features and targets brought to mean 0 and variance 1, and rows brought to length 1."""
+"""Bring features and targets to mean 0 and variance 1, and rows to length 1."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ BLOCK = 2**18  # numbers held in float64 at once, so few that they stay in the c
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Numbers to learn, brought to mean 0 and variance 1 in float64.
+    """Target numbers, brought to mean 0 and variance 1 in float64.
 
     Prices and Unix times are large beside their spread: 1.7e9 ± 1e3 has no digit left of the
     spread in float32, and a sum of squares that loses it in float64 too.
@@ -60,7 +60,7 @@ class Targets:
 
     @classmethod
     def shifted(cls, y: Array, weight: Array | None) -> "Targets":
-        """Do nearly as `of` without rounding, for trees: what was equally far apart stays so.
+        """Do nearly as `of`, for trees, without rounding, so that equal distances stay equal.
 
         The mean is one of the numbers, and the scale a power of two.
         """
@@ -72,7 +72,7 @@ class Targets:
 
 
 def _in_shape(y: Array, *each: Array) -> list[Any]:
-    """A value per output as a number, where one number per sample was given."""
+    """Turn a value per output into a single number, if the targets are one number per sample."""
     return [values[0] if y.ndim == 1 else values for values in each]
 
 
@@ -121,13 +121,13 @@ def standardize_features(
         return X, np.zeros(X.shape[1]), np.ones(X.shape[1])
     mean, scale = (known.mean, known.scale) if known else mean_and_std(X, weight)
     scaled = standardize_with(X, mean, scale, X.dtype)
-    # A constant's rounded mean leaves a residue, and a coefficient on nothing.
+    # The rounded mean of a constant leaves a residue, which would get a coefficient.
     scaled[:, X.min(axis=0) == X.max(axis=0)] = 0
     return scaled, mean, scale
 
 
 def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
-    """Rows less a mean and over a scale, computed in float64 and rounded once.
+    """Subtract a mean from rows and divide by a scale, in float64 with one rounding at the end.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
 
 
 def unit_rows(X: Array) -> Array:
-    """Rows scaled to length 1; a row of zeros stays.
+    """Scale rows to length 1. A row of zeros stays.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def unit_rows(X: Array) -> Array:
     kind = np.finfo(X.dtype)
     if len(X) and kind.tiny / kind.eps < squares.min() and squares.max() < np.inf:
         return np.asarray(X / np.sqrt(squares)[:, None])
-    # Through the largest entry, so that squares neither overflow nor vanish.
+    # Divided by the largest entry first, so that squares neither overflow nor vanish.
     largest = np.abs(X).max(axis=1, keepdims=True)
     scaled = X / np.where(largest > 0, largest, 1)
     length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]

@@ -1,4 +1,4 @@
-"""Statistics of features that several heads need, computed once and passed on."""
+"""Statistics of features that several heads need, computed once and shared."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class FeatureStatistics:
         return self._spectra[standardize]
 
     def known(self, n_samples: int, first: Array, weight: Array | None) -> FeatureStatistics | None:
-        """Take them for rows: themselves, or None where the rows have weights.
+        """Return these statistics for the rows that they are of, or None if the rows have weights.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class FeatureStatistics:
             mean += (own - mean) * share / (total + share)
             total += share
         scale = np.sqrt(squares / total)
-        # What rounding makes of a constant isn't to be magnified.
+        # A spread that is only rounding mustn't be magnified.
         noise = np.sqrt(len(self.X) * EPS) * scale + len(self.X) * EPS * abs(mean)
         is_constant = low == high
         return mean, np.where(is_constant | (scale <= noise), 1, scale), is_constant

@@ -1,4 +1,4 @@
-"""Grown trees as plain arrays: what forests and boosted trees keep, predict from and save.
+"""Trees as plain arrays, from which forests and boosted trees predict and which they save.
 
 scikit-learn keeps trees in private types that its releases may move. So they are taken out
 once, after growing, and a saved head depends on no version of it.
@@ -126,7 +126,7 @@ def trees_of_forest(forest: Any) -> Trees:
 
 
 def trees_of_boosting(model: Any) -> Trees:
-    """Take the trees out of scikit-learn's histogram boosting, which shows them nowhere else."""
+    """Take the trees out of scikit-learn's histogram boosting, from its private attributes."""
     stages = [(c, p.nodes) for stage in model._predictors for c, p in enumerate(stage)]
     nodes = [found for _, found in stages]
     return _joined(

@@ -56,6 +56,11 @@ class FeatureStore:
     path : Path
         The directory, absolute.
 
+    See Also
+    --------
+    FeatureExtractor : Fills the store, and reads what is there.
+    transferkit.FeatureSpec : What a key of the store stands for.
+
     Notes
     -----
     Any number of threads, processes and machines may read and write at once. Every row is

@@ -24,7 +24,7 @@ def id_array(ids: Sequence[bytes]) -> NDArray[np.bytes_]:
 
 
 def storable(rows: NDArray[Any], n_ids: int, storage: str) -> NDArray[Any]:
-    """Cast rows to the storage type. Values that it can't hold, and NaN, are refused."""
+    """Cast rows to the storage type. Values that aren't finite, or become so, are refused."""
     given = np.asarray(rows)
     if given.dtype.kind not in "fiu":
         raise ValueError(f"the rows are of type {given.dtype}; give real numbers")

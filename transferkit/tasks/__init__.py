@@ -1,4 +1,4 @@
-"""What can be learnt of an image: one file a task, whose name is the file's."""
+"""Tasks, such as classification. Each file of this folder is one, and bears its name."""
 
 from transferkit import registry
 from transferkit.tasks._task import Task
@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 
 def task_of(name: str) -> Task:
-    """Task of a name.
+    """Find a task by its name.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def task_of(name: str) -> Task:
 
 
 def asked_names() -> list[str]:
-    """Names of the tasks that a user asks for; others follow from the targets' shape.
+    """Names of the tasks that a user can ask for. Others follow from the targets' shape.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def asked_names() -> list[str]:
 
 
 def asked_name(task: Task) -> str:
-    """Name of the task that a user asked for, where its targets made another of it.
+    """Name under which a user asks for a task, which the targets' shape may have changed.
 
     Examples
     --------

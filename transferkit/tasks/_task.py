@@ -1,4 +1,4 @@
-"""`Task`: what a task's targets are, and what is done with its predictions."""
+"""`Task` describes a task: its targets, its metrics and the form of its predictions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt of an image.
+    """One kind of target that can be learnt from images, such as classes or numbers.
 
     Parameters
     ----------
     name : str
         The file's name.
     summary : str
-        What a model of this task is, with ``{n}`` for the number of its outputs.
+        Short description of a model of this task, with ``{n}`` for the number of its outputs.
     outputs : {"classes", "labels", "targets"}
         What a model's outputs are called.
     estimator : str
         Name of the estimator in `transferkit.estimators` that learns it from frozen features.
     fine_tuner : str
-        Name of the estimator there whose backbone learns too.
+        Name of the estimator there that trains the backbone too.
     head_kind : {"classification", "regression"}
-        Which of a head's estimators learns it.
+        The kind of estimator that a head's file offers for it.
     activation : {"softmax", "sigmoid", "identity"}
-        What makes probabilities, or the predicted values, of a linear head's scores.
+        Function from a linear head's scores to probabilities or predicted values.
     report : {"classification", "multilabel", "regression"}
-        Whose metrics measure it.
+        Task whose metrics measure it.
     targets : callable
         ``targets(values, names)``: an array of targets, checked and of the right type. Names
         of the images, or None, are for the message.
@@ -70,7 +70,7 @@ class Task:
 
     @property
     def has_classes(self) -> bool:
-        """Whether classes are predicted, one or several, and not numbers."""
+        """Whether one or several classes are predicted, rather than numbers."""
         return self.head_kind == "classification"
 
     @property
@@ -79,7 +79,7 @@ class Task:
         return self.has_classes and not self.has_one_class
 
     def of_targets(self, y: np.ndarray) -> Task:
-        """Return the task that these targets make of it: with several columns another one.
+        """Return the task for these targets, which is another one if they have several columns.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class Task:
         return task_of(self.of_columns) if has_columns and self.of_columns else self
 
     def confidence(self, probabilities: np.ndarray) -> float:
-        """How sure a prediction is, from the probabilities of one image.
+        """Confidence of a prediction, from the probabilities of one image.
 
         Parameters
         ----------

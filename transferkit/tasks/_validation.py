@@ -18,7 +18,7 @@ def image_name(index: int, names: Sequence[str] | None) -> str:
 
 
 def check_not_missing(y: Any, names: Sequence[str] | None) -> None:
-    """Raise a ValueError for a label that NumPy would turn into a text, or unmask.
+    """Raise a ValueError for a missing label, which NumPy would turn into a text or unmask.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def check_not_missing(y: Any, names: Sequence[str] | None) -> None:
 
 
 def numbers(targets: np.ndarray, names: Sequence[str] | None, advice: str) -> np.ndarray:
-    """Targets as float64; texts, as a CSV gives them, are read as numbers.
+    """Convert targets to float64. Texts, as a CSV has them, are read as numbers.
 
     Parameters
     ----------

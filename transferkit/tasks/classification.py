@@ -16,7 +16,7 @@ __all__ = ["TASK"]
 
 
 def _targets(values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-    """Labels, checked to be of one kind, one for each image."""
+    """Check that there is one label for each image, all of one kind, and return them."""
     labels = values.reshape(-1).tolist()
     for i, label in enumerate(labels):
         if is_missing(label) or (isinstance(label, str) and not label.strip()):

@@ -14,7 +14,7 @@ __all__ = ["TASK"]
 
 
 def _targets(values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-    """Indicator matrix of 0 and 1, one column per label."""
+    """Check that the targets are an indicator matrix of 0 and 1, one column per label."""
     matrix = numbers(values, names, "give 0 or 1 for each label")
     if not np.isin(matrix, (0, 1)).all():
         row, column = np.argwhere(~np.isin(matrix, (0, 1)))[0]

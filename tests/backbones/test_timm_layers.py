@@ -1,6 +1,8 @@
 """Which layers are activations and norms, whatever timm calls them."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -57,14 +59,29 @@ def test_other_modules_are_none(module):
     assert activation_of(module) is None
 
 
-@pytest.mark.parametrize("gone", ["GELUTanh", "HardSwish", "RmsNorm"])
+@pytest.mark.parametrize("gone", ["GELUTanh", "HardSwish", "RmsNorm", "Swish"])
 def test_a_layer_that_timm_renames_is_only_not_recognised(monkeypatch, gone):
+    swish = timm.layers.Swish()
     monkeypatch.delattr(timm.layers, gone)
     spec = importlib.util.spec_from_file_location("again", _timm_layers.__file__)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
-    assert again.activation_of(timm.layers.Swish()) == "silu"
+    assert again.activation_of(swish) == (None if gone == "Swish" else "silu")
+    assert again.activation_of(nn.SiLU()) == "silu"
     assert again.is_norm(nn.LayerNorm(2))
+
+
+def test_the_package_works_without_it():
+    script = """
+import timm.layers
+del timm.layers.Swish
+import numpy as np
+from transferkit import FeatureExtractor
+extractor = FeatureExtractor("test_efficientnet", pretrained=False, device="cpu", store=False)
+print(extractor.transform([np.zeros((8, 8, 3), np.uint8)]).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "(1, 256)\n", done.stderr[-2000:]
 
 
 # (network, its norms' classes): counted by hand in timm's files.

@@ -23,7 +23,6 @@ from transferkit.benchmark import (
     plan_benchmark,
     screen,
 )
-from transferkit.benchmark.evaluation import shots_of
 from transferkit.heads import FeatureStatistics
 from transferkit.images import ImageSet
 
@@ -214,21 +213,13 @@ def test_a_name_that_is_not_utf_8_is_kept(tmp_path):
     assert b"caf\xe9" in results.to_csv().read_bytes()
 
 
-def test_shots_of_a_seed_are_nested():
-    y = np.repeat([0, 1, 2], 10)
-    five, two = shots_of(y, 5, 0), shots_of(y, 2, 0)
-    assert set(two) <= set(five)
-    assert np.bincount(y[five]).tolist() == [5, 5, 5]
-    assert set(five) != set(shots_of(y, 5, 1))
-
-
 def test_twins_of_training_images_are_not_tested(folder):
     dataset = load_dataset(folder)
     ids = [i.to_bytes(16, "big") for i in range(42)]
     train, test = (np.flatnonzero(dataset.parts == part) for part in ("train", "test"))
     ids[test[0]] = ids[train[0]]
-    rows = dataset.rows(np.arange(42), tuple(ids))
-    assert set(rows.test) == set(test[1:])
+    division = dataset.divide(np.arange(42), tuple(ids))
+    assert set(division.measured) == set(test[1:])
 
 
 def test_a_stratified_fifth_of_seed_0_is_tested(folder):
@@ -259,11 +250,11 @@ def test_copies_of_training_images_choose_nothing(folder):
     ids = [i.to_bytes(16, "big") for i in range(42)]
     ids[1] = ids[0]  # one of val is one of train
     ids[5] = ids[4]  # one of test is one of val
-    rows = dataset.rows(np.arange(42), tuple(ids))
-    assert set(rows.train) == {1, *range(0, 42, 3)}
-    assert set(rows.val) == {*range(4, 42, 3)}
-    assert set(rows.test) == {2, *range(8, 42, 3)}
-    assert rows.left_out == "1 of 14 test images have the same bytes as training images"
+    division = dataset.divide(np.arange(42), tuple(ids))
+    assert set(division.train) == {1, *range(0, 42, 3)}
+    assert set(division.validation) == {*range(4, 42, 3)}
+    assert set(division.measured) == {2, *range(8, 42, 3)}
+    assert division.left_out_line() == "1 of 14 test images have the same bytes as training images"
 
 
 def test_groups_are_not_on_both_sides(folder):

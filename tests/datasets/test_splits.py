@@ -10,6 +10,9 @@ from transferkit.datasets import (
     blocks_of,
     contradictions,
     divide,
+    draw_share,
+    draw_shots,
+    draw_stratified,
     folds,
     hold_out,
     is_labelled,
@@ -283,3 +286,34 @@ def test_sets_of_labels_and_numbers_are_not_stratified():
     for is_classes, given in ((True, labels), (False, [str(i) for i in range(20)])):
         parts = divided(None, map(str, range(20)), given, is_classes=is_classes)
         assert parts.measured.tolist() == hold_out(20, 0.2, 0)[1].tolist()
+
+
+def test_draw_shots_a_seed_are_nested():
+    y = np.repeat([0, 1, 2], 10)
+    five, two = draw_shots(y, 5, 0), draw_shots(y, 2, 0)
+    assert set(two) <= set(five)
+    assert np.bincount(y[five]).tolist() == [5, 5, 5]
+    assert set(five) != set(draw_shots(y, 5, 1))
+
+
+def test_a_share_is_drawn_of_each_class():
+    y = np.repeat([0, 1, 2], [40, 10, 2])
+    held = draw_share(y, 0.25, 0)
+    assert np.bincount(y[held]).tolist() == [10, 2, 1]
+    assert draw_share(np.zeros((20, 3), int), 0.25, 0).sum() == 5
+    np.testing.assert_array_equal(held, draw_share(y, 0.25, 0))
+    assert (held != draw_share(y, 0.25, 1)).any()
+    with pytest.raises(ValueError, match="a class of one sample leaves nothing to choose by"):
+        draw_share(np.arange(3), 0.25, 0)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+def test_a_heads_draw_takes_a_share_of_each_class(fraction):
+    counts = np.array([1, 2, 10, 101, 1])
+    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(5), counts))
+    held = draw_stratified(codes, fraction, 0)
+    taken = np.bincount(codes[held], minlength=5)
+    for n, k in zip(counts, taken, strict=True):
+        assert k == (0 if n < 2 else min(max(1, round(fraction * n)), n - 1))
+    assert (held == draw_stratified(codes, fraction, 0)).all()
+    assert (held != draw_stratified(codes, fraction, 1)).any()

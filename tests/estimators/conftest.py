@@ -16,7 +16,7 @@ def builds(monkeypatch):
         names.append(spec.name)
         return build(spec, **options)
 
-    forward._built.cache_clear()
-    monkeypatch.setattr(forward, "build_backbone", counted)
+    forward.clear()
+    monkeypatch.setattr(forward.engines, "build_backbone", counted)
     monkeypatch.setattr(transferkit.backbones, "build_backbone", counted)
     return names

@@ -13,7 +13,7 @@ from tests.pictures import write_pictures
 from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
-from transferkit.extract import loop as module
+from transferkit.extract import job as module
 from transferkit.forward import choose_device
 from transferkit.images import UnreadableImages, list_images
 from transferkit.store import FeatureStore

@@ -54,7 +54,7 @@ def test_openvino_agrees_with_torch(name, precision):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_what_is_compiled_is_the_whole_pass(name, precision, monkeypatch):
     # The tracer alone, without the kernels, which need a C++ compiler and a minute.
-    module._compiled_engine.cache_clear()
+    module.clear()
     monkeypatch.setattr("transferkit.forward.compiled_engine.BACKEND", "eager")
     backbone = create_backbone(name, False, image_size=64)
     features = [parse_feature(n) for n in ("pre_logits", "final.avg", "final.map")]
@@ -77,7 +77,7 @@ def test_what_is_compiled_is_the_whole_pass(name, precision, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_kernels_agree_with_torch(backbone):
-    module._compiled_engine.cache_clear()
+    module.clear()
     rows = Forward(backbone, FEATURES[:1], device="cpu", engine="compile").rows(PIXELS)
     expected = Forward(backbone, FEATURES[:1], device="cpu", engine="torch").rows(PIXELS)
     np.testing.assert_allclose(rows["pre_logits"], expected["pre_logits"], rtol=1e-4, atol=1e-6)
@@ -91,12 +91,12 @@ def test_a_network_that_cannot_be_compiled(backbone, monkeypatch):
         def __call__(self, pixels):
             raise torch._dynamo.exc.TorchDynamoException("no graph")
 
-    module._compiled_engine.cache_clear()
+    module.clear()
     monkeypatch.setattr(torch, "compile", Broken)
     forward = Forward(backbone, FEATURES, device="cpu", engine="compile")
     with pytest.raises(ValueError, match=r"can't compile this network \(no graph\); choose engine"):
         forward.rows(PIXELS)
-    module._compiled_engine.cache_clear()
+    module.clear()
 
 
 def test_an_engine_that_is_wrong_hands_over(backbone, monkeypatch, caplog):
@@ -110,8 +110,8 @@ def test_an_engine_that_is_wrong_hands_over(backbone, monkeypatch, caplog):
             maps = self.exact(pixels)
             return type(maps)(maps.maps, maps.strides, maps.prefix, 1.001 * maps.pre_logits)
 
-    module._openvino_engine.cache_clear()
-    monkeypatch.setattr(module, "OpenVinoEngine", Wrong)
+    module.clear()
+    monkeypatch.setattr(module.engines, "OpenVinoEngine", Wrong)
     monkeypatch.setattr(Forward, "_rows", _rows_of_maps)
     forward = Forward(backbone, FEATURES[:1], device="cpu", engine="openvino")
     rows = forward.rows(PIXELS)
@@ -127,7 +127,7 @@ def _rows_of_maps(self, engine, pixels):
 
 
 def test_openvino_that_is_not_installed(backbone, monkeypatch):
-    module._openvino_engine.cache_clear()
+    module.clear()
     monkeypatch.setattr("transferkit.forward.openvino_engine.is_installed", lambda: False)
     monkeypatch.setattr(module, "is_installed", lambda: False)
     with pytest.raises(ValueError, match=r"run pip install 'transferkit\[openvino\]', or choose"):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from transferkit.backbones import create_backbone
-from transferkit.forward.folding import folded, twin
+from transferkit.forward.folding import folded, shallow_copy
 from transferkit.forward.torch_engine import TorchEngine
 
 IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -98,7 +98,7 @@ def test_where_it_would_change_numbers_it_is_left(kind):
 
 def test_a_twin_shares_weights_and_nothing_else():
     network = lively("test_resnet")
-    other = twin(network)
+    other = shallow_copy(network)
     mine, others = dict(network.named_parameters()), dict(other.named_parameters())
     assert list(mine) == list(others)
     assert all(mine[name] is others[name] for name in mine)
@@ -110,5 +110,5 @@ def test_the_engine_folds_what_it_is_given():
     backbone = create_backbone("test_resnet", False, image_size=64)
     engine = TorchEngine(backbone, ["pre_logits"], torch.device("cpu"), "float32")
     assert engine.is_folded
-    assert norms(engine.twin()) == 0
+    assert norms(engine.copy_network()) == 0
     assert norms(backbone.network) > 0

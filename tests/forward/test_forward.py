@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -50,15 +52,15 @@ def test_views_of_an_array(backbone):
 
 
 def test_a_spec_is_built_once(monkeypatch):
-    module._built.cache_clear()
+    module.clear()
     built = []
 
     def build(spec, *, layers):
         built.append(layers)
         return original(spec, layers=layers)
 
-    original = module.build_backbone
-    monkeypatch.setattr(module, "build_backbone", build)
+    original = module.engines.build_backbone
+    monkeypatch.setattr(module.engines, "build_backbone", build)
     spec = resolve_backbone("resnet10t", False, image_size=64)
     first = Forward(spec, FEATURES[:1], device="cpu")
     second = Forward(spec, FEATURES[:1], device="cpu")
@@ -66,7 +68,22 @@ def test_a_spec_is_built_once(monkeypatch):
     assert built == [("pre_logits",)]
     Forward(spec, FEATURES[2:], device="cpu")
     assert built == [("pre_logits",), ("stage1", "stage4")]
-    module._built.cache_clear()
+    module.clear()
+
+
+def test_what_is_kept_is_released(monkeypatch):
+    monkeypatch.setattr("transferkit.forward.compiled_engine.BACKEND", "eager")
+    spec = resolve_backbone("test_resnet", False, image_size=64)
+    pixels = np.zeros((1, 64, 64, 3), np.uint8)
+    alive = []
+    for engine in ("torch", "compile"):
+        forward = Forward(spec, FEATURES[:1], device="cpu", engine=engine)
+        forward.rows(pixels)
+        alive += [weakref.ref(forward.backbone), weakref.ref(forward._engine)]
+    del forward
+    assert all(kept() is not None for kept in alive)
+    module.clear()
+    assert [kept() for kept in alive] == [None] * 4
 
 
 def test_a_spec_gives_the_backbones_numbers(backbone):

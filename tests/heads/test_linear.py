@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from tests.solvers.problems import problem, reference
 from transferkit.heads.linear import LinearClassifier
 from transferkit.solvers.linear import LinearProblems
-from transferkit.solvers.selection import C_WITHOUT_HOLDOUT
+from transferkit.solvers.logistic import C_WITHOUT_HOLDOUT
 
 
 def data(n=200, n_classes=3, seed=0):

@@ -1,18 +1,21 @@
 """What every protocol keeps to."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.protocols.test_golden import rows
+from transferkit import protocols
 from transferkit.protocols import Parts, create_protocol, protocol_names
 
 NAMES = ["dino-knn20" if name == "dino-knn" else name for name in protocol_names()]
 
 
-def test_how_many_there_are():
-    assert len(NAMES) == 13
+def test_every_file_of_the_folder_is_a_subject():
+    files = list(Path(protocols.__file__).parent.glob("[!_]*.py"))
+    assert len(NAMES) == len(files) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,6 @@ import pytest
 
 from transferkit.solvers.selection import (
     Candidate,
-    accuracy_and_log_loss,
     best,
     walk_path,
     walk_paths,
@@ -44,12 +43,3 @@ def test_ties_go_to_the_first_or_the_last():
     tried = walk_path(range(4), judge([2.0, 1.0, 1.0, 3.0]))
     assert best(tried).C == 1
     assert best(tried, prefer_large=True).C == 2
-
-
-def test_score_leaves_unknown_classes_out_of_the_log_loss():
-    log_proba = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    accuracy, loss = accuracy_and_log_loss(
-        log_proba, np.array([0, 2]), np.array([0, 0, 1]), np.array([1, 2, 1])
-    )
-    assert accuracy == pytest.approx(1 / 4)
-    assert loss == pytest.approx(-(np.log(0.9) + 2 * np.log(0.2)) / 3)

@@ -1,6 +1,6 @@
 """Backbones compared under named protocols: tidy rows that resume, with honest statistics."""
 
-from transferkit.benchmark.data import Dataset, load_dataset
+from transferkit.benchmark.data import BenchmarkDataset, load_dataset
 from transferkit.benchmark.grid import Cell, Want, named_backbones
 from transferkit.benchmark.leaderboard import Board, Place, leaderboards
 from transferkit.benchmark.loop import Finished, benchmark, plan_benchmark
@@ -11,6 +11,7 @@ Hint = TransferabilityScores
 """Another name of `TransferabilityScores`."""
 
 __all__ = [
+    "BenchmarkDataset",
     "Board",
     "Cell",
     "Dataset",
@@ -28,3 +29,5 @@ __all__ = [
     "plan_benchmark",
     "screen",
 ]
+
+Dataset = BenchmarkDataset

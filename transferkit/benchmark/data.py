@@ -10,39 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.datasets import blocks_of, hold_out, keep_apart, roles_of
+from transferkit.datasets import Division, Roles, blocks_of, hold_out, keep_apart, roles_of
 from transferkit.estimators import targets_of
 from transferkit.images import ImageSet, list_images
 
-__all__ = ["Dataset", "Rows", "load_dataset"]
+__all__ = ["BenchmarkDataset", "load_dataset"]
 
 Array = NDArray[Any]
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Positions of a dataset's readable images, by part.
-
-    Parameters
-    ----------
-    train, val, test : ndarray of int
-        Positions among the extracted rows; `val` may be empty.
-    digest : str
-        Of the images' bytes, targets and parts.
-    left_out : str
-        Which images of the test part aren't measured, and why; empty if all are.
-    """
-
-    train: Array
-    val: Array
-    test: Array
-    digest: str
-    left_out: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
+class BenchmarkDataset:
     """Labelled images.
 
     Parameters
@@ -72,25 +51,34 @@ class Dataset:
     parts: Array
     line: str = ""
 
-    def rows(self, kept: Array, ids: tuple[bytes, ...]) -> Rows:
-        """Rows of the readable images; test images that are trained on too are left out.
+    def divide(self, kept: Array, ids: tuple[bytes, ...]) -> Division:
+        """What the readable images are for; test images that are trained on too are left out.
 
-        So are copies of training images in the validation part: these are trained on.
+        Copies of training images in the validation part are trained on.
+
+        Parameters
+        ----------
+        kept : ndarray of int
+            Positions of the readable images.
+        ids : tuple of bytes
+            Their row ids.
         """
         parts = self.parts[kept]
         groups = None if self.images.groups is None else [self.images.groups[i] for i in kept]
         train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
         apart, _ = keep_apart(train, val, ids, groups)
-        parts[np.setdiff1d(val, apart)] = "train"
-        measured, others = keep_apart(np.concatenate([train, val]), test, ids, groups)
-        left_out = " and ".join(
-            f"{count:,} of {len(test):,} test images {why}" for why, count in others.items()
-        )
+        measured, left_out = keep_apart(np.concatenate([train, val]), test, ids, groups)
+        train = np.sort(np.concatenate([train, np.setdiff1d(val, apart)]))
+        return Division(train, apart, measured, Roles("val", "test"), left_out=left_out)
+
+    def digest(self, kept: Array, ids: tuple[bytes, ...], division: Division) -> str:
+        """Digest of the readable images' bytes, targets and parts."""
+        parts = self.parts[kept]
+        parts[division.train] = "train"
         digest = hashlib.sha256()
         for row, part, target in zip(ids, parts, self.y[kept].tolist(), strict=True):
             digest.update(row + f"{part}{target}".encode())
-        train = np.flatnonzero(parts == "train")
-        return Rows(train, apart, measured, digest.hexdigest()[:16], left_out)
+        return digest.hexdigest()[:16]
 
 
 def load_dataset(
@@ -100,7 +88,7 @@ def load_dataset(
     task: str = "classification",
     group_column: str | None = None,
     **listing: Any,
-) -> Dataset:
+) -> BenchmarkDataset:
     """Take a dataset and decide what is trained on and what is reported.
 
     Parameters
@@ -118,7 +106,7 @@ def load_dataset(
 
     Returns
     -------
-    Dataset
+    BenchmarkDataset
         With the dataset's own parts, else a stratified fifth (seed 0) to report. Without a test
         part val is reported, and hyper-parameters are chosen on a part of train.
 
@@ -140,7 +128,7 @@ def load_dataset(
         classes = tuple(str(label) for label in known)
     if name is None:
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
-    return Dataset(name, images, y, classes, task, *_parts(images, y, task))
+    return BenchmarkDataset(name, images, y, classes, task, *_parts(images, y, task))
 
 
 def _parts(images: ImageSet, y: Array, task: str) -> tuple[Array, str]:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.benchmark.data import Dataset, Rows
+from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.grid import Cell
 from transferkit.benchmark.measuring import measure
+from transferkit.datasets import Division, draw_shots
 from transferkit.heads import create_head
 from transferkit.protocols import Parts, Probe, create_protocol
 from transferkit.tasks import Task, task_of
 
-__all__ = ["Outcome", "evaluate", "shots_of"]
+__all__ = ["Outcome", "evaluate", "parts_of"]
 
 Array = NDArray[Any]
 
@@ -38,32 +39,23 @@ class Outcome:
     values: Array
 
 
-def shots_of(y: Array, shots: int, seed: int) -> Array:
-    """Positions of so many rows of each class; of a seed's draws the fewer are the first."""
-    random = np.random.default_rng(seed)
-    chosen = []
-    for c in np.unique(y):
-        rows = random.permutation(np.flatnonzero(y == c))
-        if len(rows) < shots:
-            raise ValueError(
-                f"{shots} shots, but class {c} has {len(rows)} images to train on; give fewer"
-            )
-        chosen.append(rows[:shots])
-    return np.sort(np.concatenate(chosen))
-
-
-def parts_of(cell: Cell, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Parts:
+def parts_of(
+    cell: Cell, X: Array, y: Array, division: Division, dataset: BenchmarkDataset
+) -> Parts:
     """Training and validation rows of a cell; few shots come without the validation part."""
     if cell.shots is None:
-        val = (X[rows.val], y[rows.val]) if len(rows.val) else None
-        return Parts(X[rows.train], y[rows.train], val)
+        chosen = division.validation
+        validation = (X[chosen], y[chosen]) if len(chosen) else None
+        return Parts(X[division.train], y[division.train], validation)
     if not task_of(dataset.task).has_one_class:
         raise ValueError(f"shots are images per class, and {dataset.name} has none; use full")
-    train = rows.train[shots_of(y[rows.train], cell.shots, cell.seed or 0)]
+    train = division.train[draw_shots(y[division.train], cell.shots, cell.seed or 0)]
     return Parts(X[train], y[train])
 
 
-def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, rows: Rows) -> Outcome:
+def evaluate(
+    cell: Cell, parts: Parts, test: tuple[Array, Array], dataset: BenchmarkDataset
+) -> Outcome:
     """Train and measure.
 
     Parameters
@@ -72,15 +64,12 @@ def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, row
         What.
     parts : Parts
         Its training and validation rows, which cells may share with their statistics.
-    X : ndarray of shape (n_rows, n_features)
-        Features of all readable images.
-    dataset : Dataset
+    test : (ndarray, ndarray)
+        Features and targets that are measured.
+    dataset : BenchmarkDataset
         Names and task.
-    y : ndarray
-        Targets of the same rows.
-    rows : Rows
-        Which rows are for what.
     """
+    X, y = test
     task = task_of(dataset.task)
     start = time.perf_counter()
     if cell.kind == "protocol":
@@ -90,13 +79,13 @@ def evaluate(cell: Cell, parts: Parts, X: Array, dataset: Dataset, y: Array, row
     else:
         probe = _head(cell, parts, task)
     fitted = time.perf_counter()
-    scores = probe.scores(X[rows.test])
+    scores = probe.scores(X)
     done = time.perf_counter()
-    metrics, values = measure(task.report, probe, scores, y[rows.test])
+    metrics, values = measure(task.report, probe, scores, y)
     row = {
         "n_train": len(parts.X),
         "n_val": 0 if parts.validation is None else len(parts.validation[0]),
-        "n_test": len(rows.test),
+        "n_test": len(y),
         "n_features": X.shape[1],
         "chosen": probe.chosen,
         "on_edge": probe.on_edge,

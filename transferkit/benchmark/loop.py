@@ -16,30 +16,30 @@ import torch
 
 import transferkit
 from transferkit.backbones import build_backbone
-from transferkit.benchmark._shared import Shared
-from transferkit.benchmark.data import Dataset
+from transferkit.benchmark._extracted import ExtractedDataset
+from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.evaluation import evaluate
 from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
 from transferkit.benchmark.results import Results
+from transferkit.datasets import draw_share
 from transferkit.estimators import FeatureExtractor
 from transferkit.extract import Estimate, Extraction
 from transferkit.heads import create_head
 from transferkit.protocols import create_protocol
-from transferkit.protocols._logistic import by_share
 from transferkit.spec import BackboneSpec
 
-__all__ = ["Finished", "Pass", "benchmark", "passes", "plan_benchmark"]
+__all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
+class ExtractionGroup:
     """Cells of one dataset that share a backbone and a geometry, and so one pass.
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : BenchmarkDataset
         Images.
     backbone : str
         As the user wrote it.
@@ -53,7 +53,7 @@ class Pass:
         Precision and storage, where they aren't the default.
     """
 
-    dataset: Dataset
+    dataset: BenchmarkDataset
     backbone: str
     spec: BackboneSpec
     deviates: dict[tuple[str, str], list[str]]
@@ -99,14 +99,17 @@ def candidates(spec: BackboneSpec) -> list[str]:
 
 
 def passes(
-    datasets: Sequence[Dataset], backbones: Sequence[str], want: Want, machine: Mapping[str, Any]
-) -> list[Pass]:
+    datasets: Sequence[BenchmarkDataset],
+    backbones: Sequence[str],
+    want: Want,
+    machine: Mapping[str, Any],
+) -> list[ExtractionGroup]:
     """Group the cells of the whole grid by what one pass through a network can fill."""
-    found: list[Pass] = []
+    found: list[ExtractionGroup] = []
     numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
     for dataset in datasets:
         for backbone in backbones:
-            groups: dict[str, Pass] = {}
+            groups: dict[str, ExtractionGroup] = {}
             for cell in cells_of(backbone, want, has_val=bool((dataset.parts == "val").any())):
                 published: dict[str, Any] = {}
                 deviates: list[str] = []
@@ -122,7 +125,7 @@ def passes(
                     deviates += [k for k in given if getattr(own, k) != getattr(spec.preprocess, k)]
                 deviates += fixed
                 group = groups.setdefault(
-                    spec.to_json(), Pass(dataset, backbone, spec, {}, [], numeric)
+                    spec.to_json(), ExtractionGroup(dataset, backbone, spec, {}, [], numeric)
                 )
                 group.deviates[cell.probe, cell.feature] = sorted(set(deviates))
                 group.cells.append(cell)
@@ -131,8 +134,8 @@ def passes(
 
 
 def plan_benchmark(
-    datasets: Sequence[Dataset], backbones: Sequence[str], want: Want, **machine: Any
-) -> list[tuple[Pass, Estimate]]:
+    datasets: Sequence[BenchmarkDataset], backbones: Sequence[str], want: Want, **machine: Any
+) -> list[tuple[ExtractionGroup, Estimate]]:
     """What the passes would take, from a few timed batches of each; nothing is stored."""
     return [
         (
@@ -144,7 +147,7 @@ def plan_benchmark(
 
 
 def benchmark(
-    datasets: Sequence[Dataset],
+    datasets: Sequence[BenchmarkDataset],
     backbones: Sequence[str],
     results: Results,
     want: Want | None = None,
@@ -154,7 +157,7 @@ def benchmark(
 
     Parameters
     ----------
-    datasets : sequence of Dataset
+    datasets : sequence of BenchmarkDataset
         From `load_dataset`.
     backbones : sequence of str
         Names, ``NAME@random`` for random weights.
@@ -180,39 +183,40 @@ def benchmark(
         yield from _cells(group, extraction, results)
 
 
-def _extracted(group: Pass, machine: dict[str, Any]) -> Extraction:
+def _extracted(group: ExtractionGroup, machine: dict[str, Any]) -> Extraction:
     extractor = FeatureExtractor(group.spec, group.features(), **machine)
     return extractor.extract(group.dataset.images, on_error="skip")
 
 
-def _cells(group: Pass, extraction: Extraction, results: Results) -> Iterator[Finished]:
-    dataset, kept = group.dataset, extraction.kept
-    rows, y = dataset.rows(kept, extraction.ids), dataset.y[kept]
-    if rows.left_out:
-        logger.warning("%s: %s; nothing is measured on them", dataset.name, rows.left_out)
+def _cells(group: ExtractionGroup, extraction: Extraction, results: Results) -> Iterator[Finished]:
+    extracted = ExtractedDataset(group.dataset, extraction)
+    if left_out := extracted.division.left_out_line():
+        logger.warning("%s: %s; nothing is measured on them", group.dataset.name, left_out)
     done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
-    shared = Shared(extraction, dataset, rows, y)
     for cell in group.cells:
-        key = cell.key(rows.digest, group.spec, group.numeric)
+        key = cell.key(extracted.digest, group.spec, group.numeric)
         if key in done:
             yield Finished(cell, "kept", done[key])
             continue
         try:
-            yield _measured(group, cell, key, shared, results)
+            yield _measured(group, cell, key, extracted, results)
         except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             yield _failed(group, cell, key, results, error)
 
 
-def _measured(group: Pass, cell: Cell, key: str, shared: Shared, results: Results) -> Finished:
-    extraction = shared.extraction
+def _measured(
+    group: ExtractionGroup, cell: Cell, key: str, extracted: ExtractedDataset, results: Results
+) -> Finished:
+    extraction = extracted.extraction
     feature, tried = cell.feature, None
-    if not len(shared.rows.test):
-        raise ValueError(f"not measured: {shared.rows.left_out or 'no test image could be read'}")
+    if not len(extracted.division.measured):
+        why = extracted.division.left_out_line() or "no test image could be read"
+        raise ValueError(f"not measured: {why}")
     if feature == "auto":
-        tried = _tried(cell, shared)
+        tried = _tried(cell, extracted)
         feature = max(tried, key=lambda name: tried[name])
-    parts, X = shared.parts(cell, feature), extraction.rows[feature]
-    found = evaluate(cell, parts, X, group.dataset, shared.y, shared.rows)
+    parts = extracted.parts(cell, feature)
+    found = evaluate(cell, parts, extracted.test(feature), group.dataset)
     row = {
         **_about(group, cell, key),
         "status": "done",
@@ -228,16 +232,16 @@ def _measured(group: Pass, cell: Cell, key: str, shared: Shared, results: Result
     return Finished(cell, "done", row)
 
 
-def _tried(cell: Cell, shared: Shared) -> dict[str, float]:
+def _tried(cell: Cell, extracted: ExtractedDataset) -> dict[str, float]:
     """Score of every candidate feature on the validation part, by a ridge head."""
     scores = {}
-    for feature in candidates_of(shared.extraction):
-        parts = shared.parts(cell, feature)
+    for feature in candidates_of(extracted.extraction):
+        parts = extracted.parts(cell, feature)
         train, validation = (parts.X, parts.y), parts.validation
         if validation is None:
-            held = by_share(parts.y, 0.2, cell.seed or 0)
+            held = draw_share(parts.y, 0.2, cell.seed or 0)
             train, validation = (parts.X[~held], parts.y[~held]), (parts.X[held], parts.y[held])
-        task = "regression" if shared.dataset.task == "regression" else "classification"
+        task = "regression" if extracted.dataset.task == "regression" else "classification"
         scores[feature] = float(create_head("ridge", task).fit(*train).score(*validation))
     return scores
 
@@ -247,7 +251,9 @@ def candidates_of(extraction: Extraction) -> list[str]:
     return [name for name, X in extraction.rows.items() if X.ndim == 2 and name != "logits"]
 
 
-def _failed(group: Pass, cell: Cell, key: str, results: Results, error: BaseException) -> Finished:
+def _failed(
+    group: ExtractionGroup, cell: Cell, key: str, results: Results, error: BaseException
+) -> Finished:
     about = _about(group, cell, key)
     row = {**about, "status": "failed", "error": f"{type(error).__name__}: {error}"}
     results.add(row)
@@ -255,7 +261,7 @@ def _failed(group: Pass, cell: Cell, key: str, results: Results, error: BaseExce
     return Finished(cell, "failed", row)
 
 
-def _about(group: Pass, cell: Cell, key: str) -> dict[str, Any]:
+def _about(group: ExtractionGroup, cell: Cell, key: str) -> dict[str, Any]:
     preprocess = group.spec.preprocess
     return {
         "cell": key,

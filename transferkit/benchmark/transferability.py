@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from transferkit.benchmark.data import Dataset
+from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.grid import resolved
 from transferkit.estimators import FeatureExtractor
 from transferkit.tasks import task_of
@@ -157,13 +157,17 @@ class TransferabilityScores:
 
 
 def screen(
-    dataset: Dataset, backbones: Sequence[str], *, feature: str = "pre_logits", **machine: Any
+    dataset: BenchmarkDataset,
+    backbones: Sequence[str],
+    *,
+    feature: str = "pre_logits",
+    **machine: Any,
 ) -> list[TransferabilityScores]:
     """Score backbones on at most 1,000 training images, which alone are extracted.
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : BenchmarkDataset
         Of classes; its test part isn't touched.
     backbones : sequence of str
         Names.

@@ -11,7 +11,15 @@ from transferkit.datasets.division import (
     measured_of,
     roles_of,
 )
-from transferkit.datasets.splits import folds, hold_out
+from transferkit.datasets.splits import (
+    deal_stratified,
+    draw_share,
+    draw_shots,
+    draw_stratified,
+    draw_unstratified,
+    folds,
+    hold_out,
+)
 
 __all__ = [
     "Dataset",
@@ -19,7 +27,12 @@ __all__ = [
     "Roles",
     "blocks_of",
     "contradictions",
+    "deal_stratified",
     "divide",
+    "draw_share",
+    "draw_shots",
+    "draw_stratified",
+    "draw_unstratified",
     "folds",
     "hold_out",
     "is_labelled",

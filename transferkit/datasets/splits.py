@@ -11,8 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.utils import check_random_state
 
-__all__ = ["folds", "hold_out"]
+__all__ = [
+    "deal_stratified",
+    "draw_share",
+    "draw_shots",
+    "draw_stratified",
+    "draw_unstratified",
+    "folds",
+    "hold_out",
+]
 
 Array = NDArray[Any]
 # A share is held out as so many of at most this many folds.
@@ -143,3 +152,186 @@ def _deal(blocks: Array, codes: Array, n_folds: int, seed: int) -> Array:
         np.add.at(filled[chosen], own, 1)
         totals[chosen] += len(rows)
     return np.asarray(random.permutation(n_folds)[fold])
+
+
+# ---- the draws of heads that are given no validation part ---------------------------
+
+
+def draw_stratified(codes: Array, fraction: float, random_state: Any) -> Array | None:
+    """Draw a share of every class that has two samples or more.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Class numbers from 0.
+    fraction : float
+        Share of each class; at least one sample is drawn and at least one stays.
+    random_state : int, RandomState or None
+        As in scikit-learn.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,), or None
+        The rows held out; None where fewer than two classes have two samples.
+
+    Examples
+    --------
+    >>> draw_stratified(np.array([0, 0, 1, 1, 2]), 0.2, 0).sum()
+    np.int64(2)
+    >>> draw_stratified(np.array([0, 0, 1, 2]), 0.2, 0) is None
+    True
+    """
+    counts = np.bincount(codes)
+    if (counts >= 2).sum() < 2:
+        return None
+    taken = np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 0)).astype(int)
+    order = check_random_state(random_state).permutation(len(codes))
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    first = np.cumsum(counts) - counts
+    rank = np.arange(len(codes)) - np.repeat(first, counts)
+    held = np.zeros(len(codes), dtype=bool)
+    held[by_class] = rank < np.repeat(taken, counts)
+    return held
+
+
+def deal_stratified(codes: Array, n_folds: int, random_state: Any) -> Array:
+    """Deal the rows of each class over folds in turn.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,)
+        Class numbers from 0.
+    n_folds : int
+        Number of folds.
+    random_state : int, RandomState or None
+        As in scikit-learn.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Number of each row's fold.
+
+    Examples
+    --------
+    >>> folds = deal_stratified(np.array([0, 0, 1, 1]), 2, 0)
+    >>> np.bincount(folds).tolist(), int(folds[0] + folds[1])
+    ([2, 2], 1)
+    """
+    order = check_random_state(random_state).permutation(len(codes))
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    fold_of = np.empty(len(codes), int)
+    # On from class to class, so that small classes don't all land in the first folds.
+    fold_of[by_class] = np.arange(len(codes)) % n_folds
+    return fold_of
+
+
+def draw_unstratified(n: int, fraction: float, random_state: Any) -> Array | None:
+    """Draw a share of rows that have no classes: numbers, or several labels at once.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    fraction, random_state
+        As for `draw_stratified`.
+
+    Returns
+    -------
+    ndarray of bool of shape (n,), or None
+        The rows held out, at least one; None where there are fewer than five.
+
+    Examples
+    --------
+    >>> draw_unstratified(10, 0.2, 0).sum()
+    np.int64(2)
+    """
+    if n < 5:
+        return None
+    held = np.zeros(n, dtype=bool)
+    taken = int(np.clip(round(fraction * n), 1, n - 1))
+    held[check_random_state(random_state).permutation(n)[:taken]] = True
+    return held
+
+
+# ---- the draws of published protocols -----------------------------------------------
+
+
+def draw_share(y: Array, share: float, seed: int) -> Array:
+    """Draw a share of each class, at least one row, as published protocols do.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Class numbers; of several labels a share of all rows is drawn.
+    share : float
+        Of each class.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        The rows that are held out; at least one of each class stays.
+
+    Raises
+    ------
+    ValueError
+        If there are classes of one row only.
+
+    Examples
+    --------
+    >>> int(draw_share(np.array([0, 0, 0, 0, 1, 1]), 0.25, 0).sum())
+    2
+    """
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(y), bool)
+    groups = [np.arange(len(y))] if y.ndim == 2 else [np.flatnonzero(y == c) for c in np.unique(y)]
+    for rows in groups:
+        n = min(max(1, round(share * len(rows))), len(rows) - 1)
+        held[random.permutation(rows)[:n]] = True
+    if not held.any():
+        raise ValueError(
+            "a class of one sample leaves nothing to choose by; give more shots, or a protocol "
+            "that chooses nothing, such as bigvision-fewshot"
+        )
+    return held
+
+
+def draw_shots(y: Array, shots: int, seed: int) -> Array:
+    """Draw so many rows of each class; of a seed's draws the fewer are the first.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Class numbers.
+    shots : int
+        Rows of each class.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of int
+        Positions, in order.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer rows.
+
+    Examples
+    --------
+    >>> y = np.array([0, 1, 0, 1, 0, 1])
+    >>> np.bincount(y[draw_shots(y, 2, 0)]).tolist()
+    [2, 2]
+    """
+    random = np.random.default_rng(seed)
+    chosen = []
+    for c in np.unique(y):
+        rows = random.permutation(np.flatnonzero(y == c))
+        if len(rows) < shots:
+            raise ValueError(
+                f"{shots} shots, but class {c} has {len(rows)} images to train on; give fewer"
+            )
+        chosen.append(rows[:shots])
+    return np.sort(np.concatenate(chosen))

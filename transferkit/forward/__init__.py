@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import platform
 import threading
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from transferkit.backbones import Backbone, build_backbone
+from transferkit.backbones import Backbone
+from transferkit.forward import engines
 from transferkit.forward.compiled_engine import CompiledEngine
 from transferkit.forward.devices import (
     DEVICES,
@@ -21,6 +21,7 @@ from transferkit.forward.devices import (
     device_names,
     has_fast_bf16,
 )
+from transferkit.forward.engines import clear
 from transferkit.forward.openvino_engine import OpenVinoEngine, is_installed
 from transferkit.forward.torch_engine import TorchEngine
 from transferkit.pooling import FeatureName, pool
@@ -32,6 +33,7 @@ __all__ = [
     "Forward",
     "check_engine_name",
     "choose_device",
+    "clear",
     "device_names",
     "has_fast_bf16",
 ]
@@ -61,7 +63,7 @@ class Forward:
     Parameters
     ----------
     backbone : Backbone or BackboneSpec
-        A spec is built now; the last one built is kept for the next call.
+        A spec is built now; the last one built is kept for the next call, until `clear`.
     features : sequence of FeatureName
         What to compute, all from one pass.
     device : str, default="auto"
@@ -110,7 +112,7 @@ class Forward:
         self.features = list(features)
         layers = tuple(sorted({feature.source for feature in self.features}))
         if isinstance(backbone, BackboneSpec):
-            backbone = _built(backbone.to_json(), layers)
+            backbone = engines.built_backbone(backbone.to_json(), layers)
         for feature in self.features:
             backbone.check_layer(feature.source, class_token=feature.needs_class_token)
         self.backbone = backbone
@@ -124,13 +126,13 @@ class Forward:
         self, engine: str, precision: str
     ) -> TorchEngine | CompiledEngine | OpenVinoEngine:
         if engine == "torch":
-            return _torch_engine(self.backbone, self.layers, self.device, precision)
+            return engines.torch_engine(self.backbone, self.layers, self.device, precision)
         if engine == "compile":
-            return _compiled_engine(
+            return engines.compiled_engine(
                 self.backbone, self.layers, tuple(self.features), self.device, precision
             )
         threads = (self.n_callers, self.n_threads)
-        return _openvino_engine(
+        return engines.openvino_engine(
             self.backbone, self.layers, tuple(self.features), precision, threads
         )
 
@@ -191,7 +193,7 @@ class Forward:
 
     def _check(self, pixels: np.ndarray) -> None:
         """Compare with PyTorch in float32, and hand over to it where the class isn't kept."""
-        exact = _torch_engine(self.backbone, self.layers, self.device, "float32")
+        exact = engines.torch_engine(self.backbone, self.layers, self.device, "float32")
         expected = self._rows(exact, pixels)
         found = self._rows(self._engine, pixels)
         flat = [
@@ -244,42 +246,3 @@ class Forward:
             "timm": version("timm"),
             **self.agreement,
         }
-
-
-@functools.lru_cache(maxsize=1)
-def _built(spec: str, layers: tuple[str, ...]) -> Backbone:
-    return build_backbone(BackboneSpec.from_json(spec), layers=layers)
-
-
-# Two: the one that computes, and the one in float32 that it is compared with.
-@functools.lru_cache(maxsize=2)
-def _torch_engine(
-    backbone: Backbone, layers: tuple[str, ...], device: torch.device, precision: str
-) -> TorchEngine:
-    return TorchEngine(backbone, layers, device, precision)
-
-
-# Compiling and converting take seconds: the next call has it ready.
-@functools.lru_cache(maxsize=1)
-def _compiled_engine(
-    backbone: Backbone,
-    layers: tuple[str, ...],
-    features: tuple[FeatureName, ...],
-    device: torch.device,
-    precision: str,
-) -> CompiledEngine:
-    plain = TorchEngine(backbone, layers, device, precision, is_traced=True)
-    return CompiledEngine(plain, features)
-
-
-@functools.lru_cache(maxsize=1)
-def _openvino_engine(
-    backbone: Backbone,
-    layers: tuple[str, ...],
-    features: tuple[FeatureName, ...],
-    precision: str,
-    threads: tuple[int, int],
-) -> OpenVinoEngine:
-    # It is traced in float32; bf16 is a wish that OpenVINO is told.
-    exact = TorchEngine(backbone, layers, torch.device("cpu"), "float32", is_traced=True)
-    return OpenVinoEngine(exact, features, backbone.preprocess.image_size, precision, *threads)

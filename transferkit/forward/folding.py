@@ -10,15 +10,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["folded", "relative_error", "twin"]
+__all__ = ["REFUSALS", "folded", "relative_error", "shallow_copy"]
 
 # Relative; what float32 leaves after a hundred layers is ten times less.
 _TOLERANCE = 1e-5
 
+REFUSALS = (RuntimeError, AttributeError, TypeError)
+"""What a network raises whose layers were replaced although something else used them, and
+what PyTorch's own operators raise that another release, or another processor, doesn't have."""
+
 Run = Callable[[nn.Module], Iterable[Tensor]]
 
 
-def twin(network: nn.Module) -> nn.Module:
+def shallow_copy(network: nn.Module) -> nn.Module:
     """Copy a network's modules, hooks and states, but not its parameters and buffers."""
     shared = [*network.parameters(), *network.buffers()]
     return copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
@@ -45,7 +49,7 @@ def folded(network: nn.Module, run: Run) -> nn.Module:
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return network
     expected = [output.clone() for output in run(network)]
-    changed = twin(network)
+    changed = shallow_copy(network)
     pairs = _pairs(changed, run)
     if not pairs:
         return network
@@ -59,7 +63,7 @@ def folded(network: nn.Module, run: Run) -> nn.Module:
                 setattr(module, name, getattr(child, "act", None) or nn.Identity())
     try:
         found = list(run(changed))
-    except (RuntimeError, AttributeError, TypeError):  # something else used the norm
+    except REFUSALS:  # something else used the norm
         return network
     is_same = all(relative_error(f, e) <= _TOLERANCE for f, e in zip(found, expected, strict=True))
     return changed if is_same else network

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.backbones import activation_of
-from transferkit.forward.folding import relative_error, twin
+from transferkit.forward.folding import REFUSALS, relative_error, shallow_copy
 
-__all__ = ["Plan", "applied", "planned"]
+__all__ = ["Fusions", "find_fusions", "fuse"]
 
 _TOLERANCE = 1e-5
 # Layouts are chosen for this many images; any other number is right too.
@@ -42,7 +42,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Fusions:
     """Which layers are replaced, by their names in the network.
 
     Parameters
@@ -57,10 +57,11 @@ class Plan:
     activations: dict[str, str] = field(default_factory=dict)
 
 
-def planned(network: nn.Module, run: Run) -> Plan | None:
-    """See in a pass what can be replaced; None if nothing can.
+def find_fusions(network: nn.Module, run: Run) -> Fusions | None:
+    """Find the layers that can be replaced, in a pass; None if there are none.
 
-    A plan is kept only if it gives the network's numbers for an image.
+    They are returned only if the network with all of them replaced gives the same numbers for
+    an image.
 
     Parameters
     ----------
@@ -72,29 +73,29 @@ def planned(network: nn.Module, run: Run) -> Plan | None:
     """
     if not _is_there():
         return None
-    plan, expected = _seen(network, run)
-    for each in (plan, Plan(plan.shapes)):
-        if not each.shapes:
+    traced, expected = _trace(network, run)
+    for fusions in (traced, Fusions(traced.shapes)):  # at worst without the activations
+        if not fusions.shapes:
             return None
         try:
-            found = list(run(applied(network, each)))
-        except (RuntimeError, AttributeError, TypeError):  # something else used the layers
+            outputs = list(run(fuse(network, fusions)))
+        except REFUSALS:
             continue
-        errors = [relative_error(f, e) for f, e in zip(found, expected, strict=True)]
+        errors = [relative_error(f, e) for f, e in zip(outputs, expected, strict=True)]
         if all(error <= _TOLERANCE for error in errors):
-            return each
+            return fusions
     return None
 
 
-def applied(network: nn.Module, plan: Plan) -> nn.Module:
+def fuse(network: nn.Module, fusions: Fusions) -> nn.Module:
     """Copy a network with its layers replaced; what isn't replaced shares its weights."""
-    changed = twin(network)
+    changed = shallow_copy(network)
     modules = dict(changed.named_modules())
     replaced: dict[nn.Module, nn.Module] = {}
-    for name, shape in plan.shapes.items():
+    for name, shape in fusions.shapes.items():
         activation = _NONE
-        if name in plan.activations:
-            gone = modules[plan.activations[name]]
+        if name in fusions.activations:
+            gone = modules[fusions.activations[name]]
             activation = _ACTIVATIONS[activation_of(gone) or ""]
             replaced[gone] = nn.Identity()
         layer = modules[name]
@@ -108,10 +109,16 @@ def applied(network: nn.Module, plan: Plan) -> nn.Module:
 
 
 def _is_there() -> bool:
-    return bool(torch.backends.mkldnn.enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether PyTorch has the operators of its compiler, which it may rename at any time."""
+    names = (
+        *("_convolution_pointwise", "_linear_pointwise"),
+        *("_reorder_convolution_weight", "_reorder_linear_weight"),
+    )
+    is_enabled = bool(torch.backends.mkldnn.enabled)
+    return is_enabled and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-def _seen(network: nn.Module, run: Run) -> tuple[Plan, list[Tensor]]:
+def _trace(network: nn.Module, run: Run) -> tuple[Fusions, list[Tensor]]:
     """Layers, and the activations whose input is a layer's output as it came out; outputs."""
     names = {module: name for name, module in network.named_modules()}
     outputs: dict[int, tuple[nn.Module, Tensor, int]] = {}
@@ -142,16 +149,16 @@ def _seen(network: nn.Module, run: Run) -> tuple[Plan, list[Tensor]]:
         elif activation_of(module) is not None:
             handles.append(module.register_forward_pre_hook(before))
     try:
-        found = [output.clone() for output in run(network)]
+        outputs_before = [output.clone() for output in run(network)]
     finally:
         for handle in handles:
             handle.remove()
     once = {m for m, n in calls.items() if n == 1}
-    plan = Plan(
+    fusions = Fusions(
         {names[m]: shape for m, shape in shapes.items()},
         {names[m]: names[a] for m, a in pairs.items() if m in once and a in once},
     )
-    return plan, found
+    return fusions, outputs_before
 
 
 def _is_replaceable(module: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferkit.backbones import Backbone
 from transferkit.forward import fusing
-from transferkit.forward.folding import folded, relative_error, twin
+from transferkit.forward.folding import REFUSALS, folded, relative_error, shallow_copy
 from transferkit.maps import FeatureMaps
 from transferkit.pooling import FeatureName, pool
 
@@ -71,18 +71,18 @@ class TorchEngine:
         self._scale = 1 / (255 * torch.tensor(preprocess.std, device=device).view(shape))
         network = backbone.network
         self.is_folded = self.is_fused = self.is_pure = False
-        plan = None
+        fusions = None
         if next(network.parameters(), self._image).device.type == "cpu":
             with contextlib.suppress(RuntimeError, ValueError):
                 # Of this size, say; it is explained at the first batch.
                 network = self._folded(network)
                 if device.type == "cpu" and not is_traced:
-                    plan = fusing.planned(network, self._outputs)
+                    fusions = fusing.find_fusions(network, self._outputs)
         self._network = self._placed(network)
-        if plan is not None and (self.dtype is None or self.is_pure):
-            self._fuse(plan)
+        if fusions is not None and (self.dtype is None or self.is_pure):
+            self._fuse(fusions)
         # Networks may keep state while they run (hooks, caches): no two threads share one.
-        self._twins: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
     def _folded(self, network: nn.Module) -> nn.Module:
@@ -90,15 +90,15 @@ class TorchEngine:
         self.is_folded = changed is not network
         return changed
 
-    def _fuse(self, plan: fusing.Plan) -> None:
-        """Take the plan, which holds in float32, if this processor has the kernels of the class."""
+    def _fuse(self, fusions: fusing.Fusions) -> None:
+        """Replace layers, as is right in float32, if this processor has the class's kernels."""
         try:
-            changed = fusing.applied(self._network, plan)
+            changed = fusing.fuse(self._network, fusions)
             if self.is_pure:
                 pairs = zip(self._outputs(changed), self._outputs(self._network), strict=True)
                 if not all(relative_error(f, e) <= _BF16_TOLERANCE for f, e in pairs):
                     return
-        except RuntimeError:
+        except REFUSALS:
             return
         self._network, self.is_fused = changed, True
 
@@ -153,21 +153,21 @@ class TorchEngine:
         images = images.sub_(self._shift).mul_(self._scale)
         return images.to(self.dtype) if self.is_pure else images
 
-    def twin(self) -> nn.Module:
+    def copy_network(self) -> nn.Module:
         """Return a network that nobody else runs; it shares the weights."""
         with self._lock:
-            return twin(self._network)
+            return shallow_copy(self._network)
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[nn.Module]:
         try:
-            network = self._twins.get_nowait()
+            network = self._idle.get_nowait()
         except queue.Empty:
-            network = self.twin()
+            network = self.copy_network()
         try:
             yield network
         finally:
-            self._twins.put(network)
+            self._idle.put(network)
 
     @contextlib.contextmanager
     def numeric_class(self) -> Iterator[None]:
@@ -196,7 +196,7 @@ class Rows(nn.Module):
     def __init__(self, engine: TorchEngine, features: list[FeatureName]) -> None:
         super().__init__()
         self.engine, self.features = engine, features
-        self.network = engine.twin()
+        self.network = engine.copy_network()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Rows of every feature, float32."""
@@ -241,7 +241,7 @@ def _backends() -> tuple[Any, ...]:
 
 def _converted(network: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """Copy a network to a device and type, its convolutions channels-last."""
-    network = twin(network)
+    network = shallow_copy(network)
     done: dict[int, Tensor] = {}
 
     def convert(tensor: Tensor, *, is_norm: bool) -> Tensor:

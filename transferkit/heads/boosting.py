@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets.splits import draw_stratified, draw_unstratified
 from transferkit.heads._labels import LabelsByProbability, MultilabelMixin, probabilities_of_scores
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -22,7 +23,6 @@ from transferkit.heads._validation import (
     with_class_weights,
 )
 from transferkit.solvers.boosting import LIBRARIES, BoostingOptions, boost, probe, raw_scores
-from transferkit.solvers.holdout import hold_out, hold_out_unstratified
 from transferkit.solvers.standardize import Targets
 from transferkit.solvers.trees import trees_of_boosting
 
@@ -261,7 +261,7 @@ class BoostingClassifier(MultilabelMixin, LabelsByProbability, _Boosting):
                 self.n_rounds_.append(0)
                 continue
             if held is None:
-                held = hold_out(column, self.validation_fraction, self.random_state)
+                held = draw_stratified(column, self.validation_fraction, self.random_state)
             if held is not None and not np.isin(column, column[~held]).all():
                 held = None  # the libraries refuse classes that only the held-out rows have
             n_classes = 2 if rows.several else len(self.classes_)
@@ -342,7 +342,7 @@ class BoostingRegressor(NumbersMixin, _Boosting):
         rows = check_regression_data(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.shifted(rows.y, rows.weight)
         self.target_mean_, self.target_scale_ = targets.mean, targets.scale
         grown = [self._grow(rows.X, column, rows.weight, held, 0) for column in targets.scaled.T]

@@ -14,7 +14,7 @@ from transferkit.heads._validation import (
     check_features,
     check_positive,
 )
-from transferkit.solvers.standardize import unit
+from transferkit.solvers.standardize import unit_rows
 
 __all__ = ["CentroidClassifier", "Classifier"]
 
@@ -97,7 +97,7 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
             rows = X - self.mean_
         if not np.isfinite(rows).all():
             rows = X.astype(np.float64) - self.mean_
-        return unit(rows)
+        return unit_rows(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Negative squared distances over the temperature.

@@ -20,7 +20,7 @@ from transferkit.heads._validation import (
     check_regression_data,
 )
 from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
-from transferkit.solvers.standardize import Targets, unit
+from transferkit.solvers.standardize import Targets, unit_rows
 
 __all__ = ["Classifier", "KNNClassifier", "KNNRegressor", "Regressor"]
 
@@ -92,7 +92,7 @@ class _Neighbors(BaseEstimator):
             if self.center:
                 rows -= self.mean_
             if self.metric == "cosine":
-                rows = unit(rows)
+                rows = unit_rows(rows)
             with np.errstate(over="ignore"):  # it is seen afterwards
                 found[part] = rows - self.origin_
         return found

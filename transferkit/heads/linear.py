@@ -24,15 +24,15 @@ from transferkit.heads._validation import (
 )
 from transferkit.heads.ridge import RidgeRegressor
 from transferkit.solvers.linear import LinearProblems
-from transferkit.solvers.losses import log_softmax
-from transferkit.solvers.scores import score_dtype
-from transferkit.solvers.selection import (
+from transferkit.solvers.logistic import (
     PathOptions,
     Selected,
     SelectionOptions,
     select_C,
     select_C_per_label,
 )
+from transferkit.solvers.losses import log_softmax
+from transferkit.solvers.scores import score_dtype
 from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Classifier", "LinearClassifier", "Regressor"]
@@ -188,7 +188,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
         start = time.perf_counter()
         self._check_parameters()
         rows = check_classification_data(self, X, y, sample_weight, validation, half=True)
-        before = self._before(rows)
+        before = self._coefficients_before(rows)
         self.classes_ = rows.classes
         weight = with_class_weights(rows, self.class_weight)
         n, first = len(rows.y), rows.some(np.arange(len(rows.y)) == 0)[0]
@@ -200,7 +200,10 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
             options = self._selection_options()
             self._report(select_C(rows.parts, rows.y, weight, rows.held, path, options))
             problems = LinearProblems.logistic(rows.parts, rows.y, weight, **path.problem)
-            self._fit_final(problems, self.C_, before)
+            learnt = self._solve(problems, self.C_, before)
+            self.coef_, self.intercept_ = learnt.pop("coef_"), learnt.pop("intercept_")
+            for name, values in learnt.items():
+                setattr(self, name, values[0].item())
         d = self.coef_.shape[1]
         logger.info(
             "fitted the linear head on %s rows of %s features in %.1f s; C = %s, %d iterations",
@@ -263,7 +266,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
     def _report(self, selected: Selected) -> None:
         self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
-    def _before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
+    def _coefficients_before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
         """Coefficients of the fit before, where they can be a start."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
@@ -274,68 +277,79 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
             return None
         return self.coef_.astype(np.float64), self.intercept_.astype(np.float64)
 
-    def _fit_final(
+    def _solve(
         self, problems: LinearProblems, C: Any, before: tuple[Array, Array] | None
-    ) -> None:
-        """Fit at C on all rows, not from the path's end, so that the path leaves no trace."""
+    ) -> dict[str, Array]:
+        """Fit at C on all rows; return the learnt attributes, an entry or row per problem.
+
+        Not from the path's end, so that the path leaves no trace.
+        """
         found = problems.solve(C, tol=self.tol, max_iter=self.max_iter, start=before)
-        features = np.float64 if problems.rows.dtype.itemsize == 8 else np.float32
-        dtype = score_dtype(found.coef, problems.rows.mean, features)
-        self.coef_ = found.coef.astype(dtype)
-        self.intercept_ = found.intercept.astype(dtype)
-        several = isinstance(self.classes_, list)
-        self.n_iter_: Any = np.full(len(found.gap), found.n_iter) if several else found.n_iter
-        self.converged_: Any = found.converged if several else bool(found.converged[0])
-        self.objective_: Any = found.objective if several else float(found.objective[0])
-        self.gradient_: Any = found.gradient if several else float(found.gradient[0])
-        self.gap_: Any = found.gap if several else float(found.gap[0])
         if not found.converged.all():
-            worst = np.max(np.asarray(C)[~found.converged] if several else C)
+            worst = np.max(np.broadcast_to(C, found.converged.shape)[~found.converged])
             warnings.warn(
                 f"the linear head did not converge in {found.n_iter} iterations at "
                 f"C = {worst:.3g}; raise max_iter or tol, or lower C",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        features = np.float64 if problems.rows.dtype.itemsize == 8 else np.float32
+        dtype = score_dtype(found.coef, problems.rows.mean, features)
+        return {
+            "coef_": found.coef.astype(dtype),
+            "intercept_": found.intercept.astype(dtype),
+            "n_iter_": np.full(len(found.gap), found.n_iter),
+            "converged_": found.converged,
+            "objective_": found.objective,
+            "gradient_": found.gradient,
+            "gap_": found.gap,
+        }
 
     def _fit_columns(
         self, rows: LabelledRows, before: tuple[Array, Array] | None, path: PathOptions
     ) -> None:
         """Fit one model for each of several labels, side by side in one solve."""
         train = np.ones(len(rows.y), bool) if rows.held is None else ~rows.held
-        n, n_labels = rows.y.shape
         both = np.flatnonzero(np.ptp(rows.y[train], axis=0))
         options = self._selection_options()
         selected = select_C_per_label(
             rows.parts, rows.y, rows.weight, rows.held, path, options, both
         )
         self._report(selected)
-        ones = rows.y.sum(axis=0)
-        # Laplace's rule of succession: a label never seen isn't impossible.
-        intercept = np.log((ones + 1) / (n - ones + 1))
-        filled: dict[str, Array] = {
-            "coef_": np.zeros((n_labels, rows.parts[0][0].shape[1])),
-            "intercept_": intercept,
-            "n_iter_": np.zeros(n_labels, int),
-            "converged_": np.ones(n_labels, bool),
-            "objective_": np.full(n_labels, np.nan),
-            "gradient_": np.zeros(n_labels),
-            "gap_": np.zeros(n_labels),
-        }
+        learnt = _without_samples_of_both(rows)
+        dtype: Any = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
         if len(both):
             first = None if before is None else (before[0][both], before[1][both])
             problems = LinearProblems.logistic(
                 rows.parts, rows.y[:, both], rows.weight, **path.problem
             )
-            self._fit_final(problems, self.C_[both], first)
-            for name, values in filled.items():
-                values[both] = getattr(self, name)
-        dtype: Any = np.float64 if rows.parts[0][0].dtype == np.float64 else np.float32
-        if len(both):
-            dtype = self.coef_.dtype
-        for name, values in filled.items():
-            kind = dtype if name in ("coef_", "intercept_") else values.dtype
-            setattr(self, name, values.astype(kind))
+            solved = self._solve(problems, self.C_[both], first)
+            dtype = solved["coef_"].dtype
+            for name, values in solved.items():
+                learnt[name][both] = values
+        self.coef_, self.intercept_ = (
+            learnt.pop(name).astype(dtype) for name in ("coef_", "intercept_")
+        )
+        for name, values in learnt.items():
+            setattr(self, name, values)
+
+
+def _without_samples_of_both(rows: LabelledRows) -> dict[str, Array]:
+    """Learnt attributes of labels that all training rows have, or none.
+
+    Their probability is Laplace's rule of succession: a label never seen isn't impossible.
+    """
+    n, n_labels = rows.y.shape
+    ones = rows.y.sum(axis=0)
+    return {
+        "coef_": np.zeros((n_labels, rows.parts[0][0].shape[1])),
+        "intercept_": np.log((ones + 1) / (n - ones + 1)),
+        "n_iter_": np.zeros(n_labels, int),
+        "converged_": np.ones(n_labels, bool),
+        "objective_": np.full(n_labels, np.nan),
+        "gradient_": np.zeros(n_labels),
+        "gap_": np.zeros(n_labels),
+    }
 
 
 Classifier = LinearClassifier

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets.splits import draw_stratified, draw_unstratified
 from transferkit.heads._labels import LabelsByProbability, MultilabelMixin, probabilities_of_scores
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -25,7 +26,6 @@ from transferkit.heads._validation import (
     check_share,
     with_class_weights,
 )
-from transferkit.solvers.holdout import hold_out, hold_out_unstratified
 from transferkit.solvers.perceptron import TrainingOptions, scores, train
 from transferkit.solvers.standardize import Targets, mean_and_std, standardize_with
 
@@ -290,9 +290,9 @@ class MLPClassifier(MultilabelMixin, LabelsByProbability, _Perceptron):
         weight, held = with_class_weights(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
         if held is None and rows.several:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         elif held is None:
-            held = hold_out(rows.y, self.validation_fraction, self.random_state)
+            held = draw_stratified(rows.y, self.validation_fraction, self.random_state)
         loss = "sigmoid" if rows.several else "softmax"
         self._train(rows, rows.y, weight, held, len(self.classes_), loss)
         return self
@@ -366,7 +366,7 @@ class MLPRegressor(NumbersMixin, _Perceptron):
         rows = check_regression_data(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = hold_out_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
         targets = Targets.of(rows.y, rows.weight)
         n_outputs = targets.scaled.shape[1]
         self._train(rows, targets.scaled, rows.weight, held, n_outputs, "squared")

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets.splits import draw_stratified, draw_unstratified
 from transferkit.heads._labels import LabelsByScore, labels_of_probabilities
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -26,7 +27,6 @@ from transferkit.heads._validation import (
     with_class_weights,
 )
 from transferkit.solvers._quiet import without_class_count_warning
-from transferkit.solvers.holdout import hold_out, hold_out_unstratified
 from transferkit.solvers.linear import LinearProblems
 from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.standardize import Targets, standardize_features, standardize_with
@@ -345,7 +345,7 @@ class SVMClassifier(LabelsByScore, _KernelMachine):
             self.n_iter_ = int(np.max(self.machine_.n_iter_))
         else:
             if held is None:
-                held = hold_out(rows.y, self.validation_fraction, self.random_state)
+                held = draw_stratified(rows.y, self.validation_fraction, self.random_state)
             if self.C != "auto" or (held is not None and len(np.unique(rows.y[~held])) < 2):
                 held = None
             hot = rows.y[:, None] == np.arange(len(self.classes_))
@@ -518,9 +518,7 @@ class SVMRegressor(NumbersMixin, _KernelMachine):
             self.n_iter_ = max(int(machine.n_iter_) for machine in self.machines_)
         else:
             if held is None:
-                held = hold_out_unstratified(
-                    len(rows.X), self.validation_fraction, self.random_state
-                )
+                held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
             if self.C != "auto":
                 held = None
             self._fit_scores(

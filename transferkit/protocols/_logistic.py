@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.datasets import draw_share
 from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
 from transferkit.solvers.linear import LinearFit, LinearProblems
@@ -15,27 +16,11 @@ from transferkit.solvers.rows import KnownSpectrum
 from transferkit.solvers.selection import Candidate, best, walk_path
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["TOL", "StrengthSearch", "by_share", "refit", "selected", "validation_score"]
+__all__ = ["TOL", "StrengthSearch", "refit", "selected", "validation_score"]
 
 Array = NDArray[Any]
 # Of the mean loss's gradient: the protocols' default, tighter than what the publications stop at.
 TOL = 1e-6
-
-
-def by_share(y: Array, share: float, seed: int) -> Array:
-    """Rows to hold out: a share of each class, or of all rows for several labels."""
-    random = np.random.default_rng(seed)
-    held = np.zeros(len(y), bool)
-    groups = [np.arange(len(y))] if y.ndim == 2 else [np.flatnonzero(y == c) for c in np.unique(y)]
-    for rows in groups:
-        n = min(max(1, round(share * len(rows))), len(rows) - 1)
-        held[random.permutation(rows)[:n]] = True
-    if not held.any():
-        raise ValueError(
-            "a class of one sample leaves nothing to choose by; give more shots, or a protocol "
-            "that chooses nothing, such as bigvision-fewshot"
-        )
-    return held
 
 
 def validation_score(scores: Array, y: Array) -> float:
@@ -142,7 +127,7 @@ def selected(
     X, y = parts.X, parts.y
     train, validation = (X, y), parts.validation
     if validation is None:
-        held = by_share(y, share, seed) if held is None else held
+        held = draw_share(y, share, seed) if held is None else held
         train, validation = (X[~held], y[~held]), (X[held], y[held])
     search = StrengthSearch(train, validation, max_iter, tol, parts.statistics)
     search.walk(Cs)

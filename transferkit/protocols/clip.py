@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.datasets import draw_share
 from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._logistic import TOL, StrengthSearch, by_share, refit
+from transferkit.protocols._logistic import TOL, StrengthSearch, refit
 
 __all__ = ["Protocol", "fit"]
 
@@ -42,7 +43,7 @@ def fit(protocol: ClipLinearProbe, parts: Parts, seed: int = 0) -> Probe:
     """Search as published; refit on training and validation rows."""
     train, validation = (parts.X, parts.y), parts.validation
     if validation is None:
-        held = by_share(parts.y, protocol.share, seed)
+        held = draw_share(parts.y, protocol.share, seed)
         train = parts.X[~held], parts.y[~held]
         validation = parts.X[held], parts.y[held]
     search = StrengthSearch(train, validation, protocol.max_iter, protocol.tol, parts.statistics)

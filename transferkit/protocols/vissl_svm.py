@@ -47,7 +47,7 @@ Protocol = VisslSVM
 def fit(protocol: VisslSVM, parts: Parts, seed: int = 0) -> Probe:
     """Choose C for each class by itself; fit on training and validation rows."""
     X, y = parts.merged()
-    Z = _placed(protocol, X)
+    Z = _normalized(protocol, X)
     Y = y if y.ndim == 2 else np.eye(parts.n_classes, dtype=int)[y]
     machines, Cs, converged = [], [], []
     for column in Y.T:
@@ -58,8 +58,8 @@ def fit(protocol: VisslSVM, parts: Parts, seed: int = 0) -> Probe:
         converged.append(is_good)
 
     def scores(rows: Array) -> Array:
-        placed = _placed(protocol, rows)
-        return np.stack([m.decision_function(placed) for m in machines], axis=1)
+        normalized = _normalized(protocol, rows)
+        return np.stack([m.decision_function(normalized) for m in machines], axis=1)
 
     return Probe(
         scores,
@@ -70,7 +70,7 @@ def fit(protocol: VisslSVM, parts: Parts, seed: int = 0) -> Probe:
     )
 
 
-def _placed(protocol: VisslSVM, X: Array) -> Array:
+def _normalized(protocol: VisslSVM, X: Array) -> Array:
     rows = X.astype(np.float64)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / (length + protocol.epsilon))

@@ -19,9 +19,10 @@ Only values and gradients decide where a search ends, so there are three numeric
 that of values and gradients, float32 or float64. Where the processor has native bfloat16,
 `product_dtype` is bfloat16 for Hessian products and the preconditioner, which only guide a step;
 and `far_dtype` is bfloat16 for values and gradients far from the optimum. `widen` replaces them by
-wider ones once rounding keeps a step from improving anything. On a processor with bfloat16 the
-types made the sweep of 45 strengths over 10,829 × 1,280 features, together with what else was then
-changed, 1.4 to 1.5 times as quick (benchmarks/heads_notes.md); elsewhere all three are one.
+wider ones once rounding keeps a step from improving anything. On a processor with bfloat16, the
+far type and the bfloat16 preconditioner together made a sweep of 45 strengths over 10,829 × 1,280
+features 1.1 to 1.2 times as quick as bfloat16 Hessian products alone (benchmarks/heads_notes.md).
+On other processors all three types are one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ __all__ = [
     "mean_and_std",
     "standardize_features",
     "standardize_with",
-    "unit",
+    "unit_rows",
 ]
 
 Array = NDArray[Any]
@@ -146,7 +146,7 @@ def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
     return found
 
 
-def unit(X: Array) -> Array:
+def unit_rows(X: Array) -> Array:
     """Rows scaled to length 1; a row of zeros stays.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Random changes of images: of one image, of cached views of it, of a batch.
+"""Augmentation: random changes of single images, of cached views, and of batches.
 
 The plain view of a cached map is an ordinary dense feature, ``stageK.map``, of the store. An
 augmented view is the same feature under another view number. The number holds the
@@ -58,7 +58,7 @@ def augmentation(recipe: Recipe, size: tuple[int, int]) -> Any:
 def mixing(
     recipe: Recipe, n_classes: int
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Mixture of images and class numbers that a recipe asks for; None if it asks for none.
+    """Create the mixing of images (Mixup, CutMix) that a recipe asks for; None if it asks for none.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def mixing(
 
 
 def view_number(recipe: Recipe, n: int) -> int:
-    """Number of an augmented view: the view's own, and what it is drawn with.
+    """Encode an augmented view's number together with the augmentation's parameters.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def augmented_views(
 
 def _changed(augment: Any, number: int, row: bytes, pixels: np.ndarray) -> np.ndarray:
     """Pixels of a view, drawn by the image's id: the same whenever they are computed."""
-    # torchvision draws from the process's generator, which all threads share.
+    # torchvision draws from the global generator, which all threads share.
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(row, number))
         view = augment(torch.from_numpy(pixels).permute(2, 0, 1))

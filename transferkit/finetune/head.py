@@ -1,4 +1,4 @@
-"""Between the network's linear layer and the linear head that is saved: the same numbers."""
+"""Convert between the network's linear layer and the saved linear head, without a change."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def head_weights(head: Any, objective: Objective) -> tuple[Tensor, Tensor]:
 def scaled_to_loss(
     coef: Tensor, intercept: Tensor, X: np.ndarray, targets: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor]:
-    """Scale a head's scores down to where the training's own loss is smallest.
+    """Scale a head's scores down until the training loss is smallest.
 
-    A probe on few images separates them with scores in the hundreds; from these the first steps
-    would tear the network apart. The scale changes no prediction.
+    A probe on few images separates them with scores in the hundreds. Starting from these, the first
+    steps would destroy the pretrained features. The scale changes no prediction.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The network that is trained: a backbone's body and a linear head, in one module."""
+"""The trained network: a backbone's body and a linear head in one module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAYER = {"pre_logits"}
 
 
 class BackboneWithHead(nn.Module):
-    """A body whose ``pre_logits`` go into a linear head.
+    """A backbone's body whose ``pre_logits`` go into a linear head.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class BackboneWithHead(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; batch norm stays as it is where its statistics are kept."""
+        """Set the mode. Batch norm stays in eval mode if its statistics are frozen."""
         super().train(mode)
         if self.freeze_statistics:
             for module in self.modules():
@@ -103,7 +103,7 @@ class BackboneWithHead(nn.Module):
 def build_network(
     spec: BackboneSpec, strategy: Strategy, recipe: Recipe, n_outputs: int, stage: str | None
 ) -> tuple[BackboneWithHead, dict[str, Tensor]]:
-    """Build the network of a strategy, and all of the body's weights as they were.
+    """Build the network of a strategy, and return the body's original weights with it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is minimised and what is measured, for each task."""
+"""The loss that is minimised and the metric that is measured, for each task."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Objective:
 
     @property
     def kind(self) -> Task:
-        """What is known of the task."""
+        """The task."""
         return task_of(self.task)
 
     @property
     def metric_name(self) -> str:
-        """Name of what `metric` returns."""
+        """Name of the metric."""
         names = {"softmax": "accuracy", "sigmoid": "label accuracy", "identity": "R²"}
         return names[self.kind.activation]
 
     def encode(self, y: np.ndarray) -> Tensor:
-        """Targets as the loss takes them: class numbers, or float32 rows."""
+        """Encode targets for the loss, as class numbers or float32 rows."""
         if self.kind.has_one_class:
             return torch.from_numpy(np.asarray(y, np.int64))
         rows = np.asarray(y, np.float64).reshape(len(y), -1)
@@ -82,7 +82,7 @@ class Objective:
         return functional.mse_loss(outputs, targets)
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> float:
-        """Mean loss without the classes' weights, to compare epochs by.
+        """Mean loss without class weights, by which epochs are compared.
 
         Smoothed as in training: a smoothed network is less sure than a probe, on purpose.
         """
@@ -90,7 +90,7 @@ class Objective:
         return float(plain.loss(outputs, targets))
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """What is better when it is larger: accuracy, share of right labels, or R²."""
+        """Compute the metric: accuracy, the share of right labels, or R²."""
         if self.kind.has_one_class:
             return float((outputs.argmax(1) == targets).float().mean())
         if self.kind.has_several_labels:

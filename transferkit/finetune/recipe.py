@@ -59,7 +59,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A fine-tuning run, resolved: nothing left to a default.
+    """All settings of a fine-tuning run, none left to a default.
 
     Parameters
     ----------
@@ -184,14 +184,14 @@ class Recipe:
                 )
 
     def training_settings(self) -> TrainingSettings:
-        """Return those of the settings that the training loop goes by."""
+        """Return the settings that the training loop needs."""
         from transferkit.training import TrainingSettings
 
         names = [field.name for field in dataclasses.fields(TrainingSettings)]
         return TrainingSettings(**{name: getattr(self, name) for name in names})
 
     def lines(self, strategy: Strategy | None = None) -> list[tuple[str, str]]:
-        """What is printed before training: names and values, of what the strategy uses."""
+        """Names and values of the settings that the strategy uses, as printed before training."""
         off = (0, 0.0, None, False)
         unused = set()
         if strategy is not None:
@@ -264,9 +264,9 @@ def choose_recipe(
     n_devices: int = 1,
     precision: str = "float32",
 ) -> Recipe:
-    """Choose a recipe for a data set's size; what is set stands.
+    """Choose a recipe for a data set's size. Settings that are given are kept.
 
-    Few images take many epochs at a gentle rate, many take few. Batch norm keeps its
+    Few images need many epochs at a low rate, many images need few epochs. Batch norm keeps its
     statistics with less than `SMALL_BATCH` images per device, and where the strategy starts
     from a head that was fitted with them.
 
@@ -299,7 +299,7 @@ def choose_recipe(
             raise unknown("setting of the recipe:", name, setting_names())
     batch = 8 if n_images < 100 else 16 if n_images < 500 else 32 if n_images < 20_000 else 64
     epochs = next(e for n, e in ((500, 40), (5000, 30), (50_000, 15), (10**12, 8)) if n_images < n)
-    # To a few images' gradients the start is not to be given away: at three times the rate the
+    # With few images a high rate destroys the start: at three times this rate the
     # head forgot its probe within an epoch.
     gentle = 0.3 if n_images < 500 else 1.0
     chosen: dict[str, Any] = {

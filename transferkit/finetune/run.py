@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """What comes of a run.
+    """The result of a fine-tuning run.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def fine_tune(
 
 @dataclass(eq=False)
 class FineTuneRun:
-    """A run that is to be done.
+    """One fine-tuning run: its arguments, and the steps that carry it out.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ class FineTuneRun:
     def _start(
         self, train: Dataset, objective: Objective
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Weights and biases of the head to start from; None for a fresh one."""
+        """Weights and biases of the initial head; None for random ones."""
         if self.start is not None:
             return head_weights(self.start, objective)
         if not self.strategy.starts_from_probe:
@@ -315,7 +315,7 @@ class FineTuneRun:
         return resolve_tuned(folder, self.backbone)
 
     def _end(self) -> None:
-        """Remove the checkpoint, which has served, and wait for the other processes."""
+        """Remove the checkpoint, which isn't needed any more, and wait for the other processes."""
         if self.processes.is_first:
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         self.processes.wait()
@@ -333,7 +333,7 @@ class FineTuneRun:
         )
 
     def signature(self, train: Dataset, held: Dataset | None) -> str:
-        """Digest of all that decides the result, the number of processes left aside."""
+        """Digest of everything that decides the result, except for the number of processes."""
         digest = hashlib.sha256()
         known = {
             "backbone": self.backbone.feature_spec("pre_logits", precision=self.precision).key,

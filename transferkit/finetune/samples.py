@@ -1,4 +1,4 @@
-"""What fine-tuning takes its batches from: decoded images, or cached maps, with their targets."""
+"""Samples for fine-tuning: decoded images or cached maps, with their targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["LabelledSamples", "MapSamples", "PixelSamples"]
 
 
 class PixelSamples(Samples):
-    """Images at the network's input size, decoded once, augmented when asked for.
+    """Images at the network's input size. They are decoded once, and augmented on request.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class MapSamples(Samples):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Tensor]:
-        """Maps of several keys, in their order."""
+        """Return the maps of several keys, in their order."""
         at = np.array([index for index, _ in keys])
         of_view = np.array([self._view(seed) for _, seed in keys])
         maps: dict[int, Tensor] = {}
@@ -121,7 +121,7 @@ class LabelledSamples(Samples):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Tensor]]:
-        """Pairs of several keys, in their order."""
+        """Return the pairs of several keys, in their order."""
         together: Any = getattr(self.inputs, "__getitems__", None)
         inputs = together(keys) if together else [self.inputs[key] for key in keys]
         return [(x, self.targets[i]) for x, (i, _) in zip(inputs, keys, strict=True)]

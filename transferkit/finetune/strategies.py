@@ -1,4 +1,4 @@
-"""Strategies by name: which parameters are trained, from which head, and on what.
+"""Strategies: which parameters are trained, from which head, and on which inputs.
 
 A strategy is a function ``tune_NAME(body, recipe)`` in this file, which says what of a network
 is trained: adding one adds its name. ``last-N-stages`` trains the last N stages on cached
@@ -71,7 +71,7 @@ def parse_strategy(name: str) -> Strategy:
 
 
 def choose_parameters(body: nn.Module, strategy: Strategy, recipe: Recipe) -> None:
-    """Let exactly the parameters learn that the strategy trains.
+    """Unfreeze the parameters that the strategy trains, and freeze all others.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def tune_lora(body: nn.Module, recipe: Recipe) -> None:
 
 
 def merge_adapters(body: nn.Module) -> None:
-    """Add every adapter to the weights that it stands on, and take it away.
+    """Merge every adapter into the weights that it adapts, and remove it.
 
     Parameters
     ----------

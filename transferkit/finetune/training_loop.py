@@ -1,4 +1,4 @@
-"""Fine-tuning's side of the training loop: the loss of a batch, and the evaluation of an epoch."""
+"""Connect fine-tuning to the training loop: the loss of a batch, the evaluation of an epoch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def create_training_loop(
 
 
 def _share(recipe: Recipe, objective: Objective, targets: Tensor) -> np.ndarray | None:
-    """Probability of each image that shows each class as often as the others."""
+    """Sampling probability of each image, with which all classes are drawn equally often."""
     if recipe.sampling != "balanced" or not objective.kind.has_one_class:
         return None
     codes = targets.numpy()
@@ -118,7 +118,7 @@ def outputs_of(
     processes: Processes,
     precision: str = "float32",
 ) -> Tensor:
-    """Outputs for every input, unchanged, in order; each process computes its share.
+    """Compute the outputs of all samples, without augmentation and in order, over all processes.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def outputs_of(
 
 
 def describe_shortage(shortage: Shortage, *, strategy: str, minutes: float) -> str:
-    """Say that less than one epoch fits into the time, and what would.
+    """Message that not even one epoch fits into the time, with what would fit.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def describe_shortage(shortage: Shortage, *, strategy: str, minutes: float) -> s
         The time given.
     """
     epoch = shortage.epoch_seconds
-    # The probe and the maps have to be computed again, too.
+    # The probe and the maps have to be computed again too.
     enough = 60 * minutes - shortage.seconds_left + shortage.seconds_wanted
     others = f"give {duration(enough)} or more (three epochs), or a smaller image size"
     if strategy and not strategy.startswith("last-"):

@@ -1,4 +1,4 @@
-"""Which images choose the best epoch: a part of the training images, or those that are given."""
+"""Choose the validation images: a part of the training images, or those that are given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def split(train: Dataset, recipe: Recipe, task: str) -> tuple[Dataset, Dataset | None]:
-    """Hold out a part, of each class the same share where they are large enough.
+    """Hold out a part of the images, with the same share of each class if classes are large enough.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def split(train: Dataset, recipe: Recipe, task: str) -> tuple[Dataset, Dataset |
     n_held = round(recipe.validation_fraction * len(train))
     if n_held < 2:
         return train, None
-    # The same bytes, or the same group, on both sides would tell nothing.
+    # Images of the same bytes or group on both sides would measure nothing.
     blocks = train.blocks
     by_class = train.y if task_of(task).has_one_class else None
     for labels in (by_class, None):
@@ -49,7 +49,7 @@ def split(train: Dataset, recipe: Recipe, task: str) -> tuple[Dataset, Dataset |
 
 
 def chosen_by(train: Dataset, held: Dataset, task: str = "classification") -> list[Dataset]:
-    """Return both parts, the validation part without images that can't tell anything.
+    """Return both parts, the validation part without images that measure nothing.
 
     These are images that are trained on, and images of classes that aren't.
 

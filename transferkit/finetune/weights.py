@@ -1,4 +1,4 @@
-"""The tuned network as a backbone like any other: a folder in timm's layout, with its digest."""
+"""Write the tuned network as a backbone like any other: a folder in timm's layout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_backbone(folder: Path, spec: BackboneSpec, weights: Mapping[str, Tenso
 
 
 def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
-    """Resolve the backbone that tuned weights make.
+    """Resolve the backbone with tuned weights.
 
     Parameters
     ----------

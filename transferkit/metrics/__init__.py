@@ -1,4 +1,4 @@
-"""How good predictions are: one file a metric, and the report of each task.
+"""Metrics of predictions, one per file, and the report of each task.
 
 A metric is a file of this folder that holds a `Metric` as ``METRIC``. It is then part of every
 report of its tasks: printed, written as JSON, told in model cards and in a benchmark's rows.

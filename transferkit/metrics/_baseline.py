@@ -1,4 +1,4 @@
-"""What a report's numbers are worth: beside what is got without looking at an image."""
+"""Compare a report's numbers with their baseline, which is got without looking at an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a report's numbers are worth.
+    """The comparisons of a report's numbers with their baselines.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def compare(
     interval: tuple[float, float] | None = None,
     width: int = 1,
 ) -> Comparison:
-    """Put a metric beside its baseline.
+    """Compare a metric with its baseline.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def from_draws(
     is_loss: bool = False,
     interval: tuple[float, float] | None = None,
 ) -> Comparison:
-    """As `compare`, from the two values and their draws, an array of shape (n_draws, 2)."""
+    """Do as `compare` from both values and their draws, an array of shape (n_draws, 2)."""
     draws = draws[np.isfinite(draws).all(axis=1)]  # a draw may leave a number undefined
     if not len(draws):
         draws = np.array([found])
@@ -135,6 +135,6 @@ def from_draws(
 
 
 def no_better(rule: str, numbers: str, *, is_behind: bool) -> str:
-    """Say that a model is no better than its baseline, or a little and perhaps by chance."""
+    """Sentence that a model is no better than its baseline, or only a little, perhaps by chance."""
     text = f"no better than {rule} ({numbers})"
     return text if is_behind else f"{text}, as far as these images can tell"

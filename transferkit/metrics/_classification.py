@@ -42,7 +42,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Report(TaskReport):
-    """What `classification_report` finds.
+    """The result of `classification_report`.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Report(TaskReport):
         return [*super().notes(), unknown]
 
     def tables(self) -> list[ReportTable]:
-        """Every class, then the confusion matrix; of many classes the most frequent confusions."""
+        """Tables of the classes and of the confusions; with many classes, of the commonest ones."""
         classes = [
             (str(c.label), f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", f"{c.support:,}")
             for c in self.classes
@@ -227,7 +227,7 @@ def predicted_classes(
 
 
 def _baseline(found: Predictions) -> Baseline:
-    """Compare with always saying the most frequent label."""
+    """Compare with always predicting the most frequent label."""
     true, labels, n_known = found.y_true, found.classes, found.n_known
     counts = found.counts.true
     most = int(counts[:n_known].argmax() if counts[:n_known].any() else counts.argmax())
@@ -263,6 +263,6 @@ def _baseline(found: Predictions) -> Baseline:
 
 
 def _plain(labels: ArrayLike) -> list[Any]:
-    """Labels as Python's own values: equal ones hash alike, and JSON takes them."""
+    """Convert labels to Python's own values, of which equal ones hash alike and JSON takes all."""
     values: list[Any] = np.asarray(labels).ravel().tolist()
     return values

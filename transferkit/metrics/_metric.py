@@ -1,4 +1,4 @@
-"""What a metric is, and what it is computed from."""
+"""`Metric` describes a metric, and `Predictions` holds the values that it is computed from."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def thousandths(value: float) -> str:
 
 
 def four_digits(value: float) -> str:
-    """Write a number with four digits that count, without an exponent where it is readable."""
+    """Write a number with four significant digits, without an exponent if it is readable so."""
     if value != 0 and not 1e-4 <= abs(value) < 1e9:
         return f"{value:.4g}"
     digits = max(0, 3 - int(np.floor(np.log10(abs(value))))) if value else 0
@@ -80,17 +80,17 @@ class ClassCounts:
 
     @property
     def precision(self) -> Array:
-        """Share of the predictions of a class that are right; 0 where there are none."""
+        """Share of the predictions of a class that are right; 0 if it is never predicted."""
         return _ratio(self.hits, self.predicted)
 
     @property
     def recall(self) -> Array:
-        """Share of the samples of a class that are found; 0 where there are none."""
+        """Share of the samples of a class that are predicted right; 0 if it has no samples."""
         return _ratio(self.hits, self.true)
 
     @property
     def f1(self) -> Array:
-        """Harmonic mean of precision and recall; 0 where the class is nowhere."""
+        """Harmonic mean of precision and recall; 0 if the class neither occurs nor is predicted."""
         return _ratio(2 * self.hits, self.true + self.predicted)
 
 
@@ -100,7 +100,7 @@ def _ratio(part: Array, whole: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions beside the truth: all that a metric is computed from.
+    """Predictions and true values, which are all that a metric is computed from.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class Predictions:
 
     @cached_property
     def is_right(self) -> Array:
-        """Which samples are predicted right, with every label; of shape (n_samples,)."""
+        """Whether each sample is predicted right, in all of its labels; of shape (n_samples,)."""
         same = self.y_true == self.y_pred
         right: Array = same if self.y_true.ndim == 1 else same.all(axis=1)
         return right
@@ -148,7 +148,7 @@ class Predictions:
 
     @cached_property
     def rankings(self) -> dict[int, tuple[float, float, float]]:
-        """Position of a label → its average precision, AUROC and prevalence.
+        """Average precision, AUROC and prevalence by the label's position.
 
         Only labels that some samples have and some don't; none without probabilities.
         """
@@ -162,7 +162,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that tells how good predictions are.
+    """A number that measures how good predictions are.
 
     A file of this folder that holds one as ``METRIC`` is a metric: it is measured, printed and
     kept wherever its tasks are.
@@ -205,11 +205,11 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is written in per cent."""
+        """Whether the metric is a share, written in per cent."""
         return self.format is share
 
     def of(self, predictions: Predictions) -> float | None:
-        """Return the metric of some predictions, None where it is undefined."""
+        """Compute the metric of some predictions; None if it is undefined."""
         value = self.compute(predictions)
         return None if value is None or math.isnan(value) else float(value)
 

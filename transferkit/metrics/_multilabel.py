@@ -57,7 +57,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class MultilabelReport(TaskReport):
-    """What `multilabel_report` finds.
+    """The result of `multilabel_report`.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _draws(found: Predictions) -> np.ndarray:
 
 
 def multilabel_baseline(found: Predictions) -> Baseline:
-    """Compare predicted labels with what is got without looking at an image.
+    """Compare predicted labels with a baseline that doesn't look at any image.
 
     Parameters
     ----------
@@ -226,13 +226,13 @@ def _rows(found: Predictions, draws: np.ndarray) -> tuple[LabelRow, ...]:
 
 
 def _auroc(value: float, draws: np.ndarray, n: int) -> Comparison:
-    """One label's AUROC beside that of chance."""
+    """Compare one label's AUROC with that of chance."""
     pairs = np.stack([draws, np.where(np.isnan(draws), np.nan, 0.5)], axis=1)
     return from_draws("auroc", (value, 0.5), pairs, n)
 
 
 def _means(found: Predictions, draws: np.ndarray) -> list[Comparison]:
-    """MAP and mean AUROC; of a draw those labels count that have both kinds of samples in it."""
+    """MAP and mean AUROC of each draw, over the labels that have both kinds of samples in it."""
     n, values = len(found), np.mean(list(found.rankings.values()), axis=0)
     means = np.nanmean(draws[~np.isnan(draws).all(axis=(1, 2))], axis=1)
     half = np.full(len(means), 0.5)
@@ -244,7 +244,7 @@ def _means(found: Predictions, draws: np.ndarray) -> list[Comparison]:
 
 
 def _baseline(found: Predictions, draws: np.ndarray) -> Baseline:
-    """Compare with what is got without looking at an image."""
+    """Compare with the baselines, which don't look at any image."""
     n, true, predicted = len(found), found.y_true, found.y_pred
     sets, place, counts = np.unique(true, axis=0, return_inverse=True, return_counts=True)
     same = found.is_right

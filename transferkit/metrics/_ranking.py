@@ -1,4 +1,4 @@
-"""How well scores rank: average precision and AUROC, and their bootstrap draws, sorted once."""
+"""Average precision and AUROC of scores, and their bootstrap draws from a single sort."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 def label_rankings(true: Array, scores: Array) -> dict[int, tuple[float, float, float]]:
-    """Average precision, AUROC and prevalence of each label where they are defined.
+    """Average precision, AUROC and prevalence of each label for which they are defined.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def weighted_ranking(true: Array, scores: Array) -> Callable[[Array], tuple[floa
     """
     order = np.argsort(-scores, kind="stable")
     positive = true[order].astype(np.float64)
-    # Positions where a run of equal scores ends.
+    # Positions at which a run of equal scores ends.
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
 
     def measure(weights: Array) -> tuple[float, float]:

@@ -47,7 +47,7 @@ class TargetRow:
 
 @dataclass(frozen=True)
 class RegressionReport(TaskReport):
-    """What `regression_report` finds.
+    """The result of `regression_report`.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def _rmse_interval(error: np.ndarray) -> tuple[float, float]:
 
 
 def _baseline(found: Predictions) -> Baseline:
-    """Compare with always saying the best constant."""
+    """Compare with always predicting the best constant."""
     true, error, has_r2 = found.y_true, np.abs(found.errors), None not in r2_of_targets(found)
     n, width = true.shape
     from_mean, from_median = true - true.mean(axis=0), np.abs(true - np.median(true, axis=0))
@@ -221,7 +221,7 @@ def _verdict(rule: str, found: list[Comparison], is_beaten: bool) -> str:
 
 
 def _undefined(same: list[str], n: int, verdict: str) -> str:
-    """Say where there is no R², and what holds all the same."""
+    """Sentence about targets without an R², and about the errors that are known all the same."""
     if n == 1:
         return "one image can't show whether the model tells images apart"
     text = f"{', '.join(same)} has the same true value in all {n:,} images, so R² is undefined"

@@ -1,4 +1,4 @@
-"""What the reports of all tasks share: a row for each metric, a headline, tables."""
+"""Base class of the reports of all tasks: a row for each metric, a headline, and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MetricRow", "ReportTable", "TaskReport"]
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of a report, beside what is got without looking at an image.
+    """One metric of a report, with its baseline.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class MetricRow:
         if self.value is None or self.baseline is None:
             return shown(self.value)
         low, high = shown(self.low), shown(self.high)
-        # Where all is right or wrong, draws are all alike: that is no interval.
+        # If everything is right, or wrong, all draws are alike and make no interval.
         interval = "" if low == high else f"95 % interval {low} to {high}; "
         return f"{shown(self.value)}  ({interval}baseline {shown(self.baseline)})"
 
@@ -70,8 +70,8 @@ class ReportTable:
 class TaskReport(ABC):
     """The report of any task.
 
-    Each task's report is a frozen dataclass with an attribute for each metric that always was
-    in it; `others` holds those that were added since.
+    Each task's report is a frozen dataclass with an attribute for each of its first metrics;
+    `others` holds metrics that were added later.
     """
 
     task: ClassVar[str]
@@ -96,7 +96,7 @@ class TaskReport(ABC):
         return MetricRow(metric, value, low, high)
 
     def headline(self) -> str:
-        """Tell the most important numbers in one line, and what they are worth."""
+        """Write the most important numbers in one line, with their baseline."""
         if self.baseline is None:
             return self._numbers()
         return f"{self._numbers()}; {self.baseline.verdict}"
@@ -106,7 +106,7 @@ class TaskReport(ABC):
         """The most important numbers of the task in one line."""
 
     def _range(self, metric: str, shown: Callable[[float], str]) -> str:
-        """The 95 % interval of a metric in brackets, where it has one."""
+        """The 95 % interval of a metric in brackets, if it has one."""
         found = None if self.baseline is None else self.baseline.of(metric)
         if found is None or shown(found.low) == shown(found.high):
             return ""
@@ -118,7 +118,7 @@ class TaskReport(ABC):
 
     @abstractmethod
     def tables(self) -> list[ReportTable]:
-        """What is told of each class, label or target."""
+        """Tables with a row for each class, label or target."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

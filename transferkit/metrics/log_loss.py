@@ -17,7 +17,7 @@ def _compute(predictions: Predictions) -> float | None:
     rows = np.flatnonzero(true < predictions.n_known)
     if not len(rows):
         return None
-    # Probabilities of exactly 0 count as the smallest step of their type, as in scikit-learn.
+    # Probabilities of 0 are replaced by the smallest step of their type, as in scikit-learn.
     smallest = np.finfo(proba.dtype).eps if proba.dtype.kind == "f" else 1e-15
     return float(-np.log(np.maximum(proba[rows, true[rows]], smallest)).mean(dtype=np.float64))
 

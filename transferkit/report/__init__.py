@@ -1,4 +1,4 @@
-"""What was measured, as text, as the facts of a model card, and as a picture.
+"""Show measurements as text, as facts of a model card, and as pictures.
 
 Nothing here runs a model: the functions take reports, predictions and benchmark rows.
 """

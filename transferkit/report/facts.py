@@ -1,4 +1,4 @@
-"""What a card tells of a training: the data, and the metrics with their intervals."""
+"""Facts of a training for its card: the data, and the metrics with their intervals."""
 
 from __future__ import annotations
 

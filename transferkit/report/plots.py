@@ -1,4 +1,4 @@
-"""Images with their predictions, and the confusions, as a picture."""
+"""Pictures of images with their predictions, and of the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_predictions"]
 
 _ROWS, _COLUMNS = 4, 6
-# From here on numbers and names would overlap.
+# With this many classes or more, numbers and names would overlap.
 _MAX_NUMBERS, _MAX_NAMES = 16, 40
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 
@@ -23,7 +23,7 @@ _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 def draw_predictions(
     images: ImageSet, truth: Sequence[object], predicted: Sequence[object], path: Path
 ) -> None:
-    """Draw held-out images with what is predicted, and the confusion matrix.
+    """Draw held-out images with their predictions, and the confusion matrix.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def draw_predictions(
 
 
 def _draw_images(figure: Any, images: ImageSet, truth: list[str], predicted: list[str]) -> None:
-    """Some images, the wrong ones first: they tell most."""
+    """Draw some images, first those that are predicted wrong."""
     from transferkit.images import content_of, read_rgb
 
     wrong = [i for i, (t, p) in enumerate(zip(truth, predicted, strict=True)) if t != p]

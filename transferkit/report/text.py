@@ -17,7 +17,7 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""Text that a terminal shows and doesn't obey; for names that others gave.
+    r"""Escape text so that a terminal shows it and doesn't obey it. This is for others' names.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def _escaped(character: str) -> str:
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """So many of something, as in ``1 image`` and ``2,062 images``.
+    """Write a number of things, such as ``1 image`` or ``2,062 images``.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def pair_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Names and values in two columns.
+    """Write names and values in two columns.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def pair_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""A table; columns of numbers are flush right.
+    r"""Write a table, with columns of numbers flush right.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def _is_number(text: str) -> bool:
 
 
 def report_lines(report: TaskReport, n_left_out: int = 0) -> list[str]:
-    """A report of any task: its metrics, what they are worth, then its tables.
+    """Write a report of any task: its metrics with their baselines, then its tables.
 
     Parameters
     ----------

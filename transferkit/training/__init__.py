@@ -1,7 +1,7 @@
 """A training loop for any network: it takes a loss, an evaluation, and batches of samples.
 
-`TrainingLoop` runs the epochs, `TrainingSettings` says how, and `Processes` is one device or
-several. What is learnt, from what, and what a target looks like, the loop doesn't ask.
+`TrainingLoop` runs the epochs, `TrainingSettings` holds the settings, and `Processes` stands for
+one device or several. The loop doesn't depend on the task or on the form of samples and targets.
 """
 
 from transferkit.training.batches import Batches, Samples, load_batches, seed_of

@@ -1,4 +1,4 @@
-"""The batches of a run: which samples are in which step, and under which seed each is drawn.
+"""The batches of a run: the samples of each step, and the seed of each sample.
 
 A sample is asked for by its position and a seed, which decides everything that is drawn for
 it. So a batch is the same in every process, in any number of workers, and after a resumption.
@@ -22,7 +22,7 @@ Key = tuple[int, int]
 
 
 class Samples(Dataset[Any]):
-    """What a batch is made of, by (position, seed); seed -1 asks for the sample unchanged.
+    """Samples by (position, seed). Seed -1 asks for the sample without augmentation.
 
     A subclass may also define ``__getitems__``, which takes all keys of a batch at once and
     returns a list: where samples lie on a disk, one reading is quicker than many.
@@ -39,8 +39,8 @@ class Samples(Dataset[Any]):
 class Batches:
     """The training samples in the order of each epoch.
 
-    Every step has the full batch size: what is left over after the last whole batch waits for
-    another epoch, and fewer samples than one batch are repeated.
+    Every step has the full batch size. Samples left over after the last whole batch are skipped in
+    that epoch. If there are fewer samples than one batch, they are repeated.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Batches:
     def load(
         self, rows: Sequence[np.ndarray], seeds: tuple[int, ...], n_workers: int
     ) -> Iterator[Any]:
-        """Batches of these positions, as `load_batches` gives them."""
+        """Load the batches of these positions; see `load_batches`."""
         return load_batches(self.samples, rows, seeds, n_workers, collate=self.collate)
 
 
@@ -110,7 +110,7 @@ def load_batches(
 
 
 def seed_of(*parts: int | bytes) -> int:
-    """A seed, 0 to 2⁶³ - 1, that depends on all parts.
+    """Make a seed, 0 to 2⁶³ - 1, that depends on all parts.
 
     Examples
     --------

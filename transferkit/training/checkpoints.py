@@ -1,4 +1,4 @@
-"""Checkpoints: how far a run is, in one safetensors file that runs no code when it is read.
+"""Checkpoints: the state of a run in one safetensors file, which can't run code when it is read.
 
 The file exists whole or not at all: it is written beside the one before, and then takes its
 place. A run that goes on from it is the run that was never interrupted.
@@ -44,7 +44,7 @@ class TrainingStopped(RuntimeError):
 
 @dataclass(eq=False)
 class RunState:
-    """How far a run is, beside its weights and its optimizer's moments.
+    """Progress of a run. Weights and the optimizer's state are kept elsewhere.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class RunState:
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """Everything that changes in a step of the optimizer.
+    """The objects that change in a step of the optimizer.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def save_run(folder: Path, signature: str, state: RunState, learner: Learner) ->
 
 
 def restore_run(folder: Path, signature: str, learner: Learner) -> RunState:
-    """Bring a learner to where its run's checkpoint was written, and return how far that is.
+    """Restore a learner from its run's checkpoint, and return the run's state.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def restore_run(folder: Path, signature: str, learner: Learner) -> RunState:
 
 
 def warn_of_checkpoint(folder: Path) -> None:
-    """Say so where a new run replaces an interrupted run's checkpoint."""
+    """Warn if a new run replaces the checkpoint of an interrupted one."""
     if (folder / CHECKPOINT).is_file():
         logger.warning(
             "%s holds an interrupted run's checkpoint, which is replaced; resume=True (--resume) "

@@ -1,4 +1,4 @@
-"""The course of a run, to be watched: a CSV always, a PNG at the end, TensorBoard on request."""
+"""Curves of a run: a CSV always, a PNG at the end, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Curves:
-    """Files of a run's course.
+    """Writes the files that show a run's progress.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Curves:
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def add(self, history: Sequence[dict[str, float]]) -> None:
-        """Write the log anew, whole, and the last line to TensorBoard."""
+        """Rewrite the whole log, and add the last line to TensorBoard."""
         self.history = list(history)
         lines = [",".join(COLUMNS)]
         lines += [",".join(_cell(line.get(name)) for name in COLUMNS) for line in history]
@@ -63,7 +63,7 @@ class Curves:
                     self.writer.add_scalar(name, value, int(history[-1]["epoch"]))
 
     def finish(self) -> None:
-        """Draw the curves, where matplotlib is installed."""
+        """Draw the curves if matplotlib is installed."""
         if self.writer is not None:
             self.writer.close()
         if not self.history:  # another process writes them

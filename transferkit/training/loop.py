@@ -1,4 +1,4 @@
-"""The training loop: batches → loss → gradient → step; an evaluation after each epoch.
+"""The training loop: each step goes from a batch to a loss, a gradient and an update.
 
 What is drawn in a step depends on the seed and the step's number only. So a run that goes on
 from a checkpoint is the run that was never interrupted.
@@ -45,7 +45,7 @@ CHECKPOINT_SECONDS = 120.0
 
 
 class Evaluation(NamedTuple):
-    """What decides between epochs: the larger metric, and of equal ones the smaller loss."""
+    """Evaluation of an epoch. A larger metric is better and, of equal ones, a smaller loss."""
 
     metric: float
     loss: float = 0.0
@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingLoop:
-    """One run: what it was asked for, and how far it is.
+    """State of one training run: its arguments and its progress.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class TrainingLoop:
         state.seconds += time.monotonic() - start
 
     def _take_step(self, n_parts: int, batches: Iterator[Any], number: int) -> float:
-        """One step of the optimizer; the mean loss of its samples."""
+        """Take one step of the optimizer, and return the mean loss of its samples."""
         total = torch.zeros((), device=self.processes.device)
         for n in range(n_parts):
             batch = next(batches)
@@ -274,7 +274,7 @@ class TrainingLoop:
         logger.warning("%s", self.describe_shortage(shortage))
 
     def _sample_seconds(self) -> float:
-        """Seconds that training takes for one sample, from a few steps without effect."""
+        """Measure the seconds that training takes per sample, in a few steps that are undone."""
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
         row = self._rows(0)[0]
         self.prepared.train()
@@ -290,13 +290,13 @@ class TrainingLoop:
         return float(self.processes.mean(seconds)) / self.settings.batch_size
 
     def _rows(self, epoch: int) -> list[list[np.ndarray]]:
-        """Positions of this process's samples, for every step and part of an epoch."""
+        """Positions of this process's samples, for each step of an epoch and each of its parts."""
         order = self.batches.order(epoch)[: self.state.most_steps]
         shape = (self.settings.accumulate, self.processes.count, -1)
         return [list(row.reshape(shape)[:, self.processes.rank]) for row in order]
 
     def _is_late(self) -> bool:
-        """Whether the time is up for any of the processes; they must agree."""
+        """Whether the time is up for any of the processes. All of them get the same answer."""
         if math.isinf(self.deadline):
             return False
         late = torch.tensor(float(time.monotonic() > self.deadline), device=self.processes.device)
@@ -339,5 +339,5 @@ class TrainingLoop:
 
 
 def _rank(line: Mapping[str, float]) -> tuple[float, float]:
-    """What decides between the epochs of a history, as `Evaluation` says it."""
+    """Sort key of an epoch in the history; see `Evaluation`."""
     return line["val_metric"], -line["val_loss"]

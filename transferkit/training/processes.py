@@ -1,4 +1,4 @@
-"""One process, or several that share every batch, through accelerate."""
+"""The processes of a run: one, or several that share every batch through accelerate."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Processes:
 
     @property
     def n_workers(self) -> int:
-        """Processes that prepare batches; 0 for this one, as a CPU has enough to do."""
+        """Number of processes that prepare batches; 0 on a CPU, which has no core to spare."""
         return min(8, os.cpu_count() or 1) if self.device.type == "cuda" else 0
 
     @contextlib.contextmanager
@@ -104,7 +104,7 @@ class Processes:
 
     @contextlib.contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Let the first process go through before the others, which find its results stored."""
+        """Let the first process run the block before the others, which find its results stored."""
         if self.accelerator is None:
             yield
             return
@@ -113,7 +113,7 @@ class Processes:
 
     @contextlib.contextmanager
     def without_averaging(self, network: nn.Module, skip: bool) -> Iterator[None]:
-        """Leave gradients as they are, until the last part of an accumulated batch."""
+        """Average gradients over the processes only after the last part of an accumulated batch."""
         if self.accelerator is None or not skip:
             yield
             return
@@ -127,7 +127,7 @@ class Processes:
 
 
 def native_precision(device: torch.device) -> str:
-    """Fastest numeric class that a device has of its own and that training stands.
+    """Fastest numeric class that is native to a device and safe for training.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def create_optimizer(
 
 
 def rate_at(step: int, n_steps: int, settings: TrainingSettings) -> float:
-    """Learning rate of a step: a straight warm-up, then half a cosine towards 0.
+    """Learning rate of a step: a linear warm-up, then half a cosine towards 0.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def rate_at(step: int, n_steps: int, settings: TrainingSettings) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate, of each layer in its share."""
+    """Set the learning rate of each parameter group, scaled by the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 

@@ -9,7 +9,7 @@ __all__ = ["TrainingSettings"]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained, resolved: nothing left to a default.
+    """The settings of a training, all of them resolved.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A deadline: how many epochs fit before it, and what is said where not even one does."""
+"""A deadline for training: the number of epochs that fit before it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Shortage", "duration", "epochs_that_fit"]
 
 @dataclass(frozen=True)
 class Shortage:
-    """Less time than one epoch takes.
+    """The time left is less than one epoch takes.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Shortage:
 
     @property
     def seconds_wanted(self) -> float:
-        """Time of three epochs: the fewest that warm up, learn and settle."""
+        """Time of three epochs, the fewest in which a schedule warms up, learns and settles."""
         return 3 * self.epoch_seconds / _USED
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Shortage:
         )
 
 
-# Of the time left this share is planned with.
+# Share of the time left that is planned with, to keep a reserve.
 _USED = 0.95
 
 
@@ -64,7 +64,7 @@ def epochs_that_fit(seconds_left: float, epoch_seconds: float, first_seconds: fl
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
+    """Write a time in a suitable unit.
 
     Examples
     --------

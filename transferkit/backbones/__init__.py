@@ -41,7 +41,7 @@ __all__ = [
 
 
 def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
-    """10⁹ multiply-adds for one image, counted on the meta device; None where it can't."""
+    """Count the multiply-adds for one image, in 10⁹, on the meta device; None if that fails."""
     from torch.utils.flop_counter import FlopCounterMode
 
     try:
@@ -81,7 +81,7 @@ def resolve_backbone(
     decode: str = "exact",
     **arguments: Any,
 ) -> BackboneSpec:
-    """Everything that decides a backbone's numbers, without building it.
+    """Resolve a backbone to everything that decides its numbers, without building it.
 
     Weights that aren't on this machine yet are downloaded, to be digested.
 
@@ -193,7 +193,7 @@ def create_backbone(
 
 
 def search_backbones(pattern: str = "*", *, details: int = 20) -> list[BackboneInfo]:
-    """Backbones whose name matches, without downloading anything.
+    """Find backbones by name, without downloading anything.
 
     Parameters
     ----------

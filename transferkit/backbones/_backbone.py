@@ -1,4 +1,4 @@
-"""`Backbone`: a frozen network that is never held twice."""
+"""`Backbone` holds a frozen network, of which copies share the memory."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Backbone(nn.Module):
 
     @property
     def preprocess(self) -> Preprocess:
-        """How images are made into the input."""
+        """Preprocessing that turns images into the input."""
         return self.spec.preprocess
 
     @property
@@ -84,7 +84,7 @@ class Backbone(nn.Module):
         return {name: info.stride for name, info in self.layers.items() if info.is_map}
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: a frozen network has no other."""
+        """Stay in eval mode, the only mode of a frozen network."""
         return super().train(False)
 
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         return info
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> FeatureMaps:
-        """Everything that is asked for, from one pass through the network.
+        """Compute all requested outputs in one pass through the network.
 
         Parameters
         ----------

@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 
 
 class _PassThrough(nn.Module):
-    """Stands in for a module that ran before the cut: returns its input."""
+    """Replaces a module that ran before the cut, and returns its input."""
 
     def forward(self, inputs: Any, *args: Any, **options: Any) -> Any:
         """Return the first argument."""
@@ -99,7 +99,7 @@ def _run_before(body: Any, network: nn.Module, module: str, images: Tensor) -> l
 
 
 def checkpoint_activations(body: nn.Module, name: str) -> None:
-    """Make a network compute activations again in the backward pass, which saves memory.
+    """Save memory in training by computing activations again in the backward pass.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Silence for libraries that tell more than a user should hear."""
+"""Silence log messages of libraries that don't concern the user."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ __all__ = ["quiet"]
 
 @contextlib.contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Let a logger tell of errors only, for a while."""
+    """Let a logger pass errors only, during the block."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The contract of a file of this folder: what a source of backbones offers."""
+"""`Source` describes the functions that a file of this folder offers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BackboneInfo", "Overrides", "Source"]
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What is known of a backbone without its weights.
+    """Description of a backbone, made without its weights.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class BackboneInfo:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants of the preprocessing; None for the backbone's own.
+    """Preprocessing settings that the user gave. None keeps the backbone's own.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Overrides:
     decode: str = "exact"
 
     def with_defaults(self, **defaults: Any) -> Overrides:
-        """Return the same with these values where the user gave none."""
+        """Fill in values that the user didn't give."""
         unset = {name: v for name, v in defaults.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **unset)
 
@@ -81,7 +81,7 @@ class Overrides:
         mean: Sequence[float],
         std: Sequence[float],
     ) -> Preprocess:
-        """Preprocessing of a backbone whose own values these are.
+        """Preprocessing of a backbone that has these values by default.
 
         Examples
         --------
@@ -109,7 +109,7 @@ class Overrides:
 
 
 class Source(Protocol):
-    """A file of this folder, used as ``source:model``.
+    """The functions of a file of this folder, which is used as ``source:model``.
 
     `tests/backbones/test_sources.py` tries every one by its example.
 
@@ -131,7 +131,7 @@ class Source(Protocol):
         overrides: Overrides,
         arguments: Mapping[str, Any],
     ) -> BackboneSpec:
-        """Resolve a name into all that decides the numbers, without building anything.
+        """Resolve a name to everything that decides the numbers, without building anything.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The tensors of a weights file, under the network's own names.
+"""Read the tensors of a weights file under the network's own names.
 
 People hand on weights as safetensors, as a plain ``torch.save`` of a state dict, or as what a
 training script kept: the state dict under a name of its own, beside the optimizer, an EMA copy
@@ -30,7 +30,7 @@ _SECTIONS = (
 
 
 def read_tensors(path: Path, cfg: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Tensors of a weights file, without the prefixes of wrappers around the network.
+    """Read the tensors of a weights file, and remove the prefixes of wrappers from their names.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def n_classes_in(path: Path, cfg: Mapping[str, Any]) -> int:
 
 
 def _first(names: Any) -> str:
-    """First of the names that timm gives as one or several."""
+    """First name, where timm gives one name or several."""
     if isinstance(names, list | tuple):
         names = names[0] if names else ""
     return names if isinstance(names, str) else ""
@@ -132,7 +132,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """State dict in a file of torch's, wherever a training script put it."""
+    """Find the state dict in a file of torch's, among the usual places of training scripts."""
     content = _load(path)
     for section in (None, *_SECTIONS):
         part = content if section is None else content.get(section)
@@ -149,7 +149,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _tensors_of(part: Any) -> dict[str, torch.Tensor]:
-    """Tensors of a state dict; none if it isn't one."""
+    """Tensors of a state dict; empty if the value isn't one."""
     if not isinstance(part, Mapping):
         return {}
     found = {str(n): t for n, t in part.items() if isinstance(t, torch.Tensor)}
@@ -159,7 +159,7 @@ def _tensors_of(part: Any) -> dict[str, torch.Tensor]:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    """What `torch.save` wrote: tensors, numbers and texts; anything else is refused."""
+    """Load a file of `torch.save`. It may hold tensors, numbers and texts only."""
     with torch.serialization.safe_globals(_harmless()):
         try:
             content = _torch_load(path)
@@ -192,7 +192,7 @@ def _torch_load(path: Path) -> Any:
 
 
 def _harmless() -> list[Any]:
-    """What training scripts keep beside tensors, and can do nothing: arguments, paths, numbers."""
+    """Harmless types that training scripts save beside tensors: arguments, paths, numbers."""
     scalar = np.float64(0).__reduce__()[0]
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     paths = (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)

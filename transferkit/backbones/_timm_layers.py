@@ -1,4 +1,4 @@
-"""timm's own layers by what they compute, for those who look into a network.
+"""Recognise timm's own layers by what they compute.
 
 timm renames and moves its layers now and then. A name that isn't there any more is left out
 here, so that nothing fails but the recognition of that one layer.
@@ -35,7 +35,7 @@ _NORMS = (
     *_BATCH_NORMS,
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
-# timm's norms that inherit from none of these; the others follow from them.
+# timm's norms that don't inherit from torch's. All others inherit from these or from torch's.
 _TIMM_NORMS = (
     *("RmsNorm", "RmsNorm2d", "RmsNormAct", "RmsNormAct2d", "SimpleNorm", "SimpleNorm2d"),
     *("FrozenBatchNormAct2d", "FilterResponseNormAct2d", "FilterResponseNormTlu2d", "InplaceAbn"),
@@ -57,7 +57,7 @@ _NORM_KINDS = (*_NORMS, *_of_timm(_TIMM_NORMS))
 
 
 def activation_of(module: nn.Module) -> str | None:
-    """Name of an activation that this very class computes; None for any other module.
+    """Name of the activation that exactly this class computes; None for any other module.
 
     Parameters
     ----------

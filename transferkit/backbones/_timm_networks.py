@@ -1,4 +1,4 @@
-"""timm's networks behind one call: images and layer names → `FeatureMaps`."""
+"""Wrap timm's networks in one call, from images and layer names to `FeatureMaps`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def returns_tokens(network: nn.Module) -> bool:
 
 
 def layer_infos(network: Any) -> dict[str, LayerInfo]:
-    """Layers, from timm's own description of the network's features."""
+    """Describe the layers, from timm's own description of the network's features."""
     stages: list[Mapping[str, Any]] = list(getattr(network, "feature_info", None) or [])
     if not stages or not hasattr(network, "forward_intermediates"):
         raise ValueError(
@@ -38,7 +38,7 @@ def layer_infos(network: Any) -> dict[str, LayerInfo]:
             f"architecture (`transferkit backbones`)"
         )
     strides = [int(stage["reduction"]) for stage in stages]
-    # All of one stride: a plain transformer, whose entries are its blocks.
+    # If all have one stride, this is a plain transformer, and the entries are its blocks.
     kind = "block" if len(set(strides)) == 1 and len(strides) > 1 else "stage"
     has_class = getattr(network, "cls_token", None) is not None and n_prefix_tokens(network) > 0
     has_inner = has_class and returns_tokens(network)
@@ -55,7 +55,7 @@ def layer_infos(network: Any) -> dict[str, LayerInfo]:
 
 
 class StageNetwork(nn.Module):
-    """timm's ``features_only`` network, its maps in NCHW and under their names."""
+    """timm's ``features_only`` network. Its maps are NCHW and have our layer names."""
 
     def __init__(
         self, network: nn.Module, names: list[str], infos: Mapping[str, LayerInfo]

@@ -1,4 +1,4 @@
-"""Finding the file that holds a timm backbone's weights."""
+"""Find the file that holds a timm backbone's weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".tar", 
 
 
 def find_weights(name: str, cfg: Mapping[str, Any], weights: Path | None) -> Path:
-    """File of a backbone's weights: given, in a local folder, cached, or downloaded now.
+    """Find a backbone's weights file: given, in a local folder, cached, or downloaded now.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _from_hub(name: str, hub_id: str, filename: str | None) -> Path:
-    """From the hub's local cache if it's there (no request is sent then), else downloaded."""
+    """Find a file in the hub's local cache, without a request, or else download it."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -147,7 +147,7 @@ def _download_error(name: str, place: str, error: Exception) -> OSError:
 
 
 def digest_of(path: Path) -> str:
-    """``"sha256:…"`` of a weights file; computed once and remembered."""
+    """Digest ``"sha256:…"`` of a weights file, which is computed once and remembered."""
     digest = DigestMemory().digests([path]).values[0]
     if isinstance(digest, OSError):
         raise digest

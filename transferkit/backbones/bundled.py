@@ -1,4 +1,4 @@
-"""Backbones that come with the package: small, trained by us, no download.
+"""Small backbones that come with the package, so that nothing is downloaded.
 
 One entry is two files of ``weights/``: ``NAME.safetensors``, and its model card ``NAME.json``
 with the timm architecture, its creation arguments and preprocessing, and what the weights
@@ -22,7 +22,7 @@ __all__ = ["EXAMPLE", "build", "card", "names", "resolve", "search"]
 
 EXAMPLE = "bundled"
 
-# What is resolved here are networks of timm.
+# The networks that are resolved here are timm's.
 build = timm.build
 
 _FOLDER = Path(__file__).parent / "weights"
@@ -69,7 +69,7 @@ def resolve(
     overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
-    """Resolve a bundled name (or none: the first) into all that decides the numbers."""
+    """Resolve a bundled name to everything that decides the numbers. Without a name, the first."""
     name = name or names()[0]
     known = card(name)
     if pretrained and weights is None:
@@ -100,7 +100,7 @@ def _size(known: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def search(pattern: str, details: int) -> list[BackboneInfo]:
-    """The bundled backbones whose name matches."""
+    """Find bundled backbones by name."""
     glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
     found = [name for name in names() if fnmatch.fnmatchcase(f"bundled:{name}", glob)]
     return [_info(name, len(found) <= details) for name in found]

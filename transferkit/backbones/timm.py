@@ -1,4 +1,4 @@
-"""Backbones from timm: all that is peculiar to timm stands here and nowhere else."""
+"""Backbones from timm: names, configurations and construction."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ __all__ = [
 
 EXAMPLE = "test_resnet"
 
-# Arguments of timm.create_model that are ours to give.
+# Arguments of timm.create_model that this file sets, and a user can't.
 _RESERVED = (
     "features_only",
     "out_indices",
     "pretrained_cfg",
     "pretrained_cfg_overlay",
     "in_chans",
-    # They would change the weights behind the key's back.
+    # These would change the weights without a change of the key.
     "checkpoint_path",
     "cache_dir",
 )
@@ -65,7 +65,7 @@ def resolve(
     overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
-    """Resolve a timm name into all that decides the numbers."""
+    """Resolve a timm name to everything that decides the numbers."""
     _check_arguments(arguments)
     cfg, architecture, kwargs, model_args = _from_timm(name, overrides, arguments)
     _check_config(name, kwargs)
@@ -74,7 +74,7 @@ def resolve(
         path = find_weights(name, cfg, weights)
         if weights is not None or cfg.get("source") == "local-dir":
             cfg["num_classes"] = n_classes_in(path, cfg)
-        # timm would load weights that don't fit without a word if the numbers differed.
+        # With another number of classes, timm would load weights that don't fit without an error.
         if kwargs.get("num_classes", cfg["num_classes"]) != cfg["num_classes"]:
             raise ValueError(
                 f"num_classes is {kwargs['num_classes']}, but the weights of {name!r} have "
@@ -115,7 +115,7 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_config(name: str, kwargs: Mapping[str, Any]) -> None:
-    """Refuse what a ``config.json`` may not decide: which weights are loaded, and from where."""
+    """Refuse a ``config.json`` that says which weights are loaded, or from where."""
     for reserved in (*_RESERVED, "pretrained", "pretrained_model_args"):
         if reserved in kwargs:
             raise _config_error(name, reserved)
@@ -227,7 +227,7 @@ def folder_config(spec: BackboneSpec) -> dict[str, Any]:
 
 
 def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
-    """Build the network: with its head, or stages only when nothing else is wanted."""
+    """Build the network with its head, or its stages alone if nothing else is needed."""
     full = _create(spec)
     infos = layer_infos(full)
     wanted = None if layers is None else {layer.removesuffix("_norm") for layer in layers}
@@ -242,7 +242,7 @@ def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
 
 
 def _create(spec: BackboneSpec, **more: Any) -> nn.Module:
-    """Create the network through timm, strictly loaded; `more` adds creation arguments."""
+    """Create the network by timm and load its weights strictly; `more` are further arguments."""
     cfg = {
         **spec.loading["pretrained_cfg"],
         "source": None,
@@ -257,7 +257,7 @@ def _create(spec: BackboneSpec, **more: Any) -> nn.Module:
     path = Path(spec.weights_path)
     if pretrained and not is_plain(path, cfg):
         cfg |= {"file": None, "state_dict": read_tensors(path, cfg)}
-    # timm draws random weights from the global generator: seeded here, put back after.
+    # timm draws random weights from the global generator, which is seeded here and restored after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if pretrained else int(spec.weights.removeprefix("random:")))
         try:
@@ -303,7 +303,7 @@ def _argument_error(spec: BackboneSpec, error: TypeError | AssertionError) -> Ex
 
 
 def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> nn.Module:
-    """Timm's ``features_only`` network with the full network's weights.
+    """Create timm's ``features_only`` network with the full network's weights.
 
     timm loads such a network without checking that every weight was found, and draws
     other random weights for it; handing over the weights of the strictly loaded full
@@ -330,7 +330,7 @@ def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> n
 
 
 def _is_stages_only(full: nn.Module, layers: tuple[str, ...]) -> bool:
-    """Whether timm's ``features_only`` network gives these layers: it has no tokens."""
+    """Whether timm's ``features_only`` network, which gives no tokens, has these layers."""
     are_stages = all(re.fullmatch(r"(stage|block)\d+", layer) for layer in layers)
     return are_stages and not n_prefix_tokens(full)
 
@@ -344,7 +344,7 @@ def _first_line(error: BaseException, length: int = 200) -> str:
 
 
 def search(pattern: str, details: int) -> list[BackboneInfo]:
-    """Architectures whose name matches, described without weights."""
+    """Find architectures by name, and describe them without weights."""
     glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
     wanted, _, tag = glob.partition(".")
     names = [n for n in timm.list_models() if fnmatch.fnmatchcase(n, wanted)]

@@ -88,7 +88,7 @@ def resolve(
     overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
-    """Resolve a torchvision name into all that decides the numbers."""
+    """Resolve a torchvision name to everything that decides the numbers."""
     architecture, _, tag = name.partition(".")
     if architecture not in _LAYERS:
         raise unknown("torchvision backbone", architecture, sorted(_LAYERS))
@@ -129,7 +129,7 @@ def resolve(
 
 
 def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
-    """Build the network, strictly loaded; it is small enough never to be cut short."""
+    """Build the whole network and load its weights strictly."""
     n_classes = spec.arguments.get("num_classes", 1000)
     infos = _layers(spec.architecture, n_classes)
     for layer in layers or ():
@@ -171,7 +171,7 @@ def _create(architecture: str, num_classes: int = 1000, **arguments: Any) -> Any
 
 
 def _load(network: nn.Module, path: Path, architecture: str) -> None:
-    """Load weights: all of them, but for classifiers that the file may lack."""
+    """Load all weights, except for classifiers that the file may lack."""
     ends = _ENDS[architecture]
     tensors = read_tensors(path, ends)
     result = network.load_state_dict(tensors, strict=False)
@@ -183,7 +183,7 @@ def _load(network: nn.Module, path: Path, architecture: str) -> None:
 
 
 class _Network(nn.Module):
-    """The modules one after the other, with their maps kept."""
+    """Runs the modules one after the other, and keeps their maps."""
 
     def __init__(
         self, network: nn.Module, order: Mapping[str, str], infos: Mapping[str, LayerInfo]
@@ -220,7 +220,7 @@ class _Network(nn.Module):
 
 
 def search(pattern: str, details: int) -> list[BackboneInfo]:
-    """The architectures whose name matches, described without weights."""
+    """Find architectures by name, and describe them without weights."""
     glob = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
     names = [n for n in _LAYERS if fnmatch.fnmatchcase(f"torchvision:{n}", glob)]
     return [_info(name, len(names) <= details) for name in names]

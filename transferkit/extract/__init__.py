@@ -1,4 +1,4 @@
-"""Images → features: the only place where images, backbone, pooling and store meet."""
+"""Extract features of images: only here do images, backbone, pooling and store meet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def extract(
     progress: bool = False,
     view: View | None = None,
 ) -> Extraction:
-    """Rows of every image, computed only where the store doesn't have them.
+    """Extract the features of every image, and compute only rows that the store doesn't have.
 
     Parameters
     ----------

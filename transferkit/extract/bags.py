@@ -1,4 +1,4 @@
-"""Items of several images: from a row for every image to a row for every item."""
+"""Items of several images: rows of their images are reduced to one row for each item."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REDUCTIONS = ("mean", "max", "concat")
 
 
 def check_reduction(images: ImageSet, how: str) -> None:
-    """Raise a ValueError unless rows of the items can be made in this way."""
+    """Raise a ValueError unless the items' rows can be reduced in this way."""
     if how not in REDUCTIONS:
         raise ValueError(f"reduce is {how!r}; choose one of {', '.join(REDUCTIONS)}")
     numbers = images.n_images
@@ -32,7 +32,7 @@ def check_reduction(images: ImageSet, how: str) -> None:
 
 
 def reduced(extraction: Extraction, images: ImageSet, how: str) -> Extraction:
-    """One row for every item, from those of its images.
+    """Reduce the rows of each item's images to one row.
 
     An item of which one image can't be read has no row.
 
@@ -72,7 +72,7 @@ def reduced(extraction: Extraction, images: ImageSet, how: str) -> Extraction:
 
 
 def failures_of_items(failures: Sequence[Failure], images: ImageSet) -> tuple[Failure, ...]:
-    """One failure for every item that has an unreadable image; it names each of these.
+    """Make one failure for each item with unreadable images, which names all of these.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _reduce(rows: np.ndarray, starts: np.ndarray, counts: np.ndarray, how: str) 
 
 
 def _item_id(ids: Sequence[bytes]) -> bytes:
-    """Id of an item: the image's own, or the digest of the ids of several in any order."""
+    """Id of an item: its only image's id, or a digest of its images' ids in any order."""
     if len(ids) == 1:
         return ids[0]
     return row_id(hashlib.sha256(b"transferkit-bag\0" + b"".join(sorted(ids))).digest())

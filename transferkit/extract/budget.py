@@ -1,4 +1,4 @@
-"""How many pixels may be decoded at a time, whatever the number of threads."""
+"""A limit on the pixels that are decoded at a time, for any number of threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 __all__ = ["PixelBudget", "affordable_pixels"]
 
-# What PIL needs for a pixel of a WebP with transparency, the dearest kind: 4.6 GB for 177 million.
+# Bytes that PIL needs for a pixel of a transparent WebP, the worst kind: 4.6 GB for 177 million.
 _BYTES_PER_PIXEL = 26
 # A quarter of the memory is for pixels; without its size, one image of PIL's own limit.
 _SHARE = 4
@@ -17,7 +17,7 @@ _LEAST = 180_000_000
 
 
 def affordable_pixels() -> int:
-    """Pixels that may be on their way at a time on this machine."""
+    """Number of pixels that this machine can decode at a time."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on every system
@@ -50,7 +50,7 @@ class PixelBudget:
 
     @contextlib.contextmanager
     def claim(self, n_pixels: int) -> Iterator[None]:
-        """Wait until so many pixels may be decoded, and hold them."""
+        """Wait until so many pixels may be decoded, and reserve them during the block."""
         share = min(n_pixels, self.total)
         with self._changed:
             self._changed.wait_for(lambda: share <= self.left)

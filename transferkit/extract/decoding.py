@@ -1,4 +1,4 @@
-"""One image from its file to pixels; and what to say where images and input don't suit."""
+"""Decode one image from its file to pixels, and warn if the geometry doesn't suit the images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image, or why there is none.
+    """One decoded image, or the reason why there is none.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
     try:
         content = content_of(item)
         if row is not None:
-            # The digest of the very bytes that are decoded: a file may have been changed
+            # The digest is of the very bytes that are decoded, because a file may have changed
             # since it was looked at first.
             row = content_id(content, exif=preprocess.exif)
             read = time.perf_counter()
@@ -82,7 +82,7 @@ def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
 
 
 def content_id(content: Content, *, exif: bool) -> bytes:
-    """Row id of an image: that of a file's bytes, or that of pixels.
+    """Row id of an image, from the bytes of its file or from its pixels.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def content_id(content: Content, *, exif: bool) -> bytes:
 
 
 def warn_of_size(preprocess: Preprocess) -> None:
-    """Say so where the backbone's input is unusually large."""
+    """Warn if the backbone's input is unusually large."""
     height, width = preprocess.image_size
     if height * width > 400 * 400:
         logger.warning(
@@ -115,7 +115,7 @@ def warn_of_size(preprocess: Preprocess) -> None:
 
 
 def warn_of_crop(sizes: list[tuple[int, int]], preprocess: Preprocess) -> None:
-    """Say so where the geometry doesn't suit the images."""
+    """Warn if the geometry doesn't suit the images."""
     n_small = sum(upscale_factor(size, preprocess) >= 2 for size in sizes)
     if n_small > len(sizes) / 2:
         height, width = preprocess.image_size

@@ -1,4 +1,4 @@
-"""Which image is which row: ids, and the images that have none."""
+"""The row id of each image, and the images that have none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Identities"]
 
 
 class Identities:
-    """Row id of every image, or why it has none.
+    """Row id of every image, or the reason why it has none.
 
     Parameters
     ----------
@@ -85,19 +85,19 @@ class Identities:
         return [row for row in self.ids if row is not None]
 
     def fail(self, index: int, reason: str) -> None:
-        """Note that an image has no row."""
+        """Record that an image has no row."""
         self.ids[index] = None
         self.failures[index] = Failure(index, self.images.names[index], reason)
 
     def _reason(self, index: int, error: OSError) -> str:
-        """Why a file can't be read; one that isn't there with the path that was tried."""
+        """Reason why a file can't be read. For a missing one it names the path that was tried."""
         name, tried = self.images.names[index], str(error.filename or "")
         if isinstance(error, FileNotFoundError):
             return "No such file or directory" + f": {tried}" * (tried not in ("", name))
         return error.strerror or str(error)
 
     def _hint(self) -> str:
-        """What may be wrong where not a single file is there."""
+        """Hint at what may be wrong if not a single file is there."""
         files = list(self._files().values())
         if len(self.failures) < len(self.images) or len(files) < len(self.images):
             return ""
@@ -110,13 +110,13 @@ class Identities:
         return f"Not one of the files is there; {why}"
 
     def fail_rows(self, reasons: Mapping[bytes, str]) -> None:
-        """Note that images have no row, every copy of them."""
+        """Record that images and all copies of them have no row."""
         for i, row in enumerate(self.ids):
             if row is not None and row in reasons:
                 self.fail(i, reasons[row])
 
     def check(self, on_error: str) -> None:
-        """Raise `UnreadableImages` if there are any, or only such, as the user chose."""
+        """Raise `UnreadableImages` if any image failed or, with ``"skip"``, if all of them did."""
         if self.failures and (on_error == "raise" or len(self.failures) == len(self.images)):
             failures = [self.failures[i] for i in sorted(self.failures)]
             raise UnreadableImages(failures, len(self.images), self._hint())
@@ -144,7 +144,7 @@ class Identities:
         return row
 
     def _entries(self, index: int) -> list[int]:
-        """Positions at which an image's file is named; often it is once."""
+        """Positions at which an image's file is listed, which is often once."""
         if not self._positions:
             for i, file in self._files().items():
                 self._positions.setdefault(file, []).append(i)

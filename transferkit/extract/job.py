@@ -1,4 +1,4 @@
-"""One extraction: images → digests → missing rows → decode → backbone → pooling → store → rows.
+"""One extraction, from images by digests, decoding, backbone and pooling to rows in the store.
 
 The only place where images, backbone, pooling and store meet. One direction, and no state
 between the steps but the store.
@@ -38,7 +38,7 @@ BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
 
 _ATTEMPTS = 3
-# Whether the geometry suits the images is judged by this many.
+# Number of images by which it is judged whether the geometry suits them.
 _SIZES_SEEN = 10_000
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def specs_of(
     storage: str,
     view: int = 0,
 ) -> dict[str, FeatureSpec]:
-    """Spec of every feature, by its canonical name."""
+    """Specs of the features, by canonical name."""
     names = list(dict.fromkeys(str(parse_feature(feature)) for feature in features))
     if not names:
         raise ValueError("no features were asked for; name at least one, such as 'pre_logits'")
@@ -130,11 +130,11 @@ class ExtractionJob:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How images are made into the input; the same for every feature."""
+        """Preprocessing of the images, which is the same for every feature."""
         return next(iter(self.specs.values())).preprocess
 
     def finish(self, on_error: str, keep_rows: bool | Literal["stored"]) -> Extraction:
-        """Compute what is missing, and gather all rows."""
+        """Compute missing rows, and gather all rows."""
         identities = self.identities
         for attempt in range(_ATTEMPTS):
             self.fill()
@@ -170,7 +170,7 @@ class ExtractionJob:
         )
 
     def fill(self) -> None:
-        """Compute what the store doesn't have, each different image once."""
+        """Compute rows that the store doesn't have, once for each different image."""
         while self._fill():  # again for the copies of files that were changed meanwhile
             pass
 
@@ -203,7 +203,7 @@ class ExtractionJob:
                 self.computed.update(ids)
                 self.count({"write": time.perf_counter() - before})
         finally:
-            # Also when interrupted: what is done is kept.
+            # Finished rows are written even if the run is interrupted.
             batches.close()
             before = time.perf_counter()
             if writer is not None:
@@ -228,7 +228,7 @@ class ExtractionJob:
             self.seconds[part] = self.seconds.get(part, 0.0) + value
 
     def missing(self) -> tuple[dict[str, FeatureSpec], dict[bytes, int]]:
-        """Features of which rows are missing, and where each image that lacks one stands first."""
+        """Features with missing rows, and the first position of each image that lacks one."""
         ids = self.identities.readable_ids
         missing = {name: set(self.store.missing(spec, ids)) for name, spec in self.specs.items()}
         wanted = set().union(*missing.values())
@@ -239,7 +239,7 @@ class ExtractionJob:
         return {name: spec for name, spec in self.specs.items() if missing[name]}, first
 
     def forward(self, specs: dict[str, FeatureSpec], n_images: int, n_callers: int) -> Forward:
-        """Build the network for some features, if it isn't there already."""
+        """Build the network for some features, unless it is built already."""
         made = [] if self.network is None else [str(feature) for feature in self.network.features]
         if self.network is not None and set(specs) <= set(made):
             return self.network
@@ -293,7 +293,7 @@ class ExtractionJob:
                 del self.sizes[_SIZES_SEEN:]
 
     def workers(self, n_batches: int) -> Workers:
-        """Choose who does the work."""
+        """Choose the number of threads for each kind of work."""
         return workers_for(choose_device(self.device), n_batches, self.n_sharing)
 
     def run(
@@ -303,7 +303,7 @@ class ExtractionJob:
         n_images: int,
         workers: Workers,
     ) -> Generator[Batch]:
-        """Take chunks of images to rows; the network is built for `n_images`."""
+        """Compute the rows of chunks of images, with a network that suits `n_images`."""
         with InFlight() as in_flight:
             yield from run(
                 chunks,
@@ -338,7 +338,7 @@ def progress_bar(n_images: int, *, shown: bool) -> Any:
 
 
 def _gathered(stored: StoredRows, keep_rows: bool | Literal["stored"]) -> np.ndarray:
-    """All rows; or none of them, after each has been checked unless they are to be read later."""
+    """Gather all rows. If rows aren't to be kept, check them unless they are read later."""
     if keep_rows is True:
         return stored[:]
     if keep_rows is False:

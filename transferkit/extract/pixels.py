@@ -1,4 +1,4 @@
-"""From an image to the network's 8-bit input, by the quickest way that gives PIL's pixels.
+"""Make the network's 8-bit input of an image, in the quickest way that gives PIL's pixels.
 
 PIL reads the header and decides: plain 8-bit grey or RGB JPEGs go to torchvision's decoder (the
 same libjpeg-turbo, less copying), everything else to `read_rgb`; torchvision's PNG decoder ends
@@ -26,7 +26,7 @@ from transferkit.spec import Preprocess
 __all__ = ["network_input"]
 
 _FILTERS = ("bilinear", "bicubic")
-# Where a few pixels are stretched over many, torch's 16-bit weights show.
+# If so few pixels are stretched over so many, the rounding of torch's 16-bit weights is visible.
 _MIN_SIDE = 16
 _STRETCH = 0.03
 _RGB = 3  # torchvision.io.ImageReadMode
@@ -76,7 +76,7 @@ def network_input(
 
 
 def _opened(data: bytes) -> Image.Image | None:
-    """An image of which PIL has read the header; None if it can't."""
+    """Open an image with PIL, which reads the header; None if it can't."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception:  # nearly anything, on damaged bytes; `read_rgb` meets it again and tells
@@ -86,7 +86,7 @@ def _opened(data: bytes) -> Image.Image | None:
 def _decoded(
     data: bytes, image: Image.Image, preprocess: Preprocess
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """RGB pixels of an opened file, and its size."""
+    """Decode an opened file to RGB pixels, and return its size too."""
     if preprocess.decode == "scaled":
         if (size := _drafted(image, preprocess)) is not None:
             return _by_pil(image, preprocess), size
@@ -98,10 +98,10 @@ def _decoded(
 
 
 def _by_pil(source: bytes | Image.Image | np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """RGB pixels from PIL, as an array of our own.
+    """Decode with PIL to RGB pixels, in a new array.
 
-    Of an array that is read-only, torch warns; and to silence that would take the filters of
-    warnings, which are the whole process's, while this is one of several threads.
+    torch warns of read-only arrays. Silencing that would need the warning filters, which belong to
+    the whole process and can't be changed safely from one of several threads.
     """
     return np.array(read_rgb(source, exif=preprocess.exif))
 
@@ -132,7 +132,7 @@ def _resize(pixels: np.ndarray, size: tuple[int, int], preprocess: Preprocess) -
 
 
 def _decode_fast(data: bytes, image: Image.Image, exif: bool) -> np.ndarray | None:
-    """RGB pixels from torchvision, or None where PIL has to decide."""
+    """Decode with torchvision to RGB pixels; None if PIL has to do it."""
     decoder = _decoder()
     if decoder is None or not _is_plain(image, exif):
         return None
@@ -146,7 +146,7 @@ def _decode_fast(data: bytes, image: Image.Image, exif: bool) -> np.ndarray | No
 
 @functools.cache
 def _decoder() -> Any:
-    """The decoder in torchvision's binary, if it has one; its Python front is on its way out."""
+    """The decoder in torchvision's binary, if it has one, because its Python API is deprecated."""
     import torchvision.io  # brings the binary in
 
     assert torchvision.io is not None
@@ -154,7 +154,7 @@ def _decoder() -> Any:
 
 
 def _is_plain(image: Image.Image, exif: bool) -> bool:
-    """Whether torchvision gives PIL's pixels: a JPEG, grey or RGB, of sane size."""
+    """Whether torchvision gives PIL's pixels: for a JPEG, grey or RGB, of usual size."""
     maximum = Image.MAX_IMAGE_PIXELS
     if image.format != "JPEG" or image.mode not in ("L", "RGB"):
         return False

@@ -1,4 +1,4 @@
-"""What an extraction would take, from a few timed batches."""
+"""Estimate what an extraction would take, by timing a few batches."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from transferkit.store import FeatureStore
 
 __all__ = ["Estimate", "plan"]
 
-# After one batch that isn't timed: the first pays for what is set up once.
+# Batches timed after a first one, which isn't timed because it includes the setup.
 BATCHES = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an extraction would take.
+    """Estimated time, size and number of images of an extraction.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def plan(
     engine: str = "auto",
     batch_size: int | None = None,
 ) -> Estimate:
-    """Time a few batches of what is missing; nothing is stored.
+    """Time a few batches of the missing images. Nothing is stored.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def plan(
     size = job.chosen_batch_size()
     indices = list(first.values())
     workers = job.workers(-(-len(indices) // size))
-    # Spread over all images: neighbours are often alike in size.
+    # They are spread over all images, because neighbours are often alike in size.
     wanted = (1 + BATCHES) * workers.n_workers * size
     chosen = np.linspace(0, len(indices) - 1, min(len(indices), wanted)).astype(int)
     indices = [indices[i] for i in sorted(set(chosen.tolist()))]
@@ -137,7 +137,7 @@ def _timed(
     n_images: int,
     workers: Workers,
 ) -> tuple[dict[str, np.ndarray] | None, float, dict[str, float]]:
-    """Rows of a batch, wall time, and time of each part added up over the threads."""
+    """Compute a batch; return its rows, the wall time, and each part's time over all threads."""
     rows = None
     busy: collections.Counter[str] = collections.Counter()
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Several devices: a process for each, all writing into the same store."""
+"""Extract on several devices, in a process for each, all of which write into the same store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _ShareOfImages:
-    """What one process is given; none of it is a tensor, and the weights stay where they are."""
+    """The share of the work that one process gets. It holds no tensors and no weights."""
 
     images: ImageSet
     ids: tuple[bytes, ...]
@@ -84,7 +84,7 @@ def fill(job: ExtractionJob, devices: Sequence[str]) -> None:
 
 
 class _EndedEarly(RuntimeError):
-    """A process that has gone without a word."""
+    """A process ended without a message."""
 
 
 def _share_out(
@@ -143,7 +143,7 @@ def _shares(
 
 
 def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
-    """Images in memory as pixels: on their way PIL's lose palettes, orientation and format."""
+    """Turn images in memory into pixels, because pickled PIL images lose palette and format."""
     items = tuple(
         np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
         for item in images.items
@@ -152,7 +152,7 @@ def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
 
 
 def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar: Any) -> None:
-    """Take what the processes say, until all have ended."""
+    """Receive the processes' messages until all have ended."""
     while running:
         ready: Any
         for ready in wait(list(running)):
@@ -185,7 +185,7 @@ def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar
 
 
 def _work(pipe: Any, share: _ShareOfImages) -> None:
-    """Run one share; what happens in a process of its own."""
+    """Run one share of the images. This is what each process does."""
     torch.set_num_threads(share.n_threads)
     Image.MAX_IMAGE_PIXELS = share.pixel_limit
     caller = _ParentPipe(pipe)
@@ -205,7 +205,7 @@ def _work(pipe: Any, share: _ShareOfImages) -> None:
     package = logging.getLogger("transferkit")
     package.addHandler(caller)
     package.propagate = False
-    # A caller that is gone, or was interrupted: the job has written what it had.
+    # The parent process is gone or was interrupted. The job has written its rows by now.
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         try:
             job.fill()
@@ -219,7 +219,7 @@ def _work(pipe: Any, share: _ShareOfImages) -> None:
 
 
 class _ParentPipe(logging.Handler):
-    """Whoever started this process: a progress bar to it, and the log of its warnings."""
+    """The pipe to the parent process, used as its progress bar and as the log of its warnings."""
 
     def __init__(self, pipe: Any) -> None:
         super().__init__(logging.WARNING)

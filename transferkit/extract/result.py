@@ -1,4 +1,4 @@
-"""What an extraction gives."""
+"""`Extraction` holds the features that an extraction returns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from transferkit.store import StoredRows
 
 __all__ = ["Extraction", "feature_columns"]
 
-# Seconds in the network above which a quicker class is worth a word.
+# A quicker numeric class is mentioned if the network took more seconds than this.
 _LONG = 30.0
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Features of some images, and what it took to get them.
+    """Features of some images, with statistics of the work.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class Extraction:
         return line
 
     def notes(self) -> list[tuple[str, str]]:
-        """Name and text of what else is worth a line: where the time went, how exact it is."""
+        """Names and texts of further lines: the parts of the time, and the precision."""
         lines = []
         if self.n_computed and (total := sum(self.shares.values())):
             parts = [f"{name} {value / total:.0%}" for name, value in self.shares.items()]
@@ -192,7 +192,7 @@ class Extraction:
 
 
 def feature_columns(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Name of every value of some features side by side.
+    """Name every column of features that stand side by side.
 
     Parameters
     ----------

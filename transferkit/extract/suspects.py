@@ -1,4 +1,4 @@
-"""Images that were being decoded when a process ended: they are tried where that does no harm.
+"""Images that were being decoded when a process crashed are tried again in a separate process.
 
 Decoders are foreign code. On damaged bytes one may end the whole process, or have it ended by
 taking all memory; and then nobody is left to say which image it was. So each thread writes down
@@ -47,7 +47,7 @@ def _folder() -> Path:
 
 
 class InFlight:
-    """The images that this process decodes, written down for whoever comes after it.
+    """The images that this process is decoding, recorded for later processes.
 
     Without locks of files, or where the cache can't be written, it does nothing.
     """
@@ -80,7 +80,7 @@ class InFlight:
 
     @contextlib.contextmanager
     def holding(self, row: bytes | None) -> Iterator[None]:
-        """Have an image written down while it is decoded."""
+        """Record an image while it is decoded."""
         slot = None
         if self._map is not None and row is not None:
             with contextlib.suppress(IndexError):  # more at a time than there are places
@@ -100,7 +100,7 @@ class InFlight:
 def ending(
     images: ImageSet, first: Mapping[bytes, int], preprocess: Preprocess
 ) -> dict[bytes, str]:
-    """Images that end a process which decodes them, and the reason, by row id.
+    """Find images that crash the process that decodes them, with the reason, by row id.
 
     Only those are tried that were in flight when a process ended.
 
@@ -129,7 +129,7 @@ def ending(
 
 
 def _left_behind() -> dict[Path, set[bytes]]:
-    """Row ids in the files of processes that are no more."""
+    """Row ids in the files of processes that have ended."""
     left: dict[Path, set[bytes]] = {}
     for path in sorted(_folder().glob("*.ids")):
         with contextlib.suppress(OSError), path.open("rb") as file:
@@ -165,7 +165,7 @@ def _reason(code: int) -> str:
 
 
 def _exit_codes(contents: Sequence[bytes], preprocess: Preprocess) -> Iterator[int]:
-    """What became of a process that decoded each; 0 if it lived."""
+    """Exit code of a process that decoded each image; 0 if it survived."""
     process: subprocess.Popen[bytes] | None = None
     try:
         for data in contents:
@@ -211,7 +211,7 @@ def _process(preprocess: Preprocess) -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Decode what comes through stdin, and answer a byte for each: the process beside."""
+    """Decode the images that come through stdin, and answer a byte for each. Runs separately."""
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     settings = json.loads(source.readline())
     preprocess = Preprocess.from_dict(settings["preprocess"])

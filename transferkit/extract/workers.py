@@ -1,4 +1,4 @@
-"""Batches through decoding and network: which threads do what, and how far ahead."""
+"""Threads that take batches of images through decoding and network, some batches ahead."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work.
+    """The threads of an extraction, and what each kind of them does.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Workers:
 
 
 def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Workers:
-    """Choose how many threads do what.
+    """Choose the number of threads for each kind of work.
 
     On a CPU one worker per core, each doing everything: nothing is handed over and no core
     waits. Beside a GPU the cores decode.
@@ -82,7 +82,7 @@ def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Wor
     n_sharing : int, default=1
         Processes that share the machine's cores, this one among them.
     """
-    # As many as the user allows, $OMP_NUM_THREADS.
+    # The user may limit the number by $OMP_NUM_THREADS.
     n_cores = max(1, torch.get_num_threads() // n_sharing)
     if device.type != "cpu":
         n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores
@@ -141,7 +141,7 @@ def run(
 
 
 class _Lazy:
-    """Makes the network when it is asked for first; who asks meanwhile waits."""
+    """Makes the network on the first call. Threads that call meanwhile wait for it."""
 
     def __init__(self, make: Callable[[], Forward]) -> None:
         self.make = make
@@ -163,7 +163,7 @@ def _through(
     forward: Callable[[], Forward],
     pool: ThreadPoolExecutor | None,
 ) -> Batch:
-    """One chunk from its files to its rows."""
+    """Take one chunk from its files to its rows."""
     decoded = list((map if pool is None else pool.map)(decode, chunk))
     pixels = [image.pixels for image in decoded if image.pixels is not None]
     seconds = {

@@ -1,4 +1,4 @@
-"""Gathering rows into shards."""
+"""Gather rows and write them as shards."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from transferkit.store import FeatureStore
 
 __all__ = ["ShardWriter"]
 
-# A shard is written when it holds this much; what a killed run loses is less than one.
+# A shard is written when it reaches this size, so a killed run loses less than that.
 SHARD_ROWS = 1024
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 10.0
 
 
 class ShardWriter:
-    """Gathers rows and writes a shard when there are enough, or it has been long."""
+    """Gathers rows, and writes a shard when there are enough or some time has passed."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class ShardWriter:
         self.last = time.monotonic()
 
     def add(self, ids: list[bytes], rows: dict[str, np.ndarray]) -> dict[bytes, str]:
-        """Take one batch: an id and one row of every feature per image.
+        """Add one batch: an id and one row of every feature per image.
 
         Rows beyond the ids are the batch's padding. Images whose rows can't be stored are
-        not taken, but given back with the reason.
+        not added; they are returned with the reason.
         """
         rows = {name: array[: len(ids)] for name, array in rows.items()}
         faults: dict[bytes, str] = {}
@@ -53,7 +53,7 @@ class ShardWriter:
         return faults
 
     def flush(self) -> None:
-        """Write what has been gathered, less what the store has by now."""
+        """Write the gathered rows, except for those that the store has by now."""
         ids = np.array(self.ids, dtype=object)
         for name, spec in self.specs.items():
             missing = set(self.store.missing(spec, self.ids))
@@ -66,7 +66,7 @@ class ShardWriter:
 
 
 def _faults(ids: list[bytes], rows: np.ndarray, spec: FeatureSpec) -> dict[bytes, str]:
-    """Images whose rows of one feature the store would refuse, and why.
+    """Find images whose rows of one feature the store would refuse, with the reason.
 
     One such row among them would cost the whole shard, so they are found here, where the
     image still has a name.

@@ -1,4 +1,4 @@
-"""One batch through a backbone: pixels → rows, on a device, in a numeric class, by an engine."""
+"""Run one batch through a backbone on a device, in a numeric class, with an engine."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ __all__ = [
 ]
 
 ENGINES = ("auto", "torch", "compile", "openvino")
-# Another engine hands over to torch above this, relative, in float32.
+# Largest relative difference from torch in float32. Above it torch replaces another engine.
 _TOLERANCE = 1e-4
-# Converting a network costs what some hundred images cost. In float32 the two are equally quick
-# on most networks: there rows had better come from one engine, however many images there are.
+# Converting a network takes as long as some hundred images. In float32 both engines are equally
+# quick on most networks, so rows always come from the same one, for any number of images.
 _WORTH_CONVERTING = 500
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def check_engine_name(engine: str) -> None:
 
 
 class Forward:
-    """A backbone on a device, in a numeric class, giving the rows of some features.
+    """A backbone on a device, in a numeric class, that computes the rows of some features.
 
     Any number of threads may call `rows` at once. Whatever isn't PyTorch in float32 is
     compared with it on the first batch: `agreement` tells the result.
@@ -137,7 +137,7 @@ class Forward:
         )
 
     def rows(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of every feature.
+        """Compute the rows of every feature.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class Forward:
         )
 
     def _check(self, pixels: np.ndarray) -> None:
-        """Compare with PyTorch in float32, and hand over to it where the class isn't kept."""
+        """Compare with PyTorch in float32, and switch to it if the difference is too large."""
         exact = engines.torch_engine(self.backbone, self.layers, self.device, "float32")
         expected = self._rows(exact, pixels)
         found = self._rows(self._engine, pixels)
@@ -232,7 +232,7 @@ class Forward:
         return is_cpu and self.precision == "float32" and has_fast_bf16(self.device)
 
     def provenance(self) -> dict[str, str]:
-        """Where the numbers come from: what may move them within rounding."""
+        """Provenance of the numbers: everything that may change them within rounding."""
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:

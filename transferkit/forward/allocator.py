@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep its pages while images are computed."""
+"""Make the C library's allocator keep its pages while images are computed."""
 
 from __future__ import annotations
 

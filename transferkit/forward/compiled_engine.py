@@ -1,4 +1,4 @@
-"""PyTorch's compiler: fused kernels, for many images on a GPU."""
+"""The engine of PyTorch's compiler, which fuses kernels, for many images on a GPU."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class CompiledEngine:
 
     def __init__(self, plain: TorchEngine, features: Sequence[FeatureName]) -> None:
         self.plain, self.features = plain, list(features)
-        # Versions of one function are counted, and after the eighth network there'd be no more.
+        # torch compiles at most eight versions of one function, so older ones are forgotten here.
         torch.compiler.reset()
         self._compiled = torch.compile(Rows(plain, self.features), fullgraph=True, backend=BACKEND)
 
     def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of every feature; call it in inference mode.
+        """Compute the rows of every feature. Call this in inference mode.
 
         Parameters
         ----------

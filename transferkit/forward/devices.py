@@ -1,4 +1,4 @@
-"""Devices: their names, and which one is taken."""
+"""Names of devices, and the choice among them."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def has_fast_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    # An older PyTorch can't tell, and then the answer is no.
+    # An older PyTorch can't tell, so the answer is no.
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

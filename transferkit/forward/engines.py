@@ -1,4 +1,4 @@
-"""Networks and engines that are kept for the next call, and how they are released.
+"""Caches of networks and engines for the next call, and their release.
 
 Building a network, converting and compiling it take seconds. The last ones are kept, so that
 the next call with the same backbone and features has them ready.
@@ -27,7 +27,7 @@ def built_backbone(spec: str, layers: tuple[str, ...]) -> Backbone:
     return build_backbone(BackboneSpec.from_json(spec), layers=layers)
 
 
-# Two: the one that computes, and the one in float32 that it is compared with.
+# Two are kept: the one that computes, and the one in float32 that it is compared with.
 @functools.lru_cache(maxsize=2)
 def torch_engine(
     backbone: Backbone, layers: tuple[str, ...], device: torch.device, precision: str
@@ -58,7 +58,7 @@ def openvino_engine(
     threads: tuple[int, int],
 ) -> OpenVinoEngine:
     """Make OpenVINO's engine."""
-    # It is traced in float32; bf16 is a wish that OpenVINO is told.
+    # The network is traced in float32; bf16 is an option of OpenVINO's.
     exact = TorchEngine(backbone, layers, torch.device("cpu"), "float32", is_traced=True)
     return OpenVinoEngine(exact, features, backbone.preprocess.image_size, precision, *threads)
 

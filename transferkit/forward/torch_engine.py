@@ -1,4 +1,4 @@
-"""PyTorch's own kernels: the engine that every other one is measured by."""
+"""The engine of PyTorch's own kernels, with which every other engine is compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Rows", "TorchEngine", "outputs_of"]
 # Where activations are rounded, features move by some per cent in bf16; what is wrong, by more.
 _BF16_TOLERANCE = 0.1
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Their statistics and scales stay float32: they cost nothing, and rounding them moves features.
+# Statistics and scales of these stay float32, which costs no time; rounding would move features.
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -81,7 +81,7 @@ class TorchEngine:
         self._network = self._placed(network)
         if fusions is not None and (self.dtype is None or self.is_pure):
             self._fuse(fusions)
-        # Networks may keep state while they run (hooks, caches): no two threads share one.
+        # Networks may keep state while they run (hooks, caches), so no two threads share one.
         self._idle: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
@@ -91,7 +91,7 @@ class TorchEngine:
         return changed
 
     def _fuse(self, fusions: fusing.Fusions) -> None:
-        """Replace layers, as is right in float32, if this processor has the class's kernels."""
+        """Fuse layers that are right in float32, if this processor has the class's kernels."""
         try:
             changed = fusing.fuse(self._network, fusions)
             if self.is_pure:
@@ -103,7 +103,7 @@ class TorchEngine:
         self._network, self.is_fused = changed, True
 
     def _outputs(self, network: nn.Module) -> list[Tensor]:
-        """What a network makes of noise, without its own numeric class or in it."""
+        """Run a network on noise, in its own numeric class or without it."""
         noise = torch.randn(self._image.shape, generator=torch.Generator().manual_seed(0))
         dtype = self.dtype if self.is_pure else None
         with torch.no_grad():
@@ -123,7 +123,7 @@ class TorchEngine:
         return _converted(network, self.device, None)
 
     def __call__(self, pixels: np.ndarray) -> FeatureMaps:
-        """Everything that is wanted, from one pass; call it in inference mode.
+        """Compute all features in one pass. Call this in inference mode.
 
         Parameters
         ----------
@@ -137,24 +137,24 @@ class TorchEngine:
 
     @contextlib.contextmanager
     def placed(self, pixels: np.ndarray) -> Iterator[Tensor]:
-        """Pixels on the device, which is the current one meanwhile."""
+        """Move pixels to the device, which is the current device during the block."""
         batch = torch.from_numpy(pixels)
         if self.device.type != "cuda":
             yield batch.to(self.device)
             return
-        # Pinning on a thread that hasn't chosen a GPU would take memory of the first one.
+        # Without a current device, pinning memory on this thread would use the first GPU.
         with torch.cuda.device(self.device):
             yield batch.pin_memory().to(self.device, non_blocking=True)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Input of the network, ``(B, 3, H, W)``, of uint8 pixels ``(B, H, W, 3)``."""
-        # Seen like this they lie in the channels-last layout already.
+        """Turn uint8 pixels ``(B, H, W, 3)`` into the network's input, ``(B, 3, H, W)``."""
+        # Permuted like this, they are in the channels-last layout already.
         images = pixels.permute(0, 3, 1, 2).to(torch.float32)
         images = images.sub_(self._shift).mul_(self._scale)
         return images.to(self.dtype) if self.is_pure else images
 
     def copy_network(self) -> nn.Module:
-        """Return a network that nobody else runs; it shares the weights."""
+        """Return a copy of the network for one thread's own use. It shares the weights."""
         with self._lock:
             return shallow_copy(self._network)
 
@@ -183,7 +183,7 @@ class TorchEngine:
 
 
 class Rows(nn.Module):
-    """From uint8 pixels to a tuple of rows, for what traces networks.
+    """A module from uint8 pixels to a tuple of rows, for tracing and compiling.
 
     Parameters
     ----------

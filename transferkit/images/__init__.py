@@ -1,4 +1,4 @@
-"""Images: which there are, and from their bytes to the network's input.
+"""List images, decode them, and turn them into the network's input.
 
 `list_images` makes an `ImageSet` of a folder, a table, a list, an array or a data set;
 `content_of` reads one of its items and `read_rgb` decodes it; `prepare` resizes and crops it to

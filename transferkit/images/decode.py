@@ -1,4 +1,4 @@
-"""From bytes to RGB pixels."""
+"""Decode an image's bytes to RGB pixels."""
 
 import errno
 import io
@@ -36,7 +36,7 @@ MAX_FILE_BYTES = 2**30
 
 
 class ImageError(ValueError):
-    """An image that can't be used; the message is the reason in plain words."""
+    """An image can't be used. The message is the reason in plain words."""
 
 
 def read_file(path: str | Path) -> bytes:
@@ -193,7 +193,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def reason_of(error: Exception) -> str:
-    """Why an image can't be decoded, in plain words, from what PIL raised."""
+    """Say in plain words why an image can't be decoded, from the error that PIL raised."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         advice = (
             "a decompression bomb? if it is genuine, increase PIL.Image.MAX_IMAGE_PIXELS, or "

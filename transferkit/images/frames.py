@@ -1,4 +1,4 @@
-"""Where in the network's input a point of the image comes to lie, and back.
+"""Coordinates: map points of an image to the network's input, and back.
 
 Coordinates are those of edges, in px: ``x`` runs from 0 at the left edge of the first column
 to the width at the right edge of the last, ``y`` downwards likewise. The centre of the pixel
@@ -66,7 +66,7 @@ class Frame:
 
     @classmethod
     def crop(cls, box: tuple[float, float, float, float], size: tuple[int, int]) -> Frame:
-        """From an image to a part of it that is resized.
+        """Map of an image to a part of it that is resized.
 
         Parameters
         ----------
@@ -81,22 +81,22 @@ class Frame:
 
     @classmethod
     def flip(cls, width: float) -> Frame:
-        """From an image of some width to its mirror image, left to right."""
+        """Map of an image of some width to its mirror image, left to right."""
         return cls((-1.0, 1.0), (float(width), 0.0))
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether what runs clockwise in the image runs counter-clockwise in the network's."""
+        """Whether the map mirrors the image, so that clockwise becomes counter-clockwise."""
         return self.scale[0] * self.scale[1] < 0
 
     def then(self, other: Frame) -> Frame:
-        """Put another map behind this one, such as that of an augmented view."""
+        """Compose this map with another that follows it, such as that of an augmented view."""
         scale = self.scale[0] * other.scale[0], self.scale[1] * other.scale[1]
         ((x, y),) = other.forward_points([self.offset]).tolist()
         return Frame(scale, (x, y))
 
     def forward_points(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Points in the network's px.
+        """Map points from the image's px to the network's.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Frame:
         return _checked(points, 2) * self.scale + self.offset
 
     def back_points(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Points in the image's px.
+        """Map points from the network's px to the image's.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class Frame:
         return (_checked(points, 2) - self.offset) / self.scale
 
     def forward_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Upright boxes in the network's px; what lies outside of its input isn't cut off.
+        """Map upright boxes to the network's px. Parts outside of its input aren't cut off.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Frame:
         return _boxes(self.forward_points(_checked(boxes, 4).reshape(-1, 2)))
 
     def back_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Upright boxes in the image's px; what lies outside of the image isn't cut off.
+        """Map upright boxes to the image's px. Parts outside of the image aren't cut off.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class Frame:
 
 
 def frame_of(size: tuple[int, int], preprocess: Preprocess, view: Frame | None = None) -> Frame:
-    """From an image's px to those of the network's input that `prepare` makes of it.
+    """Map of an image's px to those of the network's input that `prepare` makes of it.
 
     Parameters
     ----------
@@ -182,6 +182,6 @@ def _checked(values: ArrayLike, n: int) -> NDArray[np.float64]:
 
 
 def _boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes from two corners each, left and top first also where an axis was mirrored."""
+    """Make boxes of two corners each, with left and top first even if an axis was mirrored."""
     pairs = np.sort(corners.reshape(-1, 2, 2), axis=1)
     return pairs.reshape(-1, 4)

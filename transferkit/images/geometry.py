@@ -1,4 +1,4 @@
-"""From RGB pixels to the network's 8-bit input: resize, crop, border."""
+"""Resize and crop RGB pixels to the network's 8-bit input, or add a border."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["corner", "crop_fraction", "cut", "prepare", "resized_size", "upscale
 def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """Resize and crop an image to the network's input.
 
-    To the pixel what timm's evaluation transform gives before it normalises.
+    The result equals, to the pixel, that of timm's evaluation transform before normalisation.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 
 def cut(resized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """Cut the centre of a resized image, with a border where it is too small.
+    """Cut the centre of a resized image. Where the image is too small, a border is added.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def crop_fraction(size: tuple[int, int], preprocess: Preprocess) -> float:
 
 
 def upscale_factor(size: tuple[int, int], preprocess: Preprocess) -> float:
-    """How much an image is enlarged, along the side that is enlarged most.
+    """Factor by which an image is enlarged, along the side that is enlarged most.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`ImageSet`: images with their names, labels and splits; and those that can't be read."""
+"""`ImageSet` lists images with names, labels and splits; `Failure` is an unreadable one."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -73,7 +73,7 @@ class ImageSet:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether any of the images is in memory alone: bytes, a PIL image, an array."""
+        """Whether any of the images is only in memory, as bytes, a PIL image or an array."""
         return any(map(is_in_memory, self.items))
 
     @property
@@ -138,7 +138,7 @@ class Failure:
 
 
 class UnreadableImages(ValueError):
-    """Images that could not be read.
+    """Some images could not be read.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class UnreadableImages(ValueError):
     """
 
     def __init__(self, failures: Sequence[Failure], n_images: int, hint: str = "") -> None:
-        # All in `args`, so that the error survives pickling (joblib's workers).
+        # All values are in `args`, so that the error survives pickling (joblib's workers).
         super().__init__(failures, n_images, hint)
         self.failures = list(failures)
         self.n_images = n_images

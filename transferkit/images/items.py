@@ -1,4 +1,4 @@
-"""One item of a list: a file, a file's bytes, pixels in memory, a place in a data set, a bag."""
+"""Items of a list: files, files' bytes, pixels, images of a data set, and bags of images."""
 
 import abc
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class LazyImage(abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> Content:
-        """Take it from the data set.
+        """Get the image from the data set.
 
         Raises
         ------
@@ -79,12 +79,12 @@ def content_of(item: Item) -> Content:
 
 
 def file_of(item: Item) -> Path | None:
-    """File whose bytes are an image's, whole and nothing else; None if there is none."""
+    """Path of the file that holds an image and nothing else; None if there is none."""
     return item if isinstance(item, Path) else None
 
 
 def is_in_memory(item: Item) -> bool:
-    """Whether an image, or one of a bag, has no place of its own outside this process."""
+    """Whether an image, or one of a bag, exists in this process only."""
     if isinstance(item, ImageBag):
         return any(map(is_in_memory, item.items))
     return not isinstance(item, Path | LazyImage)

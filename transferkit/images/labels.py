@@ -1,4 +1,4 @@
-"""Labels as they are compared: texts that people can't tell apart are one label."""
+"""Clean labels, so that texts that look the same are one label."""
 
 import logging
 import unicodedata
@@ -25,7 +25,7 @@ def clean_label(text: str) -> str:
 
 
 def warn_of_lookalikes(labels: Iterable[str]) -> None:
-    """Say so where labels differ in case, blanks or Unicode form only.
+    """Warn of labels that differ only in case, blanks or Unicode form.
 
     They stay different classes: the user may mean them.
 

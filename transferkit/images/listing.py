@@ -1,4 +1,4 @@
-"""Which images there are, with their names, labels and splits."""
+"""List images with their names, labels and splits."""
 
 import os
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ def _check_groups(column: str | None, *, has_groups: bool) -> None:
 
 
 def _placed(images: ImageSet, root: str | Path | None, suffix: str, beside: Path) -> ImageSet:
-    """Images whose paths are relative to another folder, or lack their suffix."""
+    """Complete paths that are relative to another folder, or lack their suffix."""
     base = beside if root is None else Path(root).expanduser()
     if not base.is_dir():
         raise FileNotFoundError(f"root {str(root)!r} is no folder; give where the paths begin")
@@ -133,7 +133,7 @@ def _placed(images: ImageSet, root: str | Path | None, suffix: str, beside: Path
 
 
 def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
-    """Images of which no pattern leaves out the name."""
+    """Leave out the images whose names match a pattern."""
     if not patterns:
         return images
     kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
@@ -144,7 +144,7 @@ def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
 
 
 def _with_clean_labels(images: ImageSet) -> ImageSet:
-    """Images with their labels as people see them."""
+    """Clean the labels of images, so that labels that look the same are the same."""
     if images.labels is None:
         return images
     labels = tuple(

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Find files by paths and patterns as users write them."""
 
 import fnmatch
 import os
@@ -10,7 +10,7 @@ __all__ = ["in_either_form", "is_excluded", "why_missing"]
 
 
 def in_either_form(path: Path) -> Path:
-    """A path, or the one that is there and differs from it in Unicode's form only.
+    """Return a path, or an existing one that differs from it only in Unicode's form.
 
     Tables are written on one system and read on another: macOS writes accents behind their
     letters (NFD), others as part of them (NFC), and most file systems tell the two apart.
@@ -39,7 +39,7 @@ def in_either_form(path: Path) -> Path:
 
 
 def is_excluded(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern leaves out an image.
+    """Whether a pattern excludes an image.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
 
 
 def why_missing(names: Sequence[str], folder: Path, suffixes: Sequence[str]) -> str:
-    """A sentence on why not one of a table's files is there.
+    """Sentence on why none of a table's files is there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An image's own height and width, from its header alone where that tells."""
+"""Read an image's height and width, from its header alone if possible."""
 
 import io
 from typing import IO
@@ -13,7 +13,7 @@ from transferkit.images.items import Content, Item, content_of, file_of
 __all__ = ["orientation_of", "size_of"]
 
 _EXIF_ORIENTATION = 0x0112
-# From here on height and width are exchanged.
+# From this orientation on, height and width are exchanged.
 _FIRST_ON_ITS_SIDE = 5
 
 
@@ -48,7 +48,7 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 0 if its metadata are damaged.
 
-    What is none of them, such as a text, turns nothing: it is 1.
+    Any other value, such as a text, counts as 1, which turns nothing.
     """
     try:
         value = image.getexif().get(_EXIF_ORIENTATION)

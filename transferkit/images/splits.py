@@ -1,4 +1,4 @@
-"""The names of splits, as people write them."""
+"""Recognise splits by the names that people give them."""
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ _WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout"), "test"),
 }
-# Words that say nothing of which split it is; "seg" is Kaggle's own (seg_train/seg_test).
+# Words that don't tell which split it is. "seg" is Kaggle's own (seg_train/seg_test).
 _BESIDE = frozenset(
     (
         *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "photo", "photos"),
@@ -37,7 +37,7 @@ _BESIDE = frozenset(
 
 
 def split_of(text: str) -> str | None:
-    """Split that a name means, None if it means none.
+    """Find the split that a name stands for; None if it stands for none.
 
     A name means a split if it holds one word for it and, beside that, nothing but words like
     *set*, *data*, *images*, and perhaps a year.
@@ -68,7 +68,7 @@ def split_of(text: str) -> str | None:
 
 
 def _parts(word: str) -> list[str]:
-    """One word, or two that are written as one: ``trainset``."""
+    """Split a word that is two words written as one, such as ``trainset``."""
     for beside in _BESIDE:
         if word.endswith(beside) and (first := word.removesuffix(beside)) in _WORDS:
             return [first, beside]

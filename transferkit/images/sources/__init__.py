@@ -1,7 +1,7 @@
-"""Where images come from: one file for each kind of source, which is found by being here.
+"""Sources of images. Each file of this folder is one kind, and is found by being here.
 
-A file offers `accepts`, `listed` and `example`, as `Source` says, and nothing else has to be
-told. At most one of them accepts a thing; what none accepts is taken for images one by one.
+A file offers `accepts`, `listed` and `example`, as `Source` describes; no list has to be edited.
+At most one of them accepts a thing. A thing that none accepts is taken as images one by one.
 """
 
 import functools
@@ -21,20 +21,20 @@ __all__ = ["ListingOptions", "Source", "paths_taken", "source_of", "sources"]
 
 
 class Source(Protocol):
-    """What a file of this folder offers.
+    """The functions that a file of this folder offers.
 
     ``PATHS`` is optional: what paths it takes, for messages, such as ``"a .csv file"``.
     ``HAS_GROUPS`` is so too: whether it knows `ListingOptions.group_column`.
     """
 
     def accepts(self, given: Any) -> bool:
-        """Whether what was given is of this kind; quick, and without importing a library."""
+        """Whether a thing is a source of this kind. This is quick, and imports no library."""
 
     def listed(self, given: Any, options: ListingOptions) -> ImageSet:
-        """List its images; nothing is decoded."""
+        """List the source's images, without decoding any."""
 
     def example(self, folder: Path, pictures: Sequence[np.ndarray]) -> Any:
-        """Make such a source of some pictures, which every source's tests begin with.
+        """Make a source of this kind from some pictures, for the common tests of all sources.
 
         Parameters
         ----------
@@ -47,13 +47,13 @@ class Source(Protocol):
 
 @functools.cache
 def sources() -> tuple[Source, ...]:
-    """Every kind of source, by name."""
+    """Return every kind of source by name."""
     loaded = (registry.load(__name__, name, "image source") for name in registry.names(__name__))
     return tuple(cast(Source, module) for module in loaded)
 
 
 def source_of(given: Any) -> Source:
-    """Kind of source that something is.
+    """Find the kind of source that accepts a thing.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def source_of(given: Any) -> Source:
 
 
 def paths_taken() -> list[str]:
-    """What paths are taken beside those of folders and images, for messages."""
+    """Kinds of paths that are accepted besides folders and images, for messages."""
     return [str(kind) for source in sources() if (kind := getattr(source, "PATHS", ""))]
 
 

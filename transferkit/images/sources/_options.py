@@ -1,4 +1,4 @@
-"""What a user says of a source beside the source itself."""
+"""Options for listing a source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

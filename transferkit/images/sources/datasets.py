@@ -1,7 +1,7 @@
-"""Data sets of other libraries: torchvision's and PyTorch's pairs, Hugging Face's tables.
+"""Data sets of other libraries: pairs of torchvision and PyTorch, and Hugging Face's tables.
 
-They are known by what they offer; no library is imported. No image is kept in memory: files
-are taken by their paths, all others from the data set whenever they are needed.
+They are recognised by their attributes, and no library is imported. No image is kept in memory:
+files are listed by path, and all others are read from the data set whenever they are needed.
 """
 
 import itertools
@@ -52,7 +52,7 @@ class _Row(LazyImage):
 
 
 def accepts(given: Any) -> bool:
-    """Whether it is a data set of another library, or several such by split."""
+    """Whether a thing is a data set of another library, or a dictionary of such by split."""
     if frame.accepts(given):  # a column may be called as anything
         return False
     return _is_table(given) or _is_tables(given) or _is_pairs(given) or _is_stream(given)
@@ -181,7 +181,7 @@ def _is_tables(source: Any) -> bool:
 
 
 def _list_tables(tables: Mapping[str, Any], label_column: str | Sequence[str]) -> ImageSet:
-    """Data sets by split, one after the other."""
+    """List data sets by split, one after the other."""
     unknown = [name for name in tables if split_of(str(name)) is None]
     if unknown:
         raise ValueError(
@@ -201,7 +201,7 @@ def _list_tables(tables: Mapping[str, Any], label_column: str | Sequence[str]) -
 
 
 def _in_split(images: ImageSet, split: str) -> list[str]:
-    """Names that tell apart images that a data set has by number."""
+    """Name the images of a data set, which has them by number only."""
     pairs = zip(images.items, images.names, strict=True)
     return [f"{split} {name}" if isinstance(item, LazyImage) else name for item, name in pairs]
 

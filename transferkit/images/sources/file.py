@@ -16,7 +16,7 @@ __all__ = ["accepts", "example", "listed"]
 
 
 def accepts(given: Any) -> bool:
-    """Whether it is the path of a file that ends as images do."""
+    """Whether a thing is the path of a file with an image's suffix."""
     if not isinstance(given, str | os.PathLike):
         return False
     path = Path(given)
@@ -24,7 +24,7 @@ def accepts(given: Any) -> bool:
 
 
 def listed(given: Any, options: ListingOptions) -> ImageSet:
-    """List the one image, by the file's name."""
+    """List the single image under its file's name."""
     path = Path(given)
     return ImageSet((path,), (path.name,))
 

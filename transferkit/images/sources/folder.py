@@ -1,4 +1,4 @@
-"""A folder of images: a folder per class, below folders of splits if there are any."""
+"""A folder of images, with a folder per class, perhaps below folders of splits."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ EXTENSIONS = (
 )
 """Extensions of the files that a folder's listing takes, in any case."""
 
-# What file managers leave behind.
+# Files and folders that file managers leave behind.
 _NO_FILES = ("thumbs.db", "desktop.ini")
 _SHOWN = 5
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def accepts(given: Any) -> bool:
-    """Whether it is the path of a folder."""
+    """Whether a thing is the path of a folder."""
     return isinstance(given, str | os.PathLike) and Path(given).is_dir()
 
 
@@ -59,7 +59,7 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
 def labels_and_splits(
     root: Path, names: Sequence[str]
 ) -> tuple[tuple[str | None, ...], tuple[str | None, ...] | None, int]:
-    """What the folders above some images say of them.
+    """Read labels and splits from the folders above the images.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
 
 
 def tell_excluded(n: int, what: str, patterns: Sequence[str]) -> None:
-    """Say how much the user's patterns left out."""
+    """Tell the number of images that the user's patterns left out."""
     number = f"{n:,} times a {what}" if n > 1 else f"one {what}" if n else f"no {what}"
     logger.warning("%s was left out by %s", number, ", ".join(patterns))
 
@@ -136,7 +136,7 @@ def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Pa
 
 
 def _without_repeats(parts: Parts, splits: tuple[str | None, ...]) -> Parts:
-    """Parts without a split's folder that stands again in itself, as archives unpack it."""
+    """Remove a split's folder that stands again in itself, as some archives unpack."""
     inner = {s: {p[0] for p, own in zip(parts, splits, strict=True) if own == s} for s in splits}
     again = {s for s, names in inner.items() if s and {split_of(name) for name in names} == {s}}
     return [p[1:] if s in again and len(p) > 2 else p for p, s in zip(parts, splits, strict=True)]
@@ -195,7 +195,7 @@ def _refuse_unknown_splits(
 
 @dataclass
 class _Walk:
-    """What stands below a folder; paths are relative to it, in POSIX form."""
+    """Everything found below a folder. Paths are relative to it, in POSIX form."""
 
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -205,7 +205,7 @@ class _Walk:
     n_excluded: int = 0
 
     def warn(self, root: Path) -> None:
-        """Name what was left out."""
+        """Warn of everything that was left out."""
         if self.others:
             n = len(self.others)
             logger.warning(
@@ -227,7 +227,7 @@ class _Walk:
                 logger.warning("%s: %s%s", what, ", ".join(paths[:_SHOWN]), more)
 
     def warn_of_empty_classes(self, depth: int, labels: Iterable[str | None]) -> None:
-        """Name folders where classes stand that hold no image, and what they hold instead."""
+        """Warn of class folders without an image, and name what they hold instead."""
         known = set(labels)
         if known == {None}:
             return

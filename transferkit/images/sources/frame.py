@@ -16,7 +16,7 @@ __all__ = ["accepts", "example", "listed"]
 
 
 def accepts(given: Any) -> bool:
-    """Whether it has columns by name; no library is imported to know it."""
+    """Whether a thing has columns by name. No library is imported for the check."""
     has_columns = hasattr(given, "columns") and hasattr(given, "shape")
     return has_columns and hasattr(given, "__getitem__")
 
@@ -53,7 +53,7 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
 
 
 class _Columns(dict[str, list[Any]]):
-    """The least that is taken for a DataFrame: columns by name."""
+    """The smallest object that counts as a DataFrame: columns by name."""
 
     @property
     def columns(self) -> list[str]:
@@ -71,7 +71,7 @@ def example(folder: Path, pictures: Sequence[np.ndarray]) -> Any:
 
 
 def _columns(frame: Any) -> dict[str, Any]:
-    """Name of every column, as text and as it is."""
+    """Names of the columns as texts, with the original names."""
     return {str(name): name for name in getattr(frame, "column_names", None) or frame.columns}
 
 

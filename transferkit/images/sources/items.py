@@ -21,7 +21,7 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 def accepts(given: Any) -> bool:
-    """Whether it is one image, or a list or array of them; other iterables are tried last."""
+    """Whether a thing is an image, or a list or array of images. Other iterables come last."""
     return _is_single(given) or isinstance(given, list | tuple | np.ndarray)
 
 
@@ -80,7 +80,7 @@ def _is_single(source: Any) -> bool:
 
 
 def list_items(source: Any) -> ImageSet:
-    """List the images of an iterable; a list in it is an item of several images."""
+    """List the images of an iterable. A list in it becomes an item of several images."""
     if hasattr(source, "to_pylist"):  # a column of pyarrow's
         source = source.to_pylist()
     if not isinstance(source, Iterable) or isinstance(source, dict | set | frozenset):
@@ -100,7 +100,7 @@ def list_items(source: Any) -> ImageSet:
 
 
 def item_of(value: Any, what: str) -> tuple[Item, str]:
-    """One image and its name.
+    """Make an item of one value, with its name.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def item_of(value: Any, what: str) -> tuple[Item, str]:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for nothing: None, NaN, or pandas' NA and NaT."""
+    """Whether a value stands for a missing one: None, NaN, or pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, numbers.Real) and value != value  # NaN differs from itself
@@ -169,7 +169,7 @@ def _bag(values: Any, i: int) -> tuple[Item, str]:
 
 
 def _read(file: Any, what: str) -> tuple[bytes, str]:
-    """Bytes and name of an open file."""
+    """Read the bytes of an open file, and its name."""
     try:
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)  # whoever looked at its first bytes has moved it

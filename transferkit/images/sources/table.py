@@ -37,13 +37,13 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 PATHS = f"a {' or '.join(TABLE_SUFFIXES)} file"
 HAS_GROUPS = True
 
-# Columns of these names may be missing; one that was asked for by another name may not.
+# Columns of these names may be missing. A column that was asked for by another name may not.
 _OPTIONAL = ("label", "split")
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says.
+    """The contents of a table.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Table:
 
 
 def accepts(given: Any) -> bool:
-    """Whether it is the path of a file that ends as tables do."""
+    """Whether a thing is the path of a file with a table's suffix."""
     if not isinstance(given, str | os.PathLike):
         return False
     path = Path(given)
@@ -202,7 +202,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """As `_lines`: the columns' names as line 1, then the rows."""
+    """Do as `_lines` for Parquet: the columns' names are line 1, then follow the rows."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -230,7 +230,7 @@ def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _column(file: Path, header: list[str], name: str, kind: str) -> int | None:
-    """Position of a column; None if it is missing and may be."""
+    """Position of a column; None if it is missing and optional."""
     name = clean_label(name)
     if header.count(name) > 1:
         raise ValueError(f"{str(file)!r} has {header.count(name)} columns named {name!r}")

@@ -47,9 +47,9 @@ def convert(head: Any, task: str) -> TensorHead:
     """
     if getattr(head, "probability", False):
         raise refused(head, "its probabilities come from a calibration")
-    found = linear_map(head)
-    if found is not None:
-        return LinearHead("values" if task == "regression" else "scores", task, *found)
+    coef_and_intercept = linear_map(head)
+    if coef_and_intercept is not None:
+        return LinearHead("values" if task == "regression" else "scores", task, *coef_and_intercept)
     return KernelMachine(head, task)
 
 

@@ -1,14 +1,12 @@
 """Backbones: frozen pretrained networks that turn images into feature maps.
 
 A file of this folder is a source of backbones, used as ``source:model``; names without
-a known source are timm's. Each file exposes ``resolve`` (a name → `BackboneSpec`,
-without building anything), ``build`` (a spec → `Backbone`) and ``search``.
+a known source are timm's. What a file offers is written down as `Source`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,16 @@ from torch import nn
 from transferkit import registry
 from transferkit.backbones._backbone import Backbone
 from transferkit.backbones._cutting import checkpoint_activations, cut_above
+from transferkit.backbones._source import BackboneInfo, Overrides, Source
 from transferkit.backbones._timm_layers import activation_of, is_batch_norm, is_norm
 from transferkit.backbones._weights import hub_snapshot
-from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
 
 __all__ = [
     "Backbone",
     "BackboneInfo",
+    "Overrides",
+    "Source",
     "activation_of",
     "build_backbone",
     "checkpoint_activations",
@@ -40,34 +40,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class BackboneInfo:
-    """What is known of a backbone without its weights.
-
-    Parameters
-    ----------
-    name : str
-        Architecture, without tag.
-    tags : tuple of str
-        Its pretrained weights; the first is the default.
-    image_size : (int, int)
-        Default input, height and width in px.
-    n_parameters : int, optional
-        Parameters, the classifier included; None where it wasn't built.
-    gmacs : float, optional
-        10⁹ multiply-adds for one image of the default size.
-    layers : mapping of str to LayerInfo
-        What features can be taken from.
-    """
-
-    name: str
-    tags: tuple[str, ...]
-    image_size: tuple[int, int]
-    n_parameters: int | None
-    gmacs: float | None
-    layers: Mapping[str, LayerInfo]
-
-
 def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
     """10⁹ multiply-adds for one image, counted on the meta device; None where it can't."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -80,7 +52,13 @@ def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
     return float(counter.get_total_flops()) / 2e9
 
 
-def _source(name: str) -> tuple[str, str]:
+def _named(source: str) -> Source:
+    module: Any = registry.load(__name__, source, "backbone source")
+    found: Source = module
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
     if name == "bundled":  # the one that comes with the package needs no name of its own
         return "bundled", ""
     prefix, colon, model = name.partition(":")
@@ -142,25 +120,22 @@ def resolve_backbone(
     OSError
         If the weights can't be downloaded or read.
     """
-    source, model = _source(name)
-    overrides = {
-        "image_size": (image_size, image_size) if isinstance(image_size, int) else image_size,
-        "crop_pct": crop_pct,
-        "crop_mode": crop_mode,
-        "interpolation": interpolation,
-        "exif": exif,
-        "decode": decode,
-    }
-    resolved = registry.load(__name__, source, "backbone source").resolve(
+    source, model = _split(name)
+    return _named(source).resolve(
         model,
         pretrained=pretrained,
         weights=None if weights is None else Path(weights),
         seed=seed,
-        overrides={key: value for key, value in overrides.items() if value is not None},
+        overrides=Overrides(
+            image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
+            crop_pct=crop_pct,
+            crop_mode=crop_mode,
+            interpolation=interpolation,
+            exif=exif,
+            decode=decode,
+        ),
         arguments=arguments,
     )
-    assert isinstance(resolved, BackboneSpec)
-    return resolved
 
 
 def build_backbone(spec: BackboneSpec, *, layers: Iterable[str] | None = None) -> Backbone:
@@ -178,11 +153,7 @@ def build_backbone(spec: BackboneSpec, *, layers: Iterable[str] | None = None) -
     ValueError
         If the network doesn't take an argument, or the weights don't fit it.
     """
-    backbone = registry.load(__name__, spec.source, "backbone source").build(
-        spec, layers=None if layers is None else tuple(layers)
-    )
-    assert isinstance(backbone, Backbone)
-    return backbone
+    return _named(spec.source).build(spec, layers=None if layers is None else tuple(layers))
 
 
 def create_backbone(
@@ -228,5 +199,5 @@ def search_backbones(pattern: str = "*", *, details: int = 20) -> list[BackboneI
     """
     found: list[BackboneInfo] = []
     for source in registry.names(__name__):
-        found += registry.load(__name__, source, "backbone source").search(pattern, details)
+        found += _named(source).search(pattern, details)
     return found

@@ -14,11 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transferkit.backbones import BackboneInfo, timm
+from transferkit.backbones import BackboneInfo, Overrides, timm
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec
 
-__all__ = ["card", "names", "resolve", "search"]
+__all__ = ["EXAMPLE", "build", "card", "names", "resolve", "search"]
+
+EXAMPLE = "bundled"
+
+# What is resolved here are networks of timm.
+build = timm.build
 
 _FOLDER = Path(__file__).parent / "weights"
 _TAG = "bundled"
@@ -61,7 +66,7 @@ def resolve(
     pretrained: bool,
     weights: Path | None,
     seed: int,
-    overrides: Mapping[str, Any],
+    overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
     """Resolve a bundled name (or none: the first) into all that decides the numbers."""
@@ -74,11 +79,10 @@ def resolve(
         pretrained=weights is not None,
         weights=weights,
         seed=seed,
-        overrides={
-            "image_size": _size(known),
-            **{name: known[name] for name in ("interpolation", "crop_pct", "crop_mode")},
-            **overrides,
-        },
+        overrides=overrides.with_defaults(
+            image_size=_size(known),
+            **{word: known[word] for word in ("interpolation", "crop_pct", "crop_mode")},
+        ),
         arguments={**known["arguments"], **arguments},
     )
     preprocess = dataclasses.replace(

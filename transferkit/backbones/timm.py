@@ -14,7 +14,7 @@ import timm.models
 import torch
 from torch import nn
 
-from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
+from transferkit.backbones import Backbone, BackboneInfo, Overrides, gmacs_of
 from transferkit.backbones._quiet import quiet
 from transferkit.backbones._tensors import is_plain, n_classes_in, read_tensors
 from transferkit.backbones._timm_networks import (
@@ -28,7 +28,17 @@ from transferkit.backbones._weights import digest_of, find_weights
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
-__all__ = ["build", "describe", "preprocess_config", "resolve", "search"]
+__all__ = [
+    "EXAMPLE",
+    "build",
+    "describe",
+    "folder_config",
+    "preprocess_config",
+    "resolve",
+    "search",
+]
+
+EXAMPLE = "test_resnet"
 
 # Arguments of timm.create_model that are ours to give.
 _RESERVED = (
@@ -52,7 +62,7 @@ def resolve(
     pretrained: bool,
     weights: Path | None,
     seed: int,
-    overrides: Mapping[str, Any],
+    overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
     """Resolve a timm name into all that decides the numbers."""
@@ -119,10 +129,10 @@ def _config_error(name: str, argument: str) -> ValueError:
 
 
 def _from_timm(
-    name: str, overrides: Mapping[str, Any], arguments: Mapping[str, Any]
+    name: str, overrides: Overrides, arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]:
     """Pretrained configuration, architecture and creation arguments, as timm resolves them."""
-    size = overrides.get("image_size")
+    size = overrides.image_size
     if size is not None and "img_size" in arguments:
         raise ValueError("image_size and img_size were both given; give image_size only")
     try:
@@ -177,20 +187,12 @@ def _name_error(name: str, error: Exception) -> Exception:
 
 
 def _preprocess(
-    cfg: Mapping[str, Any], kwargs: Mapping[str, Any], overrides: Mapping[str, Any]
+    cfg: Mapping[str, Any], kwargs: Mapping[str, Any], overrides: Overrides
 ) -> Preprocess:
     data = timm.data.resolve_data_config(pretrained_cfg=dict(cfg))
-    size = overrides.get("image_size") or kwargs.get("img_size") or data["input_size"][-2:]
-    return Preprocess(
-        image_size=(int(size[0]), int(size[1])),
-        interpolation=overrides.get("interpolation", data["interpolation"]),
-        crop_pct=float(overrides.get("crop_pct", data["crop_pct"])),
-        crop_mode=overrides.get("crop_mode", data["crop_mode"]),
-        mean=tuple(float(m) for m in data["mean"]),
-        std=tuple(float(s) for s in data["std"]),
-        exif=bool(overrides.get("exif", False)),
-        decode=overrides.get("decode", "exact"),
-    )
+    words = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
+    own = {word: data[word] for word in words}
+    return overrides.preprocess(image_size=kwargs.get("img_size") or data["input_size"][-2:], **own)
 
 
 def preprocess_config(preprocess: Preprocess) -> dict[str, Any]:
@@ -202,6 +204,22 @@ def preprocess_config(preprocess: Preprocess) -> dict[str, Any]:
         "crop_mode": preprocess.crop_mode,
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
+    }
+
+
+def folder_config(spec: BackboneSpec) -> dict[str, Any]:
+    """Content of timm's ``config.json``, which brings back the arguments and preprocessing."""
+    drop = ("url", "hf_hub_id", "hf_hub_filename", "source", "file", "state_dict", "custom_load")
+    own = spec.loading["pretrained_cfg"]
+    cfg = {name: value for name, value in own.items() if name not in drop and value is not None}
+    n_classes = spec.arguments["num_classes"]
+    cfg |= {**preprocess_config(spec.preprocess), "num_classes": n_classes}
+    arguments = {n: v for n, v in spec.arguments.items() if n not in ("num_classes", "img_size")}
+    return {
+        "architecture": spec.architecture,
+        "num_classes": n_classes,
+        "pretrained_cfg": cfg,
+        "model_args": arguments,
     }
 
 

@@ -11,14 +11,16 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from transferkit.backbones import Backbone, BackboneInfo, gmacs_of
+from transferkit.backbones import Backbone, BackboneInfo, Overrides, gmacs_of
 from transferkit.backbones._tensors import n_classes_in, read_tensors
 from transferkit.backbones._weights import digest_of, find_weights
 from transferkit.maps import FeatureMaps, LayerInfo
 from transferkit.registry import unknown
-from transferkit.spec import BackboneSpec, Preprocess
+from transferkit.spec import BackboneSpec
 
-__all__ = ["build", "resolve", "search"]
+__all__ = ["EXAMPLE", "build", "resolve", "search"]
+
+EXAMPLE = "torchvision:googlenet"
 
 # Modules in the order of the forward pass, and the layers that stand behind some of them.
 _ALEXNET = {
@@ -83,7 +85,7 @@ def resolve(
     pretrained: bool,
     weights: Path | None,
     seed: int,
-    overrides: Mapping[str, Any],
+    overrides: Overrides,
     arguments: Mapping[str, Any],
 ) -> BackboneSpec:
     """Resolve a torchvision name into all that decides the numbers."""
@@ -107,22 +109,19 @@ def resolve(
             f"torchvision:{architecture} takes no creation arguments; leave out "
             f"{', '.join(arguments)}"
         )
-    size = overrides.get("image_size", (224, 224))
     return BackboneSpec(
         name=f"torchvision:{name}",
         source="torchvision",
         architecture=architecture,
         arguments=own,
         weights=f"random:{seed}" if path is None else digest_of(path),
-        preprocess=Preprocess(
-            image_size=(int(size[0]), int(size[1])),
-            interpolation=overrides.get("interpolation", "bilinear"),
-            crop_pct=float(overrides.get("crop_pct", 0.875)),
-            crop_mode=overrides.get("crop_mode", "center"),
+        preprocess=overrides.preprocess(
+            image_size=(224, 224),
+            crop_pct=0.875,
+            crop_mode="center",
+            interpolation="bilinear",
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
-            exif=bool(overrides.get("exif", False)),
-            decode=overrides.get("decode", "exact"),
         ),
         weights_path="" if path is None else str(path),
         loading={"weights_given": weights is not None},

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
 from transferkit.backbones import resolve_backbone
-from transferkit.backbones.timm import preprocess_config
+from transferkit.backbones.timm import folder_config
 from transferkit.files import write_whole
 from transferkit.spec import BackboneSpec, canonical_json
 
@@ -42,7 +41,7 @@ def write_backbone(folder: Path, spec: BackboneSpec, weights: Mapping[str, Tenso
     plain = {n.removeprefix("network."): t.detach().cpu().contiguous() for n, t in weights.items()}
     write_whole(folder / WEIGHTS, [save(plain)])
     if spec.source == "timm":
-        write_whole(folder / "config.json", [json.dumps(_timm_config(spec), indent=2).encode()])
+        write_whole(folder / "config.json", [json.dumps(folder_config(spec), indent=2).encode()])
 
 
 def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
@@ -80,19 +79,3 @@ def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
             f"({tuned.to_json()}); its weights are in {str(folder)!r}"
         )
     return tuned
-
-
-def _timm_config(spec: BackboneSpec) -> dict[str, Any]:
-    """Content of timm's ``config.json``, which brings back the arguments and preprocessing."""
-    drop = ("url", "hf_hub_id", "hf_hub_filename", "source", "file", "state_dict", "custom_load")
-    own = spec.loading["pretrained_cfg"]
-    cfg = {name: value for name, value in own.items() if name not in drop and value is not None}
-    n_classes = spec.arguments["num_classes"]
-    cfg |= {**preprocess_config(spec.preprocess), "num_classes": n_classes}
-    arguments = {n: v for n, v in spec.arguments.items() if n not in ("num_classes", "img_size")}
-    return {
-        "architecture": spec.architecture,
-        "num_classes": n_classes,
-        "pretrained_cfg": cfg,
-        "model_args": arguments,
-    }

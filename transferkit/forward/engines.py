@@ -80,5 +80,5 @@ def clear() -> None:
     if has_compiled:
         torch.compiler.reset()
     gc.collect()  # networks refer to themselves, through their hooks
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,0 +1,182 @@
+"""The contract of a file of this folder: what a source of backbones offers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from transferkit.backbones._backbone import Backbone
+from transferkit.maps import LayerInfo
+from transferkit.spec import BackboneSpec, Preprocess
+
+__all__ = ["BackboneInfo", "Overrides", "Source"]
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What is known of a backbone without its weights.
+
+    Parameters
+    ----------
+    name : str
+        Architecture, without tag.
+    tags : tuple of str
+        Its pretrained weights; the first is the default.
+    image_size : (int, int)
+        Default input, height and width in px.
+    n_parameters : int, optional
+        Parameters, the classifier included; None where it wasn't built.
+    gmacs : float, optional
+        10⁹ multiply-adds for one image of the default size.
+    layers : mapping of str to LayerInfo
+        What features can be taken from.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    image_size: tuple[int, int]
+    n_parameters: int | None
+    gmacs: float | None
+    layers: Mapping[str, LayerInfo]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user wants of the preprocessing; None for the backbone's own.
+
+    Parameters
+    ----------
+    image_size : (int, int), optional
+        Input height and width, px.
+    crop_pct, crop_mode, interpolation : optional
+        See `Preprocess`.
+    exif : bool, default=False
+        Whether to apply the EXIF orientation.
+    decode : str, default="exact"
+        Decode mode.
+    """
+
+    image_size: tuple[int, int] | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
+    exif: bool = False
+    decode: str = "exact"
+
+    def with_defaults(self, **defaults: Any) -> Overrides:
+        """Return the same with these values where the user gave none."""
+        unset = {name: v for name, v in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **unset)
+
+    def preprocess(
+        self,
+        *,
+        image_size: Sequence[int],
+        crop_pct: float,
+        crop_mode: str,
+        interpolation: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> Preprocess:
+        """Preprocessing of a backbone whose own values these are.
+
+        Examples
+        --------
+        >>> own = {"image_size": (224, 224), "crop_pct": 0.875, "crop_mode": "center"}
+        >>> own |= {"interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3}
+        >>> Overrides(image_size=(64, 96), exif=True).preprocess(**own).image_size
+        (64, 96)
+        """
+        chosen = self.with_defaults(
+            image_size=image_size,
+            crop_pct=crop_pct,
+            crop_mode=crop_mode,
+            interpolation=interpolation,
+        )
+        values = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(self)}
+        height, width = values["image_size"]
+        values |= {
+            "image_size": (int(height), int(width)),
+            "crop_pct": float(values["crop_pct"]),
+            "exif": bool(values["exif"]),
+            "mean": tuple(float(m) for m in mean),
+            "std": tuple(float(s) for s in std),
+        }
+        return Preprocess(**values)
+
+
+class Source(Protocol):
+    """A file of this folder, used as ``source:model``.
+
+    `tests/backbones/test_sources.py` tries every one by its example.
+
+    Attributes
+    ----------
+    EXAMPLE : str
+        Name of a small backbone, as the user writes it: ``"source:model"``.
+    """
+
+    EXAMPLE: str
+
+    def resolve(
+        self,
+        name: str,
+        *,
+        pretrained: bool,
+        weights: Path | None,
+        seed: int,
+        overrides: Overrides,
+        arguments: Mapping[str, Any],
+    ) -> BackboneSpec:
+        """Resolve a name into all that decides the numbers, without building anything.
+
+        Parameters
+        ----------
+        name : str
+            The model, without the source's own name; may be empty.
+        pretrained : bool
+            False draws random weights.
+        weights : Path, optional
+            A file that the user gave.
+        seed : int
+            Of random weights.
+        overrides : Overrides
+            What the user wants of the preprocessing.
+        arguments : mapping
+            Creation arguments of the network.
+
+        Raises
+        ------
+        ValueError
+            If there's no such model, or it doesn't take an argument.
+        OSError
+            If the weights can't be downloaded or read.
+        """
+        ...
+
+    def build(self, spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
+        """Build the network of a spec whose `source` is this one.
+
+        Parameters
+        ----------
+        spec : BackboneSpec
+            From `resolve`.
+        layers : tuple of str, optional
+            The layers that will be asked for; None for all.
+        """
+        ...
+
+    def search(self, pattern: str, details: int) -> list[BackboneInfo]:
+        """Models whose name, written as ``source:model``, matches a shell-style pattern.
+
+        Parameters
+        ----------
+        pattern : str
+            A part of a name is enough.
+        details : int
+            Up to so many matches are described in full, with parameters and layers.
+        """
+        ...

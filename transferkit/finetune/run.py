@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from transferkit.datasets import Dataset
-from transferkit.digests import cache_folder
 from transferkit.extract import extract
 from transferkit.finetune.augmentation import augmented_views
 from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
@@ -32,6 +31,7 @@ from transferkit.finetune.strategies import merge_adapters
 from transferkit.finetune.training_loop import create_training_loop
 from transferkit.finetune.validation import split
 from transferkit.finetune.weights import resolve_tuned, write_backbone
+from transferkit.folders import cache_folder
 from transferkit.heads import create_head
 from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.store import FeatureStore

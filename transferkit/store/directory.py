@@ -288,7 +288,7 @@ class FeatureStore:
         return faults
 
     def gc(self, keys: Sequence[str] = (), *, dry_run: bool = False) -> list[Removed]:
-        """Remove what nobody can miss, and the keys named.
+        """Remove temporary files, redundant shards and the given keys.
 
         Parameters
         ----------

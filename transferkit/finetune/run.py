@@ -200,12 +200,8 @@ class FineTuneRun:
         """
         began = time.monotonic()
         objective = choose_objective(self.task, train.targets, self.recipe, self.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.seed)
-            stage = self._stage()
-            network, weights = build_network(
-                self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
-            )
+        stage = self._stage()
+        network, weights = self._network(objective.n_outputs, stage)
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
@@ -251,6 +247,14 @@ class FineTuneRun:
 
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
+
+    def _network(
+        self, n_outputs: int, stage: str | None
+    ) -> tuple[BackboneWithHead, dict[str, torch.Tensor]]:
+        """Build the network, and return the whole body's weights as they were with it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            return build_network(self.backbone, self.strategy, self.recipe, n_outputs, stage)
 
     def _start(
         self, train: Dataset, objective: Objective

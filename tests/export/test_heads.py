@@ -11,6 +11,7 @@ from transferkit import registry
 from transferkit.export.heads import TreeSum, convert, linear_map
 from transferkit.export.heads._trees import tree_sum_nodes
 from transferkit.heads import create_head, describe, head_names
+from transferkit.tasks import task_of
 
 RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(90, 7)) + 2).astype(np.float32)
@@ -105,7 +106,7 @@ def by_onnx_runtime(found):
 def test_a_head_as_tensors_or_trees(name, parameters, targets):
     task, head = fitted(name, parameters, targets)
     kind, values = expected(head, task)
-    form = convert(head, task)
+    form = convert(head, task_of(task))
     assert form.kind == kind
     tolerance = 2e-5 * max(1, np.abs(values).max())
     if isinstance(form, TreeSum):
@@ -130,7 +131,7 @@ def test_a_head_that_no_file_exports_is_told_so(name, monkeypatch):
     with pytest.raises(
         ValueError, match=rf"head '{name}' can't .*has no {name}\.py that writes it"
     ):
-        convert(head, "classification")
+        convert(head, task_of("classification"))
     assert linear_map(head) is None
 
 
@@ -154,7 +155,7 @@ def test_thresholds_between_two_float32_numbers():
     head = create_head("forest", n_trees=1, kind="forest", max_features=None)
     thirds = np.array([[1 / 3], [np.nextafter(np.float32(1 / 3), 1)]], np.float32).repeat(8, axis=0)
     head.fit(thirds, np.repeat([0, 1], 8))
-    found = convert(head, "classification")
+    found = convert(head, task_of("classification"))
     rows = make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["n", 1])
     out = make_tensor_value_info(found.kind, onnx.TensorProto.FLOAT, ["n", None])
     graph = make_graph(tree_sum_nodes(found), "trees", [rows], [out])

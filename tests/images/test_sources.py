@@ -43,7 +43,7 @@ def pixels_of(item):
 def test_every_file_is_a_subject():
     files = (Path(package.__file__).parent / "sources").glob("[!_]*.py")
     assert sorted(path.stem.replace("_", "-") for path in files) == NAMES
-    assert len(list(sources())) == len(NAMES) > 0
+    assert len(sources()) == len(NAMES) > 0
 
 
 def test_no_other_kind_accepts_it(source, given):

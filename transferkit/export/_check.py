@@ -97,7 +97,7 @@ def compare(
 
 
 def _has_jumps(saved: Saved) -> bool:
-    head = convert(saved.model.head, saved.model.task)
+    head = convert(saved.model.head, saved.task)
     return head is None or head.has_jumps or saved.model.storage == "float16"
 
 
@@ -109,7 +109,7 @@ def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.nd
     columns = [np.concatenate([part[str(name)] for part in parts]) for name in saved.features]
     X = np.concatenate(columns, axis=1).astype(model.storage)
     labels = np.asarray(model.head.predict(X))
-    if model.task == "regression":
+    if not saved.task.has_classes:
         return "values", labels.reshape(len(X), -1), labels
     if hasattr(model.head, "predict_proba"):
         return "probabilities", np.asarray(model.head.predict_proba(X)), labels

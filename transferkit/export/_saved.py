@@ -10,6 +10,7 @@ import numpy as np
 
 from transferkit.artifacts import Model
 from transferkit.pooling import FeatureName, parse_feature
+from transferkit.tasks import Task, task_of
 
 __all__ = ["Saved"]
 
@@ -30,6 +31,11 @@ class Saved:
     model: Model
 
     @property
+    def task(self) -> Task:
+        """What the model was trained for."""
+        return task_of(self.model.task)
+
+    @property
     def features(self) -> list[FeatureName]:
         """Its features, in the order of the head's columns."""
         return [parse_feature(name) for name in self.model.features]
@@ -43,7 +49,9 @@ class Saved:
     @property
     def label_output(self) -> str:
         """Name of the output that holds positions of labels; empty for a regression."""
-        return {"classification": "label", "multilabel": "labels"}.get(self.model.task, "")
+        if self.task.has_one_class:
+            return "label"
+        return "labels" if self.task.has_several_labels else ""
 
     def labels_of(self, kind: str, values: np.ndarray) -> np.ndarray:
         """Positions of the predicted labels, or 0 and 1 for each of several.
@@ -55,7 +63,7 @@ class Saved:
         values : ndarray of shape (n_samples, n_classes)
             Of each class or label.
         """
-        if self.model.task == "multilabel":
+        if self.task.has_several_labels:
             least = 0.5 if kind == "probabilities" else 0
             return np.asarray(values > least, dtype=np.int64)
         return np.asarray(values.argmax(axis=1), dtype=np.int64)

@@ -7,19 +7,20 @@ from typing import Any
 from sklearn.base import is_regressor
 
 from transferkit.export._refusal import head_name, refused
+from transferkit.tasks import Task
 
 __all__ = ["sklearn_graph"]
 
 
-def sklearn_graph(head: Any, task: str, opset: int, ml_opset: int) -> tuple[Any, str]:
+def sklearn_graph(head: Any, task: Task, opset: int, ml_opset: int) -> tuple[Any, str]:
     """Graph of a head that is scikit-learn's own, and which of its outputs counts.
 
     Parameters
     ----------
     head : estimator
         Fitted.
-    task : str
-        One of `transferkit.artifacts.TASKS`.
+    task : Task
+        What was learnt.
     opset, ml_opset : int
         Versions of the operators.
 
@@ -51,8 +52,8 @@ def sklearn_graph(head: Any, task: str, opset: int, ml_opset: int) -> tuple[Any,
     return graph, "variable" if is_regressor(head) else "probabilities"
 
 
-def _check(head: Any, task: str) -> None:
-    if task == "multilabel":
+def _check(head: Any, task: Task) -> None:
+    if task.has_several_labels:
         raise refused(head, "skl2onnx gives outputs of other shapes for several labels per image")
-    if task == "classification" and not hasattr(head, "predict_proba"):
+    if task.has_one_class and not hasattr(head, "predict_proba"):
         raise refused(head, "it gives no probabilities")

@@ -56,11 +56,11 @@ def write(saved: Saved, path: Path) -> None:
     """
     onnx = _needed()[0]
     model = saved.model
-    head = convert(model.head, model.task)
-    kind = "values" if model.task == "regression" else "probabilities"
+    head = convert(model.head, saved.task)
+    kind = "probabilities" if saved.task.has_classes else "values"
     other = None
     if head is None:  # asked before the network is built: it may refuse
-        other = sklearn_graph(model.head, model.task, OPSET, ML_OPSET)
+        other = sklearn_graph(model.head, saved.task, OPSET, ML_OPSET)
     else:
         kind = head.kind
     tensors = head if isinstance(head, TensorHead) else None
@@ -161,9 +161,9 @@ def _add_label(graph: Any, saved: Saved, kind: str) -> None:
     import onnx
 
     name, nodes = saved.label_output, graph.graph.node
-    if saved.model.task == "classification":
+    if saved.task.has_one_class:
         nodes.append(onnx.helper.make_node("ArgMax", [kind], [name], axis=1, keepdims=0))
-    elif saved.model.task == "multilabel":
+    elif saved.task.has_several_labels:
         value = np.array(0.5 if kind == "probabilities" else 0.0, np.float32)
         graph.graph.initializer.append(onnx.numpy_helper.from_array(value, "label/least"))
         nodes.append(onnx.helper.make_node("Greater", [kind, "label/least"], ["label/above"]))
@@ -175,7 +175,7 @@ def _name_outputs(graph: Any, saved: Saved, kind: str) -> None:
     import onnx
 
     n, proto = len(saved.names), onnx.TensorProto
-    shape = ["n"] if saved.model.task == "classification" else ["n", n]
+    shape = ["n"] if saved.task.has_one_class else ["n", n]
     values = [onnx.helper.make_tensor_value_info(kind, proto.FLOAT, ["n", n])]
     if saved.label_output:
         label = onnx.helper.make_tensor_value_info(saved.label_output, proto.INT64, shape)
@@ -203,7 +203,7 @@ def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
     return {
         "format": "transferkit-onnx",
         "version": FORMAT_VERSION,
-        "task": saved.model.task,
+        "task": saved.task.name,
         "names": saved.names,
         "input": {
             "name": "pixels",

@@ -88,7 +88,7 @@ def _linear(saved: Saved) -> tuple[np.ndarray, np.ndarray]:
             f"onnx)"
         )
     coef, intercept = found
-    if saved.model.task == "classification" and len(coef) == 1:
+    if saved.task.has_one_class and len(coef) == 1:
         coef = np.concatenate([np.zeros_like(coef), coef])
         intercept = np.concatenate([np.zeros_like(intercept), intercept])
     return coef, intercept
@@ -142,7 +142,7 @@ def _config(
             **kept,
         },
         "transferkit": {
-            "task": saved.model.task,
+            "task": saved.task.name,
             "outputs": _meaning(saved),
             "backbone_weights": content["weights"],
             "model_digest": content["digest"],
@@ -156,14 +156,14 @@ def _meaning(saved: Saved) -> str:
     if kind == "values":
         return "values, one output per target"
     if kind == "scores":
-        above = "above 0 means yes" if saved.model.task == "multilabel" else "the largest wins"
+        above = "above 0 means yes" if saved.task.has_several_labels else "the largest wins"
         return f"scores, {above}; no probabilities"
-    function = "sigmoid" if saved.model.task == "multilabel" else "softmax"
+    function = saved.task.activation
     return f"logits, of which {function} makes probabilities"
 
 
 def _kind(saved: Saved) -> str:
-    head = convert(saved.model.head, saved.model.task)
+    head = convert(saved.model.head, saved.task)
     assert head is not None
     return head.kind
 
@@ -204,7 +204,7 @@ def load(saved: Saved, path: Path) -> Predictor:
     def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
         logits = torch.from_numpy(forward.rows(pixels)["logits"])
         if kind == "probabilities":
-            is_several = saved.model.task == "multilabel"
+            is_several = saved.task.has_several_labels
             logits = logits.sigmoid() if is_several else logits.softmax(dim=1)
         found = {kind: logits.numpy()}
         return found | ({name: saved.labels_of(kind, found[kind])} if name else {})

@@ -20,7 +20,7 @@ from transferkit.heads._validation import (
     check_regression_data,
     with_class_weights,
 )
-from transferkit.solvers.ridge import Solution, solve
+from transferkit.solvers.ridge import RidgeSolution, solve
 from transferkit.solvers.scores import linear_scores, score_dtype
 from transferkit.solvers.standardize import Targets
 from transferkit.solvers.statistics import FeatureStatistics
@@ -254,7 +254,7 @@ def _fit(
     Y: Array,
     weight: Array | None,
     statistics: FeatureStatistics | None,
-) -> Solution:
+) -> RidgeSolution:
     """Choose alpha, set what both heads report, and return the coefficients."""
     start = time.perf_counter()
     if head.alpha != "auto":

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "KernelSolution",
     "LeastSquaresSVM",
     "Nystroem",
     "RadialMatrix",
-    "Solution",
     "kernel_scores",
     "radial",
 ]
@@ -143,7 +143,7 @@ class RadialMatrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class KernelSolution:
     """A solution at one strength.
 
     Parameters
@@ -186,7 +186,7 @@ class LeastSquaresSVM:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Solution]:
+    ) -> Iterator[KernelSolution]:
         """Solve at each strength.
 
         Parameters
@@ -212,7 +212,7 @@ class LeastSquaresSVM:
     def _solved(
         self, Y: Tensor, s: Tensor, penalties: list[float], spectrum: tuple[Tensor, Tensor],
         tol: float, max_iter: int,
-    ) -> Iterator[Solution]:  # fmt: skip
+    ) -> Iterator[KernelSolution]:  # fmt: skip
         import torch
 
         k = Y.shape[1]
@@ -224,7 +224,7 @@ class LeastSquaresSVM:
         for j in range(len(penalties)):
             part = slice(j * k, (j + 1) * k)
             coef, fitted = (s * V[part]).T, KV[part].T + b[part]
-            yield Solution(coef, b[part], fitted, n_iter, bool(done[part].all()))
+            yield KernelSolution(coef, b[part], fitted, n_iter, bool(done[part].all()))
 
     def _descended(
         self, target: Tensor, s: Tensor, penalty: Tensor, spectrum: tuple[Tensor, Tensor],
@@ -299,7 +299,7 @@ class Nystroem:
 
     def solve(
         self, Y: Tensor, weight: Tensor, penalties: list[float], *, tol: float, max_iter: int
-    ) -> Iterator[Solution]:
+    ) -> Iterator[KernelSolution]:
         """Solve at each strength; parameters as for `LeastSquaresSVM`, the last two not needed."""
         import torch
 
@@ -318,7 +318,7 @@ class Nystroem:
             W = turn @ (turned / (values.clamp(min=0)[:, None] + penalty))
             b = level - mean @ W
             coef = torch.linalg.solve_triangular(self.factor.T, W, upper=True)
-            yield Solution(coef, b, self.F @ W + b, 0, True)
+            yield KernelSolution(coef, b, self.F @ W + b, 0, True)
 
 
 def _orthogonal(Z: Tensor, s: Tensor) -> Tensor:

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["Solution", "solve"]
+__all__ = ["RidgeSolution", "solve"]
 
 Array = NDArray[Any]
 BLOCK = 4096  # rows held in float64 at once
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class RidgeSolution:
     """Coefficients at the strength with the smallest leave-one-out error.
 
     Parameters
@@ -53,7 +53,9 @@ class Solution:
     errors: Array
 
 
-def solve(statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize: bool) -> Solution:
+def solve(
+    statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize: bool
+) -> RidgeSolution:
     """Minimise ``sum(weight * (Y - X coef' - intercept)²) + alpha * ||coef||²``.
 
     Parameters
@@ -68,50 +70,74 @@ def solve(statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize
     standardize : bool
         Whether features are brought to variance 1 first.
     """
-    X, weight = statistics.X, statistics.sample_weight
-    w = np.ones(len(X)) if weight is None else weight.astype(np.float64)
+    weight = statistics.sample_weight
+    w = np.ones(len(statistics.X)) if weight is None else weight.astype(np.float64)
     mean = statistics.mean
     scale = statistics.scale if standardize else np.ones_like(mean)
     # What is constant gets no coefficient, whatever its rounded mean leaves.
     scale = np.where(statistics.is_constant, np.inf, scale)
+    rows = _WeightedRows(statistics.X, w, mean, scale)
     Y_mean = np.average(Y, axis=0, weights=w)
     T = np.sqrt(w)[:, None] * (Y - Y_mean)
+    s, V, AT = _decomposed(rows, T, statistics, standardize=standardize)
+    VAT = V.T @ AT
+    errors, best = np.zeros(0), 0
+    if len(alphas) > 1:
+        errors = _leave_one_out_errors(rows, T, s, V, VAT, alphas)
+        best = int(np.argmin(errors))
+    coef = (V @ (VAT / (s + alphas[best])[:, None])).T / scale
+    return RidgeSolution(coef, Y_mean - coef @ mean, mean, float(alphas[best]), errors)
 
-    def blocks() -> Iterator[tuple[slice, Array]]:
-        for first in range(0, len(X), BLOCK):
+
+@dataclass(frozen=True, eq=False)
+class _WeightedRows:
+    """Rows, centred, scaled and times the root of their weight, a block at a time: A above."""
+
+    X: Array
+    weight: Array
+    mean: Array
+    scale: Array
+
+    def __iter__(self) -> Iterator[tuple[slice, Array]]:
+        for first in range(0, len(self.X), BLOCK):
             part = slice(first, first + BLOCK)
-            yield part, np.sqrt(w[part])[:, None] * ((X[part] - mean) / scale)
+            scaled = (self.X[part] - self.mean) / self.scale
+            yield part, np.sqrt(self.weight[part])[:, None] * scaled
 
-    n, d = X.shape
+
+def _decomposed(
+    rows: _WeightedRows, T: Array, statistics: FeatureStatistics, *, standardize: bool
+) -> tuple[Array, Array, Array]:
+    """Eigenvalues s and eigenvectors V of A'A, and A'T."""
+    n, d = rows.X.shape
     if n > d:
         s, V = statistics.spectrum(standardize=standardize)
-        s = s * w.sum()
+        s = s * rows.weight.sum()
         AT = np.zeros((d, T.shape[1]))
-        for part, A in blocks():
+        for part, A in rows:
             AT += A.T @ T[part]
     else:
-        A = np.concatenate([A for _, A in blocks()])
+        A = np.concatenate([A for _, A in rows])
         s, U = np.linalg.eigh(A @ A.T)
         positive = s > s[-1] * n * np.finfo(float).eps
         s, V = s[positive], (A.T @ U[:, positive]) / np.sqrt(s[positive])
         AT = A.T @ T
-    s = np.maximum(s, 0)
-    VAT = V.T @ AT
+    return np.maximum(s, 0), V, AT
 
-    errors = np.zeros(len(alphas) if len(alphas) > 1 else 0)
-    best = 0
-    if len(errors):
-        variance = (T**2).sum(axis=0)
-        variance[variance == 0] = 1
-        inverse = 1 / (s[:, None] + alphas)  # (d, n_alphas)
-        for part, A in blocks():
-            P = A @ V
-            kept = 1 - (P**2 @ inverse + (w[part] / w.sum())[:, None])  # 1 - h
-            kept = np.maximum(kept, 1e-10)  # a row that alone decides its own prediction
-            for j in range(len(alphas)):
-                left_out = (T[part] - P @ (VAT * inverse[:, j : j + 1])) / kept[:, j : j + 1]
-                errors[j] += (left_out**2 / variance).sum()
-        errors /= T.shape[1]
-        best = int(np.argmin(errors))
-    coef = (V @ (VAT / (s + alphas[best])[:, None])).T / scale
-    return Solution(coef, Y_mean - coef @ mean, mean, float(alphas[best]), errors)
+
+def _leave_one_out_errors(
+    rows: _WeightedRows, T: Array, s: Array, V: Array, VAT: Array, alphas: Array
+) -> Array:
+    """Mean squared error of each strength over the targets' variance."""
+    w, errors = rows.weight, np.zeros(len(alphas))
+    variance = (T**2).sum(axis=0)
+    variance[variance == 0] = 1
+    inverse = 1 / (s[:, None] + alphas)  # (d, n_alphas)
+    for part, A in rows:
+        P = A @ V
+        kept = 1 - (P**2 @ inverse + (w[part] / w.sum())[:, None])  # 1 - h
+        kept = np.maximum(kept, 1e-10)  # a row that alone decides its own prediction
+        for j in range(len(alphas)):
+            left_out = (T[part] - P @ (VAT * inverse[:, j : j + 1])) / kept[:, j : j + 1]
+            errors[j] += (left_out**2 / variance).sum()
+    return np.asarray(errors / T.shape[1])

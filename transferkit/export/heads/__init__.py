@@ -18,21 +18,22 @@ from transferkit import registry
 from transferkit.export._refusal import refused
 from transferkit.export.heads._tensors import TensorHead
 from transferkit.export.heads._trees import TreeSum
+from transferkit.tasks import Task
 
 __all__ = ["TensorHead", "TreeSum", "convert", "linear_map"]
 
 HEADS = "transferkit.heads"
 
 
-def convert(head: Any, task: str) -> TensorHead | TreeSum | None:
+def convert(head: Any, task: Task) -> TensorHead | TreeSum | None:
     """Make tensors or trees of a fitted head; None for one that isn't ours.
 
     Parameters
     ----------
     head : estimator
         Fitted.
-    task : str
-        One of `transferkit.artifacts.TASKS`.
+    task : Task
+        What was learnt.
 
     Raises
     ------

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.tasks import Task
+
 __all__ = [
     "LinearHead",
     "TensorHead",
@@ -54,8 +56,8 @@ class LinearHead(TensorHead):
     ----------
     kind : {"probabilities", "scores", "values"}
         What it gives.
-    task : str
-        One of `transferkit.artifacts.TASKS`.
+    task : Task
+        What was learnt.
     coef : ndarray of shape (n_outputs, n_features)
         Coefficients; a classifier of two classes has one row, the second's against 0.
     intercept : ndarray of shape (n_outputs,)
@@ -65,7 +67,7 @@ class LinearHead(TensorHead):
     coef: Tensor
     intercept: Tensor
 
-    def __init__(self, kind: str, task: str, coef: np.ndarray, intercept: np.ndarray) -> None:
+    def __init__(self, kind: str, task: Task, coef: np.ndarray, intercept: np.ndarray) -> None:
         super().__init__(kind)
         self.task = task
         self.keep("coef", coef.T)
@@ -74,14 +76,14 @@ class LinearHead(TensorHead):
     def forward(self, rows: Tensor) -> Tensor:
         """Probabilities, scores or values."""
         scores = rows @ self.coef + self.intercept
-        if self.task == "classification" and scores.shape[1] == 1:
+        if self.task.has_one_class and scores.shape[1] == 1:
             scores = two_columns(scores)
         return probabilities(scores, self.task) if self.kind == "probabilities" else scores
 
 
-def probabilities(scores: Tensor, task: str) -> Tensor:
+def probabilities(scores: Tensor, task: Task) -> Tensor:
     """Softmax over the classes; for several labels at once, the sigmoid of each."""
-    return scores.sigmoid() if task == "multilabel" else scores.softmax(dim=1)
+    return scores.sigmoid() if task.has_several_labels else scores.softmax(dim=1)
 
 
 def two_columns(scores: Tensor) -> Tensor:

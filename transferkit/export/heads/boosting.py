@@ -8,11 +8,12 @@ import numpy as np
 
 from transferkit.export._refusal import refused
 from transferkit.export.heads._trees import Tree, TreeSum, separate_trees
+from transferkit.tasks import Task
 
 __all__ = ["convert"]
 
 
-def convert(head: Any, task: str) -> TreeSum:
+def convert(head: Any, task: Task) -> TreeSum:
     """Make a sum of trees of a fitted head.
 
     Raises
@@ -30,13 +31,13 @@ def convert(head: Any, task: str) -> TreeSum:
         if isinstance(model, float):  # a label that was always the same
             base.append(model)
             continue
-        factor, shift = (scale[number], mean[number]) if task == "regression" else (1.0, 0.0)
+        factor, shift = (1.0, 0.0) if task.has_classes else (scale[number], mean[number])
         trees += separate_trees(model, len(base), factor)
         base += (model.base * factor + shift).tolist()
     if not trees:
         raise refused(head, "it has nothing that depends on the features")
-    function = {"regression": "", "multilabel": "sigmoid"}.get(task, "softmax")
-    if task == "classification" and len(base) == 1:
+    function = "" if task.activation == "identity" else task.activation
+    if task.has_one_class and len(base) == 1:
         function = "odds"
-    kind = "values" if task == "regression" else "probabilities"
+    kind = "probabilities" if task.has_classes else "values"
     return TreeSum(trees, np.array(base), False, kind, function)

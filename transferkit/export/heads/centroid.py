@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from transferkit.export.heads._tensors import TensorHead, squared_distances, unit
+from transferkit.tasks import Task
 
 __all__ = ["convert"]
 
 
-def convert(head: Any, task: str) -> TensorHead:
+def convert(head: Any, task: Task) -> TensorHead:
     """Make tensors of a fitted head."""
     return CentroidHead(head)
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from transferkit.export.heads._tensors import TensorHead, squared_distances, unit
+from transferkit.tasks import Task
 
 __all__ = ["convert"]
 
 
-def convert(head: Any, task: str) -> TensorHead:
+def convert(head: Any, task: Task) -> TensorHead:
     """Make tensors of a fitted head."""
     return NeighborsHead(head, task)
 
@@ -26,15 +27,15 @@ class NeighborsHead(TensorHead):
     stored: Tensor
     answers: Tensor
 
-    def __init__(self, head: Any, task: str) -> None:
-        super().__init__("values" if task == "regression" else "probabilities", has_jumps=True)
+    def __init__(self, head: Any, task: Task) -> None:
+        super().__init__("probabilities" if task.has_classes else "values", has_jumps=True)
         self.k, self.is_cosine = int(head.k_), head.metric == "cosine"
         self.weights, self.temperature = head.weights, float(head.temperature)
         self.keep("mean", head.mean_)
         self.keep("origin", head.origin_)
         self.keep("stored", head.X_)
         y = head.y_
-        if task == "classification":
+        if task.has_one_class:
             y = np.eye(len(head.classes_))[y]
         self.keep("answers", y.reshape(len(y), -1))
 

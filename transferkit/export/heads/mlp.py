@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from transferkit.export.heads._tensors import TensorHead, probabilities
+from transferkit.tasks import Task
 
 __all__ = ["convert"]
 
 
-def convert(head: Any, task: str) -> TensorHead:
+def convert(head: Any, task: Task) -> TensorHead:
     """Make tensors of a fitted head."""
     return PerceptronHead(head, task)
 
@@ -24,8 +25,8 @@ class PerceptronHead(TensorHead):
     target_mean: Tensor
     target_scale: Tensor
 
-    def __init__(self, head: Any, task: str) -> None:
-        super().__init__("values" if task == "regression" else "probabilities")
+    def __init__(self, head: Any, task: Task) -> None:
+        super().__init__("probabilities" if task.has_classes else "values")
         self.task = task
         self.n_layers = len(head.layers_)
         self.keep("mean", head.mean_)
@@ -43,6 +44,6 @@ class PerceptronHead(TensorHead):
             rows = rows @ getattr(self, f"matrix{number}") + getattr(self, f"bias{number}")
             if number < self.n_layers - 1:
                 rows = rows.relu()
-        if self.task == "regression":
+        if not self.task.has_classes:
             return rows * self.target_scale + self.target_mean
         return probabilities(rows, self.task)

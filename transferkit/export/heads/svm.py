@@ -17,6 +17,7 @@ from transferkit.export.heads._tensors import (
     squared_distances,
     two_columns,
 )
+from transferkit.tasks import Task
 
 __all__ = ["convert", "linear_map"]
 
@@ -37,7 +38,7 @@ def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return coef, intercept
 
 
-def convert(head: Any, task: str) -> TensorHead:
+def convert(head: Any, task: Task) -> TensorHead:
     """Make tensors of a fitted head.
 
     Raises
@@ -49,7 +50,7 @@ def convert(head: Any, task: str) -> TensorHead:
         raise refused(head, "its probabilities come from a calibration")
     found = linear_map(head)
     if found is not None:
-        return LinearHead("values" if task == "regression" else "scores", task, *found)
+        return LinearHead("scores" if task.has_classes else "values", task, *found)
     return KernelMachine(head, task)
 
 
@@ -66,8 +67,8 @@ class KernelMachine(TensorHead):
     target_mean: Tensor
     target_scale: Tensor
 
-    def __init__(self, head: Any, task: str) -> None:
-        is_classifier = task != "regression"
+    def __init__(self, head: Any, task: Task) -> None:
+        is_classifier = task.has_classes
         super().__init__("scores" if is_classifier else "values")
         self.gamma = float(head.gamma_)
         self.keep("mean", head.mean_)

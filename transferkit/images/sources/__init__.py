@@ -4,8 +4,9 @@ A file offers `accepts`, `listed` and `example`, as `Source` says, and nothing e
 told. At most one of them accepts a thing; what none accepts is taken for images one by one.
 """
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -44,10 +45,11 @@ class Source(Protocol):
         """
 
 
-def sources() -> Iterator[Source]:
+@functools.cache
+def sources() -> tuple[Source, ...]:
     """Every kind of source, by name."""
-    for name in registry.names(__name__):
-        yield cast(Source, registry.load(__name__, name, "image source"))
+    loaded = (registry.load(__name__, name, "image source") for name in registry.names(__name__))
+    return tuple(cast(Source, module) for module in loaded)
 
 
 def source_of(given: Any) -> Source:

@@ -53,7 +53,9 @@ class Evaluation(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingLoop:
-    """One run: what it was asked for, and how far it is.
+    """Train a network epoch by epoch, and keep the best epoch's weights.
+
+    After `fit` the network has these weights, and `state` holds the history.
 
     Parameters
     ----------

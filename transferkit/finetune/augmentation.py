@@ -219,8 +219,8 @@ def _drawn(augment: Any, number: int, row: bytes, image: Tensor) -> Tensor:
     return changed
 
 
-def _check_unchanged(images: ImageSet, ids: Sequence[bytes], found: Sequence[bytes]) -> None:
+def _check_unchanged(images: ImageSet, ids: Sequence[bytes], decoded: Sequence[bytes]) -> None:
     """Raise where a view isn't one of the image that is trained on."""
-    for name, then, now in zip(images.names, ids, found, strict=True):
+    for name, then, now in zip(images.names, ids, decoded, strict=True):
         if then != now:
             raise RuntimeError(f"{name!r} was changed while views of it were computed; start again")

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """What comes of a run.
+    """Result of a fine-tuning run.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class FineTuned:
     history : list of dict
         One line for each epoch; the first is the start, before any step.
     best_epoch : int
-        Whose weights were kept.
+        The epoch that was kept; 0 for the start.
     seconds : float
         Wall time, probe and caching included.
     folder : Path
@@ -94,7 +94,7 @@ def fine_tune(
     resume: bool = False,
     **options: Any,
 ) -> FineTuned:
-    """Tune a backbone.
+    """Tune a backbone and fit it with a head.
 
     Parameters
     ----------
@@ -144,14 +144,14 @@ def fine_tune(
 
 @dataclass(eq=False)
 class FineTuneRun:
-    """A run that is to be done.
+    """One fine-tuning run: its arguments, and the steps that carry it out.
 
     Parameters
     ----------
     backbone : BackboneSpec
-        What is tuned.
+        The backbone that is tuned.
     strategy : Strategy
-        What of it.
+        Which of its parameters learn.
     recipe : Recipe
         How.
     task : str
@@ -200,12 +200,8 @@ class FineTuneRun:
         """
         began = time.monotonic()
         objective = choose_objective(self.task, train.targets, self.recipe, self.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.seed)
-            stage = self._stage()
-            network, weights = build_network(
-                self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
-            )
+        stage = self._stage()
+        network, weights = self._network(objective.n_outputs, stage)
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
@@ -251,6 +247,14 @@ class FineTuneRun:
 
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
+
+    def _network(
+        self, n_outputs: int, stage: str | None
+    ) -> tuple[BackboneWithHead, dict[str, torch.Tensor]]:
+        """Build the network, and return the whole body's weights as they were with it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            return build_network(self.backbone, self.strategy, self.recipe, n_outputs, stage)
 
     def _start(
         self, train: Dataset, objective: Objective

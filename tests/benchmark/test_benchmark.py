@@ -285,6 +285,7 @@ def test_a_metric_added_as_a_file_is_a_column(folder, tmp_path, toy_metric):
     [board] = leaderboards(results, [toy_metric, "macro_f1"])
     for place in board.to_dict()["places"]:
         assert place[toy_metric] == board.n_test / 4
+        assert "others" not in place
         assert 0 <= place["macro_f1"] <= 1
     with pytest.raises(ValueError, match="unknown metric 'macro_f2'; did you mean 'macro_f1'"):
         leaderboards(results, ["macro_f2"])

@@ -3,9 +3,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import Ridge
 
-from transferkit.benchmark.temperature import temperature_of
 from transferkit.benchmark.transferability import h_score, logme, ridge_leave_one_out
-from transferkit.metrics import mean_average_precision_11
 
 
 def rows(shift, n=60, d=5):
@@ -57,16 +55,3 @@ def test_ridge_leave_one_out_leaves_one_out():
 def test_h_score_of_classes_that_are_points():
     y = np.arange(30) % 3
     assert h_score(np.eye(3)[y], y, shrinkage=1e-9) == pytest.approx(2, abs=1e-3)
-
-
-def test_temperature_undoes_overconfidence():
-    random = np.random.default_rng(0)
-    scores = random.normal(size=(4000, 3))
-    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    y = (p.cumsum(axis=1) < random.random((4000, 1))).sum(axis=1)
-    assert temperature_of(3 * scores, y) == pytest.approx(3, rel=0.1)
-
-
-def test_mean_average_precision_leaves_out_labels_that_do_not_occur():
-    y = np.array([[1, 0], [0, 0]])
-    assert mean_average_precision_11(y, np.array([[1.0, 0], [0, 1]])) == 1

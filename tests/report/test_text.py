@@ -79,6 +79,13 @@ def test_a_table_of_the_targets_where_there_are_several():
     assert header.split() == ["target", "R²", "MAE", "MAE", "of", "a", "constant", "RMSE"]
 
 
+def test_a_name_breaks_no_line():
+    names = ["a\nb", "c\x1b[2J"]
+    lines = report_lines(classification_report(names, names, None, names))
+    assert all(line.isprintable() for line in lines)
+    assert any(line.startswith("a\\nb ") for line in lines)
+
+
 def test_headlines():
     assert report("regression").headline().startswith("R² 0.")
     told = report("multilabel", with_proba=False).headline()

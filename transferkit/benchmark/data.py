@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transferkit.datasets import Division, Roles, blocks_of, hold_out, keep_apart, roles_of
 from transferkit.estimators import targets_of
 from transferkit.images import ImageSet, list_images
+from transferkit.tasks import Task, task_of
 
 __all__ = ["BenchmarkDataset", "load_dataset"]
 
@@ -34,8 +35,8 @@ class BenchmarkDataset:
         Class numbers; 0 and 1 for several labels; or numbers.
     classes : tuple of str
         Names of classes or labels; empty for regression.
-    task : {"classification", "multilabel", "regression"}
-        What is to be learnt.
+    task : str
+        What is to be learnt: one of `transferkit.tasks.names`.
     parts : ndarray of str
         What each image is for: ``train``, ``val`` (chooses) or ``test`` (is measured); empty for
         one in no part. Without a test part the images' own val part is what is measured.
@@ -97,8 +98,8 @@ def load_dataset(
         Anything that `list_images` takes, with labels.
     name : str, optional
         What it is called; by default the folder's or file's name.
-    task : {"classification", "regression"}, default="classification"
-        Several label columns make it multi-label.
+    task : str, default="classification"
+        One of `transferkit.tasks.asked_names`; several label columns make it multi-label.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
     **listing
@@ -117,21 +118,22 @@ def load_dataset(
     """
     images = list_images(source, group_column=group_column, **listing)
     given = targets_of(images, None, "benchmark", task)
+    meant = task_of(task).of_targets(given)
     classes: tuple[str, ...] = ()
     y = given
-    if task == "regression":
+    if not meant.has_classes:
         y = given.astype(np.float64)
-    elif given.ndim == 2 and given.shape[1] > 1:
-        task, classes = "multilabel", tuple(images.label_names or map(str, range(given.shape[1])))
+    elif meant.has_several_labels:
+        classes = tuple(images.label_names or map(str, range(given.shape[1])))
     else:
         known, y = np.unique(given.reshape(-1), return_inverse=True)
         classes = tuple(str(label) for label in known)
     if name is None:
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
-    return BenchmarkDataset(name, images, y, classes, task, *_parts(images, y, task))
+    return BenchmarkDataset(name, images, y, classes, meant.name, *_parts(images, y, meant))
 
 
-def _parts(images: ImageSet, y: Array, task: str) -> tuple[Array, str]:
+def _parts(images: ImageSet, y: Array, task: Task) -> tuple[Array, str]:
     """What each image is for, and the same in words."""
     roles = roles_of(images.split_names)
     parts = np.array([s or "" for s in images.splits or ["train"] * len(images)], dtype="U5")
@@ -143,7 +145,7 @@ def _parts(images: ImageSet, y: Array, task: str) -> tuple[Array, str]:
             len(train),
             TEST_SHARE,
             0,
-            labels=y[train] if task == "classification" else None,
+            labels=y[train] if task.has_one_class else None,
             blocks=blocks_of(None, groups),
         )[1]
         parts[train[held]] = "test"

@@ -75,7 +75,7 @@ class Board:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = dataclasses.asdict(self)
-        values["places"] = [{**place, **place.pop("others")} for place in values["places"]]
+        values["places"] = [_flat(place) for place in values["places"]]
         return values
 
 
@@ -105,6 +105,11 @@ def leaderboards(results: Results, metrics: Sequence[str] = ()) -> list[Board]:
         _board(results, dataset, probe, shots, list(found.values()), metrics)
         for (dataset, probe, shots), found in boards.items()
     ]
+
+
+def _flat(place: dict[str, Any]) -> dict[str, Any]:
+    others = place.pop("others")
+    return {**place, **others}
 
 
 def _check(metrics: Sequence[str], results: Results) -> None:

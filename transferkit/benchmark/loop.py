@@ -26,6 +26,7 @@ from transferkit.extract import Estimate, Extraction
 from transferkit.heads import create_head
 from transferkit.protocols import create_protocol
 from transferkit.spec import BackboneSpec
+from transferkit.tasks import task_of
 
 __all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
 
@@ -236,8 +237,8 @@ def _tried(cell: Cell, extracted: ExtractedDataset) -> dict[str, float]:
     scores = {}
     for feature in candidates_of(extracted.extraction):
         train, validation = extracted.parts(cell, feature).divided(0.2, cell.seed or 0)
-        task = "regression" if extracted.dataset.task == "regression" else "classification"
-        scores[feature] = float(create_head("ridge", task).fit(*train).score(*validation))
+        kind = task_of(extracted.dataset.task).head_kind
+        scores[feature] = float(create_head("ridge", kind).fit(*train).score(*validation))
     return scores
 
 

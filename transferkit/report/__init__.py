@@ -2,3 +2,5 @@
 
 Nothing here runs a model: the functions take reports, predictions and benchmark rows.
 """
+
+__all__: list[str] = []

@@ -135,8 +135,8 @@ import transferkit.extract.decoding, transferkit.extract.identities, transferkit
 def forbidden(*args, **kwargs):
     raise AssertionError("decoded an image or built a network")
 transferkit.extract.decoding.network_input = forbidden
-transferkit.extract.identities.read_rgb = forbidden
-transferkit.forward.build_backbone = forbidden
+transferkit.extract.decoding.read_rgb = forbidden
+transferkit.forward.engines.build_backbone = forbidden
 from transferkit import FeatureExtractor
 imported = time.perf_counter()
 extraction = FeatureExtractor(sys.argv[1], store=sys.argv[3]).extract(sys.argv[2])

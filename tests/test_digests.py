@@ -6,7 +6,6 @@ import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from transferkit import digests
 from transferkit.digests import (
     ID_BYTES,
     DigestMemory,
-    cache_folder,
     file_digest,
     pixel_digest,
     row_id,
@@ -273,18 +271,3 @@ def test_many_files_are_asked_in_several_queries(memory, tmp_path, monkeypatch):
     time.sleep(0.02)
     assert memory.digests(paths, threads=3).n_read == 50
     assert memory.digests(paths) == digests.Digests(truth(paths), 0)
-
-
-def test_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
-    assert DigestMemory().path == tmp_path / "mine" / "digests.sqlite"
-    monkeypatch.delenv("TRANSFERKIT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert cache_folder() == tmp_path / "xdg" / "transferkit"
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert cache_folder() == tmp_path / "local" / "transferkit"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert cache_folder() == Path.home() / "Library" / "Caches" / "transferkit"

@@ -236,7 +236,7 @@ import pickle, sys
 import transferkit.forward
 def forbidden(*args, **options):
     raise AssertionError("a network was built")
-transferkit.forward.build_backbone = forbidden
+transferkit.forward.engines.build_backbone = forbidden
 extractor, paths = pickle.load(sys.stdin.buffer)
 import numpy as np
 np.save(sys.stdout.buffer, extractor.transform(paths))

@@ -297,7 +297,7 @@ def test_a_failed_fit_leaves_the_model(tmp_path):
 
 
 def test_without_a_folder_it_works_in_the_cache():
-    from transferkit.digests import cache_folder
+    from transferkit.folders import cache_folder
 
     model = classifier().fit(IMAGES, LABELS)
     assert model.folder_.parent == cache_folder() / "finetuned"

@@ -72,7 +72,7 @@ def forbid_computing(monkeypatch):
         raise AssertionError("was called")
 
     for place in (
-        "transferkit.forward.build_backbone",
+        "transferkit.forward.engines.build_backbone",
         "transferkit.extract.job.Forward",
         "transferkit.extract.decoding.read_rgb",
         "transferkit.extract.decoding.network_input",
@@ -187,7 +187,7 @@ def test_one_picture(files, spec):
 def test_a_backbone_that_was_built_already(files, spec, store, monkeypatch):
     expected = extract_one(files, spec)
     backbone = create_backbone("test_resnet", pretrained=False, image_size=64)
-    monkeypatch.setattr("transferkit.forward.build_backbone", None)
+    monkeypatch.setattr("transferkit.forward.engines.build_backbone", None)
     np.testing.assert_array_equal(extract_one(files, backbone, store), expected)
     assert not store.missing(spec.feature_spec("pre_logits"), ids_of(files))
 
@@ -401,7 +401,7 @@ def test_failures_are_not_remembered(mixed, spec, store, files):
 
 def test_nothing_readable_raises_even_when_skipping(mixed, spec, monkeypatch):
     images, _, reasons = mixed
-    monkeypatch.setattr("transferkit.forward.build_backbone", None)
+    monkeypatch.setattr("transferkit.forward.engines.build_backbone", None)
     with pytest.raises(UnreadableImages, match="6 of 6"):
         extract(images.select(reasons), spec, ["pre_logits"], None, on_error="skip")
 

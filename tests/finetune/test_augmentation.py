@@ -10,11 +10,17 @@ from PIL import Image
 from tests.pictures import picture, write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import View, extract
-from transferkit.finetune.augmentation import augmentation, augmented_views, view_number
+from transferkit.finetune.augmentation import (
+    augmentation,
+    augmented_views,
+    view_number,
+    view_of,
+)
 from transferkit.finetune.recipe import Recipe
 from transferkit.forward import Forward
-from transferkit.images import UnreadableImages, list_images, prepare, read_rgb
+from transferkit.images import UnreadableImages, frame_of, list_images, prepare, read_rgb
 from transferkit.pooling import parse_feature
+from transferkit.spec import Preprocess
 from transferkit.store import FeatureStore
 from transferkit.training import seed_of
 
@@ -78,3 +84,43 @@ def test_views_are_computed_on_one_device(tmp_path):
     spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
     with pytest.raises(ValueError, match="'cpu,cpu', and augmented views are computed on"):
         extract(images, spec, ["stage3"], None, device="cpu,cpu", view=View(1, lambda row, p: p))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crop_scale": 0.4, "flip": False},
+        {"crop_scale": 1.0, "flip": True},
+        {"crop_scale": 0.3, "flip": True, "jitter": 0.2},
+        {"crop_scale": 1.0, "flip": False},
+    ],
+)
+def test_a_painted_spot_lies_where_a_views_frame_says(changes):
+    size, image_size = (150, 190), (96, 112)
+    preprocess = Preprocess(image_size, "bilinear", 0.9, "border", (0.0,) * 3, (1.0,) * 3)
+    view = view_of(Recipe(epochs=1, batch_size=1, views=1, **changes), image_size, 1)
+    y, x = (np.arange(side) + 0.5 for side in size)
+    rows, columns = (np.arange(side) + 0.5 for side in image_size)
+    n_seen, n_mirrored = 0, 0
+    for i in range(40):
+        row = hashlib.sha256(bytes([i])).digest()[:16]
+        frame = frame_of(size, preprocess, view.frame(row))
+        n_mirrored += frame.is_mirrored
+        at = np.array([95.3, 70.6])
+        spot = 220 * np.exp(-((x - at[0]) ** 2 + (y[:, None] - at[1]) ** 2) / (2 * 5**2))
+        image = Image.fromarray(np.repeat(spot[..., None], 3, axis=2).round().astype(np.uint8))
+        seen = view.change(row, prepare(image, preprocess)).mean(axis=2)
+        expected = frame.forward_points([at])[0]
+        room = 4 * 5 * np.abs(frame.scale)
+        if (expected < room).any() or (expected > np.array(image_size[::-1]) - room).any():
+            continue
+        found = (seen @ columns).sum() / seen.sum(), (rows @ seen).sum() / seen.sum()
+        np.testing.assert_allclose(found, expected, atol=0.25)
+        n_seen += 1
+    assert n_seen >= 10
+    assert (0 < n_mirrored < 40) == changes["flip"]
+
+
+def test_a_view_that_turns_and_shears_has_no_frame():
+    recipe = Recipe(epochs=1, batch_size=1, views=1, flip=True, rand_augment=5)
+    assert view_of(recipe, (64, 64), 1).frame is None

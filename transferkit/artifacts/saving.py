@@ -13,8 +13,8 @@ from transferkit.artifacts.description import write_description
 from transferkit.artifacts.head import save_head
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import put, restore, standing, sweep, temporary_folder
-from transferkit.digests import check_folder
 from transferkit.files import failed_write, sync_file, sync_folder
+from transferkit.folders import check_folder
 
 __all__ = ["check_writable", "save"]
 

@@ -21,7 +21,6 @@ from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.evaluation import evaluate
 from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
 from transferkit.benchmark.results import Results
-from transferkit.datasets import draw_share
 from transferkit.estimators import FeatureExtractor
 from transferkit.extract import Estimate, Extraction
 from transferkit.heads import create_head
@@ -237,11 +236,7 @@ def _tried(cell: Cell, extracted: ExtractedDataset) -> dict[str, float]:
     """Score every candidate feature on the validation part with a ridge head."""
     scores = {}
     for feature in candidates_of(extracted.extraction):
-        parts = extracted.parts(cell, feature)
-        train, validation = (parts.X, parts.y), parts.validation
-        if validation is None:
-            held = draw_share(parts.y, 0.2, cell.seed or 0)
-            train, validation = (parts.X[~held], parts.y[~held]), (parts.X[held], parts.y[held])
+        train, validation = extracted.parts(cell, feature).divided(0.2, cell.seed or 0)
         kind = task_of(extracted.dataset.task).head_kind
         scores[feature] = float(create_head("ridge", kind).fit(*train).score(*validation))
     return scores

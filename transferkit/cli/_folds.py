@@ -29,7 +29,7 @@ _LEFT_OUT = {"macro_f1", "log_loss", "calibration_error", "exact_match"}
 
 def check_folds(ctx: click.Context, n_folds: int | None, out_of_fold: Path | None) -> None:
     """Raise now if options don't go together, or the predictions can't be written."""
-    from transferkit.digests import check_folder
+    from transferkit.folders import check_folder
 
     if out_of_fold is not None:
         if not n_folds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,16 +21,17 @@ __all__ = [
     "backbone_options",
     "estimator_from",
     "exit_code",
+    "extraction_mode",
     "extractor_from",
     "image_options",
     "images_from",
     "json_option",
     "machine_options",
-    "on_error_option",
     "place_from",
     "place_options",
     "plan_option",
     "report_failures",
+    "run_options",
     "store_option",
     "values_option",
 ]
@@ -144,6 +146,10 @@ machine_options = _apply(
 )
 
 
+# Of every command that takes images to their features.
+run_options = _apply([store_option, image_options, machine_options, on_error_option])
+
+
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     if value is None:
         return None
@@ -238,16 +244,18 @@ backbone_options = _apply(
 )
 
 
+def progress_from(options: dict[str, Any]) -> bool:
+    """Whether to show a progress bar, with --quiet taken out of a command's options."""
+    return not options.pop("quiet") and sys.stderr.isatty()
+
+
 def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
     """Make an extractor, and remove its options from the command's."""
-    import sys
-
     from transferkit.estimators import FeatureExtractor
 
     features = [name.strip() for name in options.pop("features").split(",") if name.strip()]
     if not features:
         raise click.UsageError("--features names no feature; write --features pre_logits")
-    quiet = options.pop("quiet")
     names = [
         "backbone",
         "weights",
@@ -269,21 +277,18 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
         features=features,
         pretrained=not options.pop("random_weights"),
         seed=options.pop("weights_seed"),
-        progress=not quiet and sys.stderr.isatty(),
+        progress=progress_from(options),
         **{name: options.pop(name) for name in names},
     )
 
 
 def estimator_from(model: str, options: dict[str, Any]) -> Any:
     """Load a saved model, with the store's and the machine's options taken out of a command's."""
-    import sys
-
     from transferkit.estimators import load_estimator
 
-    quiet = options.pop("quiet")
     return load_estimator(
         model,
-        progress=not quiet and sys.stderr.isatty(),
+        progress=progress_from(options),
         **{name: options.pop(name) for name in ("store", "device", "engine", "batch_size")},
     )
 
@@ -317,6 +322,11 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
 def place_from(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options that say where images are, and which are left out, out of a command's."""
     return {name: options.pop(name) for name in ("root", "suffix", "exclude")}
+
+
+def extraction_mode(on_error: str) -> str:
+    """The library's word for --on-error: whoever reports images leaves them out first."""
+    return "raise" if on_error == "raise" else "skip"
 
 
 def report_failures(failures: Sequence[Failure], n_images: int) -> None:

@@ -50,7 +50,7 @@ def form_of(form: str | None, out: Path | None) -> str:
 
 def check_file(out: Path) -> None:
     """Raise an error before anything is computed if the result can't be written."""
-    from transferkit.digests import check_folder
+    from transferkit.folders import check_folder
 
     if out.is_dir():
         raise IsADirectoryError(f"--out {str(out)!r} is a folder; give a file")

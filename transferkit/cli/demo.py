@@ -153,7 +153,6 @@ def _compare(
     models: list[TransferClassifier] = []
     rows: list[dict[str, Any]] = []
     validation = val if len(val) else None
-    validation = val if len(val) else None
     for name, head in estimators.items():
         start = time.perf_counter()
         models.append(TransferClassifier(extractor, head).fit(train, validation=validation))

@@ -11,13 +11,11 @@ from transferkit.cli._lines import predictions, truth_lines
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
-    image_options,
+    extraction_mode,
     images_from,
     json_option,
-    machine_options,
-    on_error_option,
     report_failures,
-    store_option,
+    run_options,
 )
 from transferkit.cli._output import counted, print_json, printable
 from transferkit.cli._writing import (
@@ -42,10 +40,7 @@ if TYPE_CHECKING:
 @click.option("--all", "use_all", is_flag=True, help="Also images that the model was trained on.")
 @out_file_option("File for one line per image: label, prediction, whether it is right.")
 @format_option
-@store_option
-@image_options
-@machine_options
-@on_error_option
+@run_options
 @json_option
 @click.pass_context
 def command(
@@ -82,9 +77,7 @@ def command(
     part = None if use_all else measured_of(listed.split_names)
     if part is not None:
         listed = listed.split(part)
-    extraction = estimator.extractor_.extract(
-        listed, on_error="raise" if on_error == "raise" else "skip"
-    )
+    extraction = estimator.extractor_.extract(listed, on_error=extraction_mode(on_error))
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
     n_left_out = len(extraction.kept) - int(chosen.sum())
     chosen &= _labelled(listed.select(extraction.kept))

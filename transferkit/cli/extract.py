@@ -10,15 +10,13 @@ from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
+    extraction_mode,
     extractor_from,
-    image_options,
     images_from,
     json_option,
-    machine_options,
-    on_error_option,
     plan_option,
     report_failures,
-    store_option,
+    run_options,
 )
 from transferkit.cli._output import print_json, print_pairs, print_plan
 
@@ -30,10 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images")
 @backbone_options
-@store_option
-@image_options
-@machine_options
-@on_error_option
+@run_options
 @plan_option
 @json_option
 @click.pass_context
@@ -56,8 +51,7 @@ def command(
     if only_plan:
         print_plan(extractor.plan(listed), as_json=as_json)
         return
-    mode = "raise" if on_error == "raise" else "skip"
-    extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
+    extraction = extractor.extract(listed, on_error=extraction_mode(on_error), keep_rows=False)
     store = extractor.open_store()
     assert store is not None
     features = _features(extractor, extraction)

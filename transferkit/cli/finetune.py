@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,12 @@ import click
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
+    extraction_mode,
     extractor_from,
-    image_options,
     images_from,
     json_option,
-    machine_options,
-    on_error_option,
     report_failures,
-    store_option,
+    run_options,
     values_option,
 )
 from transferkit.cli._output import counted, print_json, print_pairs
@@ -75,10 +72,7 @@ if TYPE_CHECKING:
 @test_size_option
 @click.option("--seed", default=0, show_default=True, help="Of that split, and of training.")
 @group_option
-@store_option
-@image_options
-@machine_options
-@on_error_option
+@run_options
 @json_option
 @click.pass_context
 def command(
@@ -120,14 +114,12 @@ def command(
     check_writable(out, overwrite=force)
     settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
     choose_recipe(settings, parse_strategy(strategy), 1)
-    progress = not options["quiet"] and sys.stderr.isatty()
     extractor = extractor_from(options)
     listed = images_from(images, options)
     training_parts(listed, None, None, task)  # says now what is wrong with the labels
     processes = Processes(choose_device(extractor.device))
-    mode = "raise" if on_error == "raise" else "skip"
     with processes.first_alone():
-        extraction = extractor.extract(listed, on_error=mode, keep_rows=False)
+        extraction = extractor.extract(listed, on_error=extraction_mode(on_error), keep_rows=False)
     readable, parts = divided(listed, extraction, task, test_size, seed)
     if processes.is_first:  # the recipe, before training starts
         for room in ("finetune", "training"):
@@ -139,7 +131,7 @@ def command(
         init=init,
         folder=folder or out.parent / f"{out.name}.run",
         tensorboard=tensorboard,
-        progress=progress,
+        progress=extractor.progress,
     )
     _fit(model, readable, parts, resume)
     failures, measured = list(extraction.failures), Measured()

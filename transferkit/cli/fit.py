@@ -20,15 +20,13 @@ from transferkit.cli._folds import (
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
+    extraction_mode,
     extractor_from,
-    image_options,
     images_from,
     json_option,
-    machine_options,
-    on_error_option,
     plan_option,
     report_failures,
-    store_option,
+    run_options,
     values_option,
 )
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
@@ -80,10 +78,7 @@ if TYPE_CHECKING:
     help="CSV for what those models predict.",
 )
 @group_option
-@store_option
-@image_options
-@machine_options
-@on_error_option
+@run_options
 @plan_option
 @json_option
 @click.pass_context
@@ -209,7 +204,7 @@ def _extracted(
         extractor.store = extractor.open_store()
     for is_last in (False, True):
         extraction = extractor.extract(
-            images, on_error="raise" if on_error == "raise" else "skip", keep_rows="stored"
+            images, on_error=extraction_mode(on_error), keep_rows="stored"
         )
         readable, parts = divided(images, extraction, task, test_size, seed)
         try:

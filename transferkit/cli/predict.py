@@ -12,12 +12,10 @@ from transferkit.cli._lines import own_columns, predicted_lines, predictions
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
-    image_options,
+    extraction_mode,
     images_from,
-    machine_options,
-    on_error_option,
     report_failures,
-    store_option,
+    run_options,
 )
 from transferkit.cli._output import counted, printable
 from transferkit.cli._writing import (
@@ -40,10 +38,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option("--proba", is_flag=True, help="With the probability of every class.")
 @out_file_option("File for the result, not stdout.")
-@store_option
-@image_options
-@machine_options
-@on_error_option
+@run_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -102,9 +97,7 @@ def _extract(
     from transferkit.images import UnreadableImages
 
     try:
-        extraction = estimator.extractor_.extract(
-            images, on_error="raise" if on_error == "raise" else "skip"
-        )
+        extraction = estimator.extractor_.extract(images, on_error=extraction_mode(on_error))
     except UnreadableImages as error:
         # If no image could be read, the result is a line with an error for each.
         if on_error == "raise" or len(error.failures) != len(images):

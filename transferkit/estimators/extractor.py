@@ -200,19 +200,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                     f"give the backbone by name"
                 )
             return self.backbone if isinstance(self.backbone, BackboneSpec) else self.backbone.spec
-        return resolve_backbone(
-            self.backbone,
-            self.pretrained,
-            weights=self.weights,
-            seed=self.seed,
-            image_size=self.image_size,
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            interpolation=self.interpolation,
-            exif=self.exif,
-            decode=self.decode,
-            **dict(self.arguments or {}),
-        )
+        options = {name: getattr(self, name) for name in _FOR_A_NAME if name != "arguments"}
+        return resolve_backbone(self.backbone, **options, **dict(self.arguments or {}))
 
     def open_store(self) -> FeatureStore | None:
         """Return the store of this extractor, or None if it keeps nothing."""
@@ -306,14 +295,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     ) -> Extraction:
         extraction = extract(
             images,
-            self.backbone if isinstance(self.backbone, Backbone) else self.resolve(),
+            self._network(),
             self.feature_names,
             store,
-            device=self.device,
-            precision=self.precision,
-            storage=self.storage,
-            engine=self.engine,
-            batch_size=self.batch_size,
+            **self._forward_options(),
             on_error=on_error,
             keep_rows=keep_rows,
             progress=self.progress,
@@ -321,6 +306,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         for name, spec in self._specs().items():
             _ROW_SHAPES[spec.key] = extraction.rows[name].shape[1:]
         return extraction
+
+    def _network(self) -> Backbone | BackboneSpec:
+        """The network that was given, or what it takes to build it."""
+        return self.backbone if isinstance(self.backbone, Backbone) else self.resolve()
+
+    def _forward_options(self) -> dict[str, Any]:
+        """How rows are computed and stored, as options of `extract` and `plan`."""
+        names = ("device", "precision", "storage", "engine", "batch_size")
+        return {name: getattr(self, name) for name in names}
 
     def _specs(self) -> dict[str, FeatureSpec]:
         """Specs of the features, by canonical name."""
@@ -377,7 +371,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         images
             Anything that `list_images` takes.
         """
-        spec = self.resolve()
+        self.resolve()  # says now what is wrong with the backbone
         listed = list_images(images)
         with contextlib.ExitStack() as stack:
             store = self.store_for(listed)
@@ -385,14 +379,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 store = FeatureStore(stack.enter_context(tempfile.TemporaryDirectory()))
             return plan(
                 listed.singles(),
-                self.backbone if isinstance(self.backbone, Backbone) else spec,
+                self._network(),
                 self.feature_names,
                 store,
-                device=self.device,
-                precision=self.precision,
-                storage=self.storage,
-                engine=self.engine,
-                batch_size=self.batch_size,
+                **self._forward_options(),
             )
 
     def transform(self, images: Any) -> np.ndarray:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit import artifacts, registry
-from transferkit.digests import check_folder
 from transferkit.export._check import Check, check_pixels, compare
 from transferkit.export._hub import check_target, upload
 from transferkit.export._saved import Saved
+from transferkit.folders import check_folder
 
 __all__ = [
     "Check",

@@ -80,14 +80,14 @@ def _linear(saved: Saved) -> tuple[np.ndarray, np.ndarray]:
             f"the head was trained on {', '.join(features)}, and timm's classifier stands on "
             f"pre_logits; train one on these, or export the model for ONNX (--format onnx)"
         )
-    found = linear_map(saved.model.head)
-    if found is None:
+    coef_and_intercept = linear_map(saved.model.head)
+    if coef_and_intercept is None:
         raise ValueError(
             f"head {head_name(saved.model.head)!r} isn't linear, and timm's classifier is; train "
             f"linear, ridge, lda or svm (kernel='linear'), or export the model for ONNX (--format "
             f"onnx)"
         )
-    coef, intercept = found
+    coef, intercept = coef_and_intercept
     if saved.task.has_one_class and len(coef) == 1:
         coef = np.concatenate([np.zeros_like(coef), coef])
         intercept = np.concatenate([np.zeros_like(intercept), intercept])
@@ -206,7 +206,7 @@ def load(saved: Saved, path: Path) -> Predictor:
         if kind == "probabilities":
             is_several = saved.task.has_several_labels
             logits = logits.sigmoid() if is_several else logits.softmax(dim=1)
-        found = {kind: logits.numpy()}
-        return found | ({name: saved.labels_of(kind, found[kind])} if name else {})
+        outputs = {kind: logits.numpy()}
+        return outputs | ({name: saved.labels_of(kind, outputs[kind])} if name else {})
 
     return predict

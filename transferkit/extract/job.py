@@ -19,13 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from transferkit.backbones import Backbone
-from transferkit.digests import check_folder
 from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.workers import Batch, Workers, run, workers_for
 from transferkit.extract.writing import ShardWriter
+from transferkit.folders import check_folder
 from transferkit.forward import Forward, choose_device
 from transferkit.images import Frame, ImageSet
 from transferkit.pooling import parse_feature

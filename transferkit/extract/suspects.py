@@ -26,8 +26,9 @@ from typing import BinaryIO, Self
 
 from PIL import Image
 
-from transferkit.digests import ID_BYTES, cache_folder
+from transferkit.digests import ID_BYTES
 from transferkit.extract.pixels import network_input
+from transferkit.folders import cache_folder
 from transferkit.images import ImageError, ImageSet, content_of
 from transferkit.spec import Preprocess
 

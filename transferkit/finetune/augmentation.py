@@ -8,6 +8,7 @@ computed once.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -19,12 +20,12 @@ from torch import Tensor
 
 from transferkit.extract import View, extract
 from transferkit.finetune.recipe import Recipe
-from transferkit.images import ImageSet
+from transferkit.images import Frame, ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore, StoredRows
 from transferkit.training import seed_of
 
-__all__ = ["augmentation", "augmented_views", "mixing", "view_number"]
+__all__ = ["augmentation", "augmented_views", "mixing", "view_number", "view_of"]
 
 _DRAWING = threading.Lock()
 
@@ -110,6 +111,27 @@ def view_number(recipe: Recipe, n: int) -> int:
     return number
 
 
+def view_of(recipe: Recipe, size: tuple[int, int], n: int) -> View:
+    """An augmented view of every image, drawn by its id: the same whenever it is computed.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The augmentation. With RandAugment, which turns and shears, a view has no frame.
+    size : (int, int)
+        Height and width of the network's input, px.
+    n : int
+        Which view, from 1.
+    """
+    number = view_number(recipe, n)
+    change = functools.partial(_changed, augmentation(recipe, size), number)
+    if recipe.rand_augment:
+        return View(number, change)
+    # Crop and flip are drawn first, so that they are the same without what comes behind them.
+    moves = augmentation(dataclasses.replace(recipe, jitter=0.0, erasing=0.0), size)
+    return View(number, change, functools.partial(_frame, moves, size, number))
+
+
 def augmented_views(
     images: ImageSet,
     ids: Sequence[bytes],
@@ -149,17 +171,15 @@ def augmented_views(
     list of StoredRows
         Maps ``(n, D, H, W)`` of each view, which are read from the store when they are needed.
     """
-    augment = augmentation(recipe, backbone.preprocess.image_size)
     views = []
     for n in range(1, recipe.views + 1):
-        number = view_number(recipe, n)
         extraction = extract(
             images,
             backbone,
             [feature],
             store,
             keep_rows=False,
-            view=View(number, functools.partial(_changed, augment, number)),
+            view=view_of(recipe, backbone.preprocess.image_size, n),
             device=device,
             precision=precision,
             storage=storage,
@@ -171,16 +191,36 @@ def augmented_views(
 
 
 def _changed(augment: Any, number: int, row: bytes, pixels: np.ndarray) -> np.ndarray:
-    """Pixels of a view, drawn by the image's id: the same whenever they are computed."""
-    # torchvision draws from the global generator, which all threads share.
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(row, number))
-        view = augment(torch.from_numpy(pixels).permute(2, 0, 1))
+    """Pixels of a view."""
+    view = _drawn(augment, number, row, torch.from_numpy(pixels).permute(2, 0, 1))
     return np.asarray(view.permute(1, 2, 0))
 
 
-def _check_unchanged(images: ImageSet, ids: Sequence[bytes], found: Sequence[bytes]) -> None:
+def _frame(moves: Any, size: tuple[int, int], number: int, row: bytes) -> Frame:
+    """Map from the plain input's px to a view's, read off the view of an image of coordinates.
+
+    Two places tell a linear map; they lie inside, where no edge is continued outwards.
+    """
+    y, x = torch.meshgrid(*(torch.arange(side) + 0.5 for side in size), indexing="ij")
+    view = _drawn(moves, number, row, torch.stack([x, y, y])).double()
+    (top, bottom), (left, right) = ((side // 4, side - 1 - side // 4) for side in size)
+    near, far = view[:2, top, left], view[:2, bottom, right]
+    scale = torch.tensor([right - left, bottom - top]) / (far - near)
+    offset = torch.tensor([left + 0.5, top + 0.5]) - scale * near
+    return Frame((scale[0].item(), scale[1].item()), (offset[0].item(), offset[1].item()))
+
+
+def _drawn(augment: Any, number: int, row: bytes, image: Tensor) -> Tensor:
+    """Change an image at random, seeded by its id and the view's number."""
+    # torchvision draws from the global generator, which all threads share.
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(row, number))
+        changed: Tensor = augment(image)
+    return changed
+
+
+def _check_unchanged(images: ImageSet, ids: Sequence[bytes], decoded: Sequence[bytes]) -> None:
     """Raise where a view isn't one of the image that is trained on."""
-    for name, then, now in zip(images.names, ids, found, strict=True):
+    for name, then, now in zip(images.names, ids, decoded, strict=True):
         if then != now:
             raise RuntimeError(f"{name!r} was changed while views of it were computed; start again")

@@ -25,7 +25,7 @@ _LAYER = {"pre_logits"}
 
 
 class BackboneWithHead(nn.Module):
-    """A backbone's body whose ``pre_logits`` go into a linear head.
+    """A backbone's network with a linear head on its ``pre_logits``.
 
     Parameters
     ----------

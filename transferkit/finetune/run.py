@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from transferkit.datasets import Dataset
-from transferkit.digests import cache_folder
 from transferkit.extract import extract
 from transferkit.finetune.augmentation import augmented_views
 from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
@@ -32,6 +31,7 @@ from transferkit.finetune.strategies import merge_adapters
 from transferkit.finetune.training_loop import create_training_loop
 from transferkit.finetune.validation import split
 from transferkit.finetune.weights import resolve_tuned, write_backbone
+from transferkit.folders import cache_folder
 from transferkit.heads import create_head
 from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.store import FeatureStore
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """The result of a fine-tuning run.
+    """Result of a fine-tuning run.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class FineTuned:
     history : list of dict
         One line for each epoch; the first is the start, before any step.
     best_epoch : int
-        Whose weights were kept.
+        The epoch that was kept; 0 for the start.
     seconds : float
         Wall time, probe and caching included.
     folder : Path
@@ -94,7 +94,7 @@ def fine_tune(
     resume: bool = False,
     **options: Any,
 ) -> FineTuned:
-    """Tune a backbone.
+    """Tune a backbone and fit it with a head.
 
     Parameters
     ----------
@@ -149,9 +149,9 @@ class FineTuneRun:
     Parameters
     ----------
     backbone : BackboneSpec
-        What is tuned.
+        The backbone that is tuned.
     strategy : Strategy
-        What of it.
+        Which of its parameters learn.
     recipe : Recipe
         How.
     task : str
@@ -200,12 +200,8 @@ class FineTuneRun:
         """
         began = time.monotonic()
         objective = choose_objective(self.task, train.targets, self.recipe, self.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.seed)
-            stage = self._stage()
-            network, weights = build_network(
-                self.backbone, self.strategy, self.recipe, objective.n_outputs, stage
-            )
+        stage = self._stage()
+        network, weights = self._network(objective.n_outputs, stage)
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
@@ -251,6 +247,14 @@ class FineTuneRun:
 
         layers = build_backbone(self.backbone).layers
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
+
+    def _network(
+        self, n_outputs: int, stage: str | None
+    ) -> tuple[BackboneWithHead, dict[str, torch.Tensor]]:
+        """Build the network, and return the whole body's weights as they were with it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            return build_network(self.backbone, self.strategy, self.recipe, n_outputs, stage)
 
     def _start(
         self, train: Dataset, objective: Objective

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +67,16 @@ def create_training_loop(
         The others of `TrainingLoop`, such as ``signature``.
     """
     settings = recipe.training_settings()
-    mix = mixing(recipe, objective.n_outputs)
-
-    def loss(prepared: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        inputs, targets = batch
-        if mix is not None:
-            inputs, targets = mix(inputs.float(), targets)
-        return objective.loss(prepared(inputs), targets)
-
-    def evaluate(trained: nn.Module) -> Evaluation:
-        assert held is not None
-        n_outputs, precision = objective.n_outputs, recipe.precision
-        outputs = outputs_of(trained, held.inputs, n_outputs, processes, precision)
-        loss = objective.plain_loss(outputs, held.targets)
-        return Evaluation(objective.metric(outputs, held.targets), loss)
-
     body: Any = getattr(network.body, "network", network.body)
     return TrainingLoop(
         network,
-        loss,
+        _loss(objective, recipe),
         Batches(train, settings, share=_share(recipe, objective, train.targets)),
         settings,
         processes,
         folder,
         groups=parameter_groups(body, network.head, settings),
-        evaluate=None if held is None else evaluate,
+        evaluate=None if held is None else _evaluation(objective, held, processes, recipe),
         metric_name=objective.metric_name,
         n_evaluated=0 if held is None else len(held),
         describe_shortage=functools.partial(
@@ -99,6 +85,34 @@ def create_training_loop(
         title="fine-tune",
         **options,
     )
+
+
+def _loss(
+    objective: Objective, recipe: Recipe
+) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
+    """Loss of a batch, whose images may be mixed with one another first."""
+    mix = mixing(recipe, objective.n_outputs)
+
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        if mix is not None:
+            inputs, targets = mix(inputs.float(), targets)
+        return objective.loss(network(inputs), targets)
+
+    return loss
+
+
+def _evaluation(
+    objective: Objective, held: LabelledSamples, processes: Processes, recipe: Recipe
+) -> Callable[[nn.Module], Evaluation]:
+    """Metric and loss of the images that are held out."""
+
+    def evaluate(network: nn.Module) -> Evaluation:
+        outputs = outputs_of(network, held.inputs, objective.n_outputs, processes, recipe.precision)
+        loss = objective.plain_loss(outputs, held.targets)
+        return Evaluation(objective.metric(outputs, held.targets), loss)
+
+    return evaluate
 
 
 def _share(recipe: Recipe, objective: Objective, targets: Tensor) -> np.ndarray | None:

@@ -16,8 +16,8 @@ __all__ = ["REFUSALS", "folded", "relative_error", "shallow_copy"]
 _TOLERANCE = 1e-5
 
 REFUSALS = (RuntimeError, AttributeError, TypeError)
-"""What a network raises whose layers were replaced although something else used them, and
-what PyTorch's own operators raise that another release, or another processor, doesn't have."""
+"""What a changed network may raise: because something else used a layer that was replaced, or
+because this processor, or another release of PyTorch, doesn't have an operator."""
 
 Run = Callable[[nn.Module], Iterable[Tensor]]
 

@@ -119,7 +119,10 @@ def _is_there() -> bool:
 
 
 def _trace(network: nn.Module, run: Run) -> tuple[Fusions, list[Tensor]]:
-    """Layers, and the activations whose input is a layer's output as it came out; outputs."""
+    """Run a network once, and note its layers, the activations behind them, and its outputs.
+
+    An activation belongs to a layer if its input is the layer's output, not written to since.
+    """
     names = {module: name for name, module in network.named_modules()}
     outputs: dict[int, tuple[nn.Module, Tensor, int]] = {}
     calls: dict[nn.Module, int] = {}

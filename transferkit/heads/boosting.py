@@ -364,10 +364,10 @@ class BoostingRegressor(NumbersMixin, _Boosting):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         columns = self._columns(X, 0)
-        found = columns[0] if self.is_flat_ else np.column_stack(columns)
+        scores = columns[0] if self.is_flat_ else np.column_stack(columns)
         # A model that was saved when numbers were learnt as they are has no scale.
         scale, mean = getattr(self, "target_scale_", 1.0), getattr(self, "target_mean_", 0.0)
-        return np.asarray(found.astype(np.float64) * scale + mean)
+        return np.asarray(scores.astype(np.float64) * scale + mean)
 
 
 Classifier = BoostingClassifier

@@ -84,7 +84,7 @@ class _Neighbors(BaseEstimator):
         A squared distance is a difference of squares, so rows that lie close together far from
         zero would leave float32 no digits for it.
         """
-        found = np.empty(X.shape, dtype)
+        placed = np.empty(X.shape, dtype)
         step = max(16, ROWS_AT_ONCE // X.shape[1])
         for first in range(0, len(X), step):
             part = slice(first, first + step)
@@ -94,8 +94,8 @@ class _Neighbors(BaseEstimator):
             if self.metric == "cosine":
                 rows = unit_rows(rows)
             with np.errstate(over="ignore"):  # it is seen afterwards
-                found[part] = rows - self.origin_
-        return found
+                placed[part] = rows - self.origin_
+        return placed
 
     def _mean(self, X: ArrayLike, values: Array) -> Array:
         """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""

@@ -105,18 +105,18 @@ class _Perceptron(BaseEstimator):
         if held is not None:
             known = None if weight is None else weight[~held]
             mean, scale = mean_and_std(rows.X[~held], known)
-            found = train(
+            trained = train(
                 standardize_with(rows.X, mean, scale, np.float32), Y, weight, held, n_out, options
             )
-            self.validation_losses_ = found.losses
-            options = options.stopping_after(found.best_epoch)
+            self.validation_losses_ = trained.losses
+            options = options.stopping_after(trained.best_epoch)
         if held is None or self.refit:
             mean, scale = mean_and_std(rows.X, weight)
-            found = train(
+            trained = train(
                 standardize_with(rows.X, mean, scale, np.float32), Y, weight, None, n_out, options
             )
         self.mean_, self.scale_ = mean, scale
-        self.layers_, self.n_epochs_ = found.layers, found.best_epoch
+        self.layers_, self.n_epochs_ = trained.layers, trained.best_epoch
         logger.info(
             "fitted the mlp head on %s rows of %s features in %.1f s; %d epochs",
             f"{len(rows.X):,}", f"{rows.X.shape[1]:,}", time.perf_counter() - start, self.n_epochs_,

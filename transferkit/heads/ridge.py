@@ -120,10 +120,10 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
         _check_parameters(self)
         rows = check_regression_data(self, X, y, sample_weight)
         targets = Targets.of(rows.y, rows.weight)
-        found = _fit(self, rows.X, targets.scaled, rows.weight, statistics)
+        solution = _fit(self, rows.X, targets.scaled, rows.weight, statistics)
         single = rows.y.ndim == 1
-        coef, intercept = (found.coef[0], found.intercept[0]) if single else (
-            found.coef, found.intercept,
+        coef, intercept = (solution.coef[0], solution.intercept[0]) if single else (
+            solution.coef, solution.intercept,
         )  # fmt: skip
         # Float64 whatever the features are: prices and Unix times need it.
         self.coef_: Any = (coef.T * targets.scale).T
@@ -145,8 +145,8 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_features(self, X)
         single = self.coef_.ndim == 1
-        found = linear_scores(X, np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
-        return found[:, 0] if single else found
+        numbers = linear_scores(X, np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
+        return numbers[:, 0] if single else numbers
 
 
 class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
@@ -232,9 +232,9 @@ class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
             hot = rows.y[:, None]
         else:
             hot = rows.y[:, None] == np.arange(len(self.classes_))
-        found = _fit(self, rows.X, 2.0 * hot - 1, weight, statistics)
-        kind = score_dtype(found.coef, found.mean, rows.X.dtype)
-        self.coef_, self.intercept_ = found.coef.astype(kind), found.intercept.astype(kind)
+        solution = _fit(self, rows.X, 2.0 * hot - 1, weight, statistics)
+        kind = score_dtype(solution.coef, solution.mean, rows.X.dtype)
+        self.coef_, self.intercept_ = solution.coef.astype(kind), solution.intercept.astype(kind)
         return self
 
 
@@ -265,18 +265,18 @@ def _fit(
         total = len(X) if weight is None else float(weight.sum())
         alphas = total * np.geomspace(*ALPHA_RANGE[::-1], N_ALPHAS)
     known = statistics and statistics.known(len(X), X[0], weight)
-    found = solve(known or FeatureStatistics(X, weight), Y, alphas, standardize=head.standardize)
-    head.alpha_ = found.alpha
+    solution = solve(known or FeatureStatistics(X, weight), Y, alphas, standardize=head.standardize)
+    head.alpha_ = solution.alpha
     head.alpha_path_ = [
         {"alpha": float(alpha), "error": float(error)}
-        for alpha, error in zip(alphas[: len(found.errors)], found.errors, strict=True)
+        for alpha, error in zip(alphas[: len(solution.errors)], solution.errors, strict=True)
     ]
-    head.alpha_on_edge_ = bool(len(alphas) > 1 and found.alpha in (alphas[0], alphas[-1]))
+    head.alpha_on_edge_ = bool(len(alphas) > 1 and solution.alpha in (alphas[0], alphas[-1]))
     logger.info(
         "fitted the ridge head on %s rows of %s features in %.1f s; alpha = %.3g",
-        f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, found.alpha,
+        f"{len(X):,}", f"{X.shape[1]:,}", time.perf_counter() - start, solution.alpha,
     )  # fmt: skip
-    return found
+    return solution
 
 
 Classifier = RidgeClassifier

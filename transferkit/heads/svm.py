@@ -137,9 +137,12 @@ class _KernelMachine(BaseEstimator):
             # Past the best every larger C takes longer.
             self._choose(models, Y[held], test_weight, about["epsilon"], patience=1)
         problems = LinearProblems.margins(X, Y, weight, **about)
-        found = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
-        self.n_iter_ = found.n_iter
-        self.coef_, self.intercept_ = found.coef.astype(X.dtype), found.intercept.astype(X.dtype)
+        solution = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
+        self.n_iter_ = solution.n_iter
+        self.coef_, self.intercept_ = (
+            solution.coef.astype(X.dtype),
+            solution.intercept.astype(X.dtype),
+        )
 
     def _fit_kernel(
         self, X: Array, Y: Array, weight: Array | None, held: Array | None, epsilon: float | None
@@ -160,13 +163,19 @@ class _KernelMachine(BaseEstimator):
                 tol=LOOSE * self.tol, max_iter=self.max_iter,
             )  # fmt: skip
             models = (
-                (C, found.fitted.numpy()[held]) for C, found in zip(Cs.tolist(), path, strict=True)
+                (C, solution.fitted.numpy()[held])
+                for C, solution in zip(Cs.tolist(), path, strict=True)
             )
             self._choose(models, Y[held], None if weight is None else weight[held], epsilon)
-        (found,) = machine.solve(targets, w, [0.5 / self.C_], tol=self.tol, max_iter=self.max_iter)
+        (solution,) = machine.solve(
+            targets, w, [0.5 / self.C_], tol=self.tol, max_iter=self.max_iter
+        )
         self.landmarks_ = machine.terms.numpy()
-        self.n_iter_ = max(1, found.n_iter)
-        self.dual_coef_, self.intercept_ = found.coef.T.numpy().copy(), found.intercept.numpy()
+        self.n_iter_ = max(1, solution.n_iter)
+        self.dual_coef_, self.intercept_ = (
+            solution.coef.T.numpy().copy(),
+            solution.intercept.numpy(),
+        )
 
     def _least_squares(self, rows: Any) -> Any:
         """The least-squares machine of the chosen solver on some rows."""
@@ -198,7 +207,7 @@ class _KernelMachine(BaseEstimator):
             return Candidate(C, float(np.average(each, weights=weight)))
 
         tried = walk_path(models, judge, patience=patience)
-        self.C_path_ = [{"C": found.C, "loss": found.loss} for found in tried]
+        self.C_path_ = [{"C": candidate.C, "loss": candidate.loss} for candidate in tried]
         self.C_ = best(tried).C
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit import registry
+from transferkit.datasets import draw_share
 from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Geometry", "Named", "Parts", "Probe", "create_protocol", "protocol_names"]
@@ -78,6 +79,25 @@ class Parts:
     def merged(self) -> tuple[Array, Array]:
         """Training and validation rows together. Every call returns the same arrays."""
         return self._merged
+
+    def divided(
+        self, share: float, seed: int, held: Array | None = None
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Rows to train on, and those to choose by: the official part, or a drawn share.
+
+        Parameters
+        ----------
+        share : float
+            Of each class, where there is no official part.
+        seed : int
+            Of the draw.
+        held : ndarray of bool, optional
+            Which rows to choose by, instead of a draw.
+        """
+        if self.validation is not None:
+            return (self.X, self.y), self.validation
+        held = draw_share(self.y, share, seed) if held is None else held
+        return (self.X[~held], self.y[~held]), (self.X[held], self.y[held])
 
     @cached_property
     def statistics(self) -> FeatureStatistics:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.datasets import draw_share
 from transferkit.metrics import mean_average_precision_11
 from transferkit.protocols import Parts, Probe
 from transferkit.solvers.linear import LinearFit, LinearProblems
@@ -124,11 +123,7 @@ def selected(
     held: Array | None = None,
 ) -> Probe:
     """Choose C on the validation part, or on a share of the training rows, and refit on both."""
-    X, y = parts.X, parts.y
-    train, validation = (X, y), parts.validation
-    if validation is None:
-        held = draw_share(y, share, seed) if held is None else held
-        train, validation = (X[~held], y[~held]), (X[held], y[held])
+    train, validation = parts.divided(share, seed, held)
     search = StrengthSearch(train, validation, max_iter, tol, parts.statistics)
     search.walk(Cs)
     chosen = search.best()

@@ -9,14 +9,20 @@ import numpy as np
 from transferkit.heads.knn import KNNClassifier
 from transferkit.protocols import Array, Parts, Probe
 
-__all__ = ["voting"]
+__all__ = ["fit"]
 
+# Of a protocol, as the head takes them.
+SETTINGS = ("k", "metric", "weights", "temperature", "center")
 # A class without votes has probability 0, whose logarithm has to stay finite.
 SMALLEST = 1e-12
 
 
-def voting(parts: Parts, **settings: Any) -> Probe:
-    """Make a probe of the training rows. Its scores are logarithms of the shares of votes."""
+def fit(protocol: Any, parts: Parts, seed: int = 0) -> Probe:
+    """Keep the training rows; nothing is chosen, and the validation part is not used.
+
+    The scores are logarithms of the shares of votes.
+    """
+    settings = {name: getattr(protocol, name) for name in SETTINGS}
     head = KNNClassifier(**settings).fit(parts.X, parts.y)
 
     def scores(rows: Array) -> Array:

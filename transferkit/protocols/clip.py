@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.datasets import draw_share
 from transferkit.protocols import Geometry, Parts, Probe
 from transferkit.protocols._logistic import TOL, StrengthSearch, refit
 
@@ -41,11 +40,7 @@ Protocol = ClipLinearProbe
 
 def fit(protocol: ClipLinearProbe, parts: Parts, seed: int = 0) -> Probe:
     """Search C as published, and refit on training and validation rows."""
-    train, validation = (parts.X, parts.y), parts.validation
-    if validation is None:
-        held = draw_share(parts.y, protocol.share, seed)
-        train = parts.X[~held], parts.y[~held]
-        validation = parts.X[held], parts.y[held]
+    train, validation = parts.divided(protocol.share, seed)
     search = StrengthSearch(train, validation, protocol.max_iter, protocol.tol, parts.statistics)
     # Positions on a grid of 8 steps per decade; the first ones are two decades apart.
     step = protocol.first_step * protocol.per_decade

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transferkit.protocols import Geometry, Parts, Probe
-from transferkit.protocols._neighbors import voting
+from transferkit.protocols import Geometry
+from transferkit.protocols._neighbors import fit
 
 __all__ = ["Protocol", "fit"]
 
@@ -31,15 +31,3 @@ class TorchGeoKNN5:
 
 
 Protocol = TorchGeoKNN5
-
-
-def fit(protocol: TorchGeoKNN5, parts: Parts, seed: int = 0) -> Probe:
-    """Keep the training rows. Nothing is chosen, and the validation part is not used."""
-    return voting(
-        parts,
-        k=protocol.k,
-        metric=protocol.metric,
-        weights=protocol.weights,
-        temperature=protocol.temperature,
-        center=protocol.center,
-    )

@@ -110,14 +110,14 @@ def raw_scores(model: Any, X: Array, options: BoostingOptions) -> Array:
     ndarray of shape (n_samples,) or, for three classes or more, (n_samples, n_classes)
     """
     if options.library == "sklearn":
-        found = model.predict(X)
-        found = found[:, 0] if found.shape[1] == 1 else found
+        scores = model.predict(X)
+        scores = scores[:, 0] if scores.shape[1] == 1 else scores
     elif options.library == "xgboost":
         xgboost = probe("xgboost")
-        found = _read_xgboost(model).predict(xgboost.DMatrix(X), output_margin=True)
+        scores = _read_xgboost(model).predict(xgboost.DMatrix(X), output_margin=True)
     else:
-        found = _read_lightgbm(model).predict(X, raw_score=True)
-    return np.asarray(found)
+        scores = _read_lightgbm(model).predict(X, raw_score=True)
+    return np.asarray(scores)
 
 
 def _sklearn(parts: list[Any], options: BoostingOptions) -> tuple[Any, int]:

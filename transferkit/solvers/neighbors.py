@@ -66,15 +66,15 @@ def nearest_faiss(
     index.add(np.ascontiguousarray(rows, dtype=np.float32))
     for first in range(0, len(queries), step):
         part = slice(first, min(first + step, len(queries)))
-        squared, found = index.search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
-        yield part, *_ordered(found, squared)
+        squared, positions = index.search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
+        yield part, *_ordered(positions, squared)
 
 
 def _ordered(index: Array, squared: Array) -> tuple[Array, Array]:
     """Sort the nearest first, and of equally near rows the first row first."""
     order = np.lexsort((index, squared), axis=1)
-    found = np.take_along_axis(squared, order, axis=1)
-    return np.take_along_axis(index, order, axis=1), np.maximum(found, 0)
+    nearest_squared = np.take_along_axis(squared, order, axis=1)
+    return np.take_along_axis(index, order, axis=1), np.maximum(nearest_squared, 0)
 
 
 def vote_weights(squared: Array, weights: str, temperature: float) -> Array:

@@ -128,13 +128,13 @@ def trees_of_forest(forest: Any) -> Trees:
 def trees_of_boosting(model: Any) -> Trees:
     """Take the trees out of scikit-learn's histogram boosting, from its private attributes."""
     stages = [(c, p.nodes) for stage in model._predictors for c, p in enumerate(stage)]
-    nodes = [found for _, found in stages]
+    nodes = [tree for _, tree in stages]
     return _joined(
-        [found["feature_idx"] for found in nodes],
-        [found["num_threshold"] for found in nodes],
-        [np.stack([found["left"], found["right"]], axis=1) for found in nodes],
-        [found["is_leaf"].astype(bool) for found in nodes],
-        [found["value"][:, None] for found in nodes],
+        [tree["feature_idx"] for tree in nodes],
+        [tree["num_threshold"] for tree in nodes],
+        [np.stack([tree["left"], tree["right"]], axis=1) for tree in nodes],
+        [tree["is_leaf"].astype(bool) for tree in nodes],
+        [tree["value"][:, None] for tree in nodes],
         base=np.ravel(model._baseline_prediction),
         is_mean=False,
         column=np.array([c for c, _ in stages]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.digests import cache_folder, user_cache_folder
+from transferkit.folders import cache_folder, user_cache_folder
 
 __all__ = ["allocate", "default_path"]
 

@@ -53,7 +53,9 @@ class Evaluation(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingLoop:
-    """State of one training run: its arguments and its progress.
+    """Train a network epoch by epoch, and keep the best epoch's weights.
+
+    After `fit` the network has these weights, and `state` holds the history.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ class TrainingLoop:
             set_rate(self.learner.optimizer, rate_at(number, n_steps, self.settings))
             state.loss_sum += self._take_step(len(rows[step]), batches, number)
             bar.update()
-            bar.set_postfix(self._shown(state.loss_sum / (step + 1)), refresh=False)
+            bar.set_postfix(self._progress_values(state.loss_sum / (step + 1)), refresh=False)
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS and step + 1 < len(rows):
                 last_saved = time.monotonic()
                 self._save(step + 1, state.seconds + last_saved - start)
@@ -192,7 +194,7 @@ class TrainingLoop:
         state.epoch += 1
         self._evaluate(train_loss)
         state.loss_sum, state.step = 0.0, 0
-        bar.set_postfix(self._shown(train_loss), refresh=False)
+        bar.set_postfix(self._progress_values(train_loss), refresh=False)
         self._save(0, state.seconds)
 
     def _evaluate(self, train_loss: float) -> None:
@@ -207,8 +209,8 @@ class TrainingLoop:
         }
         is_best = True
         if self.evaluate is not None:
-            found = self.evaluate(network)
-            line |= {"val_loss": found.loss, "val_metric": found.metric}
+            evaluation = self.evaluate(network)
+            line |= {"val_loss": evaluation.loss, "val_metric": evaluation.metric}
             if state.history and (state.best_epoch or self.keeps_start):
                 is_best = _rank(line) > _rank(state.history[state.best_epoch])
         state.history.append(line)
@@ -321,12 +323,12 @@ class TrainingLoop:
             file=sys.stderr,
         )
 
-    def _shown(self, loss: float) -> dict[str, str]:
+    def _progress_values(self, loss: float) -> dict[str, str]:
         history = self.state.history
-        shown = {"epoch": f"{self.state.epoch}/{self.state.epochs}", "loss": f"{loss:.3f}"}
+        values = {"epoch": f"{self.state.epoch}/{self.state.epochs}", "loss": f"{loss:.3f}"}
         if history and "val_metric" in history[-1]:
-            shown[self.metric_name] = f"{history[-1]['val_metric']:.3f}"
-        return shown
+            values[self.metric_name] = f"{history[-1]['val_metric']:.3f}"
+        return values
 
     def _not_finite(self, loss: float) -> TrainingStopped:
         path = self.folder / CHECKPOINT

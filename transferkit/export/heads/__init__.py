@@ -46,8 +46,8 @@ def convert(head: Any, task: Task) -> TensorHead | TreeSum | None:
     file = _file(name)
     if file is None:
         raise refused(head, f"export/heads has no {name}.py that writes it as tensors or trees")
-    found: TensorHead | TreeSum = file.convert(head, task)
-    return found
+    form: TensorHead | TreeSum = file.convert(head, task)
+    return form
 
 
 def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
@@ -65,10 +65,10 @@ def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """
     package, _, name = type(head).__module__.rpartition(".")
     file = _file(name) if package == HEADS else None
-    found: tuple[np.ndarray, np.ndarray] | None = None
+    coefficients: tuple[np.ndarray, np.ndarray] | None = None
     if file is not None and hasattr(file, "linear_map"):
-        found = file.linear_map(head)
-    return found
+        coefficients = file.linear_map(head)
+    return coefficients
 
 
 def _file(name: str) -> ModuleType | None:

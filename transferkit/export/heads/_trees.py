@@ -89,21 +89,21 @@ def separate_trees(grown: Trees, first: int, factor: float) -> Iterator[Tree]:
 # ---- as an operator -----------------------------------------------------------------
 
 
-def tree_sum_nodes(found: TreeSum) -> list[Any]:
+def tree_sum_nodes(trees: TreeSum) -> list[Any]:
     """ONNX nodes from ``features`` to the output that is named as its kind.
 
     Parameters
     ----------
-    found : TreeSum
+    trees : TreeSum
         The trees.
     """
     import onnx
 
     make = onnx.helper.make_node
-    total = "head/total" if found.function else found.kind
-    how = "AVERAGE" if found.is_mean else "SUM"
-    attributes = _attributes(found.trees) | {"n_targets": len(found.base)}
-    base = onnx.numpy_helper.from_array(found.base.astype(np.float32), "head/base")
+    total = "head/total" if trees.function else trees.kind
+    how = "AVERAGE" if trees.is_mean else "SUM"
+    attributes = _attributes(trees.trees) | {"n_targets": len(trees.base)}
+    base = onnx.numpy_helper.from_array(trees.base.astype(np.float32), "head/base")
     nodes = [
         make("TreeEnsembleRegressor", ["features"], ["head/sum"], domain="ai.onnx.ml",
              aggregate_function=how, **attributes),
@@ -112,14 +112,14 @@ def tree_sum_nodes(found: TreeSum) -> list[Any]:
         make("Constant", [], ["head/base"], value=base),
         make("Add", ["head/sum", "head/base"], [total]),
     ]  # fmt: skip
-    if found.function == "softmax":
-        nodes.append(make("Softmax", [total], [found.kind], axis=1))
-    elif found.function == "sigmoid":
-        nodes.append(make("Sigmoid", [total], [found.kind]))
-    elif found.function == "odds":
+    if trees.function == "softmax":
+        nodes.append(make("Softmax", [total], [trees.kind], axis=1))
+    elif trees.function == "sigmoid":
+        nodes.append(make("Sigmoid", [total], [trees.kind]))
+    elif trees.function == "odds":
         nodes.append(make("Neg", [total], ["head/neg"]))
         nodes.append(make("Concat", ["head/neg", total], ["head/both"], axis=1))
-        nodes.append(make("Sigmoid", ["head/both"], [found.kind]))
+        nodes.append(make("Sigmoid", ["head/both"], [trees.kind]))
     return nodes
 
 

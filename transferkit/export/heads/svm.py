@@ -48,9 +48,9 @@ def convert(head: Any, task: Task) -> TensorHead:
     """
     if getattr(head, "probability", False):
         raise refused(head, "its probabilities come from a calibration")
-    found = linear_map(head)
-    if found is not None:
-        return LinearHead("scores" if task.has_classes else "values", task, *found)
+    coef_and_intercept = linear_map(head)
+    if coef_and_intercept is not None:
+        return LinearHead("scores" if task.has_classes else "values", task, *coef_and_intercept)
     return KernelMachine(head, task)
 
 

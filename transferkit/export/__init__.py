@@ -1,9 +1,9 @@
-"""Trained models for other programs: a file of this folder is a format.
+"""Export trained models for other programs. Each file of this folder is a format.
 
-A format exposes ``SUFFIX`` (of its file, or of its folder's name), ``write`` (a `Saved`
-model → a file or folder) and ``load`` (that → a function of pixels, computed by the program
-that it is meant for). Every export is compared with the model itself on real images
-before it stands under its name.
+A format exposes ``SUFFIX`` (of its file's or folder's name), ``write``, which writes a `Saved`
+model to a file or folder, and ``load``, which makes of that a function of pixels that runs in the
+program that the format is meant for. Every export is compared with the model itself on real
+images before it gets its name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export_model` made.
+    """The result of `export_model`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def export_model(
     tolerance: float | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a saved model for another program, and check it there.
+    """Write a saved model for another program, and check it in that program.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _check_place(path: Path, suffix: str, overwrite: bool) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder is an export for timm, which may be replaced, and not a user's own."""
+    """Whether a folder is an earlier export for timm, which may be replaced."""
     try:
         return "transferkit" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

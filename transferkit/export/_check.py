@@ -1,4 +1,4 @@
-"""What was exported against the model itself, on the same pixels."""
+"""Compare an export with the model itself on the same pixels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from transferkit.images import (
 __all__ = ["Check", "Predictor", "check_pixels", "compare", "sample_images"]
 
 TOLERANCE = 1e-3
-# A tree that sees the other side of a threshold, or another neighbour that votes, moves the
-# output by a step, however small the difference that did it; rounding to float16 is such a step.
+# If a tiny difference crosses a tree's threshold, or lets another neighbour vote, the output moves
+# by a whole step. Rounding to float16 makes such steps too.
 TOLERANCE_WITH_JUMPS = 0.05
 MOST_IMAGES = 200
 BATCH = 8
@@ -35,7 +35,7 @@ Predictor = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Check:
-    """How far an export is from the model.
+    """The difference of an export from the model.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is allowed; one that isn't a number is not."""
+        """Whether the difference is within the tolerance. NaN is not."""
         return self.difference <= self.tolerance
 
 
@@ -81,7 +81,7 @@ def compare(
     """
     kind, expected, labels = _reference(saved, pixels)
     outputs = load()
-    # Batches of two sizes, so that a batch that was frozen into the export shows.
+    # Batches of two sizes, which reveal a batch size that was frozen into the export.
     parts = [outputs(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     found = np.concatenate([part[kind] for part in parts])
     scale = 1.0 if kind == "probabilities" else max(float(np.abs(expected).max()), 1e-12)
@@ -102,7 +102,7 @@ def _has_jumps(saved: Saved) -> bool:
 
 
 def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    """What the model gives: its kind, the numbers, and the labels' positions."""
+    """The model's own outputs: their kind, the numbers, and the labels' positions."""
     model = saved.model
     forward = Forward(model.backbone, saved.features, device="cpu", precision=model.precision)
     parts = [forward.rows(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
@@ -120,7 +120,7 @@ def _reference(saved: Saved, pixels: np.ndarray) -> tuple[str, np.ndarray, np.nd
 
 
 def check_pixels(saved: Saved, folder: str | Path | None) -> np.ndarray:
-    """Images to compare on, as the network's 8-bit input, ``(n, H, W, 3)``.
+    """Decode the images to compare on to the network's 8-bit input, ``(n, H, W, 3)``.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def check_pixels(saved: Saved, folder: str | Path | None) -> np.ndarray:
 
 
 def sample_images(n: int = 17) -> list[np.ndarray]:
-    """Parts of the two photographs that come with scikit-learn, the same every time."""
+    """Cut fixed parts out of the two photographs that come with scikit-learn."""
     from sklearn.datasets import load_sample_images
 
     photos = load_sample_images().images

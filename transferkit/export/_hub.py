@@ -1,4 +1,4 @@
-"""Uploading a folder to the Hugging Face hub, with the hub's own login."""
+"""Upload a folder to the Hugging Face hub, with the hub's own login."""
 
 from __future__ import annotations
 

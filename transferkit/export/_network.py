@@ -1,4 +1,4 @@
-"""Backbone, pooling and head as one module: pixels → what the model predicts."""
+"""Backbone, pooling and head as one module, from pixels to predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DeployedNetwork(nn.Module):
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Predictions.
+        """Compute the predictions.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What is said of a head that can't become part of an ONNX file."""
+"""Errors for heads that can't become part of an ONNX file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def head_name(head: Any) -> str:
 
 
 def refused(head: Any, reason: str) -> ValueError:
-    """Error that says why, and which heads can."""
+    """Make the error that says why, and which heads can be exported."""
     *names, last = registry.names("transferkit.export.heads")
     return ValueError(
         f"head {head_name(head)!r} can't become part of an ONNX file ({reason}); train one that "

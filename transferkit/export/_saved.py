@@ -1,4 +1,4 @@
-"""A saved model as the formats take it."""
+"""`Saved` holds a saved model in the form that the formats take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Saved"]
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A model, and what its model.json says of it.
+    """A model with the content of its model.json.
 
     Parameters
     ----------

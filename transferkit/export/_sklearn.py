@@ -1,4 +1,4 @@
-"""Any estimator of scikit-learn's as an ONNX graph, through skl2onnx."""
+"""Convert estimators of scikit-learn's to ONNX graphs by skl2onnx."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["sklearn_graph"]
 
 
 def sklearn_graph(head: Any, task: Task, opset: int, ml_opset: int) -> tuple[Any, str]:
-    """Graph of a head that is scikit-learn's own, and which of its outputs counts.
+    """Convert scikit-learn's own head to a graph; return it with the output that counts.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One ONNX file: 8-bit pixels → backbone, pooling, head → labels and probabilities.
+"""Export to one ONNX file, from 8-bit pixels by backbone and head to labels and probabilities.
 
 The input ``pixels`` is uint8 RGB ``(n, H, W, 3)`` of the network's size, any n; scaling and
 normalisation are in the graph, where they are exact. Decoding and resizing are not: no ONNX
@@ -29,7 +29,7 @@ __all__ = ["SUFFIX", "load", "write"]
 
 SUFFIX = ".onnx"
 FORMAT_VERSION = 1
-# Understood by every runtime since 2023; and what skl2onnx writes trees in.
+# Versions that every runtime since 2023 understands, and in which skl2onnx writes trees.
 OPSET, ML_OPSET = 18, 3
 MOST_BYTES = 2**31 - 1  # of a file without others beside it
 
@@ -82,7 +82,7 @@ def write(saved: Saved, path: Path) -> None:
 
 
 def _needed() -> tuple[Any, Any]:
-    """The modules onnx and onnxruntime, or how to get them and those that torch needs."""
+    """Import onnx and onnxruntime, or raise an error that says how to install them."""
     try:
         import onnx
         import onnxruntime
@@ -97,7 +97,7 @@ def _needed() -> tuple[Any, Any]:
 
 
 def _exported(saved: Saved, network: DeployedNetwork, name: str) -> Any:
-    """The network as torch's exporter writes it, a dynamic number of images."""
+    """Export the network with torch's exporter, for any number of images."""
     height, width = saved.model.backbone.preprocess.image_size
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     n_bytes = sum(t.nbytes for t in network.state_dict().values())
@@ -129,7 +129,7 @@ def _exported(saved: Saved, network: DeployedNetwork, name: str) -> Any:
 
 
 def _strip(graph: Any) -> None:
-    """Leave out what tells of the machine: the exporter notes source files of each node."""
+    """Remove traces of this machine, such as the source files that the exporter notes."""
     graph.ClearField("metadata_props")
     graph.ClearField("doc_string")
     stack = [graph.graph]
@@ -145,7 +145,7 @@ def _strip(graph: Any) -> None:
 
 
 def _append(graph: Any, head: Any, output: str, kind: str) -> None:
-    """Put skl2onnx's graph behind the features."""
+    """Append skl2onnx's graph to the features."""
     import onnx
 
     make, nodes = onnx.helper.make_node, graph.graph.node
@@ -157,7 +157,7 @@ def _append(graph: Any, head: Any, output: str, kind: str) -> None:
 
 
 def _add_label(graph: Any, saved: Saved, kind: str) -> None:
-    """Positions of the predicted labels, from the probabilities or scores."""
+    """Add an output for the predicted labels' positions, from the probabilities or scores."""
     import onnx
 
     name, nodes = saved.label_output, graph.graph.node
@@ -225,7 +225,7 @@ def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
 
 
 def _steps(saved: Saved) -> list[str]:
-    """What to do with an image before, in words."""
+    """Describe in words how an image is made into the input."""
     p = saved.model.backbone.preprocess
     height, width = p.image_size
     target = [math.floor(side / p.crop_pct) for side in p.image_size]
@@ -254,7 +254,7 @@ def _version(name: str) -> str | None:
 
 
 def load(saved: Saved, path: Path) -> Predictor:
-    """A function from pixels to the file's outputs, by ONNX Runtime on the CPU.
+    """Make a function from pixels to the file's outputs, which runs ONNX Runtime on the CPU.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The folder that ``timm.create_model("local-dir:…")`` loads, and the hub holds for timm.
+"""Export to a folder that ``timm.create_model("local-dir:…")`` loads, also from the hub.
 
 ``config.json`` (architecture, classes, preprocessing), ``model.safetensors`` (all weights,
 the head in the place of the network's own classifier) and ``README.md`` (the card).
@@ -53,7 +53,7 @@ def write(saved: Saved, path: Path) -> None:
     """
     spec = saved.model.backbone
     coef, intercept = _linear(saved)
-    # The same architecture with as many outputs: it knows where its classifier is.
+    # The same architecture with this number of outputs, because it knows where its classifier is.
     arguments = dict(spec.arguments) | {"num_classes": len(coef)}
     twin = create_backbone(spec.architecture, pretrained=False, **arguments)
     cfg = dict(twin.spec.loading["pretrained_cfg"])
@@ -68,7 +68,7 @@ def write(saved: Saved, path: Path) -> None:
 
 
 def _linear(saved: Saved) -> tuple[np.ndarray, np.ndarray]:
-    """The head's coefficients, a row for each of the network's outputs."""
+    """Coefficients of the head, with a row for each of the network's outputs."""
     spec, features = saved.model.backbone, list(map(str, saved.features))
     if spec.source != "timm":
         raise ValueError(
@@ -97,7 +97,7 @@ def _linear(saved: Saved) -> tuple[np.ndarray, np.ndarray]:
 def _tensors(
     backbone: Backbone, twin: Backbone, classifier: Any, coef: np.ndarray, intercept: np.ndarray
 ) -> dict[str, torch.Tensor]:
-    """All weights of the network, the head's in the place of its classifier's."""
+    """All weights of the network, with the head's in the place of its classifier's."""
     known, wanted = _state(backbone), _state(twin)
     head = {f"{classifier}.weight": coef, f"{classifier}.bias": intercept}
     others = {name for name in wanted if name not in head}
@@ -188,7 +188,7 @@ def _use(saved: Saved) -> str:
 
 
 def load(saved: Saved, path: Path) -> Predictor:
-    """A function from pixels to predictions, by the network that timm builds of the folder.
+    """Make a function from pixels to predictions, by the network that timm builds.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ def view_number(recipe: Recipe, n: int) -> int:
 
 
 def view_of(recipe: Recipe, size: tuple[int, int], n: int) -> View:
-    """An augmented view of every image, drawn by its id: the same whenever it is computed.
+    """Make an augmented view. The image's id seeds it, so it is always the same.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def view_of(recipe: Recipe, size: tuple[int, int], n: int) -> View:
     change = functools.partial(_changed, augmentation(recipe, size), number)
     if recipe.rand_augment:
         return View(number, change)
-    # Crop and flip are drawn first, so that they are the same without what comes behind them.
+    # Crop and flip are drawn first, so that they are the same without the changes after them.
     moves = augmentation(dataclasses.replace(recipe, jitter=0.0, erasing=0.0), size)
     return View(number, change, functools.partial(_frame, moves, size, number))
 
@@ -145,7 +145,7 @@ def augmented_views(
     storage: str = "float16",
     progress: bool = False,
 ) -> list[StoredRows]:
-    """Maps of every image in all augmented views, computed where the store lacks them.
+    """Return the maps of every image in all augmented views. Missing ones are computed.
 
     Parameters
     ----------
@@ -191,13 +191,13 @@ def augmented_views(
 
 
 def _changed(augment: Any, number: int, row: bytes, pixels: np.ndarray) -> np.ndarray:
-    """Pixels of a view."""
+    """Make the pixels of a view."""
     view = _drawn(augment, number, row, torch.from_numpy(pixels).permute(2, 0, 1))
     return np.asarray(view.permute(1, 2, 0))
 
 
 def _frame(moves: Any, size: tuple[int, int], number: int, row: bytes) -> Frame:
-    """Map from the plain input's px to a view's, read off the view of an image of coordinates.
+    """Find the map from the plain input's px to a view's, by augmenting an image of coordinates.
 
     Two places tell a linear map; they lie inside, where no edge is continued outwards.
     """
@@ -220,7 +220,7 @@ def _drawn(augment: Any, number: int, row: bytes, image: Tensor) -> Tensor:
 
 
 def _check_unchanged(images: ImageSet, ids: Sequence[bytes], decoded: Sequence[bytes]) -> None:
-    """Raise where a view isn't one of the image that is trained on."""
+    """Raise an error if a view wasn't made from the image that is trained on."""
     for name, then, now in zip(images.names, ids, decoded, strict=True):
         if then != now:
             raise RuntimeError(f"{name!r} was changed while views of it were computed; start again")

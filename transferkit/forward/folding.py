@@ -1,4 +1,4 @@
-"""Copies of a network that share its weights; batch norms folded into convolutions."""
+"""Fold batch norms into convolutions, in copies of a network that share its weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 __all__ = ["REFUSALS", "folded", "relative_error", "shallow_copy"]
 
-# Relative; what float32 leaves after a hundred layers is ten times less.
+# Relative tolerance, ten times the rounding of float32 after a hundred layers.
 _TOLERANCE = 1e-5
 
 REFUSALS = (RuntimeError, AttributeError, TypeError)
@@ -70,7 +70,7 @@ def folded(network: nn.Module, run: Run) -> nn.Module:
 
 
 def _pairs(network: nn.Module, run: Run) -> list[tuple[nn.Conv2d, _BatchNorm]]:
-    """Convolutions and norms of which the one's output is the other's input, once each."""
+    """Pairs of a convolution and the norm that takes its output, each used only once."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     calls: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
@@ -119,7 +119,7 @@ def _fold(convolution: nn.Conv2d, norm: _BatchNorm) -> None:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Norm of the difference over that of what is expected; infinite for NaN."""
+    """Norm of the difference over the norm of the expected values; infinite for NaN."""
     if found.shape != expected.shape:
         return float("inf")
     expected = expected.float()

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers with the activation behind them, for oneDNN on a CPU.
+"""Fuse convolutions and linear layers with their activations, for oneDNN on a CPU.
 
 PyTorch brings the weights of a layer into the kernel's layout at every call, and its
 activation reads and writes the whole map again. Here the layout is made once, and the kernel
@@ -21,14 +21,14 @@ from transferkit.forward.folding import REFUSALS, relative_error, shallow_copy
 __all__ = ["Fusions", "find_fusions", "fuse"]
 
 _TOLERANCE = 1e-5
-# Layouts are chosen for this many images; any other number is right too.
+# Layouts are chosen for this number of images, and work for any other.
 _BATCH = 8
 
 Activation = tuple[str, list[float], str]
 Run = Callable[[nn.Module], Iterable[Tensor]]
 
 _NONE: Activation = ("none", [], "")
-# oneDNN's words for the activations that it applies.
+# oneDNN's names of the activations that it applies.
 _ACTIVATIONS: dict[str, Activation] = {
     "relu": ("relu", [], ""),
     "relu6": ("hardtanh", [0.0, 6.0], ""),
@@ -43,7 +43,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class Fusions:
-    """Which layers are replaced, by their names in the network.
+    """The layers to replace, by their names in the network.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Fusions:
 
 
 def find_fusions(network: nn.Module, run: Run) -> Fusions | None:
-    """Find the layers that can be replaced, in a pass; None if there are none.
+    """Find the layers that can be replaced, by one pass; None if there are none.
 
     They are returned only if the network with all of them replaced gives the same numbers for
     an image.
@@ -88,7 +88,7 @@ def find_fusions(network: nn.Module, run: Run) -> Fusions | None:
 
 
 def fuse(network: nn.Module, fusions: Fusions) -> nn.Module:
-    """Copy a network with its layers replaced; what isn't replaced shares its weights."""
+    """Copy a network and replace layers. The other layers share their weights with the original."""
     changed = shallow_copy(network)
     modules = dict(changed.named_modules())
     replaced: dict[nn.Module, nn.Module] = {}
@@ -109,7 +109,7 @@ def fuse(network: nn.Module, fusions: Fusions) -> nn.Module:
 
 
 def _is_there() -> bool:
-    """Whether PyTorch has the operators of its compiler, which it may rename at any time."""
+    """Whether PyTorch has these operators of its compiler, which a release may rename."""
     names = (
         *("_convolution_pointwise", "_linear_pointwise"),
         *("_reorder_convolution_weight", "_reorder_linear_weight"),
@@ -134,7 +134,7 @@ def _trace(network: nn.Module, run: Run) -> tuple[Fusions, list[Tensor]]:
         if not inputs:  # given by its name
             return
         shapes[module] = tuple(inputs[0].shape)
-        # Held, or its id may be given to another.
+        # The tensor is held, because its id could otherwise be given to another.
         outputs[id(output)] = (module, output, output._version)
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -167,7 +167,7 @@ def _trace(network: nn.Module, run: Run) -> tuple[Fusions, list[Tensor]]:
 def _is_replaceable(module: nn.Module) -> bool:
     if type(module) is nn.Linear:
         return True
-    # Padding that is a word or isn't zeros is computed outside the kernel.
+    # Padding that is given as a word, or isn't zeros, is computed outside the kernel.
     is_plain = type(module) is nn.Conv2d and module.padding_mode == "zeros"
     return is_plain and not isinstance(module.padding, str)
 

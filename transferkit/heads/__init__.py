@@ -22,7 +22,7 @@ TASKS = {"classification": "Classifier", "regression": "Regressor"}
 
 @dataclass(frozen=True)
 class HeadInfo:
-    """What a list of heads shows of one of them.
+    """Description of a head, as in the list of heads.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def head_names() -> list[str]:
 
 
 def describe(name: str) -> HeadInfo:
-    """Say what a head is and which tasks it knows.
+    """Describe a head, with the tasks that it knows.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From scores and probabilities to labels, the same for every classifier.
+"""Turn scores and probabilities into labels, in the same way for every classifier.
 
 `labels_of_scores` and `labels_of_probabilities` say which label wins. The mixins give a head its
 prediction methods: `LabelsByScore` if it has a `decision_function`, `SoftmaxMixin` if the softmax
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def labels_of_scores(classes: Any, scores: Array) -> Array:
-    """Labels with the highest scores; of two classes, and of each of several labels, above 0.
+    """Choose the label of the highest score; for two classes or several labels, by scores above 0.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def labels_of_scores(classes: Any, scores: Array) -> Array:
 
 
 def labels_of_probabilities(classes: Any, proba: Array) -> Array:
-    """Most probable labels; of several at once, those more probable than not.
+    """Choose the most probable label or, of several labels at once, all above one half.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def labels_of_probabilities(classes: Any, proba: Array) -> Array:
 
 
 def probabilities_of_scores(classes: Any, scores: Array) -> Array:
-    """Softmax of the classes' scores; of several labels at once, the sigmoid of each.
+    """Compute the softmax of the scores or, for several labels at once, the sigmoid of each.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def probabilities_of_scores(classes: Any, scores: Array) -> Array:
 
 
 class LabelsByScore(ClassifierMixin):
-    """Predictions of a classifier that has scores."""
+    """Mixin that predicts by the scores of a classifier's `decision_function`."""
 
     classes_: Any
 
@@ -100,7 +100,7 @@ class LabelsByScore(ClassifierMixin):
 
 
 class LabelsByProbability(ClassifierMixin):
-    """Predictions of a classifier that has nothing but probabilities."""
+    """Mixin that predicts by the probabilities of a classifier's `predict_proba`."""
 
     classes_: Any
 
@@ -122,7 +122,7 @@ class LabelsByProbability(ClassifierMixin):
 
 
 class SoftmaxMixin(LabelsByScore):
-    """Probabilities of a classifier whose scores are their logarithms, up to a constant."""
+    """Mixin for a classifier whose scores are logarithms of probabilities, up to a constant."""
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Class probabilities: the softmax of `decision_function`.
@@ -143,7 +143,7 @@ class SoftmaxMixin(LabelsByScore):
 
 
 class LinearClassifierMixin(LabelsByScore):
-    """Scores that are linear in the features; `fit` sets `coef_` and `intercept_`."""
+    """Mixin for scores that are linear in the features; `fit` sets `coef_` and `intercept_`."""
 
     coef_: Array
     intercept_: Array
@@ -169,7 +169,7 @@ class LinearClassifierMixin(LabelsByScore):
 
 
 class MultilabelMixin:
-    """A classifier that takes several labels per sample, as columns of 0 and 1."""
+    """Mixin for a classifier that takes several labels per sample, as columns of 0 and 1."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]

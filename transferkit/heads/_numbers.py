@@ -1,4 +1,4 @@
-"""What the regressors share: several numbers per sample, learnt in units of their own spread."""
+"""Mixin of the regressors, for several numbers per sample and for standardised targets."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ __all__ = ["NumbersMixin"]
 
 
 class NumbersMixin(RegressorMixin):
-    """A regressor of one number per sample, or of several.
+    """Mixin for a regressor of one number per sample, or of several.
 
-    One that learns standardised numbers sets `target_mean_` and `target_scale_` in `fit`: a
-    number each, or for several numbers per sample an array each.
+    A regressor that learns standardised numbers sets `target_mean_` and `target_scale_` in `fit`.
+    Each is a number or, for several numbers per sample, an array.
     """
 
     target_mean_: Any

@@ -1,4 +1,4 @@
-"""Forests and boosted trees that were saved before name this module; `Trees` is in `solvers`."""
+"""Old name of `transferkit.solvers.trees`, which models that were saved earlier still use."""
 
 from transferkit.solvers.trees import Trees
 

@@ -1,4 +1,4 @@
-"""What every head checks before it learns: parameters, rows, targets, weights."""
+"""Checks of every head before it learns: parameters, rows, targets and weights."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-# Features are a network's float32 numbers, and heads square them in float64.
+# Bounds of usable features, which are float32 numbers that heads square in float64.
 LARGEST = float(np.finfo(np.float32).max)
 SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -62,7 +62,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """Checked training rows; those of a validation part come last.
+    """Checked training rows. The rows of a validation part come last.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class TrainingRows:
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     def some(self, wanted: Array) -> list[tuple[Array, Array | None]]:
-        """Parts of some rows only, by a mask of shape (n_samples,); nothing is copied."""
+        """Views of the parts, of some rows only, given by a mask of shape (n_samples,)."""
         return select_rows(self.parts, wanted)
 
 
@@ -122,7 +122,7 @@ def float_types(X: Any, *, half: bool = False) -> Any:
 
 
 def check_features(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
-    """Features to predict from, as `fit` would take them.
+    """Check features to predict from, as `fit` checks them.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def check_classification_data(
     *,
     half: bool = False,
 ) -> LabelledRows:
-    """Check what a classifier is fitted on.
+    """Check the training data of a classifier.
 
     Parameters
     ----------
@@ -221,14 +221,14 @@ def check_classification_data(
 def check_regression_data(
     head: Any, X: Any, y: Any, sample_weight: Any = None, validation: Any = None
 ) -> TrainingRows:
-    """Check what a regressor is fitted on; `y` comes back as float64."""
+    """Check the training data of a regressor. Targets become float64."""
     several = np.asarray(y).ndim == 2 and get_tags(head).target_tags.multi_output
     rows = _rows(head, X, y, sample_weight, validation, several=several, numeric=True)
     return TrainingRows(rows.parts, rows.y.astype(np.float64), rows.weight, rows.held)
 
 
 def with_class_weights(rows: LabelledRows, class_weight: Any) -> Array | None:
-    """Sample weights times the weights of the samples' classes.
+    """Multiply sample weights by the weights of the samples' classes.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def with_class_weights(rows: LabelledRows, class_weight: Any) -> Array | None:
 
 
 def _check_labels(y: Array) -> None:
-    """Raise a ValueError for what can't be labels: measurements, and objects of other kinds."""
+    """Raise a ValueError for values that can't be labels, such as measurements."""
     fractions = y[y != np.round(y)] if y.dtype.kind == "f" else y[:0]
     if len(fractions):
         raise ValueError(
@@ -322,7 +322,7 @@ def _rows(
     if sample_weight is not None:
         weight = _check_weights(sample_weight, X)
         if not (weight > 0).all():
-            # A hold-out of rows without weight would say nothing.
+            # Held-out rows without weight would measure nothing.
             kept = np.flatnonzero(weight > 0)
             y, weight = y[kept], weight[kept]
     parts = [(X, kept)]
@@ -354,7 +354,7 @@ def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, 
         y.dtype.kind,
         y_held.dtype.kind,
     ):
-        # NumPy would turn the numbers into strings without a word.
+        # NumPy would turn the numbers into strings without a warning.
         raise ValueError(
             f"y holds {y.dtype} and validation {y_held.dtype}; give labels of the same type"
         )

@@ -33,7 +33,7 @@ ROUNDS_WITHOUT_HOLDOUT = 50
 
 
 class _Boosting(BaseEstimator):
-    """What both tasks share: the parameters, growing one column's trees, their scores."""
+    """Base class of classifier and regressor: parameters, growing the trees of a column, scores."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class _Boosting(BaseEstimator):
     def _grow(
         self, X: Array, y: Array, weight: Array | None, held: Array | None, n_classes: int
     ) -> tuple[Any, int]:
-        """Model and rounds of one column of targets."""
+        """Grow the trees of one column of targets; return the model and its number of rounds."""
         rounds = self.max_rounds if held is not None else ROUNDS_WITHOUT_HOLDOUT
         model, best = boost(
             X, y, weight, held, self._options(n_classes, min(rounds, self.max_rounds))
@@ -112,7 +112,7 @@ class _Boosting(BaseEstimator):
         return model, best
 
     def _columns(self, X: ArrayLike, n_classes: int) -> list[Array]:
-        """Scores of each model."""
+        """Compute the scores of each model."""
         check_is_fitted(self)
         rows = check_features(self, X)
         options = self._options(n_classes, self.max_rounds)
@@ -256,7 +256,7 @@ class BoostingClassifier(MultilabelMixin, LabelsByProbability, _Boosting):
             held = rows.held
             ones, n = column.sum(), len(column)
             if len(np.unique(column)) < 2:
-                # Laplace's rule of succession: a label never seen isn't impossible.
+                # Laplace's rule of succession, because an unseen label isn't impossible.
                 self.models_.append(float(np.log((ones + 1) / (n - ones + 1))))
                 self.n_rounds_.append(0)
                 continue
@@ -292,7 +292,7 @@ class BoostingClassifier(MultilabelMixin, LabelsByProbability, _Boosting):
 
 
 class BoostingRegressor(NumbersMixin, _Boosting):
-    """Gradient-boosted trees for numbers; those of each output are grown apart.
+    """Gradient-boosted trees for numbers. The trees of each output are grown separately.
 
     Parameters
     ----------

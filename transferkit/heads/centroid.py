@@ -61,7 +61,7 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
         self.temperature = temperature
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Average.
+        """Compute the class means.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
         return unit_rows(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Negative squared distances over the temperature.
+        """Compute the scores: negative squared distances over the temperature.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
         check_is_fitted(self)
         X = check_features(self, X)
         rows = self._units(X)
-        # |a - b|² = |a|² - 2ab + |b|²; the first term is the same for every class.
+        # |a - b|² = |a|² - 2ab + |b|², of which the first term is the same for every class.
         scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (
             rows**2
         ).sum(axis=1, keepdims=True)

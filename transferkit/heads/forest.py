@@ -34,7 +34,7 @@ from transferkit.solvers.trees import trees_of_forest
 __all__ = ["Classifier", "ForestClassifier", "ForestRegressor", "Regressor"]
 
 KINDS = ("extra", "forest")
-# Every leaf holds a number per class: beyond this many rows leaves of one sample would
+# Every leaf holds a number per class. With more rows than this, leaves of one sample would
 # make a forest of gigabytes.
 ROWS_WITH_SINGLE_LEAVES = 10_000
 # scikit-learn takes a feature that varies by less than 1e-7 for a constant.
@@ -42,7 +42,7 @@ SMALLEST_SPREAD = 1e-5
 
 
 class _Forest(BaseEstimator):
-    """What both tasks share: the parameters and the building of the trees."""
+    """Base class of classifier and regressor: parameters, and growing the trees."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class _Forest(BaseEstimator):
 
 
 def _magnified(X: Array) -> tuple[Array, Array]:
-    """Features so large that scikit-learn doesn't take them for constants, and the powers of 2."""
+    """Scale features up, so that scikit-learn doesn't take them for constants, by powers of 2."""
     X = X.astype(np.float32, copy=False)
     spread = X.max(axis=0).astype(np.float64) - X.min(axis=0)
     is_small = (spread > 0) & (spread < SMALLEST_SPREAD)
@@ -259,7 +259,7 @@ class ForestRegressor(NumbersMixin, _Forest):
         self._check_parameters()
         rows = check_regression_data(self, X, y, sample_weight)
         kinds = {"extra": ExtraTreesRegressor, "forest": RandomForestRegressor}
-        # A tree's gains are differences of squares, which large numbers would swallow.
+        # A tree's gains are differences of squares, which would be lost beside large numbers.
         targets = Targets.shifted(rows.y, rows.weight)
         y = targets.scaled[:, 0] if targets.scaled.shape[1] == 1 else targets.scaled
         self._grow(kinds, rows, y, rows.weight)

@@ -32,7 +32,7 @@ SMALLEST, LARGEST = 1e-15, 1e15
 
 
 class _Neighbors(BaseEstimator):
-    """What both tasks share: the parameters, the stored rows, the weighted mean."""
+    """Base class of classifier and regressor: parameters, stored rows, and the weighted mean."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class _Neighbors(BaseEstimator):
         self.mean_ = mean.astype(X.dtype)
         self.origin_ = np.zeros(X.shape[1])
         some = self._placed(X[:: -(-len(X) // ROWS_FOR_ORIGIN)], np.float64)
-        # Not their mean, which one row far away would move.
+        # This is not the rows' mean, which one row far away would move.
         self.origin_ = np.median(some, axis=0)
         self.X_ = self._placed(X, X.dtype)
         if not _is_usual(self.X_):
@@ -79,10 +79,10 @@ class _Neighbors(BaseEstimator):
             logger.info("k = %d, and there are %d samples; all of them vote", self.k, len(X))
 
     def _placed(self, X: Array, dtype: Any) -> Array:
-        """Rows where distances are measured: from the origin, as far from it as they differ.
+        """Subtract the origin, so that rows lie no farther from zero than from each other.
 
-        A squared distance is a difference of squares, so rows that lie close together far from
-        zero would leave float32 no digits for it.
+        A squared distance is a difference of squares. For rows that lie close together but far
+        from zero, float32 would have no digits left for it.
         """
         placed = np.empty(X.shape, dtype)
         step = max(16, ROWS_AT_ONCE // X.shape[1])

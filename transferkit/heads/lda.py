@@ -86,9 +86,9 @@ class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
             solver="lsqr", shrinkage=self.shrinkage, priors=self.priors
         )
         with warnings.catch_warnings():
-            # A class of one sample adds nothing to the covariance, and that is right.
+            # A class of one sample adds nothing to the covariance, as it should.
             warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-            # Centred, as class means far from zero leave float32 no digits for their differences.
+            # Centred, because class means far from zero leave float32 no digits for differences.
             scaled, mean, scale = standardize_features(rows.X, None)
             if self.shrinkage != "auto":  # it is towards the identity on the features as given
                 unit = 2.0 ** np.round(np.log2(scale.max()))

@@ -39,7 +39,7 @@ __all__ = ["Classifier", "LinearClassifier", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
-# Where the best C of convolutional features lies, with three decades to spare on either side.
+# The range of the best C for convolutional features, with three decades to spare on either side.
 C_RANGE = (1e-5, 1e2)
 # The path only ranks candidates, for which a rough solution is enough.
 LOOSE = 5
@@ -267,7 +267,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
         self.C_, self.C_path_, self.C_on_edge_ = selected.C, selected.path, selected.on_edge
 
     def _coefficients_before(self, rows: LabelledRows) -> tuple[Array, Array] | None:
-        """Coefficients of the fit before, where they can be a start."""
+        """Coefficients of the previous fit, if this fit can start from them."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
         n_scores = len(rows.classes)
@@ -280,7 +280,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
     def _solve(
         self, problems: LinearProblems, C: Any, before: tuple[Array, Array] | None
     ) -> dict[str, Array]:
-        """Fit at C on all rows; return the learnt attributes, an entry or row per problem.
+        """Fit at C on all rows; return the learnt attributes, with an entry or row per problem.
 
         Not from the path's end, so that the path leaves no trace.
         """
@@ -335,9 +335,10 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
 
 
 def _without_samples_of_both(rows: LabelledRows) -> dict[str, Array]:
-    """Learnt attributes of labels that all training rows have, or none.
+    """Learnt attributes of labels that all training rows have, or that none of them has.
 
-    Their probability is Laplace's rule of succession: a label never seen isn't impossible.
+    Their probability follows Laplace's rule of succession, because a label that was never seen
+    isn't impossible.
     """
     n, n_labels = rows.y.shape
     ones = rows.y.sum(axis=0)

@@ -34,18 +34,18 @@ __all__ = ["Classifier", "MLPClassifier", "MLPRegressor", "Regressor"]
 
 logger = logging.getLogger(__name__)
 
-# What "auto" stands for. Batches of a tenth of the rows, within bounds: small ones make enough
-# steps of few rows, large ones are quicker per row.
+# Values of "auto". A batch is a tenth of the rows, within bounds: small batches give enough steps
+# if rows are few, and large ones are quicker per row.
 BATCH_SIZES = (64, 512)
-# As many epochs as train on this many rows, within bounds.
+# The number of epochs is chosen to train on this many rows in all, within bounds.
 N_TRAINED = 100_000
 EPOCHS = (12, 100)
-# At batches of 128; the rate of Adam grows with the square root of the batch.
+# The rate for batches of 128. It grows with the square root of the batch size.
 LEARNING_RATE = 1e-3
 
 
 class _Perceptron(BaseEstimator):
-    """What both tasks share: the parameters and the two trainings."""
+    """Base class of classifier and regressor: parameters, and the two trainings."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class _Perceptron(BaseEstimator):
         n_out: int,
         loss: str,
     ) -> None:
-        """Find the number of epochs on the rows not held out, then train on all."""
+        """Find the number of epochs with held-out rows, then train on all rows."""
         start = time.perf_counter()
         options = self._options(len(rows.X), loss)
         self.validation_losses_: list[float] = []

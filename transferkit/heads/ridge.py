@@ -125,7 +125,7 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
         coef, intercept = (solution.coef[0], solution.intercept[0]) if single else (
             solution.coef, solution.intercept,
         )  # fmt: skip
-        # Float64 whatever the features are: prices and Unix times need it.
+        # The result is float64 for any type of features, because prices and Unix times need it.
         self.coef_: Any = (coef.T * targets.scale).T
         self.intercept_: Any = intercept * targets.scale + targets.mean
         return self
@@ -150,7 +150,7 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
 
 
 class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
-    """Ridge regression on -1 and 1, one column per class; the largest wins.
+    """Ridge regression on targets of -1 and 1, one column per class. The largest score wins.
 
     It is also known as the least-squares support vector machine. It has no probabilities.
 
@@ -255,7 +255,7 @@ def _fit(
     weight: Array | None,
     statistics: FeatureStatistics | None,
 ) -> RidgeSolution:
-    """Choose alpha, set what both heads report, and return the coefficients."""
+    """Choose alpha, set the attributes that both heads have, and return the coefficients."""
     start = time.perf_counter()
     if head.alpha != "auto":
         alphas = np.array([float(head.alpha)])

@@ -37,14 +37,14 @@ __all__ = ["Classifier", "Regressor", "SVMClassifier", "SVMRegressor"]
 # Candidates of C for models that are linear in the features, or in the kernel's.
 CS = {"linear": np.geomspace(1e-6, 1, 7), "squares": np.geomspace(3e-2, 1e2, 8)}
 CS["nystroem"] = CS["squares"]
-# Used by the exact kernel machine, and where nothing can be held out.
+# Used by the exact kernel machine, and if no rows can be held out.
 C_FIXED = {"linear": 1e-3, "squares": 10.0, "nystroem": 10.0, "exact": 10.0}
 # The path only ranks candidates, for which a rough solution is enough.
 LOOSE = 50
 
 
 class _KernelMachine(BaseEstimator):
-    """What both tasks share: the choice of the solver and of C, and the scores."""
+    """Base class of classifier and regressor: the choice of the solver and of C, and the scores."""
 
     kernel: str
     C: Any
@@ -134,7 +134,7 @@ class _KernelMachine(BaseEstimator):
             test = [(X, np.flatnonzero(held))]
             path = problems.path(CS["linear"], test, tol=LOOSE * self.tol, max_iter=self.max_iter)
             models = ((C, scores) for C, _, scores in path)
-            # Past the best every larger C takes longer.
+            # Beyond the best C the path ends, because every larger one takes longer.
             self._choose(models, Y[held], test_weight, about["epsilon"], patience=1)
         problems = LinearProblems.margins(X, Y, weight, **about)
         solution = problems.solve(self.C_, tol=self.tol, max_iter=self.max_iter)
@@ -198,7 +198,7 @@ class _KernelMachine(BaseEstimator):
         epsilon: float | None,
         patience: int | None = None,
     ) -> None:
-        """Set C to that of the smallest loss, given the held-out scores at each C."""
+        """Set C to the one with the smallest loss of the held-out scores."""
 
         def judge(model: tuple[float, Array]) -> Candidate:
             C, scores = model
@@ -377,7 +377,7 @@ class SVMClassifier(LabelsByScore, _KernelMachine):
         return model.fit(X, codes, sample_weight=weight)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Scores: the larger, the surer.
+        """Compute the scores, which are larger the more confident a prediction is.
 
         Parameters
         ----------
@@ -414,7 +414,7 @@ class SVMClassifier(LabelsByScore, _KernelMachine):
 
     @available_if(lambda self: self.probability)
     def predict_proba(self, X: ArrayLike) -> Array:
-        """Class probabilities; only with ``probability=True``.
+        """Compute class probabilities, which needs ``probability=True``.
 
         Parameters
         ----------

@@ -93,7 +93,7 @@ def score_columns(scores: Array, y: Array) -> Array:
 
 
 def _spectrum(statistics: FeatureStatistics) -> KnownSpectrum:
-    """Of features as they are; only computed where the solver needs it."""
+    """Spectrum of the features as they are, computed only if the solver needs it."""
     return partial(statistics.spectrum, standardize=False)
 
 

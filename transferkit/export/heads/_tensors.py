@@ -1,4 +1,4 @@
-"""Heads as modules of tensor operations, and what several of them share."""
+"""Heads as modules of tensor operations, and operations that several of them share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class TensorHead(nn.Module):
-    """A head as a module; `kind` says what it gives.
+    """A head as a module. `kind` names its output.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def coefficients(head: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 class LinearHead(TensorHead):
-    """Scores that are linear in the features, and what is made of them.
+    """A head whose scores are linear in the features, with an activation.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class LinearHead(TensorHead):
         self.keep("intercept", intercept)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities, scores or values."""
+        """Compute probabilities, scores or values."""
         scores = rows @ self.coef + self.intercept
         if self.task.has_one_class and scores.shape[1] == 1:
             scores = two_columns(scores)
@@ -82,17 +82,17 @@ class LinearHead(TensorHead):
 
 
 def probabilities(scores: Tensor, task: Task) -> Tensor:
-    """Softmax over the classes; for several labels at once, the sigmoid of each."""
+    """Compute the softmax over the classes or, for several labels at once, the sigmoid of each."""
     return scores.sigmoid() if task.has_several_labels else scores.softmax(dim=1)
 
 
 def two_columns(scores: Tensor) -> Tensor:
-    """The second class's score against 0, as a score for each."""
+    """Make a score for each of two classes of the second class's score."""
     return torch.cat((torch.zeros_like(scores), scores), dim=1)
 
 
 def unit(rows: Tensor) -> Tensor:
-    """Rows scaled to length 1; a row of zeros stays."""
+    """Scale rows to length 1. A row of zeros stays."""
     largest = rows.abs().amax(dim=1, keepdim=True)
     scaled = rows / torch.where(largest > 0, largest, 1.0)
     length = scaled.square().sum(dim=1, keepdim=True).sqrt()

@@ -1,4 +1,4 @@
-"""Forests and boosted trees as one ONNX operator: sums of the leaves that a row falls into."""
+"""Export forests and boosted trees as one ONNX operator, which sums leaves."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TreeSum:
 
 
 def separate_trees(grown: Trees, first: int, factor: float) -> Iterator[Tree]:
-    """Each tree by itself, its outputs counted from `first`, its values times a factor."""
+    """Yield each tree, with its outputs counted from `first` and its values times a factor."""
     for part, own in grown:
         left, right = (grown.children[part] - part.start).T
         yield Tree(
@@ -107,7 +107,7 @@ def tree_sum_nodes(trees: TreeSum) -> list[Any]:
     nodes = [
         make("TreeEnsembleRegressor", ["features"], ["head/sum"], domain="ai.onnx.ml",
              aggregate_function=how, **attributes),
-        # Not as the operator's own base_values: ONNX Runtime forgets that of an output without
+        # The operator's base_values aren't used: ONNX Runtime forgets that of an output without
         # trees.
         make("Constant", [], ["head/base"], value=base),
         make("Add", ["head/sum", "head/base"], [total]),
@@ -151,6 +151,6 @@ _TARGET = ("target_treeids", "target_nodeids", "target_ids", "target_weights")
 
 
 def _below(threshold: np.ndarray) -> np.ndarray:
-    """The largest float32 that isn't above: a float32 is at most the one if at most the other."""
+    """Round a threshold down to float32, which changes no comparison with a float32."""
     rounded = threshold.astype(np.float32)
     return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)

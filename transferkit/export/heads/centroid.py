@@ -30,6 +30,6 @@ class CentroidHead(TensorHead):
         self.keep("centroids", head.centroids_)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities."""
+        """Compute the probabilities."""
         distances = squared_distances(unit(rows - self.mean), self.centroids)
         return (-distances / self.temperature).softmax(dim=1)

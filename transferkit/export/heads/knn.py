@@ -20,7 +20,7 @@ def convert(head: Any, task: Task) -> TensorHead:
 
 
 class NeighborsHead(TensorHead):
-    """The stored rows, and the answers of the nearest ones."""
+    """The stored rows, of which the nearest ones vote."""
 
     mean: Tensor
     origin: Tensor
@@ -40,7 +40,7 @@ class NeighborsHead(TensorHead):
         self.keep("answers", y.reshape(len(y), -1))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities or values."""
+        """Compute probabilities or values."""
         rows = rows - self.mean
         if self.is_cosine:
             rows = unit(rows)

@@ -18,7 +18,7 @@ def convert(head: Any, task: Task) -> TensorHead:
 
 
 class PerceptronHead(TensorHead):
-    """The layers of the network, and what is made of the last one's outputs."""
+    """The layers of the network, with an activation after the last one."""
 
     mean: Tensor
     scale: Tensor
@@ -38,7 +38,7 @@ class PerceptronHead(TensorHead):
         self.keep("target_scale", getattr(head, "target_scale_", 1.0))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Probabilities or values."""
+        """Compute probabilities or values."""
         rows = (rows - self.mean) / self.scale
         for number in range(self.n_layers):
             rows = rows @ getattr(self, f"matrix{number}") + getattr(self, f"bias{number}")

@@ -102,7 +102,7 @@ class KernelMachine(TensorHead):
         return scores if self.n_classes else scores * self.target_scale + self.target_mean
 
     def _from_pairs(self, decisions: Tensor) -> Tensor:
-        """Votes of the one-against-one machines, ties settled by how sure they were.
+        """Count the votes of the one-against-one machines, with ties broken by their decisions.
 
         As scikit-learn's ``_ovr_decision_function`` does it: a vote for each pair that a
         class wins, and less than a third of a vote for the sum of its decisions.
@@ -137,7 +137,7 @@ def _exact(machines: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _pairs(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each pair of classes, in libsvm's order, who wins and who loses it."""
+    """For each pair of classes, in libsvm's order, the winning and the losing class."""
     pairs = [(i, j) for i in range(n_classes) for j in range(i + 1, n_classes)]
     first, second = np.zeros((2, len(pairs), n_classes))
     for row, (i, j) in enumerate(pairs):

@@ -96,8 +96,8 @@ def versions() -> dict[str, str]:
     """Versions of Python, of this package and of those that decide its numbers."""
     from transferkit import __version__
 
-    found = {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
-    return {"transferkit": __version__, "python": platform.python_version(), **found}
+    version_of = {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
+    return {"transferkit": __version__, "python": platform.python_version(), **version_of}
 
 
 # ---- the card -----------------------------------------------------------------------

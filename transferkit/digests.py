@@ -178,7 +178,7 @@ class DigestMemory:
             In the order asked, with the error in the place of an unreadable file.
         """
         absolute = [os.path.abspath(p) for p in paths]  # noqa: PTH100 (Path is 10 times slower)
-        found: dict[str, bytes | OSError] = {}
+        digest_of: dict[str, bytes | OSError] = {}
         stamps: dict[str, str] = {}
         for path in dict.fromkeys(absolute):
             try:
@@ -187,12 +187,12 @@ class DigestMemory:
                     check_size(status.st_size, path)
                 stamps[path] = _stamp(status)
             except OSError as error:
-                found[path] = error
-        found.update(self._recall(stamps))
-        unknown = {path: stamp for path, stamp in stamps.items() if path not in found}
+                digest_of[path] = error
+        digest_of.update(self._recall(stamps))
+        unknown = {path: stamp for path, stamp in stamps.items() if path not in digest_of}
         if unknown:
-            found.update(self._hash_all(unknown, threads))
-        return Digests([found[path] for path in absolute], len(unknown))
+            digest_of.update(self._hash_all(unknown, threads))
+        return Digests([digest_of[path] for path in absolute], len(unknown))
 
     def _hash_all(self, stamps: dict[str, str], threads: int) -> dict[str, bytes | OSError]:
         """Read the files with these paths and stamps, and remember their digests."""

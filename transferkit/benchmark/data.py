@@ -118,16 +118,16 @@ def load_dataset(
         If there are no labels, or no part to train on.
     """
     images = list_images(source, group_column=group_column, **listing)
-    given = targets_of(images, None, "benchmark", task)
-    meant = task_of(task).of_targets(given)
+    targets = targets_of(images, None, "benchmark", task)
+    meant = task_of(task).of_targets(targets)
     classes: tuple[str, ...] = ()
-    y = given
+    y = targets
     if not meant.has_classes:
-        y = given.astype(np.float64)
+        y = targets.astype(np.float64)
     elif meant.has_several_labels:
-        classes = tuple(images.label_names or map(str, range(given.shape[1])))
+        classes = tuple(images.label_names or map(str, range(targets.shape[1])))
     else:
-        known, y = np.unique(given.reshape(-1), return_inverse=True)
+        known, y = np.unique(targets.reshape(-1), return_inverse=True)
         classes = tuple(str(label) for label in known)
     if name is None:
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__

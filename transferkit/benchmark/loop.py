@@ -105,7 +105,7 @@ def passes(
     machine: Mapping[str, Any],
 ) -> list[ExtractionGroup]:
     """Group the cells of the whole grid, so that one extraction serves each group."""
-    found: list[ExtractionGroup] = []
+    collected: list[ExtractionGroup] = []
     numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
     for dataset in datasets:
         for backbone in backbones:
@@ -118,19 +118,19 @@ def passes(
                     published = settings.geometry.options()
                     deviates = list(getattr(settings, "deviates", ()))
                     deviates += ["feature"] * (cell.feature != settings.feature)
-                given = dict(want.geometry)
-                spec, fixed = resolved(backbone, {**published, **given})
-                if given and cell.kind == "protocol":
-                    own = resolved(backbone, published)[0].preprocess
-                    deviates += [k for k in given if getattr(own, k) != getattr(spec.preprocess, k)]
+                geometry = dict(want.geometry)
+                spec, fixed = resolved(backbone, {**published, **geometry})
+                if geometry and cell.kind == "protocol":
+                    own, now = resolved(backbone, published)[0].preprocess, spec.preprocess
+                    deviates += [k for k in geometry if getattr(own, k) != getattr(now, k)]
                 deviates += fixed
                 group = groups.setdefault(
                     spec.to_json(), ExtractionGroup(dataset, backbone, spec, {}, [], numeric)
                 )
                 group.deviates[cell.probe, cell.feature] = sorted(set(deviates))
                 group.cells.append(cell)
-            found += groups.values()
-    return found
+            collected += groups.values()
+    return collected
 
 
 def plan_benchmark(
@@ -216,19 +216,19 @@ def _measured(
         tried = _tried(cell, extracted)
         feature = max(tried, key=lambda name: tried[name])
     parts = extracted.parts(cell, feature)
-    found = evaluate(cell, parts, extracted.test(feature), group.dataset)
+    outcome = evaluate(cell, parts, extracted.test(feature), group.dataset)
     row = {
         **_about(group, cell, key),
         "status": "done",
         "feature": feature,
         "spec_key": group.spec.feature_spec(feature, **group.numeric).key,
         "auto": tried,
-        **found.row,
+        **outcome.row,
         "extract_seconds": round(extraction.seconds, 3),
         "n_extracted": extraction.n_computed,
         "n_unreadable": len(extraction.failures),
     }
-    results.add(row, found.values)
+    results.add(row, outcome.values)
     return Finished(cell, "done", row)
 
 

@@ -59,7 +59,7 @@ def measure(kind: str, probe: Probe, scores: Array, y: Array) -> Measured:
 def _classes(probe: Probe, scores: Array, y: Array) -> Measured:
     proba = softmax(scores, axis=1) if probe.has_probabilities else None
     n_classes = max(scores.shape[1], int(y.max()) + 1)
-    found = Predictions(
+    predictions = Predictions(
         "classification",
         y,
         scores.argmax(axis=1),
@@ -67,9 +67,9 @@ def _classes(probe: Probe, scores: Array, y: Array) -> Measured:
         tuple(range(n_classes)),
         scores.shape[1],
     )
-    values = measured(found, leave_out={"log_loss"})
-    right = found.is_right.astype(np.float64)
-    said = y == found.counts.true.argmax()  # always the most frequent class
+    values = measured(predictions, leave_out={"log_loss"})
+    right = predictions.is_right.astype(np.float64)
+    said = y == predictions.counts.true.argmax()  # always the most frequent class
     metrics: dict[str, Any] = {
         **{name: values.pop(name) for name in ("accuracy", "balanced_accuracy", "macro_f1")},
         "main": "accuracy",
@@ -77,7 +77,7 @@ def _classes(probe: Probe, scores: Array, y: Array) -> Measured:
         "baseline": float(said.mean()),
         "is_better": bool(right.sum() > said.sum() and mcnemar(right, said) < LEVEL),
     }
-    if scores.shape[1] == 2 and np.count_nonzero(found.counts.true) == 2:
+    if scores.shape[1] == 2 and np.count_nonzero(predictions.counts.true) == 2:
         metrics["auroc"] = _auroc(y, scores)
     error = values.pop("calibration_error")
     if error is not None:
@@ -107,7 +107,7 @@ def _labels(probe: Probe, scores: Array, y: Array) -> Measured:
     ranked = Predictions("multilabel", true, predicted, scores.astype(float), labels, len(labels))
     worth = multilabel_baseline(ranked).of("mean_average_precision")
     proba = expit(ranked.proba) if probe.has_probabilities else None
-    found = Predictions("multilabel", true, predicted, proba, labels, len(labels))
+    predictions = Predictions("multilabel", true, predicted, proba, labels, len(labels))
     metrics = {
         "map": precision(np.arange(len(y))),
         "label_accuracy": float(right.mean()),
@@ -118,7 +118,7 @@ def _labels(probe: Probe, scores: Array, y: Array) -> Measured:
         "is_better": worth is not None and worth.is_better,
     }
     left_out = {"mean_average_precision", "mean_auroc", "macro_f1", "exact_match"}
-    return metrics | measured(found, leave_out=left_out), right
+    return metrics | measured(predictions, leave_out=left_out), right
 
 
 def _numbers(probe: Probe, scores: Array, y: Array) -> Measured:
@@ -142,8 +142,8 @@ def _numbers(probe: Probe, scores: Array, y: Array) -> Measured:
     true = np.asarray(y, np.float64).reshape(len(y), -1)
     predicted = np.asarray(scores, np.float64).reshape(true.shape)
     names = tuple(map(str, range(true.shape[1])))
-    found = Predictions("regression", true, predicted, None, names, len(names))
-    return metrics | measured(found, leave_out={"r2", "mae", "rmse"}), values
+    predictions = Predictions("regression", true, predicted, None, names, len(names))
+    return metrics | measured(predictions, leave_out={"r2", "mae", "rmse"}), values
 
 
 _MEASURES: dict[str, Callable[[Probe, Array, Array], Measured]] = {

@@ -38,15 +38,15 @@ class Results:
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows that are complete, the last of each cell, in the order of their first line."""
-        found: dict[str, dict[str, Any]] = {}
+        row_of: dict[str, dict[str, Any]] = {}
         if self._lines.exists():
             for line in self._lines.read_text(encoding="utf-8").split("\n"):
                 try:
                     row = json.loads(line)
                 except ValueError:
                     continue  # cut short by a kill, or the empty end
-                found[row["cell"]] = row
-        return list(found.values())
+                row_of[row["cell"]] = row
+        return list(row_of.values())
 
     def done(self) -> set[str]:
         """Keys of cells that needn't run again."""

@@ -30,9 +30,9 @@ def temperature_of(scores: NDArray[Any], y: NDArray[Any]) -> float:
     >>> round(temperature_of(scores, np.array([0, 0, 0, 1])), 2)  # 3 of 4: e^(4/t) = 3
     3.64
     """
-    each = np.arange(len(y))
+    positions = np.arange(len(y))
 
     def loss(log_t: float) -> float:
-        return float(-log_softmax(scores / np.exp(log_t), axis=1)[each, y].mean())
+        return float(-log_softmax(scores / np.exp(log_t), axis=1)[positions, y].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))

@@ -17,10 +17,10 @@ _SHOWN = 3
 
 def duplicates(ids: Sequence[bytes]) -> list[list[int]]:
     """Group the positions of images that share a row id, in the order of the first."""
-    found: dict[bytes, list[int]] = {}
+    positions: dict[bytes, list[int]] = {}
     for i, row in enumerate(ids):
-        found.setdefault(row, []).append(i)
-    return [group for group in found.values() if len(group) > 1]
+        positions.setdefault(row, []).append(i)
+    return [group for group in positions.values() if len(group) > 1]
 
 
 def described(images: ImageSet, ids: Sequence[bytes]) -> list[tuple[str, str]]:

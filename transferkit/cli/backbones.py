@@ -28,21 +28,21 @@ def command(pattern: str, as_json: bool) -> None:
     """
     from transferkit.backbones import search_backbones
 
-    found = search_backbones(pattern, details=_DETAILS)
-    if not found:
+    matches = search_backbones(pattern, details=_DETAILS)
+    if not matches:
         raise ValueError(f"no backbone matches {pattern!r}; try a part of a name, such as 'resnet'")
     if as_json:
-        print_json([dataclasses.asdict(info) for info in found])
-    elif len(found) > _DETAILS:
+        print_json([dataclasses.asdict(info) for info in matches])
+    elif len(matches) > _DETAILS:
         print_table(
             ("backbone", "input", "pretrained"),
-            [(i.name, _size(i), str(len(i.tags))) for i in found],
+            [(i.name, _size(i), str(len(i.tags))) for i in matches],
         )
         click.echo(
-            f"{len(found):,} backbones; narrow PATTERN to {_DETAILS} for their features", err=True
+            f"{len(matches):,} backbones; narrow PATTERN to {_DETAILS} for their features", err=True
         )
     else:
-        for i, info in enumerate(found):
+        for i, info in enumerate(matches):
             if i:
                 click.echo()
             _describe(info)

@@ -147,8 +147,8 @@ def command(
     boards = b.leaderboards(results, _names(metrics))
     if as_json:
         lines = {dataset.name: dataset.line for dataset in loaded}
-        found = [board.to_dict() for board in boards]
-        print_json({"cells": counts, "parts": lines, "boards": found})
+        documents = [board.to_dict() for board in boards]
+        print_json({"cells": counts, "parts": lines, "boards": documents})
     else:
         for board in boards:
             _print_board(board)

@@ -101,16 +101,16 @@ def _print_differences(keys: Sequence[KeyInfo]) -> None:
 def _differing(keys: Sequence[KeyInfo]) -> dict[str, dict[str, str]]:
     """For each key, the settings in which it differs from others of its backbone."""
     settings = {info.key: _settings(info) for info in keys}
-    found: dict[str, dict[str, str]] = {}
+    settings_of: dict[str, dict[str, str]] = {}
     for info in keys:
         alike = [settings[i.key] for i in keys if i.spec.architecture == info.spec.architecture]
         names = dict.fromkeys(name for one in alike for name in one)
-        found[info.key] = {
+        settings_of[info.key] = {
             name: settings[info.key].get(name, "not set")
             for name in names
             if len({one.get(name, "not set") for one in alike}) > 1
         }
-    return found
+    return settings_of
 
 
 def _settings(info: KeyInfo) -> dict[str, str]:

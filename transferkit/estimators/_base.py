@@ -302,14 +302,14 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             self.head_.fit(both.X, both.y, **options)
 
     def _extractor(self) -> FeatureExtractor:
-        given = {
+        options = {
             name: getattr(self, name)
             for name in ("features", "store", "device", "batch_size")
             if getattr(self, name) is not None
         }
         if not isinstance(self.backbone, FeatureExtractor):
-            return FeatureExtractor(self.backbone, **given)
-        extractor = clone(self.backbone).set_params(**given)
+            return FeatureExtractor(self.backbone, **options)
+        extractor = clone(self.backbone).set_params(**options)
         assert isinstance(extractor, FeatureExtractor)
         return extractor
 

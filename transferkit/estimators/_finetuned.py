@@ -229,15 +229,15 @@ class FineTuneEstimator(TransferEstimator):
                         f"{own.architecture}; leave one of them out"
                     )
             backbone = spec
-        given = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
+        options = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
         if not isinstance(backbone, FeatureExtractor):
-            return FeatureExtractor(backbone, progress=self.progress, **given)
+            return FeatureExtractor(backbone, progress=self.progress, **options)
         if backbone.feature_names != ["pre_logits"]:
             raise ValueError(
                 f"features are {', '.join(backbone.feature_names)}; fine-tuning trains a head on "
                 f"'pre_logits', what the network's own classifier sees: leave features out"
             )
-        return FeatureExtractor(**{**backbone.get_params(deep=False), **given})
+        return FeatureExtractor(**{**backbone.get_params(deep=False), **options})
 
     def _head_of_init(self) -> Any:
         """Head of the `init` model, if it is linear and has the same features and labels."""

@@ -149,8 +149,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     @property
     def feature_names(self) -> list[str]:
         """Names of the features, as a list."""
-        given = self.features.split(",") if isinstance(self.features, str) else self.features
-        return [name.strip() for name in given]
+        names = self.features.split(",") if isinstance(self.features, str) else self.features
+        return [name.strip() for name in names]
 
     def fit(self, images: Any, y: Any = None) -> Self:
         """Check that the backbone exists. Nothing is learnt.
@@ -192,10 +192,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If the backbone is unknown, or is made already and options are given beside it.
         """
         if isinstance(self.backbone, BackboneSpec | Backbone):
-            given = [n for n, default in _FOR_A_NAME.items() if getattr(self, n) != default]
-            if given:
+            named = [n for n, default in _FOR_A_NAME.items() if getattr(self, n) != default]
+            if named:
                 raise ValueError(
-                    f"{', '.join(given)} {'was' if len(given) == 1 else 'were'} given beside a "
+                    f"{', '.join(named)} {'was' if len(named) == 1 else 'were'} given beside a "
                     f"{type(self.backbone).__name__}, which is made already; give it there, or "
                     f"give the backbone by name"
                 )

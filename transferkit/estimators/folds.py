@@ -76,10 +76,10 @@ class FoldModels:
         return self._ordered(parts, np.result_type(*parts))
 
     def _ordered(self, parts: list[np.ndarray], dtype: Any) -> np.ndarray:
-        found = np.empty((len(self.fold_of), *parts[0].shape[1:]), dtype)
+        rows = np.empty((len(self.fold_of), *parts[0].shape[1:]), dtype)
         for number, part in enumerate(parts):
-            found[self.fold_of == number] = part
-        return found
+            rows[self.fold_of == number] = part
+        return rows
 
 
 def fit_folds(estimator: TransferEstimator, data: Dataset, fold_of: np.ndarray) -> FoldModels:

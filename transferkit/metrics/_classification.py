@@ -176,15 +176,15 @@ def classification_report(
     >>> report.accuracy, report.confusion
     (0.6666666666666666, ((1, 0), (1, 1)))
     """
-    found = predicted_classes(y_true, y_pred, proba, classes)
-    counts, labels = found.counts, found.classes
+    predictions = predicted_classes(y_true, y_pred, proba, classes)
+    counts, labels = predictions.counts, predictions.classes
     table = (counts.precision, counts.recall, counts.f1, counts.true)
-    cells = found.y_true * len(labels) + found.y_pred
+    cells = predictions.y_true * len(labels) + predictions.y_pred
     confusion = np.bincount(cells, minlength=len(labels) ** 2).reshape(len(labels), -1)
-    values: dict[str, Any] = measured(found)
+    values: dict[str, Any] = measured(predictions)
     return Report(
-        n=len(found),
-        n_unknown=int((found.y_true >= found.n_known).sum()),
+        n=len(predictions),
+        n_unknown=int((predictions.y_true >= predictions.n_known).sum()),
         **{name: values.pop(name) for name in _METRICS},
         classes=tuple(
             ClassRow(label, float(precision), float(recall), float(f1), int(support))
@@ -192,7 +192,7 @@ def classification_report(
         ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         labels=labels,
-        baseline=_baseline(found),
+        baseline=_baseline(predictions),
         others=values,
     )
 

@@ -157,14 +157,14 @@ def multilabel_report(
     >>> report.exact_match
     0.5
     """
-    found = predicted_labels(y_true, y_pred, proba, labels)
-    draws = _draws(found)
-    values: dict[str, Any] = measured(found)
+    predictions = predicted_labels(y_true, y_pred, proba, labels)
+    draws = _draws(predictions)
+    values: dict[str, Any] = measured(predictions)
     return MultilabelReport(
-        n=len(found),
+        n=len(predictions),
         **{name: values.pop(name) for name in _METRICS},
-        labels=_rows(found, draws),
-        baseline=_baseline(found, draws),
+        labels=_rows(predictions, draws),
+        baseline=_baseline(predictions, draws),
         others=values,
     )
 

@@ -55,8 +55,8 @@ def of(task: str) -> list[Metric]:
     >>> [metric.name for metric in of("regression")][:3]
     ['r2', 'mae', 'rmse']
     """
-    found = [metric for metric in map(_load, names()) if task in metric.tasks]
-    return sorted(found, key=lambda metric: (metric.place, metric.name))
+    metrics = [metric for metric in map(_load, names()) if task in metric.tasks]
+    return sorted(metrics, key=lambda metric: (metric.place, metric.name))
 
 
 def measured(

@@ -138,14 +138,14 @@ def regression_report(
     >>> report.r2, report.mae
     (-1.0, 0.6666666666666666)
     """
-    found = predicted_numbers(y_true, y_pred, names)
-    values: dict[str, Any] = measured(found)
+    predictions = predicted_numbers(y_true, y_pred, names)
+    values: dict[str, Any] = measured(predictions)
     return RegressionReport(
-        n=len(found),
+        n=len(predictions),
         **{name: values.pop(name) for name in _METRICS},
-        targets=_rows(found),
-        rmse_interval=_rmse_interval(found.errors),
-        baseline=_baseline(found),
+        targets=_rows(predictions),
+        rmse_interval=_rmse_interval(predictions.errors),
+        baseline=_baseline(predictions),
         others=values,
     )
 

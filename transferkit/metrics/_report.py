@@ -81,8 +81,8 @@ class TaskReport(ABC):
 
     def value(self, metric: str) -> float | None:
         """Return the value of the metric of that name; None where it is undefined."""
-        found: float | None = self.others.get(metric, getattr(self, metric, None))
-        return found
+        value: float | None = self.others.get(metric, getattr(self, metric, None))
+        return value
 
     def rows(self) -> list[MetricRow]:
         """One row for each metric of the task, the most important first."""
@@ -107,10 +107,10 @@ class TaskReport(ABC):
 
     def _range(self, metric: str, shown: Callable[[float], str]) -> str:
         """The 95 % interval of a metric in brackets, if it has one."""
-        found = None if self.baseline is None else self.baseline.of(metric)
-        if found is None or shown(found.low) == shown(found.high):
+        comparison = None if self.baseline is None else self.baseline.of(metric)
+        if comparison is None or shown(comparison.low) == shown(comparison.high):
             return ""
-        return f" ({shown(found.low)} to {shown(found.high)})"
+        return f" ({shown(comparison.low)} to {shown(comparison.high)})"
 
     def notes(self) -> list[tuple[str, str]]:
         """Pairs of name and text that stand below the metrics."""

@@ -11,8 +11,8 @@ __all__ = ["METRIC"]
 
 
 def _compute(predictions: Predictions) -> float | None:
-    found = [auroc for _, auroc, _ in predictions.rankings.values()]
-    return float(np.mean(found)) if found else None
+    aurocs = [auroc for _, auroc, _ in predictions.rankings.values()]
+    return float(np.mean(aurocs)) if aurocs else None
 
 
 METRIC = Metric(

@@ -11,8 +11,8 @@ __all__ = ["METRIC"]
 
 
 def _compute(predictions: Predictions) -> float | None:
-    found = [precision for precision, _, _ in predictions.rankings.values()]
-    return float(np.mean(found)) if found else None
+    precisions = [precision for precision, _, _ in predictions.rankings.values()]
+    return float(np.mean(precisions)) if precisions else None
 
 
 METRIC = Metric("mean_average_precision", "mAP", ("multilabel",), _compute, format=share, place=10)

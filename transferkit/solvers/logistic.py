@@ -253,9 +253,9 @@ def _held_out_per_label(
     A row that a label holds out has weight 0 in that label's problem; `Y` and `held` have the
     shape (n_samples, n_labels).
     """
-    given = np.ones(len(Y)) if weight is None else weight
+    base = np.ones(len(Y)) if weight is None else weight
     train = np.asarray(~held.all(axis=1))
-    own_weight = (given[:, None] * ~held)[train]
+    own_weight = (base[:, None] * ~held)[train]
     problems = LinearProblems.logistic(
         select_rows(parts, train), Y[train], own_weight, **path.problem
     )
@@ -266,7 +266,7 @@ def _held_out_per_label(
         C, fit, scores = model
         test = held[:, j]
         log_proba = log_softmax(scores[test, j])
-        return _candidate(C, fit, j, log_proba, np.arange(2), Y[test, j], given[test])
+        return _candidate(C, fit, j, log_proba, np.arange(2), Y[test, j], base[test])
 
     return walk_paths(models, judge, Y.shape[1], patience=PATIENCE)
 

@@ -45,9 +45,9 @@ def regularization_path(
     for penalty in penalties:
         t = -float(penalty[0].log())
         start = extrapolated_start(solved, t) if solved else None
-        found = minimise(rows, loss, penalty, tol=tol, max_iter=max_iter, start=start)
-        solved = [*solved[-1:], (t, found)]
-        yield found
+        minimum = minimise(rows, loss, penalty, tol=tol, max_iter=max_iter, start=start)
+        solved = [*solved[-1:], (t, minimum)]
+        yield minimum
 
 
 def extrapolated_start(solved: Sequence[tuple[float, Minimum]], t: float) -> Start:

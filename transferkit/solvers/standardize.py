@@ -138,12 +138,12 @@ def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
     dtype
         Type of the result.
     """
-    found = np.empty(X.shape, dtype)
+    standardized = np.empty(X.shape, dtype)
     step = max(16, BLOCK // max(1, X.shape[1]))
     for first in range(0, len(X), step):
         part = slice(first, first + step)
-        found[part] = (X[part] - mean) / scale
-    return found
+        standardized[part] = (X[part] - mean) / scale
+    return standardized
 
 
 def unit_rows(X: Array) -> Array:

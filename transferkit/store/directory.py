@@ -157,7 +157,7 @@ class FeatureStore:
             If rows aren't finite in the storage type, or don't fit the ids or the rows
             that are there.
         """
-        given = id_array(ids)
+        row_ids = id_array(ids)
         index = self._index(spec)
         stored = storable(rows, len(ids), spec.storage)
         shape = index.row_shape()
@@ -169,7 +169,7 @@ class FeatureStore:
         write_spec(self.path, spec)
         path = shards.write(
             index.folder,
-            given,
+            row_ids,
             stored,
             key=spec.key,
             storage=spec.storage,
@@ -231,30 +231,30 @@ class FeatureStore:
 
     def provenance(self, spec: FeatureSpec) -> dict[str, str] | None:
         """Provenance of the first shard by name; None if there are no rows."""
-        found = self._index(spec).snapshot().shards
-        return dict(found[0].metadata) if found else None
+        snapshot = self._index(spec).snapshot()
+        return dict(snapshot.shards[0].metadata) if snapshot.shards else None
 
     def specs(self) -> list[FeatureSpec]:
         """Every spec with a folder in the store, by key; damaged ones are logged."""
-        found = []
+        specs = []
         for key in list_keys(self.path):
             try:
-                found.append(self._spec(key))
+                specs.append(self._spec(key))
             except _Nothing:
                 continue
             except ValueError as error:
                 logger.warning("%s", error)
-        return found
+        return specs
 
     def list_keys(self) -> list[KeyInfo]:
         """List what the store holds, by key; keys that can't be read are logged."""
-        found = []
+        keys = []
         for spec in self.specs():
             try:
-                found.append(key_info(spec, self._index(spec).snapshot()))
+                keys.append(key_info(spec, self._index(spec).snapshot()))
             except OSError as error:
                 logger.warning("%s can't be read: %s", self.path / spec.key, error)
-        return found
+        return keys
 
     def info(self, key: str) -> KeyInfo:
         """Say what the store holds under one key.

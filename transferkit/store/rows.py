@@ -273,9 +273,9 @@ def _lookup_error(
 ) -> MissingRows:
     """Make the error for ids without a good row, which are damaged or missing."""
     absent = list(dict.fromkeys(ids[i] for i in np.flatnonzero(where < 0).tolist()))
-    given = id_array(absent)
-    found_in = {name: np.isin(given, bad) for name, bad in snapshot.bad.items()}
-    is_bad = np.logical_or.reduce([np.zeros(len(given), np.bool_), *found_in.values()])
+    wanted = id_array(absent)
+    found_in = {name: np.isin(wanted, bad) for name, bad in snapshot.bad.items()}
+    is_bad = np.logical_or.reduce([np.zeros(len(wanted), np.bool_), *found_in.values()])
     todo = "compute and write those that missing() returns"
     if not is_bad.any():
         why = f"; unreadable: {_shown(list(snapshot.unreadable))}" if snapshot.unreadable else ""

@@ -94,10 +94,10 @@ def check_all(index: KeyIndex, found: Iterable[Shard]) -> list[Checked]:
 
 def faults(index: KeyIndex) -> list[Fault]:
     """Read every shard of a key and name the damage."""
-    found = []
+    damage = []
     snapshot = index.snapshot()
     for name, reason in snapshot.unreadable.items():
-        found.append(Fault(index.key, index.folder / name, f"unreadable: {reason}"))
+        damage.append(Fault(index.key, index.folder / name, f"unreadable: {reason}"))
     for shard in snapshot.shards:
         try:
             fault = _fault(index, shard)
@@ -106,8 +106,8 @@ def faults(index: KeyIndex) -> list[Fault]:
         except (OSError, BadShard) as error:
             fault = Fault(index.key, shard.path, f"unreadable: {error}")
         if fault is not None:
-            found.append(fault)
-    return found
+            damage.append(fault)
+    return damage
 
 
 def _fault(index: KeyIndex, shard: Shard) -> Fault | None:

@@ -361,12 +361,12 @@ def _label_columns(images: ImageSet) -> dict[str, list[str]]:
 
 def _ids_of(images: ImageSet, store: Any, spec: Any) -> list[bytes]:
     """Row ids of images, all of which must be in the store."""
-    from transferkit.digests import DigestMemory, row_id
+    from transferkit.extract.identities import Identities
 
-    digests = DigestMemory().digests([str(item) for item in images.items]).values
-    ids = [b"" if isinstance(d, OSError) else row_id(d) for d in digests]
-    absent = set(store.missing(spec, [i for i in ids if i])) | {b""}
-    without = [name for name, i in zip(images.names, ids, strict=True) if i in absent]
+    found = Identities(images, exif=spec.preprocess.exif).ids
+    ids = [row for row in found if row is not None]
+    absent = {None, *store.missing(spec, ids)}
+    without = [name for name, row in zip(images.names, found, strict=True) if row in absent]
     if without:
         raise ValueError(
             f"{len(without)} of {len(images)} images have no row under {spec.key} (the first: "

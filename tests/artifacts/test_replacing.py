@@ -14,6 +14,8 @@ from tests.artifacts.models import assert_same, fitted
 from transferkit import artifacts
 from transferkit.artifacts import replacing, saving
 
+pytestmark = pytest.mark.kills
+
 ROOT = Path(__file__).parents[2]
 OTHER = np.array(["five", "six", "seven"])
 # One process imports everything, and its forks write and are killed: that takes seconds.

@@ -102,6 +102,7 @@ def test_debug_shows_the_traceback(images: Path) -> None:
         main(["--debug", "extract", str(images), "--backbone", "resnet81", "--random"])
 
 
+@pytest.mark.kills
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_keeps_what_is_done(images: Path, tmp_path: Path) -> None:
     script = (

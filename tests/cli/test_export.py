@@ -12,6 +12,8 @@ from tests.cli.conftest import BACKBONE
 from transferkit.cli import export
 from transferkit.export import format_names
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def model(call, images: Path, tmp_path: Path) -> Path:

@@ -1,7 +1,11 @@
 import json
 import re
 
+import pytest
+
 from tests.cli.conftest import BACKBONE
+
+pytestmark = pytest.mark.finetuning
 
 TINY = (*BACKBONE, "--set", "epochs=2", "--set", "batch_size=8")
 

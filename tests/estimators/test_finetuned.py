@@ -13,6 +13,8 @@ from tests.pictures import coloured
 from transferkit import FineTuneClassifier, FineTuneRegressor, TransferClassifier, UnreadableImages
 from transferkit.estimators import load_estimator
 
+pytestmark = pytest.mark.finetuning
+
 IMAGES, CODES = coloured(8)
 LABELS = np.array(["red", "green", "blue"])[CODES]
 

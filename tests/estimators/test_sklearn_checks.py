@@ -14,6 +14,8 @@ from sklearn.utils.validation import validate_data
 
 from transferkit.estimators import FeatureExtractor, FineTuneClassifier, TransferClassifier
 
+pytestmark = pytest.mark.checks
+
 
 class ClassifierOfArrays(TransferClassifier):
     """Its images are rows of features already."""

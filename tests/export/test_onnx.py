@@ -19,6 +19,8 @@ from transferkit.estimators import FeatureExtractor, TransferClassifier, Transfe
 from transferkit.export import export_model
 from transferkit.heads import create_head
 
+pytestmark = pytest.mark.engines
+
 IMAGES, CODES = coloured(6)
 NEW = coloured(3, seed=1)[0][:, :48, :48]
 NAMES = np.array(["red", "grün", "blue"])

@@ -17,6 +17,8 @@ from transferkit.extract import extract
 from transferkit.images import list_images
 from transferkit.store import FeatureStore
 
+pytestmark = pytest.mark.kills
+
 # A fork extracts, at each "go": torch is imported once for all rounds. The parent never
 # computes, so there is no thread that a fork would lose; and it asks for the fork's fate only
 # at "reap", so that until then no other process can have that pid.

@@ -18,6 +18,8 @@ from transferkit.forward import choose_device
 from transferkit.images import UnreadableImages, list_images
 from transferkit.store import FeatureStore
 
+pytestmark = pytest.mark.kills
+
 FEATURES = ["pre_logits", "stage3.avg"]
 
 

@@ -36,7 +36,10 @@ def fragile(file, *args, **options):
 Image.open = fragile
 """
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
+pytestmark = [
+    pytest.mark.kills,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files"),
+]
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from transferkit.spec import Preprocess
 from transferkit.store import FeatureStore
 from transferkit.training import seed_of
 
+pytestmark = pytest.mark.finetuning
+
 
 def test_a_file_changed_or_gone_meanwhile(tmp_path):
     paths = write_pictures(tmp_path / "files", range(4))

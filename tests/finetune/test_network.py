@@ -7,6 +7,8 @@ from transferkit.finetune.network import build_network, stage_below
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.strategies import parse_strategy
 
+pytestmark = pytest.mark.finetuning
+
 
 def build(name="test_resnet", strategy="lp-ft", **settings):
     recipe = Recipe(epochs=1, batch_size=4, **settings)

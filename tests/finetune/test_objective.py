@@ -10,6 +10,8 @@ from transferkit.finetune.objective import choose_objective
 from transferkit.finetune.recipe import Recipe
 from transferkit.heads import create_head
 
+pytestmark = pytest.mark.finetuning
+
 RNG = np.random.default_rng(0)
 
 

@@ -6,6 +6,8 @@ import pytest
 from transferkit.finetune import choose_recipe, parse_strategy, setting_names
 from transferkit.finetune.recipe import Recipe
 
+pytestmark = pytest.mark.finetuning
+
 FULL = parse_strategy("full")
 
 WRONG = [

@@ -20,6 +20,8 @@ from transferkit.images import ImageSet
 from transferkit.training import Processes
 from transferkit.training.checkpoints import RunState
 
+pytestmark = pytest.mark.finetuning
+
 
 @pytest.fixture
 def begun(pictures, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from transferkit.images import list_images
 from transferkit.spec import Preprocess
 from transferkit.training import load_batches
 
+pytestmark = pytest.mark.finetuning
+
 PREPROCESS = Preprocess((32, 48), "bilinear", 1.0, "squash", (0.5,) * 3, (0.5,) * 3)
 RECIPE = Recipe(epochs=1, batch_size=4)
 PLAIN = dataclasses.replace(RECIPE, crop_scale=1, flip=False, jitter=0)

@@ -9,6 +9,8 @@ from transferkit.backbones import build_backbone
 from transferkit.finetune import choose_recipe, parse_strategy, strategy_names
 from transferkit.finetune.strategies import choose_parameters, merge_adapters
 
+pytestmark = pytest.mark.finetuning
+
 NAMES = [name.replace("N", "1") for name in strategy_names()]
 
 

@@ -10,6 +10,8 @@ from transferkit.finetune.training_loop import outputs_of
 from transferkit.images import list_images
 from transferkit.spec import Preprocess
 
+pytestmark = pytest.mark.finetuning
+
 
 @pytest.mark.parametrize("n", [1, 64, 130])
 def test_every_image_once_in_order(n):

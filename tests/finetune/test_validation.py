@@ -10,6 +10,8 @@ from transferkit.finetune.strategies import parse_strategy
 from transferkit.finetune.validation import chosen_by, split
 from transferkit.images import ImageSet
 
+pytestmark = pytest.mark.finetuning
+
 RECIPE = choose_recipe({"validation_fraction": 0.2, "seed": 3}, parse_strategy("full"), 40)
 
 

@@ -12,6 +12,8 @@ from transferkit.backbones import create_backbone
 from transferkit.forward import ENGINES, Forward, check_engine_name
 from transferkit.pooling import parse_feature
 
+pytestmark = pytest.mark.engines
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 FEATURES = [parse_feature(n) for n in ("pre_logits", "final.gem", "stage1.map")]
 

@@ -7,6 +7,8 @@ from transferkit.backbones import create_backbone
 from transferkit.forward.folding import folded, shallow_copy
 from transferkit.forward.torch_engine import TorchEngine
 
+pytestmark = pytest.mark.engines
+
 IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 

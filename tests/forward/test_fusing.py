@@ -11,6 +11,8 @@ from transferkit.forward import fusing
 from transferkit.forward.folding import relative_error
 from transferkit.forward.torch_engine import TorchEngine
 
+pytestmark = pytest.mark.engines
+
 IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 

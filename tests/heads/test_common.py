@@ -124,6 +124,7 @@ def test_every_class_has_a_name_of_its_own():
 # ---- scikit-learn's own checks ----
 
 
+@pytest.mark.checks
 @every_head
 def test_number_of_sklearn_checks(name, task):
     n = sum(1 for _ in estimator_checks_generator(create_head(name, task)))
@@ -135,6 +136,7 @@ def key(head):
     return type(head).__module__.split(".")[-1].replace("_", "-"), task
 
 
+@pytest.mark.checks
 @pytest.mark.filterwarnings(CONVERGENCE)
 @parametrize_with_checks(
     [quick(name, task) for name, task in SUBJECTS if (name, task) != RIDGE_AGAIN],
@@ -276,6 +278,7 @@ def test_number_types_agree(name, task):
     np.testing.assert_allclose(found[1], found[2], atol=5e-3)
 
 
+@pytest.mark.kills
 @every_classifier
 def test_grid_search_in_two_processes(name, n_jobs):
     X, y = blobs()

@@ -14,6 +14,8 @@ import pytest
 import transferkit
 from transferkit.store import FeatureStore
 
+pytestmark = pytest.mark.kills
+
 ROOT = Path(transferkit.__file__).parents[1]
 
 # A row follows from its id: the 16 bytes themselves, 64 times over.

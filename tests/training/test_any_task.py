@@ -18,6 +18,8 @@ from transferkit.training import (
 )
 from transferkit.training.schedule import parameter_groups
 
+pytestmark = pytest.mark.finetuning
+
 CPU = Processes(torch.device("cpu"))
 
 

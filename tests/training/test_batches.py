@@ -6,6 +6,8 @@ import torch
 
 from transferkit.training import Batches, Samples, TrainingSettings, load_batches, seed_of
 
+pytestmark = pytest.mark.finetuning
+
 
 class Numbers(Samples):
     """The position of each sample, and its seed."""

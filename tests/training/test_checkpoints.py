@@ -18,6 +18,8 @@ from transferkit import FineTuneClassifier
 from transferkit.training import CHECKPOINT, TrainingStopped, loop
 from transferkit.training.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.finetuning
+
 ROOT = Path(__file__).parents[2]
 # Everything that has a state: moments, running mean, batch norm, dropped paths, mixtures.
 ALL = {

@@ -13,6 +13,8 @@ from transferkit.finetune.samples import LabelledSamples
 from transferkit.training import loop
 from transferkit.training.checkpoints import save_run
 
+pytestmark = pytest.mark.finetuning
+
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):

@@ -14,6 +14,8 @@ import torch
 from tests.finetune.conftest import classifier
 from transferkit.training import Processes, native_precision
 
+pytestmark = pytest.mark.finetuning
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys

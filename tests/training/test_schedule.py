@@ -16,6 +16,8 @@ from transferkit.training.schedule import (
     set_rate,
 )
 
+pytestmark = pytest.mark.finetuning
+
 
 def optimizer_of(network, settings):
     """Optimizer of a small network and its head."""

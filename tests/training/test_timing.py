@@ -10,6 +10,8 @@ from transferkit.finetune.training_loop import describe_shortage
 from transferkit.training import Shortage, loop
 from transferkit.training.checkpoints import save_run
 
+pytestmark = pytest.mark.finetuning
+
 
 class Stopped(Exception):
     """In the place of a signal."""

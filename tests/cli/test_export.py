@@ -11,7 +11,6 @@ import pytest
 from tests.cli.conftest import BACKBONE
 from transferkit.cli import export
 from transferkit.export import format_names
-from transferkit.report.facts import facts_of
 
 
 @pytest.fixture
@@ -99,7 +98,3 @@ def test_intervals_of_numbers(call, images: Path, tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == ["R²", "MAE", "RMSE"]
     for row in rows[1:]:
         assert row["low"] <= row["value"] <= row["high"]
-
-
-def test_nothing_held_out() -> None:
-    assert facts_of("here/images/", "") == {"data": {"images": "images"}}

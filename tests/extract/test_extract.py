@@ -42,11 +42,6 @@ def spec():
 
 
 @pytest.fixture
-def store(tmp_path):
-    return FeatureStore(tmp_path / "store")
-
-
-@pytest.fixture
 def files(tmp_path):
     paths = write_pictures(tmp_path / "files", range(7))
     time.sleep(0.02)  # longer than a tick of the file system's clock

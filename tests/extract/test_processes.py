@@ -32,11 +32,6 @@ def spec():
 
 
 @pytest.fixture
-def store(tmp_path):
-    return FeatureStore(tmp_path / "store")
-
-
-@pytest.fixture
 def files(tmp_path):
     return write_pictures(tmp_path / "files", range(40))
 

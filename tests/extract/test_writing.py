@@ -11,7 +11,6 @@ from tests.pictures import write_pictures
 from transferkit.backbones import create_backbone
 from transferkit.extract import extract
 from transferkit.images import UnreadableImages, list_images
-from transferkit.store import FeatureStore
 
 FEATURES = ["pre_logits", "stage2.avg"]
 
@@ -37,11 +36,6 @@ def backbone():
     made = create_backbone("test_resnet", pretrained=False, image_size=64)
     made.network = _Fragile(made.network)
     return made
-
-
-@pytest.fixture
-def store(tmp_path):
-    return FeatureStore(tmp_path / "store")
 
 
 @pytest.fixture

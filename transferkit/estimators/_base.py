@@ -26,9 +26,9 @@ from transferkit.estimators._rows import (
     with_ids,
 )
 from transferkit.estimators.extractor import FeatureExtractor, check_vectors, side_by_side
-from transferkit.estimators.targets import column_names, training_parts, with_groups
+from transferkit.estimators.targets import column_names, targets_of, training_parts, with_groups
 from transferkit.heads import create_head
-from transferkit.images import Failure
+from transferkit.images import Failure, list_images
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 from transferkit.tasks import Task, asked_name, task_of
@@ -301,12 +301,12 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             both = train.joined(held)
             self.head_.fit(both.X, both.y, **options)
 
+    def _given_options(self, *names: str) -> dict[str, Any]:
+        """Those of the extractor's options that were given here."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     def _extractor(self) -> FeatureExtractor:
-        options = {
-            name: getattr(self, name)
-            for name in ("features", "store", "device", "batch_size")
-            if getattr(self, name) is not None
-        }
+        options = self._given_options("features", "store", "device", "batch_size")
         if not isinstance(self.backbone, FeatureExtractor):
             return FeatureExtractor(self.backbone, **options)
         extractor = clone(self.backbone).set_params(**options)
@@ -346,6 +346,13 @@ class TransferEstimator(BaseEstimator, abc.ABC):
         """
         check_is_fitted(self)
         return self.predict_features(self._rows(images)[0])
+
+    def _with_truth(self, images: Any, y: Any) -> tuple[Any, Any]:
+        """Images and what they are; by default the labels of the folders or the CSV."""
+        if y is not None:
+            return images, y
+        listed = list_images(images)
+        return listed, targets_of(listed, None, "given", self._asked_task.name)
 
     @abc.abstractmethod
     def predict_features(self, X: np.ndarray) -> np.ndarray:

@@ -203,7 +203,7 @@ class FineTuneEstimator(TransferEstimator):
         self.folder_ = tuned.folder
         settings = dataclasses.asdict(tuned.recipe)
         self.facts_ = {"recipe": {"strategy": self.strategy, **settings}}
-        extractor = FeatureExtractor(
+        self.extractor_ = FeatureExtractor(
             tuned.backbone,
             store=self.extractor_.store,
             device=self.extractor_.device,
@@ -212,7 +212,6 @@ class FineTuneEstimator(TransferEstimator):
             batch_size=self.extractor_.batch_size,
             progress=self.extractor_.progress,
         )
-        self.extractor_ = extractor
 
     def _tuned_extractor(self) -> FeatureExtractor:
         if self.backbone is None and self.init is None:
@@ -229,7 +228,7 @@ class FineTuneEstimator(TransferEstimator):
                         f"{own.architecture}; leave one of them out"
                     )
             backbone = spec
-        options = {n: getattr(self, n) for n in ("store", "device") if getattr(self, n) is not None}
+        options = self._given_options("store", "device")
         if not isinstance(backbone, FeatureExtractor):
             return FeatureExtractor(backbone, progress=self.progress, **options)
         if backbone.feature_names != ["pre_logits"]:

@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
 from transferkit.estimators._base import TransferEstimator
-from transferkit.estimators.targets import renamed_class_weights, targets_of
+from transferkit.estimators.targets import renamed_class_weights
 from transferkit.heads import create_head
-from transferkit.images import list_images
 
 __all__ = ["TransferClassifier"]
 
@@ -175,10 +174,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         sample_weight : array-like of shape (n_samples,), optional
             Weights.
         """
-        if y is None:
-            images = list_images(images)
-            y = targets_of(images, None, "given", self._asked_task.name)
-        return float(super().score(images, y, sample_weight))
+        return float(super().score(*self._with_truth(images, y), sample_weight))
 
     def _restore(self, model: artifacts.Model) -> None:
         self.classes_ = model.classes

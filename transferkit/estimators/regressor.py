@@ -12,8 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
 from transferkit.estimators._base import TransferEstimator
-from transferkit.estimators.targets import targets_of
-from transferkit.images import list_images
 
 __all__ = ["TransferRegressor"]
 
@@ -99,10 +97,7 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         sample_weight : array-like of shape (n_samples,), optional
             Weights.
         """
-        if y is None:
-            images = list_images(images)
-            y = targets_of(images, None, "given", self._asked_task.name)
-        return float(super().score(images, y, sample_weight))
+        return float(super().score(*self._with_truth(images, y), sample_weight))
 
     def _restore(self, model: artifacts.Model) -> None:
         self.target_names_ = model.classes

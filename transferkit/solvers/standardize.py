@@ -95,7 +95,6 @@ def standardize_features(
     X: Array,
     weight: Array | None,
     *,
-    enabled: bool = True,
     known: FeatureStatistics | None = None,
 ) -> tuple[Array, Array, Array]:
     """Bring each feature to mean 0 and variance 1.
@@ -106,8 +105,6 @@ def standardize_features(
         Features.
     weight : ndarray of shape (n_samples,) or None
         Sample weights.
-    enabled : bool, default=True
-        If False, X itself with mean 0 and scale 1.
     known : FeatureStatistics, default=None
         Of X, without weights.
 
@@ -117,8 +114,6 @@ def standardize_features(
         A copy, constant features exactly 0, in the type of X; the mean and the scale
         that made it, float64.
     """
-    if not enabled:
-        return X, np.zeros(X.shape[1]), np.ones(X.shape[1])
     mean, scale = (known.mean, known.scale) if known else mean_and_std(X, weight)
     scaled = standardize_with(X, mean, scale, X.dtype)
     # The rounded mean of a constant leaves a residue, which would get a coefficient.

@@ -46,8 +46,8 @@ _WORDS = {str: "a text", int: "a whole number", bool: "true or false", float: "a
 def _check_types(kind: type, values: Mapping[str, Any]) -> None:
     """Raise a ValueError unless values from JSON are of their fields' types.
 
-    A stranger's file may hold anything, and what isn't checked here ends in an error that
-    nobody can read, or in none.
+    A stranger's file may hold anything. Without this check it ends in an error that nobody
+    understands, or in none.
     """
     for one in dataclasses.fields(kind):
         if one.name not in values:

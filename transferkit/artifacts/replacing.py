@@ -8,7 +8,7 @@
 
 Where it can (Linux, macOS), MODEL is the old or the new model at every moment. Where it
 can't, MODEL is missing for an instant between two renames: readers then take the old one
-from beside it, and whoever saves next puts it back if the process was killed just there.
+from beside it, and the next save puts it back if the process was killed just there.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def main(args: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 1
-        sys.stderr.close()  # whoever read our output has left
+        sys.stderr.close()  # the reader of our output has closed the pipe
     except (ValueError, TypeError, LookupError, OSError, RuntimeError) as error:
         if debug:
             raise

@@ -165,7 +165,7 @@ def values_option(
 ) -> Callable[[F], F]:
     """Option NAME=VALUE, repeatable, that makes a dictionary; VALUE is JSON, or else text.
 
-    The names are checked by whoever takes the dictionary, unless only identifiers may pass.
+    The code that takes the dictionary checks the names, unless only identifiers may pass.
     """
 
     def parse(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> Any:

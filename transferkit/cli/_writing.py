@@ -81,7 +81,7 @@ def write_lines(out: Path | None, lines: Sequence[dict[str, Any]], form: str) ->
         rows = _flat(lines)
         if out is None and sys.stdout.isatty():
             # A terminal obeys control characters, so they are escaped there, and only there.
-            rows = [{printable(k): _shown(v) for k, v in row.items()} for row in rows]
+            rows = [{printable(k): _printable_value(v) for k, v in row.items()} for row in rows]
         content = _csv(rows)
     if out is None:
         # Bytes, because stdout's own encoding may not have all characters of the names.
@@ -106,7 +106,7 @@ def _replace(out: Path, content: bytes) -> None:
         out.chmod(mode & 0o7777)
 
 
-def _shown(value: Any) -> Any:
+def _printable_value(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
@@ -117,7 +117,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def _csv_row(values: Sequence[Any]) -> str:
     # With this end of a line both its characters are quoted; with "\n" alone a "\r" isn't,
-    # and a name that holds one would end its row for whoever reads the file.
+    # and a name that holds one would end its row for a reader of the file.
     row = io.StringIO()
     csv.writer(row, lineterminator="\r\n").writerow(values)
     return row.getvalue().removesuffix("\r\n") + "\n"

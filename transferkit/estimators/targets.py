@@ -61,7 +61,7 @@ def training_parts(
             )
         kinds = labels.dtype.kind, held[1].dtype.kind
         if "U" in kinds and set(kinds) - {"U", "O"}:
-            # NumPy would turn the numbers into strings without a word.
+            # NumPy would turn the numbers into strings without a warning.
             raise ValueError(
                 f"the training labels are of type {labels.dtype} and the validation labels of "
                 f"type {held[1].dtype}; give labels of the same type"

@@ -183,7 +183,7 @@ def _name_outputs(graph: Any, saved: Saved, kind: str) -> None:
     del graph.graph.output[:]
     graph.graph.output.extend(values)
     graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
-    # Shapes of inner values name the batch as torch did; whoever needs them infers them.
+    # Shapes of inner values name the batch as torch did. A program that needs them infers them.
     del graph.graph.value_info[:]
 
 

@@ -109,7 +109,7 @@ def _share_out(
             _listen(dict(running), job, bar)
     finally:
         for ours in running:
-            ours.close()  # whoever still works notices, writes what it has, and ends
+            ours.close()  # processes that still work notice this, write their rows, and end
         for process, _ in running.values():
             process.join()
         lost = set().union(*(job.store.missing(spec, list(first)) for spec in specs.values()))

@@ -39,7 +39,7 @@ __all__ = ["InFlight", "ending", "serve"]
 
 _SLOTS = 64  # more than threads decode
 _FREE = bytes(ID_BYTES)
-# What nobody asked for again in this time is forgotten.
+# Entries that weren't asked for again in this time are forgotten.
 _LASTING_SECONDS = 30 * 24 * 3600
 
 

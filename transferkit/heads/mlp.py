@@ -130,9 +130,9 @@ class _Perceptron(BaseEstimator):
             device = "cuda" if torch.cuda.is_available() else "cpu"
         epochs, size, rate = self.max_epochs, self.batch_size, self.learning_rate
         if epochs == "auto":
-            epochs = _within(math.ceil(N_TRAINED / n), EPOCHS)
+            epochs = _clip(math.ceil(N_TRAINED / n), EPOCHS)
         if size == "auto":
-            size = _within(n // 10, BATCH_SIZES)
+            size = _clip(n // 10, BATCH_SIZES)
         if rate == "auto":
             rate = LEARNING_RATE * math.sqrt(size / 128)
         return TrainingOptions(
@@ -155,7 +155,7 @@ class _Perceptron(BaseEstimator):
         return scores(standardize_with(rows, self.mean_, self.scale_, np.float32), self.layers_)
 
 
-def _within(value: int, bounds: tuple[int, int]) -> int:
+def _clip(value: int, bounds: tuple[int, int]) -> int:
     return min(max(value, bounds[0]), bounds[1])
 
 

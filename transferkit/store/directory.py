@@ -247,7 +247,7 @@ class FeatureStore:
         return specs
 
     def list_keys(self) -> list[KeyInfo]:
-        """List what the store holds, by key; keys that can't be read are logged."""
+        """List the store's content by key. Keys that can't be read are logged."""
         keys = []
         for spec in self.specs():
             try:
@@ -257,7 +257,7 @@ class FeatureStore:
         return keys
 
     def info(self, key: str) -> KeyInfo:
-        """Say what the store holds under one key.
+        """Describe the rows that the store holds under one key.
 
         Parameters
         ----------

@@ -28,7 +28,7 @@ KEY_PATTERN = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """What the store holds under one key.
+    """Description of the rows that the store holds under one key.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class KeyInfo:
 
 
 def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
-    """Say what a snapshot of a key holds."""
+    """Describe the rows in a snapshot of a key."""
     return KeyInfo(
         key=spec.key,
         spec=spec,

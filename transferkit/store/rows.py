@@ -278,11 +278,11 @@ def _lookup_error(
     is_bad = np.logical_or.reduce([np.zeros(len(wanted), np.bool_), *found_in.values()])
     todo = "compute and write those that missing() returns"
     if not is_bad.any():
-        why = f"; unreadable: {_shown(list(snapshot.unreadable))}" if snapshot.unreadable else ""
+        why = f"; unreadable: {_joined(list(snapshot.unreadable))}" if snapshot.unreadable else ""
         return MissingRows(
             f"{len(absent)} of the rows asked for aren't in {index.folder}{why}; {todo}", absent
         )
-    names = _shown([name for name, hit in found_in.items() if hit.any()])
+    names = _joined([name for name, hit in found_in.items() if hit.any()])
     damaged = [i for i, bad in zip(absent, is_bad.tolist(), strict=True) if bad]
     others = f" and {len(absent) - len(damaged)} aren't there" if len(absent) > len(damaged) else ""
     return CorruptRows(
@@ -292,5 +292,5 @@ def _lookup_error(
     )
 
 
-def _shown(names: list[str]) -> str:
+def _joined(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")

@@ -172,7 +172,7 @@ def _read(file: Any, what: str) -> tuple[bytes, str]:
     """Read the bytes of an open file, and its name."""
     try:
         if hasattr(file, "seekable") and file.seekable():
-            file.seek(0)  # whoever looked at its first bytes has moved it
+            file.seek(0)  # reading its first bytes has moved the position
         data = file.read()
     except UnicodeDecodeError as error:
         data = str(error)

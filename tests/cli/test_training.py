@@ -436,3 +436,39 @@ def test_folds_that_fail_cost_no_model(call, images: Path, tmp_path: Path) -> No
     assert done.code == 1
     assert "but was not measured: 30 folds of 24 images; give 2 to 24" in done.err
     assert len(ids_of(tmp_path / "m")) == 24
+
+
+# ---- every row is read once, and a damaged one is computed again --------------------
+
+
+def test_a_damaged_row_is_computed_again(call, images: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert train(call, "fit", images, tmp_path / "before", "--store", store).code == 0
+    shard = next(store.rglob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 0x40
+    shard.write_bytes(content)
+    done = train(call, "fit", images, tmp_path / "after", "--store", store)
+    assert done.code == 0, done.err
+    assert "1 rows are damaged; computing again" in done.err
+    assert ids_of(tmp_path / "after") == ids_of(tmp_path / "before")
+    before, after = (TransferClassifier.load(tmp_path / name) for name in ("before", "after"))
+    np.testing.assert_allclose(after.head_.coef_, before.head_.coef_, rtol=1e-4, atol=1e-6)
+
+
+@both
+def test_parts_are_of_the_images_that_they_were_drawn_of(
+    call, tested: Path, tmp_path: Path, command
+) -> None:
+    done = json.loads(train(call, command, tested, tmp_path / "m", "--json").out)
+    listed = list_images(tested)
+    model = TransferClassifier.load(tmp_path / "m")
+    own = model.extractor_.extract(listed)
+    of = dict(zip(own.ids, listed.splits, strict=True))
+    assert {of[row.tobytes()] for row in model.train_ids_} <= {"train", "val", "test"}
+    unseen = set(own.ids) - {row.tobytes() for row in model.train_ids_}
+    at = [i for i, row in enumerate(own.ids) if row in unseen and listed.splits[i] == "test"]
+    predicted = model.predict(listed.select(at))
+    right = (predicted == [listed.labels[i] for i in at]).mean()
+    assert done["report"]["accuracy"] == pytest.approx(right)
+    assert done["report"]["n"] == len(at)

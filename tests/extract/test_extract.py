@@ -26,7 +26,7 @@ from transferkit.extract.decoding import warn_of_crop
 from transferkit.forward import Forward
 from transferkit.images import ImageSet, UnreadableImages, list_images
 from transferkit.spec import Preprocess
-from transferkit.store import FeatureStore
+from transferkit.store import FeatureStore, StoredRows
 
 ROOT = Path(__file__).parents[2]
 
@@ -535,7 +535,7 @@ import transferkit.extract.writing
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import extract
 from transferkit.images import list_images
-from transferkit.store import FeatureStore
+from transferkit.store import FeatureStore, StoredRows
 
 transferkit.extract.writing.SHARD_ROWS = 4
 spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
@@ -671,6 +671,21 @@ def test_rows_can_be_read_when_they_are_needed(files, spec, store):
             np.testing.assert_array_equal(np.asarray(stored), gathered.rows[name])
             assert stored.ids == extraction.ids
     assert extract(images, spec, names, None).stored == {}
+
+
+def test_rows_that_are_left_in_the_store_are_not_looked_at(files, spec, store, monkeypatch):
+    images, names = list_images(files), ["pre_logits"]
+    expected = extract(images, spec, names, store).rows["pre_logits"]
+    n_read: list[int] = []
+    take = StoredRows._take
+    monkeypatch.setattr(StoredRows, "_take", lambda *a: n_read.append(len(a[1])) or take(*a))
+    left = extract(images, spec, names, store, keep_rows="stored")
+    assert sum(n_read) == 0
+    assert len(left.rows["pre_logits"]) == 0
+    np.testing.assert_array_equal(np.asarray(left.stored["pre_logits"]), expected)
+    # Without a store there is nowhere to leave them.
+    alone = extract(images, spec, names, None, keep_rows="stored")
+    np.testing.assert_allclose(alone.rows["pre_logits"], expected, rtol=1e-5)
 
 
 # ---- sizes of the originals ---------------------------------------------------------

@@ -12,6 +12,17 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+LONG = {"checks", "engines", "finetuning", "kills", "notebooks", "suites"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what any of the markers says takes long."""
+    for item in items:
+        if LONG & {marker.name for marker in item.iter_markers()}:
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder: Path = tmp_path_factory.mktemp("places")

@@ -14,6 +14,8 @@ from transferkit import artifacts
 from transferkit.digests import file_digest
 from transferkit.estimators import TransferClassifier
 
+pytestmark = pytest.mark.suites
+
 ROOT = Path(__file__).parents[2]
 FRESH = """
 import sys

@@ -96,6 +96,7 @@ def digits(n):
     return np.repeat(grey[..., None], 3, axis=3), load_digits().target[:n]
 
 
+@pytest.mark.suites
 def test_it_sees_more_than_random_weights_do():
     images, y = digits(500)
     scores = {}

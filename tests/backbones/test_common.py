@@ -19,6 +19,8 @@ from transferkit.backbones._timm_networks import FullNetwork, StageNetwork
 from transferkit.forward import Forward
 from transferkit.pooling import parse_feature
 
+pytestmark = pytest.mark.suites
+
 
 @dataclasses.dataclass(frozen=True)
 class Subject:

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from transferkit.backbones import create_backbone, resolve_backbone
 
+pytestmark = pytest.mark.suites
+
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 

@@ -71,6 +71,7 @@ def test_a_layer_that_timm_renames_is_only_not_recognised(monkeypatch, gone):
     assert again.is_norm(nn.LayerNorm(2))
 
 
+@pytest.mark.kills
 def test_the_package_works_without_it():
     script = """
 import timm.layers

@@ -12,6 +12,8 @@ from transferkit.backbones import resolve_backbone, search_backbones
 from transferkit.forward import Forward
 from transferkit.pooling import parse_feature
 
+pytestmark = pytest.mark.suites
+
 NAMES = ("alexnet", "googlenet")
 
 

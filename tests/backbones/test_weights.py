@@ -18,6 +18,8 @@ from transferkit.digests import file_digest
 from transferkit.forward import Forward
 from transferkit.pooling import parse_feature
 
+pytestmark = pytest.mark.suites
+
 ARCHITECTURE = "mobilenetv3_small_050"
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

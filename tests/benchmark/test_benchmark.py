@@ -26,6 +26,8 @@ from transferkit.benchmark import (
 from transferkit.heads import FeatureStatistics
 from transferkit.images import ImageSet
 
+pytestmark = pytest.mark.suites
+
 SMALL = (("image_size", 32),)
 BACKBONES = ("test_resnet@random", "test_resnet@random:1")
 

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.suites
+
 
 @pytest.fixture
 def run(call, images, tmp_path):

@@ -38,6 +38,7 @@ def test_help_of_every_command_explains_every_option(name: str) -> None:
             assert parameter.help, f"{name} {parameter.opts}"
 
 
+@pytest.mark.kills
 def test_help_and_light_commands_import_no_torch(tmp_path: Path) -> None:
     for args in (["--help"], ["fit", "--help"], ["heads"], ["store", "ls"]):
         script = (

@@ -8,6 +8,8 @@ from PIL import Image
 
 from transferkit.cli import demo
 
+pytestmark = pytest.mark.suites
+
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:

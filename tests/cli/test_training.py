@@ -15,6 +15,8 @@ from transferkit import TransferClassifier, list_images
 from transferkit.artifacts import describe
 from transferkit.estimators import measuring
 
+pytestmark = pytest.mark.suites
+
 TUNED = ("--set", "epochs=1", "--set", "batch_size=8")
 COMMANDS = {"fit": (), "finetune": TUNED}
 

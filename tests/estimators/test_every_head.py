@@ -13,6 +13,8 @@ from tests.pictures import coloured
 from transferkit import FeatureExtractor, TransferClassifier, TransferRegressor
 from transferkit.heads import describe, head_names
 
+pytestmark = pytest.mark.suites
+
 SCRIPT = """
 import json, sys
 import numpy as np

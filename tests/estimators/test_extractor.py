@@ -206,6 +206,7 @@ def searched(tmp_path):
     return paths, means[:, 0] > means[:, 1]
 
 
+@pytest.mark.kills
 def test_grid_search_over_head_and_features(searched, builds, n_jobs):
     paths, y = searched
     model = Pipeline([("extractor", tiny()), ("head", LogisticRegression(max_iter=5000))])
@@ -243,6 +244,7 @@ np.save(sys.stdout.buffer, extractor.transform(paths))
 """
 
 
+@pytest.mark.kills
 def test_another_process_takes_rows_from_the_store(paths, tmp_path):
     extractor = tiny()
     expected = extractor.transform(paths)

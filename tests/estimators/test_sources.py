@@ -22,6 +22,8 @@ from transferkit.images import UnreadableImages, list_images
 from transferkit.images import items as items_module
 from transferkit.store import FeatureStore
 
+pytestmark = pytest.mark.suites
+
 IMAGES, CODES = coloured(6)
 NAMES = np.array(["red", "green", "blue"])[CODES]
 

@@ -14,6 +14,8 @@ from transferkit.estimators import FeatureExtractor, TransferClassifier, Transfe
 from transferkit.export import export_model, format_names
 from transferkit.heads import create_head
 
+pytestmark = pytest.mark.engines
+
 IMAGES, CODES = coloured(6)
 NAMES = np.array(["red", "grün", "blue"])
 

@@ -535,7 +535,7 @@ import transferkit.extract.writing
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import extract
 from transferkit.images import list_images
-from transferkit.store import FeatureStore, StoredRows
+from transferkit.store import FeatureStore
 
 transferkit.extract.writing.SHARD_ROWS = 4
 spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
@@ -546,6 +546,7 @@ print(hashlib.sha256(result.rows["pre_logits"].tobytes()).hexdigest())
 """
 
 
+@pytest.mark.kills
 def test_two_processes_at_once(tmp_path, spec, store):
     paths = write_pictures(tmp_path / "many", range(40))
     expected = extract_one(paths, spec)

@@ -318,6 +318,7 @@ for kind in sys.argv[1:]:
 """
 
 
+@pytest.mark.kills
 def test_flipped_bits_never_end_the_process():
     command = [sys.executable, "-W", "ignore", "-c", MUTATIONS, *FORMATS]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

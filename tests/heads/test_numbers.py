@@ -12,6 +12,8 @@ from tests.heads.test_common import every_classifier, every_head, every_regresso
 from transferkit.artifacts.head import allowed_types
 from transferkit.heads import create_head, describe
 
+pytestmark = pytest.mark.suites
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 6)).astype(np.float32)
 SUM = X[:, :2].sum(axis=1) + 0.1 * RNG.normal(size=200)

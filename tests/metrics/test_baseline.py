@@ -184,6 +184,7 @@ def test_chance_in_several_labels(rng):
     assert "AUROC 50 %)" in report.baseline.verdict
 
 
+@pytest.mark.suites
 def test_map_of_a_ranking_by_chance_does_not_pass_for_better(rng):
     """A bootstrap alone is too sure of mAP: it would call a third of these rankings better."""
     beaten = 0

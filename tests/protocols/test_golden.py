@@ -6,6 +6,8 @@ import pytest
 from tests.protocols.plain import PLAIN
 from transferkit.protocols import Parts, create_protocol, protocol_names
 
+pytestmark = pytest.mark.suites
+
 # The largest difference of scores that rounding and the solvers' tolerances explain; liblinear
 # is as rough as published.
 ALLOWED = {"uni-logreg": 1e-3, "vissl-svm": 5e-2}

@@ -17,6 +17,7 @@ def read_or_none(store, spec, one):
         return None
 
 
+@pytest.mark.suites
 def test_every_flipped_byte_is_safe(store, spec, make_ids, rows_of):
     ids = make_ids(3)
     rows = rows_of(ids, (2,))

@@ -1,6 +1,6 @@
 """Sources of images. Each file of this folder is one kind, and is found by being here.
 
-A file offers `accepts`, `listed` and `example`, as `Source` describes; no list has to be edited.
+A file offers `accepts`, `listed` and `example`, as `ImageSource` describes. No list has to be edited.
 At most one of them accepts a thing. A thing that none accepts is taken as images one by one.
 """
 
@@ -17,10 +17,10 @@ from transferkit.images.imageset import ImageSet
 from transferkit.images.sources import items
 from transferkit.images.sources._options import ListingOptions
 
-__all__ = ["ListingOptions", "Source", "paths_taken", "source_of", "sources"]
+__all__ = ["ImageSource", "ListingOptions", "paths_taken", "source_of", "sources"]
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """The functions that a file of this folder offers.
 
     ``PATHS`` is optional: what paths it takes, for messages, such as ``"a .csv file"``.
@@ -46,13 +46,13 @@ class Source(Protocol):
 
 
 @functools.cache
-def sources() -> tuple[Source, ...]:
+def sources() -> tuple[ImageSource, ...]:
     """Return every kind of source by name."""
     loaded = (registry.load(__name__, name, "image source") for name in registry.names(__name__))
-    return tuple(cast(Source, module) for module in loaded)
+    return tuple(cast(ImageSource, module) for module in loaded)
 
 
-def source_of(given: Any) -> Source:
+def source_of(given: Any) -> ImageSource:
     """Find the kind of source that accepts a thing.
 
     Raises
@@ -65,7 +65,7 @@ def source_of(given: Any) -> Source:
             return source
     if isinstance(given, str | os.PathLike):
         raise _unknown_path(Path(given))
-    return cast(Source, items)  # or it says what is wrong with it
+    return cast(ImageSource, items)  # or it says what is wrong with it
 
 
 def paths_taken() -> list[str]:

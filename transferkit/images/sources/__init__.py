@@ -1,6 +1,6 @@
 """Sources of images. Each file of this folder is one kind, and is found by being here.
 
-A file offers `accepts`, `listed` and `example`, as `ImageSource` describes. No list has to be edited.
+A file offers `accepts`, `listed` and `example`, as `ImageSource` says. There is no list to edit.
 At most one of them accepts a thing. A thing that none accepts is taken as images one by one.
 """
 

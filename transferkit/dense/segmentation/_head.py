@@ -1,0 +1,38 @@
+"""`SegmentationHead`, the base class of all segmentation heads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from transferkit.maps import FeatureMaps
+
+__all__ = ["SegmentationHead"]
+
+
+class SegmentationHead(nn.Module):
+    """A module from `FeatureMaps` to scores of classes.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Width of each level that it is given, fine to coarse.
+    strides : sequence of int
+        Nominal stride of each, px of the network's input.
+    n_classes : int
+        Number of classes.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], n_classes: int) -> None:
+        super().__init__()
+        self.channels, self.strides = tuple(channels), tuple(strides)
+        self.n_classes = n_classes
+
+    @abstractmethod
+    def forward(self, maps: FeatureMaps) -> Tensor:
+        """Scores ``(B, n_classes, h, w)``, before softmax, at the finest level's size or finer.
+
+        Who calls it resizes them to the px that are wanted.
+        """

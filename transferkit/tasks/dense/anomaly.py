@@ -1,0 +1,14 @@
+"""Anomaly detection: how strange an image is, and where."""
+
+from transferkit.tasks.dense._task import DenseTask
+
+__all__ = ["TASK"]
+
+TASK = DenseTask(
+    name="anomaly",
+    summary="A detector of images that aren't like the good ones",
+    estimator="AnomalyDetector",
+    heads="transferkit.dense.anomaly",
+    needs="good",
+    default_head="auto",
+)

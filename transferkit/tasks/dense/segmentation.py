@@ -1,0 +1,15 @@
+"""Segmentation: a class for every pixel."""
+
+from transferkit.tasks.dense._task import DenseTask
+
+__all__ = ["TASK"]
+
+TASK = DenseTask(
+    name="segmentation",
+    summary="A segmentation of images into {n} classes",
+    estimator="TransferSegmenter",
+    heads="transferkit.dense.segmentation",
+    needs="map",
+    default_head="fpn",
+    hub_task="image-segmentation",
+)

@@ -21,7 +21,7 @@ from transferkit.images.geometry import (
     resized_size,
     upscale_factor,
 )
-from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
+from transferkit.images.imageset import Failure, ImageSet, UnreadableImages, joined
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
 from transferkit.images.sizes import orientation_of, size_of
@@ -50,6 +50,7 @@ __all__ = [
     "crop_fraction",
     "cut",
     "frame_of",
+    "joined",
     "list_images",
     "orientation_of",
     "prepare",

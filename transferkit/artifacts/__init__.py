@@ -17,12 +17,12 @@ from transferkit.artifacts.facts import add_facts
 from transferkit.artifacts.loading import load
 from transferkit.artifacts.model import TASKS, Model
 from transferkit.artifacts.saving import check_writable, save
-from transferkit.artifacts.tensors import TensorHead
+from transferkit.artifacts.tensors import ModuleHead
 
 __all__ = [
     "TASKS",
     "Model",
-    "TensorHead",
+    "ModuleHead",
     "add_facts",
     "check_writable",
     "describe",

@@ -11,7 +11,7 @@ from typing import Any
 from transferkit.artifacts.entries import fault_of
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import standing
-from transferkit.artifacts.tensors import TensorHead
+from transferkit.artifacts.tensors import ModuleHead
 from transferkit.cards import head_facts, model_card, versions, weights_licence
 from transferkit.digests import file_digest
 from transferkit.files import open_regular
@@ -69,7 +69,7 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
 
 
 def _head_facts(head: Any) -> dict[str, Any]:
-    if isinstance(head, TensorHead):
+    if isinstance(head, ModuleHead):
         return {"type": head.kind, "arguments": dict(head.arguments)}
     return head_facts(head)
 

@@ -20,7 +20,7 @@ from transferkit.artifacts.description import describe
 from transferkit.artifacts.head import load_head
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import standing
-from transferkit.artifacts.tensors import TensorHead, load_tensors
+from transferkit.artifacts.tensors import ModuleHead, load_tensors
 from transferkit.digests import ID_BYTES
 from transferkit.files import open_regular
 from transferkit.pooling import parse_feature
@@ -106,7 +106,7 @@ def _load_head(files: Mapping[str, BufferedReader], content: Mapping[str, Any]) 
         return load_head(files["head.skops"])
     facts = content["head"]
     tensors = load_tensors(files["head.safetensors"])
-    return TensorHead(str(facts.get("type", "")), facts["arguments"], tensors)
+    return ModuleHead(str(facts.get("type", "")), facts["arguments"], tensors)
 
 
 def _opened(folder: Path, name: str) -> BufferedReader:
@@ -151,7 +151,7 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
             f"{model.backbone.name!r} doesn't give any more: {what}; train it again, or restore "
             f"what it was trained with"
         )
-    if isinstance(model.head, TensorHead):  # whoever makes the head of it checks that they fit
+    if isinstance(model.head, ModuleHead):  # whoever makes the head of it checks that they fit
         return
     known = getattr(model.head, "classes_", None)
     task = task_of(model.task)

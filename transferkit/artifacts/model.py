@@ -34,8 +34,8 @@ class Model:
         Numeric class and stored type of the features.
     classes : ndarray of shape (n_classes,)
         Labels; of a regression, names of the targets.
-    head : estimator or TensorHead
-        Fitted; its labels are positions in `classes`. A dense task has a `TensorHead`.
+    head : estimator or ModuleHead
+        Fitted; its labels are positions in `classes`. A dense task has a `ModuleHead`.
     train_ids : ndarray of uint8, shape (n_samples, 16)
         Row ids of the images that it was trained on.
     reduce : {"mean", "max", "concat"}, default="mean"

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as deserialized
 from safetensors.numpy import save as serialized
 
-__all__ = ["TensorHead", "load_tensors", "save_tensors"]
+__all__ = ["ModuleHead", "load_tensors", "save_tensors"]
 
 
 @dataclass(frozen=True, eq=False)
-class TensorHead:
+class ModuleHead:
     """A trained head of a dense task, as its files hold it.
 
     Parameters
@@ -35,7 +35,7 @@ class TensorHead:
     tensors: Mapping[str, np.ndarray]
 
 
-def save_tensors(path: Path, head: TensorHead) -> None:
+def save_tensors(path: Path, head: ModuleHead) -> None:
     """Write what a head has learnt."""
     path.write_bytes(serialized({n: np.ascontiguousarray(t) for n, t in head.tensors.items()}))
 

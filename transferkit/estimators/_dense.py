@@ -454,11 +454,11 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         return estimator
 
     @abc.abstractmethod
-    def _head_to_save(self) -> artifacts.TensorHead:
+    def _head_to_save(self) -> artifacts.ModuleHead:
         """The trained head as tensors and arguments."""
 
     @abc.abstractmethod
-    def _restore(self, head: artifacts.TensorHead) -> None:
+    def _restore(self, head: artifacts.ModuleHead) -> None:
         """Make the head again that `_head_to_save` gave."""
 
     # ---- state ----

@@ -339,11 +339,11 @@ class TransferSegmenter(DenseEstimator):
 
     # ---- files ----
 
-    def _head_to_save(self) -> artifacts.TensorHead:
+    def _head_to_save(self) -> artifacts.ModuleHead:
         tensors = {n: t.detach().cpu().numpy() for n, t in self.network_.state_dict().items()}
-        return artifacts.TensorHead(self.head, self.network_.arguments, tensors)
+        return artifacts.ModuleHead(self.head, self.network_.arguments, tensors)
 
-    def _restore(self, head: artifacts.TensorHead) -> None:
+    def _restore(self, head: artifacts.ModuleHead) -> None:
         network = DenseNetwork.from_arguments(head.arguments)
         if network.arguments["n_classes"] != len(self.classes_):
             raise ValueError("it has another number of classes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from transferkit.dense.segmentation import create_segmentation_head
@@ -98,6 +100,22 @@ class DenseNetwork(nn.Module):
             return cls(levels, int(own.pop("n_classes")), **own)
         except (TypeError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"its arguments make no dense network ({error})") from error
+
+    @classmethod
+    def restored(cls, arguments: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+        """Make the network again from its arguments and what it has learnt.
+
+        Raises
+        ------
+        ValueError
+            If they don't belong together.
+        """
+        network = cls.from_arguments(arguments)
+        try:
+            network.load_state_dict({n: torch.from_numpy(t) for n, t in tensors.items()})
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"its tensors aren't those of its arguments ({error})") from error
+        return network.eval()
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Scores of the classes ``(B, n_classes, h, w)`` at the finest level's size or finer.

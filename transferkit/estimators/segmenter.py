@@ -344,10 +344,9 @@ class TransferSegmenter(DenseEstimator):
         return artifacts.ModuleHead(self.head, self.network_.arguments, tensors)
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
-        network = DenseNetwork.from_arguments(head.arguments)
+        network = DenseNetwork.restored(head.arguments, head.tensors)
         if network.arguments["n_classes"] != len(self.classes_):
             raise ValueError("it has another number of classes")
-        network.load_state_dict({n: torch.from_numpy(t) for n, t in head.tensors.items()})
-        self.network_ = network.eval()
+        self.network_ = network
         for name in ("head", "neck", "head_options", "neck_options"):
             setattr(self, name, head.arguments[name])

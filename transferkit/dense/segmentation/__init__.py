@@ -38,7 +38,7 @@ def default_neck(name: str) -> str:
 
 
 def create_segmentation_head(
-    name: str, channels: Sequence[int], strides: Sequence[int], n_classes: int, **options: Any
+    name: str, channels: Sequence[int], strides: Sequence[float], n_classes: int, **options: Any
 ) -> SegmentationHead:
     """Make a segmentation head by its name, with random weights.
 
@@ -48,7 +48,7 @@ def create_segmentation_head(
         One of `segmentation_heads`.
     channels : sequence of int
         Width of each level that it is given, fine to coarse.
-    strides : sequence of int
+    strides : sequence of float
         Nominal stride of each, px of the network's input.
     n_classes : int
         Number of classes.

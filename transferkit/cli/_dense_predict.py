@@ -53,11 +53,11 @@ def predict_dense(
         lines[failure.index]["error"] = failure.reason
 
     def predicted() -> Iterator[Annotations]:
-        for row, annotations in estimator.predictions(maps):
-            lines[kept[row]] |= estimator.line(annotations)
+        for row, one in estimator.predictions(maps):
+            lines[kept[row]] |= estimator.line(one)
             if overlays is not None:
-                _draw(overlays, listed, kept[row], annotations, estimator)
-            yield annotations
+                _draw(overlays, listed, kept[row], one, estimator)
+            yield one
 
     if form in ANNOTATION_FORMS:
         from transferkit.annotations import write_annotations

@@ -34,6 +34,7 @@ from transferkit.cli._options import (
 )
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import (
+    any_task_option,
     divided,
     force_option,
     group_option,
@@ -42,7 +43,6 @@ from transferkit.cli._training import (
     read_in_order,
     report_unmeasured,
     save_then_measure,
-    any_task_option,
     test_size_option,
 )
 
@@ -57,9 +57,7 @@ if TYPE_CHECKING:
 @click.argument("images")
 @backbone_options
 @any_task_option
-@click.option(
-    "--head", help="See `transferkit heads`.  [default: linear; of segmentation fpn]"
-)
+@click.option("--head", help="See `transferkit heads`.  [default: linear; of segmentation fpn]")
 @values_option(
     "--head-arg",
     "head_parameters",

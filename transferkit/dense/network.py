@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.segmentation import create_segmentation_head
 from transferkit.maps import FeatureMaps
-from transferkit.necks import create_neck
 
 __all__ = ["DenseNetwork", "Level"]
 
@@ -38,7 +38,7 @@ class DenseNetwork(nn.Module):
     neck : str
         One of `neck_names`.
     head_options, neck_options : mapping, default={}
-        As `create_segmentation_head` and `create_neck` take them.
+        As `create_segmentation_head` and `pyramid_neck` take them.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class DenseNetwork(nn.Module):
         }
         channels = [level.channels for level in self.levels]
         strides = [level.stride for level in self.levels]
-        self.neck = create_neck(neck, channels, strides, **self.arguments["neck_options"])
+        self.neck = pyramid_neck(neck, channels, strides, **self.arguments["neck_options"])
         self.head = create_segmentation_head(
             head,
             self.neck.out_channels,

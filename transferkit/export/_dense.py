@@ -87,9 +87,7 @@ def _metadata(saved: Saved) -> dict[str, Any]:
     return onnx.metadata(saved, outputs) | {"head": described}
 
 
-def compare_dense(
-    saved: Saved, pixels: np.ndarray, outputs: Any, tolerance: float | None
-) -> Check:
+def compare_dense(saved: Saved, pixels: np.ndarray, outputs: Any, tolerance: float | None) -> Check:
     """Run the export and the model on the same images.
 
     Parameters

@@ -108,7 +108,9 @@ def check_only_vectors(options: dict[str, Any], task: str) -> None:
             raise click.UsageError(f"{flag} is for segmentation; the task is {task}")
 
 
-def dense_extractor_from(ctx: click.Context, options: dict[str, Any]) -> FeatureExtractor:
+def dense_extractor_from(
+    ctx: click.Context, options: dict[str, Any], images: ImageSet
+) -> FeatureExtractor:
     """Make an extractor of maps: of the whole image, in float16, unless the user says otherwise.
 
     Its features are those of the user, or ``pre_logits`` where the estimator is to choose.
@@ -116,7 +118,12 @@ def dense_extractor_from(ctx: click.Context, options: dict[str, Any]) -> Feature
     for name, value in {"crop_mode": "squash", "crop_pct": 1.0, "storage": "float16"}.items():
         if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
             options[name] = value
-    return extractor_from(options)
+    from transferkit.estimators import suited_size
+
+    extractor = extractor_from(options)
+    if extractor.image_size is None:
+        extractor.image_size = suited_size(extractor, images)
+    return extractor
 
 
 def annotated_images(

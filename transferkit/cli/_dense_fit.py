@@ -41,9 +41,9 @@ def fit_dense(
     from transferkit.artifacts import check_writable
 
     check_writable(out, overwrite=force)
-    model = _model(ctx, task, out, head, head_options, seed, options)
-    resume = options.pop("resume")
     listed, found = annotated_images(images, task, options)
+    model = _model(ctx, listed, task, out, head, head_options, seed, options)
+    resume = options.pop("resume")
     if only_plan:
         print_plan(model.plan(listed), as_json=as_json)
         ctx.exit(0)
@@ -85,6 +85,7 @@ def fit_dense(
 
 def _model(
     ctx: click.Context,
+    images: ImageSet,
     task: str,
     out: Path,
     head: str | None,
@@ -99,7 +100,7 @@ def _model(
     folder = options.pop("run") or out.parent / f"{out.name}.run"
     neck, neck_options = options.pop("neck"), options.pop("neck_parameters")
     recipe = {"seed": seed, **options.pop("recipe")}
-    extractor = dense_extractor_from(ctx, options)
+    extractor = dense_extractor_from(ctx, options, images)
     kind = dense_task_of(task)
     network: dict[str, Any] = {}
     if kind.needs == "map":

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import artifacts
+from transferkit.estimators._dense import suited_size
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
@@ -26,6 +27,7 @@ __all__ = [
     "fit_folds",
     "load_estimator",
     "side_by_side",
+    "suited_size",
     "targets_of",
 ]
 

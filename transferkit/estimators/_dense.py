@@ -32,13 +32,13 @@ from transferkit.digests import ID_BYTES
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import Estimate, Extraction, View
 from transferkit.forward import choose_device
-from transferkit.images import Failure, Frame, ImageSet, frame_of, list_images
+from transferkit.images import Failure, Frame, ImageSet, frame_of, list_images, typical_size
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore, StoredRows
 from transferkit.tasks.dense import DenseTask, dense_task_of
 
-__all__ = ["DenseEstimator", "Maps", "Usable"]
+__all__ = ["DenseEstimator", "Maps", "Usable", "suited_size"]
 
 Rows = NDArray[Any] | StoredRows
 
@@ -105,6 +105,22 @@ class Usable:
         return self.images.select(indices), own
 
 
+def suited_size(extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+    """Input size that suits some images and the network's strides, height and width in px.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Of a backbone that is given by name.
+    images : ImageSet
+        What is extracted, of which a few hundred headers are read.
+    """
+    layers = layers_of(extractor.resolve()).values()
+    coarsest = int(max((layer.stride for layer in layers), default=1))
+    # Strides are powers of two, but for patches of 14 px and their like.
+    return typical_size(images.items, unit=32 if 32 % max(coarsest, 1) == 0 else coarsest)
+
+
 class DenseEstimator(BaseEstimator, abc.ABC):
     """Base class: a head is trained on the maps of a frozen backbone, and predicts annotations."""
 
@@ -127,7 +143,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
 
     # ---- maps ----
 
-    def _extractor(self) -> FeatureExtractor:
+    def _extractor(self, images: ImageSet) -> FeatureExtractor:
         """Extractor of maps of the whole image: nothing is cropped away by default."""
         if isinstance(self.backbone, FeatureExtractor):
             extractor = clone(self.backbone)
@@ -139,6 +155,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 crop_pct=1.0,
                 storage="float16",
             )
+            if self.image_size is None:
+                extractor.image_size = suited_size(extractor, images)
         else:
             extractor = FeatureExtractor(self.backbone, storage="float16")
         if not isinstance(self.backbone, str) and self.image_size is not None:
@@ -252,7 +270,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             raise UnreadableAnnotations(faults, len(images))
         bad = {fault.index for fault in faults}
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
-        self.extractor_ = self._extractor()
+        self.extractor_ = self._extractor(images)
         extraction = self.extractor_.extract(
             images.select(good), on_error=on_error, keep_rows="stored", remember=True
         )
@@ -312,7 +330,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         images
             Anything that `list_images` takes.
         """
-        return self._extractor().plan(images)
+        listed = self._listed(images)
+        return self._extractor(listed).plan(listed)
 
     # ---- predict ----
 

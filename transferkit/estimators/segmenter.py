@@ -59,8 +59,8 @@ class TransferSegmenter(DenseEstimator):
         Layers whose maps are taken, fine to coarse, such as ``"stage1,stage2"``; by default the
         last of each stride from 4 to 32 px.
     image_size : int or (int, int), optional
-        Height and width of the network's input, px, of a backbone that is given by name; None
-        for its own.
+        Height and width of the network's input, px, of a backbone that is given by name; by
+        default near the images' median size, with a longer side of 256 to 512.
     head_options, neck_options : mapping, optional
         Options of the head and the neck, such as ``{"width": 128}``.
     recipe : mapping, optional

@@ -24,7 +24,7 @@ from transferkit.images.geometry import (
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages, joined
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
-from transferkit.images.sizes import orientation_of, size_of
+from transferkit.images.sizes import orientation_of, size_of, typical_size
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
@@ -58,5 +58,6 @@ __all__ = [
     "read_rgb",
     "resized_size",
     "size_of",
+    "typical_size",
     "upscale_factor",
 ]

@@ -10,8 +10,25 @@ from typing import Any
 
 from transferkit import registry
 from transferkit.dense.segmentation._head import SegmentationHead
+from transferkit.dense.segmentation._losses import (
+    CLASS_WEIGHTS,
+    LOSSES,
+    SegmentationLoss,
+    class_weights_of,
+    create_loss,
+)
 
-__all__ = ["SegmentationHead", "create_segmentation_head", "default_neck", "segmentation_heads"]
+__all__ = [
+    "CLASS_WEIGHTS",
+    "LOSSES",
+    "SegmentationHead",
+    "SegmentationLoss",
+    "class_weights_of",
+    "create_loss",
+    "create_segmentation_head",
+    "default_neck",
+    "segmentation_heads",
+]
 
 
 def segmentation_heads() -> list[str]:

@@ -7,10 +7,11 @@ Kirillov et al. (2019), "Panoptic feature pyramid networks", figure 3.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from transferkit.dense.segmentation._head import SegmentationHead
@@ -46,7 +47,7 @@ class FPNSegmentationHead(SegmentationHead):
     def __init__(
         self,
         channels: Sequence[int],
-        strides: Sequence[int],
+        strides: Sequence[float],
         n_classes: int,
         *,
         width: int = 64,
@@ -54,7 +55,7 @@ class FPNSegmentationHead(SegmentationHead):
     ) -> None:
         super().__init__(channels, strides, n_classes)
         self.branches = nn.ModuleList(
-            _branch(n_inputs, width, _n_doublings(strides[0], stride))
+            _branch(n_inputs, width, _doublings(strides[0], stride))
             for n_inputs, stride in zip(channels, strides, strict=True)
         )
         self.classifier = classifier(width, n_classes, dropout)
@@ -62,28 +63,31 @@ class FPNSegmentationHead(SegmentationHead):
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
         levels = list(maps.maps.values())
-        height, width = levels[0].shape[-2:]
-        brought = []
+        size = levels[0].shape[-2:]
+        total = torch.zeros((), device=levels[0].device)
         for branch, level in zip(self.branches, levels, strict=True):
-            for step, layer in enumerate(branch):
-                # Sizes are counted down from the finest level's, which may be odd, so that
-                # the maps to be summed have the same.
-                factor = 2 ** (len(branch) - 1 - step)
-                level = resized(layer(level), (-(-height // factor), -(-width // factor)))
-            brought.append(level)
-        scores: Tensor = self.classifier(sum(brought[1:], brought[0]))
+            state = level
+            for step, layer in enumerate(branch, start=1):
+                state = layer(state)
+                # Sizes are counted from the finest level's, which may be odd: what is summed
+                # has the same size in the end, whatever the network rounded on its way.
+                doublings_left = len(branch) - step
+                state = resized(state, [-(-side // 2**doublings_left) for side in size])
+            total = total + state
+        scores = self.classifier(total)
+        assert isinstance(scores, Tensor)
         return scores
 
 
+def _doublings(finest: float, stride: float) -> int:
+    """How often a level is doubled to have the finest one's size."""
+    return max(round(math.log2(stride / finest)), 0)
+
+
 def _branch(n_inputs: int, width: int, n_doublings: int) -> nn.ModuleList:
-    """One convolution for each doubling of the size, and one where there is none."""
-    widths = [n_inputs] + [width] * max(n_doublings, 1)
-    return nn.ModuleList(conv_norm(a, b) for a, b in pairwise(widths))
-
-
-def _n_doublings(fine: int, coarse: int) -> int:
-    """How often the coarse level's size is doubled to reach the fine one's."""
-    return max(round(math.log2(coarse / fine)), 0)
+    """One convolution before each doubling; one alone for a level that needs none."""
+    widths = [n_inputs, *[width] * max(n_doublings, 1)]
+    return nn.ModuleList(conv_norm(a, b) for a, b in itertools.pairwise(widths))
 
 
 Head = FPNSegmentationHead

@@ -1,9 +1,9 @@
-"""U-Net's decoder: from coarse to fine, each step joined by the level of its size.
+"""The decoder of U-Net: from coarse to fine, each level joins what comes from below it.
 
 References
 ----------
-Ronneberger et al. (2015), "U-Net: Convolutional networks for biomedical image segmentation",
-figure 1. Here the backbone is its left side, and all steps have one width.
+Ronneberger, Fischer, Brox (2015), "U-Net: Convolutional networks for biomedical image
+segmentation", figure 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NECK = "none"
 
 
 class UNetSegmentationHead(SegmentationHead):
-    """Upsampling, the finer level put beside it, and two convolutions, level by level.
+    """Resize, put the finer level beside, and convolve twice; level by level.
 
     Parameters
     ----------
@@ -33,41 +33,33 @@ class UNetSegmentationHead(SegmentationHead):
         Width of all layers.
     dropout : float, default=0
         Share of the channels that the last layer goes without while training.
-
-    Examples
-    --------
-    >>> import torch
-    >>> head = UNetSegmentationHead([8, 16], [4, 8], n_classes=3, width=4)
-    >>> maps = {"a": torch.zeros(1, 8, 9, 7), "b": torch.zeros(1, 16, 5, 4)}
-    >>> head(FeatureMaps(maps, {"a": 4, "b": 8})).shape
-    torch.Size([1, 3, 9, 7])
     """
 
     def __init__(
         self,
         channels: Sequence[int],
-        strides: Sequence[int],
+        strides: Sequence[float],
         n_classes: int,
         *,
         width: int = 64,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, strides, n_classes)
-        coarsest, *finer = reversed(channels)
-        widths = [coarsest, *(width + n_skipped for n_skipped in finer)]
-        self.steps = nn.ModuleList(
-            nn.Sequential(conv_norm(n_inputs, width), conv_norm(width, width))
-            for n_inputs in widths
+        below = [width] * (len(channels) - 1) + [0]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(conv_norm(n_inputs + n_below, width), conv_norm(width, width))
+            for n_inputs, n_below in zip(channels, below, strict=True)
         )
         self.classifier = classifier(width, n_classes, dropout)
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        coarsest, *finer = reversed(list(maps.maps.values()))
-        value = self.steps[0](coarsest)
-        for step, level in zip(self.steps[1:], finer, strict=True):
-            value = step(torch.cat([level, resized(value, level.shape[-2:])], 1))
-        scores: Tensor = self.classifier(value)
+        levels = list(maps.maps.values())
+        state = self.blocks[-1](levels[-1])
+        for level, block in zip(levels[-2::-1], list(self.blocks)[-2::-1], strict=True):
+            state = block(torch.cat([level, resized(state, level.shape[-2:])], dim=1))
+        scores = self.classifier(state)
+        assert isinstance(scores, Tensor)
         return scores
 
 

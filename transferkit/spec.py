@@ -29,7 +29,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 PRECISIONS = ("float32", "fp16", "bf16")
 DECODE_MODES = ("exact", "scaled")
-STORAGE_DTYPES = ("float32", "float16")
+STORAGE_DTYPES = ("float32", "float16", "int8")
 FORMAT_VERSION = 1
 # No network takes more pixels than this; a larger number is a typing error.
 MAX_INPUT_PIXELS = 100_000_000

@@ -229,8 +229,9 @@ class FeatureSpec:
         Augmented view; 0 is none.
     precision : {"float32", "fp16", "bf16"}, default="float32"
         Numeric class of the forward pass.
-    storage : {"float32", "float16"}, default="float32"
-        Numeric type of the stored rows.
+    storage : {"float32", "float16", "int8"}, default="float32"
+        Numeric class of the stored rows. int8 is for maps: each value moves by up to 1/254 of the
+        largest of its channel and image.
     version : int
         Version of the store's format and of what these fields mean.
 

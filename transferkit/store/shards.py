@@ -156,10 +156,11 @@ def write(
     """
     names = rows.dtype.names
     tensors = [np.ascontiguousarray(rows[n]) for n in names] if names else [rows]
-    contents = [tensor.data.cast("B") for tensor in tensors]
+    contents: list[memoryview[int]] = [tensor.data.cast("B") for tensor in tensors]
     checks = _checksums(raw_ids(ids), contents)
     shape = (len(ids), *encoding.row_shape(rows))
     header = encode_header(shape, storage=storage, key=key, provenance=provenance)
+    parts: tuple[bytes | memoryview[int], ...]
     parts = (header, ids.tobytes(), np.array(checks, "<u4").tobytes(), *contents)
     name_digest = hashlib.sha256()
     for part in parts:
@@ -311,7 +312,7 @@ def _is_run(numbers: NDArray[np.intp], n: int) -> bool:
 
 
 def _checksums(
-    ids: list[bytes], contents: list[memoryview], numbers: Iterable[int] | None = None
+    ids: list[bytes], contents: "list[memoryview[int]]", numbers: Iterable[int] | None = None
 ) -> list[int]:
     """CRC-32 of some rows: of the id, followed by the row's bytes of each content in turn."""
     sizes = [len(content) // len(ids) for content in contents]

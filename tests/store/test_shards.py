@@ -51,3 +51,18 @@ def test_rows_are_read_in_blocks_of_any_size(store, spec, make_ids, rows_of, mon
         monkeypatch.setattr(shards, "BLOCK_BYTES", block)
         monkeypatch.setattr(shards, "GAP_BYTES", gap)
         np.testing.assert_array_equal(store.read(spec, chosen), rows_of(chosen))
+
+
+@pytest.mark.parametrize(
+    ("storage", "key", "name"),
+    [
+        ("float32", "f51c54daeec6ffeb", "6b0fad87e8dea998ad5ed9d68a7a27d8"),
+        ("float16", "d35e14834024b80c", "09bb85c95c52f4907884a61c311e4217"),
+    ],
+)
+def test_the_bytes_are_those_of_earlier_versions(store, spec, key, name):
+    # A changed value here means that nobody's rows are found any more: raise FORMAT_VERSION.
+    ids = [bytes([i]) * 16 for i in range(3)]
+    rows = np.arange(12).reshape(3, 4) / 8
+    path = store.write(spec, ids, rows, provenance={"device": "cpu"})
+    assert (spec.key, path.stem) == (key, name)

@@ -14,6 +14,7 @@ _PUBLIC = {
     "FeatureStore": "store",
     "FineTuneClassifier": "estimators",
     "FineTuneRegressor": "estimators",
+    "ImageHead": "finetune.image_head",
     "ImageSet": "images",
     "Preprocess": "spec",
     "TransferClassifier": "estimators",

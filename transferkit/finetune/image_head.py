@@ -15,7 +15,7 @@ from transferkit.tasks import Task, task_of
 __all__ = ["ImageHead", "mean_loss"]
 
 
-class ImageHead(nn.Linear):
+class ImageHead(nn.Module):
     """Pooling, dropout and a linear layer, with the loss that trains them.
 
     Fine-tuning trains a backbone under it, and so may a loop of your own. Its parameters are
@@ -72,9 +72,12 @@ class ImageHead(nn.Linear):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | Tensor | None = None,
     ) -> None:
-        super().__init__(n_features, n_outputs)
+        super().__init__()
+        linear = nn.Linear(n_features, n_outputs)
+        self.weight, self.bias = linear.weight, linear.bias
         nn.init.normal_(self.weight, std=0.01)
         nn.init.zeros_(self.bias)
+        self.n_features, self.n_outputs = n_features, n_outputs
         self.task, self.feature = task_of(task), parse_feature(feature)
         for word, share in (("dropout", dropout), ("label_smoothing", label_smoothing)):
             if not 0 <= share < 1:
@@ -104,7 +107,7 @@ class ImageHead(nn.Linear):
         rows = pool(maps, self.feature)
         if self.dropout:
             rows = functional.dropout(rows, self.dropout, self.training)
-        return super().forward(rows)
+        return functional.linear(rows, self.weight, self.bias)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the images.
@@ -121,7 +124,7 @@ class ImageHead(nn.Linear):
 
     def extra_repr(self) -> str:
         """What its repr says."""
-        words = f"{self.in_features}, {self.out_features}, task={self.task.name!r}"
+        words = f"{self.n_features}, {self.n_outputs}, task={self.task.name!r}"
         words += f", feature={str(self.feature)!r}"
         for name in ("dropout", "label_smoothing"):
             words += f", {name}={getattr(self, name)}" if getattr(self, name) else ""

@@ -90,7 +90,7 @@ def create_training_loop(
 
 def _loss(head: ImageHead, recipe: Recipe) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
     """Loss of a batch, whose images may be mixed with one another first."""
-    mix = mixing(recipe, head.out_features)
+    mix = mixing(recipe, head.n_outputs)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, targets = batch

@@ -47,7 +47,7 @@ BACKBONES = (
     "vit_tiny_r_s16_p8_224",
 )
 SIZE, ODD = (96, 128), (107, 139)  # Inception takes 75 px or more
-N_IMAGES, N_CLASSES, N_STEPS = 2, 5, 5
+N_IMAGES, N_CLASSES, N_STEPS = 2, 5, 8
 WIDTH = 32
 
 
@@ -146,7 +146,7 @@ def trained(network: nn.Module, maps: FeatureMaps) -> dict[str, Any]:
     network.train()
     truth = torch.randint(N_CLASSES, (N_IMAGES, *SIZE))
     truth[:, : SIZE[0] // 2] = 0  # there is something to learn
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4)
     losses, seconds = [], []
     for _ in range(N_STEPS):
         began = time.perf_counter()

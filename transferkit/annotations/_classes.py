@@ -12,7 +12,7 @@ from typing import Any
 
 from transferkit.files import open_regular
 
-__all__ = ["ClassEntry", "ClassTable", "class_table", "find_class_table"]
+__all__ = ["ClassEntry", "ClassTable", "class_table", "find_class_table", "is_background"]
 
 MAX_TABLE_BYTES = 2**20
 """Largest class table that is read."""
@@ -128,6 +128,17 @@ def class_table(given: Any) -> ClassTable:
     if isinstance(given, str | os.PathLike):
         return _from_file(Path(given).expanduser())
     return ClassTable(_entries(given, "classes"))
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is that of all pixels which belong to no other.
+
+    Examples
+    --------
+    >>> is_background("Background"), is_background("sky")
+    (True, False)
+    """
+    return name.casefold() in ("background", "_background_", "bg", "__background__")
 
 
 def find_class_table(folders: Iterable[Path]) -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import VOID
-from transferkit.annotations._classes import ClassTable
+from transferkit.annotations._classes import ClassTable, is_background
 from transferkit.annotations._pixels import MaskPixels, pack, unpack
 
 __all__ = ["MaskCoding", "MaskSample", "coding_of", "sample_of"]
@@ -112,7 +112,7 @@ class MaskCoding:
     by_palette: bool = False
     threshold: int | None = None
 
-    def map_of(self, mask: MaskPixels) -> NDArray[np.int16] | NDArray[np.int32]:
+    def map_of(self, mask: MaskPixels) -> NDArray[Any]:
         """Return the class of every pixel.
 
         Raises
@@ -164,7 +164,8 @@ def _looked_up(values: NDArray[Any], table: Mapping[int, int], dtype: Any) -> ND
         for value, number in table.items():
             if 0 <= value < 256:
                 lookup[value] = number
-        return lookup[values]
+        looked_up: NDArray[Any] = lookup[values]
+        return looked_up
     keys = np.array(sorted(table), dtype=np.int64)
     numbers = np.array([table[key] for key in keys.tolist()], dtype=dtype)
     at = np.searchsorted(keys, values).clip(0, len(keys) - 1)
@@ -286,7 +287,7 @@ def _values_of(sample: MaskSample, table: ClassTable, numbers: list[int]) -> dic
 
     Where only the classes beside a background are named, it is added as class 0.
     """
-    names_background = any(name.casefold().startswith("background") for name in table.names)
+    names_background = any(map(is_background, table.names))
     shifted = [number if number == VOID else number + 1 for number in numbers]
     if table.has_values:
         values = [entry.value for entry in table.entries]

@@ -92,7 +92,8 @@ def _fault(annotations: AnnotationSet, images: Any, i: int, exif: bool) -> str |
         except (OSError, ImageError):
             return None
     elif images is not None:
-        size = tuple(int(n) for n in np.asarray(images[i]))
+        height, width = np.asarray(images[i])
+        size = (int(height), int(width))
     else:
         return None
     if min(size) > 0 and size != tuple(one.size):

@@ -140,6 +140,6 @@ def _refuse_rivals(images: ImageSet, matched: list[str | None], what: str) -> No
     for i, file in enumerate(matched):
         if file is not None and (first := owner.setdefault(file, i)) != i:
             raise ValueError(
-                f"images {images.names[first]!r} and {images.names[i]!r} have the same {what} "
-                f"({file}); put the {what}s into folders like the images', or rename them"
+                f"{what} {file!r} fits {images.names[first]!r} and {images.names[i]!r}; put each "
+                f"{what} into a folder like its image's, or list the images of one folder alone"
             )

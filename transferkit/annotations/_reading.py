@@ -113,7 +113,9 @@ def read_annotations(
         return _from_paths([Path(given).expanduser()], images, form, table)
     if isinstance(given, AnnotationSet):
         return _checked(given, images)
-    if isinstance(given, Sequence | np.ndarray) and len(given):
+    if isinstance(given, np.ndarray):
+        given = list(given)
+    if isinstance(given, Sequence) and len(given):
         if all(isinstance(one, str | os.PathLike) for one in given):
             return _from_paths([Path(one).expanduser() for one in given], images, form, table)
         if len(given) != len(images):
@@ -140,7 +142,7 @@ def _checked(given: AnnotationSet, images: ImageSet) -> AnnotationSet:
     return given
 
 
-def _names(given: Sequence[Annotations | None], table: ClassTable | None) -> tuple[str, ...]:
+def _names(given: Sequence[Any], table: ClassTable | None) -> tuple[str, ...]:
     """Names of the classes of annotations that come without any."""
     if table is not None:
         return table.names

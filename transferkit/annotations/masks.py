@@ -239,8 +239,8 @@ def _file_name(name: str) -> str:
 def _mask_image(classes: NDArray[Any], n_classes: int) -> Image.Image:
     if classes.min(initial=0) < VOID or classes.max(initial=0) >= n_classes:
         raise ValueError(
-            f"classes from {classes.min()} to {classes.max()} stand in the map, and {n_classes} are "
-            f"named; name all of them"
+            f"classes from {classes.min()} to {classes.max()} stand in the map, and "
+            f"{n_classes} are named; name all of them"
         )
     if n_classes > 255:
         return Image.fromarray(np.where(classes == VOID, 65_535, classes).astype(np.uint16))

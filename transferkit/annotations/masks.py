@@ -17,7 +17,7 @@ from transferkit.annotations._annotations import VOID, Annotations, AnnotationSe
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
 from transferkit.annotations._coding import MaskCoding, MaskSample, coding_of, sample_of
 from transferkit.annotations._matching import NothingFits, match, root_of
-from transferkit.annotations._pixels import pixels_of
+from transferkit.annotations._pixels import MaskPixels, pixels_of
 from transferkit.images import EXTENSIONS, ImageError, ImageSet
 from transferkit.images.items import file_of
 from transferkit.images.layouts import MASK_FOLDERS, MASK_SUFFIXES
@@ -199,7 +199,16 @@ def _sampled(base: Path, files: Sequence[str]) -> MaskSample:
 def of_arrays(given: Sequence[Any], images: ImageSet, classes: ClassTable | None) -> AnnotationSet:
     """Take masks that are in memory: one array per image, or None where there is none."""
     items = [None if one is None else np.asarray(one) for one in given]
-    sample = sample_of(pixels_of(item) for item in items if item is not None)
+
+    def pixels() -> Iterator[MaskPixels]:
+        for item, name in zip(items, images.names, strict=True):
+            try:
+                if item is not None:
+                    yield pixels_of(item)
+            except ImageError as error:
+                raise ValueError(f"annotations of {name!r}: {error}") from error
+
+    sample = sample_of(pixels())
     coding = coding_of(sample, classes)
     return AnnotationSet(coding.names, items, MaskReader(Path(), coding), images.names)
 

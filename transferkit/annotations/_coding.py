@@ -20,7 +20,7 @@ __all__ = ["MaskCoding", "MaskSample", "coding_of", "sample_of"]
 _UNKNOWN = -2
 _SHOWN = 8
 # A grey mask whose edges are blurred has many values, and nearly all pixels at both ends.
-_MANY_VALUES, _NEARLY_ALL = 8, 0.9
+_MANY_VALUES, _NEARLY_ALL, _LIGHT = 8, 0.9, 200
 # Fewer of the values up to the largest than this, and they are hardly numbers of classes.
 _MIN_SHARE, _FEW_CLASSES = 0.25, 32
 # Void in the palette of Pascal VOC (Everingham et al., 2010), where its place is 255.
@@ -70,16 +70,24 @@ class MaskSample:
         if self.palette or (self.colours and not self.is_lossy):
             return False
         values = self.values
-        ends = values[0] + values[255]
-        many = len(values) > _MANY_VALUES and values[255] > 0
-        return self.is_lossy or (many and ends >= _NEARLY_ALL * values.total())
+        between = {value: n for value, n in values.items() if value not in (0, 255)}
+        n_between = sum(between.values())
+        # Numbers of classes are small ones, and void isn't more than all of them together.
+        is_spread = len(between) > _MANY_VALUES and max(between) >= _LIGHT
+        is_edge = n_between < min(values[255], (1 - _NEARLY_ALL) * values.total())
+        return self.is_lossy or (is_spread and is_edge)
 
 
 def sample_of(masks: Iterable[MaskPixels]) -> MaskSample:
     """Count the values in some masks."""
     sample = MaskSample()
     for mask in masks:
-        values, counts = np.unique(mask.values, return_counts=True)
+        # Neighbours are mostly alike, so that runs of them are much fewer than pixels.
+        flat = mask.values.ravel()
+        starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+        lengths = np.diff(np.append(starts, len(flat)))
+        values, place = np.unique(flat[starts], return_inverse=True)
+        counts = np.bincount(place, weights=lengths).astype(np.int64)
         counter: Counter[int] = getattr(sample, mask.kind)
         counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         sample.depth = max(sample.depth, mask.depth)

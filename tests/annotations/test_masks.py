@@ -149,6 +149,17 @@ def test_black_and_white_is_told_by_all_masks_not_by_each(tmp_path):
     assert (found[0].map == VOID).all()
 
 
+@pytest.mark.parametrize("values", [[0, 1, 2], [0, 128, 255]])
+def test_jpegs_of_anything_but_black_and_white_are_refused(tmp_path, values):
+    mask = np.array(values, np.uint8)[classes_of(0, 3, (64, 64))]
+    with pytest.raises(ValueError, match=r"JPEGs, whose values aren't exact.*save .* as PNG"):
+        read_one(tmp_path, mask, suffix=".jpg")
+    with pytest.raises(ValueError, match="save the masks as PNG"):
+        read_one(tmp_path, coloured(classes_of(0, 3, (64, 64))), suffix=".jpg")
+    with pytest.raises(ValueError, match="save the masks as PNG"):
+        read_one(tmp_path, mask, ["a", "b", "c"], suffix=".jpg")
+
+
 def test_small_classes_beside_void_are_no_blurred_edges(tmp_path):
     truth = np.zeros((100, 100), int)
     truth[0, :12] = np.arange(12)

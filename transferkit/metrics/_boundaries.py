@@ -93,7 +93,8 @@ def _is_near(points: Array, others: Array, reach: float) -> Array:
     distance, _ = cKDTree(others * apart).query(
         points * apart, distance_upper_bound=np.nextafter(reach, np.inf)
     )
-    return np.isfinite(distance)
+    is_near: Array = np.isfinite(distance)
+    return is_near
 
 
 def _counted(points: Array, n_classes: int) -> Array:

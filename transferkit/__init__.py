@@ -7,6 +7,9 @@ __version__ = "0.1.0"
 
 # Loaded on first use (PEP 562), so that `import transferkit` costs nothing.
 _PUBLIC = {
+    "AnnotationSet": "annotations",
+    "Annotations": "annotations",
+    "AnomalyDetector": "estimators",
     "BackboneSpec": "spec",
     "FeatureExtractor": "estimators",
     "FeatureMaps": "maps",
@@ -18,9 +21,11 @@ _PUBLIC = {
     "Preprocess": "spec",
     "TransferClassifier": "estimators",
     "TransferRegressor": "estimators",
+    "TransferSegmenter": "estimators",
     "UnreadableImages": "images",
     "create_backbone": "backbones",
     "list_images": "images",
+    "read_annotations": "annotations",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from transferkit.spec import BackboneSpec
-from transferkit.tasks import task_of
+from transferkit.tasks import Task, task_of
+from transferkit.tasks import dense as dense_tasks
 
 __all__ = ["head_facts", "model_card", "versions", "weights_licence"]
 
@@ -139,7 +140,7 @@ def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
     yield from ("---", f"library_name: {library}")
     if licence.lower() in _HUB_LICENCES:
         yield f"license: {licence.lower()}"
-    if hub_task := task_of(content["task"]).hub_task:
+    if hub_task := _task(content).hub_task:
         yield f"pipeline_tag: {hub_task}"
     yield from ("tags:", f"- {library}", "- transferkit", "- transfer-learning", "---", "")
 
@@ -147,7 +148,7 @@ def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
 def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     architecture = _architecture(content)
     head = _head_name(content)
-    kind = task_of(content["task"]).summary.format(n=len(content["classes"]))
+    kind = _task(content).summary.format(n=len(content["classes"]))
     features = ", ".join(_code(name) for name in content["features"])
     made = content["versions"].get("transferkit", "")
     yield from (f"# {head} on {architecture}", "")
@@ -156,7 +157,7 @@ def _summary(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _use(content: Mapping[str, Any]) -> str:
-    kind = task_of(content["task"]).estimator
+    kind = _task(content).estimator
     lines = (
         "```python",
         f"from transferkit import {kind}",
@@ -172,7 +173,7 @@ def _names(content: Mapping[str, Any]) -> Iterator[str]:
     names = content["classes"]
     more = len(names) - _SHOWN_NAMES
     shown = ", ".join(_code(name) for name in names[:_SHOWN_NAMES])
-    yield from (f"## {task_of(content['task']).outputs.capitalize()}", "")
+    yield from (f"## {_task(content).outputs.capitalize()}", "")
     yield from (shown + (f" and {more:,} more" if more > 0 else ""), "")
 
 
@@ -227,7 +228,7 @@ def _recipe(content: Mapping[str, Any]) -> Iterator[str]:
             "head": head["type"],
         }
     )
-    yield from _bullets(head.get("parameters", {}))
+    yield from _bullets(head.get("parameters", {}) | head.get("arguments", {}))
     yield from _bullets({f"{name} (chosen)": v for name, v in head.get("chosen", {}).items()})
     yield from _bullets(content.get("facts", {}).get("recipe", {}))
     yield ""
@@ -247,6 +248,11 @@ def _licence(content: Mapping[str, Any]) -> Iterator[str]:
 def _bullets(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         yield f"- {name}: {_code(value) if isinstance(value, str) else json.dumps(value)}"
+
+
+def _task(content: Mapping[str, Any]) -> Task | dense_tasks.DenseTask:
+    name = content["task"]
+    return dense_tasks.dense_task_of(name) if name in dense_tasks.names() else task_of(name)
 
 
 def _architecture(content: Mapping[str, Any]) -> str:

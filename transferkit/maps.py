@@ -45,8 +45,8 @@ class FeatureMaps:
     maps : mapping of str to Tensor
         Layer name to map ``(B, D, H, W)``, fine to coarse, for convolutional nets and
         transformers alike: ``stageN`` or ``blockN``, and ``final``, after the last norm.
-    strides : mapping of str to int
-        Layer name to nominal stride, input px per map px.
+    strides : mapping of str to float
+        Layer name to nominal stride, input px per map px; 3.5 is one of patches of 14 px.
     prefix : mapping of str to Tensor, default={}
         Layer name to prefix tokens ``(B, P, D)``, the class token first where there is one.
     pre_logits : Tensor, optional
@@ -56,7 +56,7 @@ class FeatureMaps:
     """
 
     maps: Mapping[str, Tensor]
-    strides: Mapping[str, int]
+    strides: Mapping[str, float]
     prefix: Mapping[str, Tensor] = field(default_factory=dict)
     pre_logits: Tensor | None = None
     logits: Tensor | None = None

@@ -9,7 +9,6 @@ from PIL import Image
 
 from tests.pictures import picture, write_pictures
 from transferkit.backbones import resolve_backbone
-from transferkit.extract import View, extract
 from transferkit.finetune.augmentation import (
     augmentation,
     augmented_views,
@@ -79,13 +78,6 @@ def test_views_are_those_of_a_plain_loop(tmp_path, storage):
     )
     np.testing.assert_array_equal(again[1], found[1])
     assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_views_are_computed_on_one_device(tmp_path):
-    images = list_images(write_pictures(tmp_path / "files", range(2)))
-    spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
-    with pytest.raises(ValueError, match="'cpu,cpu', and augmented views are computed on"):
-        extract(images, spec, ["stage3"], None, device="cpu,cpu", view=View(1, lambda row, p: p))
 
 
 @pytest.mark.parametrize(

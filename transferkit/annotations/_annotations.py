@@ -204,3 +204,24 @@ class AnnotationSet(Sequence[Annotations]):
             self.read,
             [self.names[i] for i in chosen],
         )
+
+    def joined(self, other: AnnotationSet) -> AnnotationSet:
+        """Return these annotations, and then those of another set with the same classes.
+
+        Raises
+        ------
+        ValueError
+            If its classes are others.
+        """
+        if other.classes != self.classes:
+            raise ValueError(
+                f"annotations of classes {', '.join(self.classes)} and of "
+                f"{', '.join(other.classes)} can't be joined; give both the same class table"
+            )
+        places = [
+            None if item is None else (part, i)
+            for part in (self, other)
+            for i, item in enumerate(part.items)
+        ]
+        names = [*self.names, *other.names]
+        return AnnotationSet(self.classes, places, lambda place: place[0][place[1]], names)

@@ -11,6 +11,7 @@ from typing import Any
 from transferkit.artifacts.entries import fault_of
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import standing
+from transferkit.artifacts.tensors import ModuleHead
 from transferkit.cards import head_facts, model_card, versions, weights_licence
 from transferkit.digests import file_digest
 from transferkit.files import open_regular
@@ -53,7 +54,7 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
         "keys": model.keys,
         "classes": model.classes.tolist(),
         "classes_dtype": "object" if model.classes.dtype == object else model.classes.dtype.str,
-        "head": head_facts(model.head),
+        "head": _head_facts(model.head),
         "n_train": len(model.train_ids),
         "files": {p.relative_to(folder).as_posix(): file_digest(p).hex() for p in files},
         "n_bytes": {p.relative_to(folder).as_posix(): p.stat().st_size for p in files},
@@ -65,6 +66,12 @@ def write_description(folder: Path, model: Model, backbone: Mapping[str, Any]) -
     # A class's name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
     (folder / "model.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     (folder / "README.md").write_text(model_card(content), encoding="utf-8")
+
+
+def _head_facts(head: Any) -> dict[str, Any]:
+    if isinstance(head, ModuleHead):
+        return {"type": head.kind, "arguments": dict(head.arguments)}
+    return head_facts(head)
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from transferkit.artifacts.model import TASKS
 from transferkit.extract.bags import REDUCTIONS
 from transferkit.spec import PRECISIONS, STORAGE_DTYPES
+from transferkit.tasks import dense
 
 __all__ = ["fault_of"]
 
@@ -78,7 +79,7 @@ _BACKBONE_OTHERS: dict[str, _Rule] = {
     "weights": (lambda v: _is_text(v) and v != "" and "\0" not in str(v), "a file's path"),
     "seed": (lambda v: type(v) is int and 0 <= v < 1 << 63, "a whole number"),
 }
-_FILES = ("head.skops", "train_ids.safetensors")
+_FILES = ("train_ids.safetensors",)
 
 
 def fault_of(content: Mapping[str, Any]) -> str | None:
@@ -99,9 +100,13 @@ def fault_of(content: Mapping[str, Any]) -> str | None:
     )
     if fault:
         return fault
-    absent = [name for name in _FILES if name not in content["files"]]
+    is_dense = content["task"] in dense.names()
+    head = "head.safetensors" if is_dense else "head.skops"
+    absent = [name for name in (head, *_FILES) if name not in content["files"]]
     if absent:
         return f"it lists no file {absent[0]!r}"
+    if is_dense and not _is_mapping(content.get("head", {}).get("arguments")):
+        return "its head has no arguments"
     return _labels_fault(content["classes"], content["classes_dtype"])
 
 

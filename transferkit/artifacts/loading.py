@@ -20,10 +20,11 @@ from transferkit.artifacts.description import describe
 from transferkit.artifacts.head import load_head
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import standing
+from transferkit.artifacts.tensors import ModuleHead, load_tensors
 from transferkit.digests import ID_BYTES
 from transferkit.files import open_regular
 from transferkit.pooling import parse_feature
-from transferkit.tasks import task_of
+from transferkit.tasks import dense, task_of
 
 __all__ = ["load"]
 
@@ -90,7 +91,7 @@ def _load(path: Path, folder: Path) -> Model:
             precision=content["precision"],
             storage=content["storage"],
             classes=np.array(content["classes"], dtype=np.dtype(content["classes_dtype"])),
-            head=load_head(files["head.skops"]),
+            head=_load_head(files, content),
             train_ids=_load_ids(files["train_ids.safetensors"]),
             reduce=content.get("reduce", "mean"),
             n_images=content.get("n_images", 1),
@@ -98,6 +99,14 @@ def _load(path: Path, folder: Path) -> Model:
         )
     _check_agreement(path, model, content)
     return model
+
+
+def _load_head(files: Mapping[str, BufferedReader], content: Mapping[str, Any]) -> Any:
+    if content["task"] not in dense.names():
+        return load_head(files["head.skops"])
+    facts = content["head"]
+    tensors = load_tensors(files["head.safetensors"])
+    return ModuleHead(str(facts.get("type", "")), facts["arguments"], tensors)
 
 
 def _opened(folder: Path, name: str) -> BufferedReader:
@@ -142,6 +151,8 @@ def _check_agreement(path: Path, model: Model, content: Mapping[str, Any]) -> No
             f"{model.backbone.name!r} doesn't give any more: {what}; train it again, or restore "
             f"what it was trained with"
         )
+    if isinstance(model.head, ModuleHead):  # whoever makes the head of it checks that they fit
+        return
     known = getattr(model.head, "classes_", None)
     task = task_of(model.task)
     is_other = is_regressor if task.has_classes else is_classifier

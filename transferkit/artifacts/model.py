@@ -10,11 +10,11 @@ import numpy as np
 
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
-from transferkit.tasks import names
+from transferkit.tasks import dense, names
 
 __all__ = ["TASKS", "Model"]
 
-TASKS = tuple(names())
+TASKS = (*names(), *dense.names())
 """Names of all tasks that a model may have."""
 
 
@@ -34,8 +34,8 @@ class Model:
         Numeric class and stored type of the features.
     classes : ndarray of shape (n_classes,)
         Labels; of a regression, names of the targets.
-    head : estimator
-        Fitted; its labels are positions in `classes`.
+    head : estimator or ModuleHead
+        Fitted; its labels are positions in `classes`. A dense task has a `ModuleHead`.
     train_ids : ndarray of uint8, shape (n_samples, 16)
         Row ids of the images that it was trained on.
     reduce : {"mean", "max", "concat"}, default="mean"

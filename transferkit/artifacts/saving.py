@@ -13,6 +13,7 @@ from transferkit.artifacts.description import write_description
 from transferkit.artifacts.head import save_head
 from transferkit.artifacts.model import Model
 from transferkit.artifacts.replacing import put, restore, standing, sweep, temporary_folder
+from transferkit.artifacts.tensors import ModuleHead, save_tensors
 from transferkit.files import failed_write, sync_file, sync_folder
 from transferkit.folders import check_folder
 
@@ -70,7 +71,10 @@ def save(
 def _write(folder: Path, model: Model, include_weights: bool | None) -> None:
     """Write all files of a model, and flush them to the disk."""
     backbone = save_backbone(folder, model.backbone, include_weights)
-    save_head(folder / "head.skops", model.head)
+    if isinstance(model.head, ModuleHead):
+        save_tensors(folder / "head.safetensors", model.head)
+    else:
+        save_head(folder / "head.skops", model.head)
     (folder / "train_ids.safetensors").write_bytes(
         serialized({"ids": np.ascontiguousarray(model.train_ids)})
     )

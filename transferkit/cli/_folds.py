@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_folds",
+    "check_no_folds",
     "check_no_splits",
     "fold_summary",
     "folds_line",
@@ -42,6 +43,12 @@ def check_folds(ctx: click.Context, n_folds: int | None, out_of_fold: Path | Non
         raise click.UsageError(
             "--folds measures on every image, and --test-size holds some out; give one of them"
         )
+
+
+def check_no_folds(n_folds: int | None, task: str) -> None:
+    """Raise a usage error if a task that has no folds is asked for some."""
+    if n_folds:
+        raise click.UsageError(f"--folds isn't there for {task}; leave it out")
 
 
 def check_no_splits(images: ImageSet) -> None:

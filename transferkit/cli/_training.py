@@ -12,7 +12,7 @@ import click
 from transferkit.cli._options import report_failures
 from transferkit.cli._output import counted
 from transferkit.report.facts import facts_of
-from transferkit.tasks import asked_names
+from transferkit.tasks import asked_names, dense
 
 if TYPE_CHECKING:
     from transferkit.datasets import Dataset, Division
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measured",
+    "any_task_option",
     "divided",
     "force_option",
     "group_option",
@@ -40,6 +41,13 @@ task_option = click.option(
     default="classification",
     show_default=True,
     help="Labels are classes, or numbers.",
+)
+any_task_option = click.option(
+    "--task",
+    type=click.Choice([*asked_names(), *dense.names()]),
+    default="classification",
+    show_default=True,
+    help="Labels are classes, or numbers; or images have masks, or are good or not.",
 )
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The model's folder."
@@ -172,7 +180,7 @@ class Measured:
 def save_then_measure(
     model: Any,
     out: Path,
-    held: Callable[[], tuple[Any, Dataset]] | None,
+    measured: Callable[[], tuple[Any, ImageSet | None]] | None,
     *,
     overwrite: bool,
     source: str,
@@ -183,13 +191,13 @@ def save_then_measure(
 
     Parameters
     ----------
-    model : TransferEstimator
+    model : estimator
         Fitted.
     out : Path
         Its folder.
-    held : callable or None
-        Gives what is measured (the model, or those of the folds), and the images to measure
-        with and their features; None if there are none.
+    measured : callable or None
+        Measures it, and returns the report and the images that were measured; None if there
+        are none.
     overwrite : bool
         Whether a model that is there is replaced.
     source : str
@@ -200,15 +208,13 @@ def save_then_measure(
         Why there are none to measure with.
     """
     from transferkit.artifacts import add_facts
-    from transferkit.estimators.measuring import measure
 
     model.facts_ |= facts_of(source, part)
     model.save(out, overwrite=overwrite)
-    if held is None:
+    if measured is None:
         return Measured(reason=reason)
     try:
-        measured, data = held()
-        report = measure(measured, data)
+        report, images = measured()
         model.facts_ |= facts_of(source, part, report)
         add_facts(out, model.facts_)
     except KeyboardInterrupt:
@@ -219,7 +225,7 @@ def save_then_measure(
         if context is not None and (context.find_root().obj or {}).get("debug"):
             raise
         return Measured(reason=_sentence(error), has_failed=True)
-    return Measured(report, data.images)
+    return Measured(report, images)
 
 
 def _sentence(error: Exception) -> str:

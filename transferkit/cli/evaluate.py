@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._dense import annotation_options, check_only_vectors, is_dense
+from transferkit.cli._dense_predict import evaluate_dense
 from transferkit.cli._lines import predictions, truth_lines
 from transferkit.cli._options import (
     estimator_from,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--all", "use_all", is_flag=True, help="Also images that the model was trained on.")
 @out_file_option("File for one line per image: label, prediction, whether it is right.")
 @format_option
+@annotation_options
 @run_options
 @json_option
 @click.pass_context
@@ -63,10 +66,25 @@ def command(
     model says (of numbers: the residual, prediction - label), and of those that could not be
     read why.
     """
+    from transferkit.artifacts import task_of
     from transferkit.datasets import Dataset, measured_of
     from transferkit.estimators import side_by_side
     from transferkit.estimators.measuring import learnt_columns, measure, true_targets
 
+    task = task_of(model)
+    if is_dense(task):
+        evaluate_dense(
+            ctx,
+            model,
+            images,
+            task,
+            use_all=use_all,
+            out=out,
+            on_error=on_error,
+            as_json=as_json,
+            options=options,
+        )
+    check_only_vectors(options, task)
     if form is not None and out is None:
         raise click.UsageError("--format is the form of --out's file; give --out FILE too")
     form = form_of(form, out)

@@ -35,7 +35,7 @@ from transferkit.cli._training import (
 )
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Dataset, Division
+    from transferkit.datasets import Division
     from transferkit.images import ImageSet
 
 
@@ -105,6 +105,7 @@ def command(
     from transferkit.artifacts import check_writable
     from transferkit.datasets import Dataset
     from transferkit.estimators import side_by_side
+    from transferkit.estimators.measuring import measure
     from transferkit.estimators.targets import training_parts
     from transferkit.finetune import choose_recipe, parse_strategy
     from transferkit.forward import choose_device
@@ -137,16 +138,17 @@ def command(
     failures, measured = list(extraction.failures), Measured()
     if processes.is_first:
 
-        def held() -> tuple[Any, Dataset]:
+        def measured_part() -> tuple[Any, ImageSet]:
             test = readable.select(parts.measured)
             tuned = model.extractor_.extract(test, on_error="skip")
             failures.extend(tuned.failures)
-            return model, Dataset(test.select(tuned.kept), tuned.ids, side_by_side(tuned))
+            part = test.select(tuned.kept)
+            return measure(model, Dataset(part, tuned.ids, side_by_side(tuned))), part
 
         measured = save_then_measure(
             model,
             out,
-            held if len(parts.measured) else None,
+            measured_part if len(parts.measured) else None,
             overwrite=force,
             source=images,
             part=parts.name,

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._dense import check_only_vectors, dense_options, is_dense
+from transferkit.cli._dense_fit import fit_dense
 from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._folds import (
     check_folds,
+    check_no_folds,
     check_no_splits,
     fold_summary,
     folds_line,
@@ -31,6 +34,7 @@ from transferkit.cli._options import (
 )
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import (
+    any_task_option,
     divided,
     force_option,
     group_option,
@@ -39,7 +43,6 @@ from transferkit.cli._training import (
     read_in_order,
     report_unmeasured,
     save_then_measure,
-    task_option,
     test_size_option,
 )
 
@@ -53,14 +56,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("images")
 @backbone_options
-@task_option
-@click.option("--head", default="linear", show_default=True, help="See `transferkit heads`.")
+@any_task_option
+@click.option("--head", help="See `transferkit heads`.  [default: linear; of segmentation fpn]")
 @values_option(
     "--head-arg",
     "head_parameters",
     help="Parameter of the head, such as C=0.1; repeatable.",
     example="C=0.1",
 )
+@dense_options
 @out_option
 @force_option
 @test_size_option
@@ -87,7 +91,7 @@ def command(
     /,
     images: str,
     task: str,
-    head: str,
+    head: str | None,
     head_parameters: dict[str, Any],
     out: Path,
     force: bool,
@@ -106,15 +110,38 @@ def command(
     such folders, or a CSV with the columns path, label and optionally split. The test part is
     measured, and val chooses hyper-parameters; without a test part val is measured. Without
     splits a stratified part is held out and the model is measured on it.
+
+    Tasks segmentation and anomaly learn from maps, and predict a class for every pixel, or how
+    strange it is; their masks are found beside IMAGES, or named by --annotations.
     """
     from transferkit.artifacts import check_writable
     from transferkit.estimators import estimator_of
     from transferkit.estimators.extractor import check_vectors
+    from transferkit.estimators.measuring import measure
     from transferkit.estimators.targets import training_parts
     from transferkit.heads import create_head
     from transferkit.tasks import task_of
 
     check_folds(ctx, n_folds, out_of_fold)
+    if is_dense(task):
+        check_no_folds(n_folds, task)
+        fit_dense(
+            ctx,
+            images,
+            task,
+            out,
+            head=head,
+            head_options=head_parameters,
+            force=force,
+            test_size=test_size,
+            seed=seed,
+            on_error=on_error,
+            only_plan=only_plan,
+            as_json=as_json,
+            options=options,
+        )
+    check_only_vectors(options, task)
+    head = head or task_of(task).default_head
     check_writable(out, overwrite=force)
     estimator = create_head(head, task_of(task).head_kind, **head_parameters)
     extractor = extractor_from(options)
@@ -138,20 +165,21 @@ def command(
     seconds = time.perf_counter() - start
     told: dict[str, Any] = {}
 
-    def held() -> tuple[Any, Dataset]:
+    def measured_part() -> tuple[Any, ImageSet | None]:
         if not n_folds:
-            return model, data.select(parts.measured)
+            part = data.select(parts.measured)
+            return measure(model, part), part.images
         models = models_of_folds(model, data, n_folds, seed)
         told["folds"] = fold_summary(models, data)
         if out_of_fold is not None:
             write_out_of_fold(out_of_fold, models, data)
-        return models, data
+        return measure(models, data), data.images
 
     part = f"out of fold: {n_folds} folds, seed {seed}" if n_folds else parts.name
     measured = save_then_measure(
         model,
         out,
-        held if n_folds or len(parts.measured) else None,
+        measured_part if n_folds or len(parts.measured) else None,
         overwrite=force,
         source=images,
         part=part,

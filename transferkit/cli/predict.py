@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._dense import is_dense
+from transferkit.cli._dense_predict import ANNOTATION_FORMS, predict_dense
 from transferkit.cli._lines import own_columns, predicted_lines, predictions
 from transferkit.cli._options import (
     estimator_from,
@@ -21,7 +23,6 @@ from transferkit.cli._output import counted, printable
 from transferkit.cli._writing import (
     check_file,
     form_of,
-    format_option,
     out_file_option,
     write_lines,
 )
@@ -34,10 +35,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("images")
-@format_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet", *ANNOTATION_FORMS]),
+    help="Form of the result; masks and coco are of segmentation and anomalies, and the first a "
+    "folder of PNGs.  [default: by --out's ending, else csv]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option("--proba", is_flag=True, help="With the probability of every class.")
-@out_file_option("File for the result, not stdout.")
+@out_file_option("File for the result, not stdout; a folder for masks.")
+@click.option(
+    "--overlays",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for pictures of the images with what was found in them.",
+)
 @run_options
 @click.pass_context
 def command(
@@ -49,6 +61,7 @@ def command(
     as_json: bool,
     proba: bool,
     out: Path | None,
+    overlays: Path | None,
     on_error: str,
     **options: Any,
 ) -> None:
@@ -57,11 +70,32 @@ def command(
     One line per image, in order: a table's own columns, path, prediction, confidence (the
     prediction's probability) and error, which says why an image could not be read.
     """
+    from transferkit.artifacts import task_of
     from transferkit.estimators import side_by_side
 
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"--json and --format {form} were both given; give one of them")
-    form = "jsonl" if as_json else form_of(form, out)
+    form = "jsonl" if as_json else form
+    if is_dense(task_of(model)):
+        if proba:
+            raise click.UsageError("--proba is for classes of images; leave it out")
+        predict_dense(
+            ctx,
+            model,
+            images,
+            form=form,
+            out=out,
+            overlays=overlays,
+            on_error=on_error,
+            options=options,
+        )
+    if form in ANNOTATION_FORMS or overlays is not None:
+        given = "--overlays" if overlays is not None else f"--format {form}"
+        raise click.UsageError(
+            f"{given} is for models of segmentation and anomalies; this one predicts "
+            f"{task_of(model)}"
+        )
+    form = form_of(form, out)
     if out is not None:
         check_file(out)
     path_column = options["path_column"]

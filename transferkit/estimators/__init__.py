@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import artifacts
+from transferkit.estimators._dense import suited_size
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
+from transferkit.estimators.segmenter import TransferSegmenter
 from transferkit.estimators.targets import targets_of
-from transferkit.tasks import task_of
+from transferkit.tasks import dense, task_of
 
 __all__ = [
     "FeatureExtractor",
@@ -19,15 +21,18 @@ __all__ = [
     "FoldModels",
     "TransferClassifier",
     "TransferRegressor",
+    "TransferSegmenter",
+    "dense_estimator_of",
     "estimator_of",
     "fit_folds",
     "load_estimator",
     "side_by_side",
+    "suited_size",
     "targets_of",
 ]
 
 
-def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | TransferRegressor:
+def load_estimator(path: str | Path, **options: Any) -> Any:
     """Load a saved model as the estimator of its task.
 
     Parameters
@@ -42,7 +47,10 @@ def load_estimator(path: str | Path, **options: Any) -> TransferClassifier | Tra
     TransferClassifier.save : Writes the folder.
     transferkit.artifacts.describe : Tells what a saved model is, without loading it.
     """
-    return estimator_of(artifacts.task_of(path)).load(path, **options)
+    task = artifacts.task_of(path)
+    if task in dense.names():
+        return dense_estimator_of(task).load(path, **options)
+    return estimator_of(task).load(path, **options)
 
 
 def estimator_of(task: str) -> type[TransferClassifier | TransferRegressor]:
@@ -59,4 +67,21 @@ def estimator_of(task: str) -> type[TransferClassifier | TransferRegressor]:
     'TransferClassifier'
     """
     kind: type[TransferClassifier | TransferRegressor] = globals()[task_of(task).estimator]
+    return kind
+
+
+def dense_estimator_of(task: str) -> type[Any]:
+    """Return the class of estimator that learns a dense task from frozen maps.
+
+    Parameters
+    ----------
+    task : str
+        One of `transferkit.tasks.dense.names`.
+
+    Examples
+    --------
+    >>> dense_estimator_of("segmentation").__name__
+    'TransferSegmenter'
+    """
+    kind: type[Any] = globals()[dense.dense_task_of(task).estimator]
     return kind

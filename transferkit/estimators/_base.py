@@ -31,7 +31,7 @@ from transferkit.heads import create_head
 from transferkit.images import Failure, list_images
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
-from transferkit.tasks import Task, asked_name, task_of
+from transferkit.tasks import Task, asked_name, dense, task_of
 
 __all__ = ["TransferEstimator"]
 
@@ -431,6 +431,11 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             If it isn't a model, is damaged, or its backbone's weights have changed since.
         """
         model = artifacts.load(path)
+        if model.task in dense.names():
+            raise ValueError(
+                f"model {str(path)!r} was trained for {model.task}; load it with "
+                f"{dense.dense_task_of(model.task).estimator}.load"
+            )
         task, own = task_of(model.task), task_of(cls.default_task)
         if task.has_classes != own.has_classes:
             raise ValueError(

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 
 from transferkit.backbones import Backbone, resolve_backbone
 from transferkit.estimators._memory import known_in_process, process_store
-from transferkit.extract import Estimate, Extraction, extract, plan
+from transferkit.extract import Estimate, Extraction, View, extract, plan
 from transferkit.extract.bags import check_reduction, failures_of_items, reduced
 from transferkit.extract.identities import Identities
 from transferkit.extract.job import specs_of
@@ -213,7 +213,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise ValueError("store is True; give a path, None for the default place, or False")
         return FeatureStore(self.store)
 
-    def store_for(self, images: ImageSet, *, remember: bool = False) -> FeatureStore | None:
+    def store_for(
+        self, images: ImageSet, *, remember: bool = False, view: View | None = None
+    ) -> FeatureStore | None:
         """Return the store for the features of these images, or None if they aren't kept.
 
         Parameters
@@ -222,6 +224,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If one is in memory and no store was chosen, it isn't the default one.
         remember : bool, default=False
             Whether features of images in memory are kept in this process.
+        view : View, optional
+            Of which the features are.
         """
         if self.store is not None or not images.is_in_memory:
             return self.open_store()
@@ -230,7 +234,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         store = known_in_process()
         if store is None:
             return None
-        specs = self._specs()
+        specs = self._specs(view)
         exif = next(iter(specs.values())).preprocess.exif
         ids = Identities(images.singles(), exif=exif).readable_ids
         is_whole = not any(store.missing(spec, ids) for spec in specs.values())
@@ -243,6 +247,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         on_error: str = "raise",
         keep_rows: bool | Literal["stored"] = True,
         remember: bool = False,
+        view: View | None = None,
     ) -> Extraction:
         """Extract features by name, with statistics of the work.
 
@@ -261,6 +266,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         remember : bool, default=False
             Whether features of images in memory are kept in this process if no store was
             chosen, as ``fit`` does.
+        view : View, optional
+            A view of the images, such as `transferkit.extract.mirrored`, whose rows are
+            returned instead of the plain ones.
 
         Returns
         -------
@@ -270,14 +278,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         listed = list_images(images)
         check_reduction(listed, self.reduce)
         self._check_number(listed)
-        store = self.store_for(listed, remember=remember)
+        store = self.store_for(listed, remember=remember, view=view)
         if (listed.n_images == 1).all():
-            extraction = self._extract(listed, store, on_error, keep_rows)
+            extraction = self._extract(listed, store, on_error, keep_rows, view)
             paths = tuple(listed.names[i] for i in extraction.kept)
             return dataclasses.replace(extraction, paths=paths)
         skip = "skip" if on_error == "raise" else on_error
         try:
-            extraction = self._extract(listed.singles(), store, skip, bool(keep_rows))
+            extraction = self._extract(listed.singles(), store, skip, bool(keep_rows), view)
         except UnreadableImages as error:  # not one could be read
             failures = failures_of_items(error.failures, listed)
             raise UnreadableImages(failures, len(listed)) from None
@@ -292,6 +300,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         store: FeatureStore | None,
         on_error: str,
         keep_rows: bool | Literal["stored"],
+        view: View | None = None,
     ) -> Extraction:
         extraction = extract(
             images,
@@ -302,6 +311,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             on_error=on_error,
             keep_rows=keep_rows,
             progress=self.progress,
+            view=view,
         )
         for name, spec in self._specs().items():
             _ROW_SHAPES[spec.key] = extraction.rows[name].shape[1:]
@@ -316,10 +326,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         names = ("device", "precision", "storage", "engine", "batch_size")
         return {name: getattr(self, name) for name in names}
 
-    def _specs(self) -> dict[str, FeatureSpec]:
+    def _specs(self, view: View | None = None) -> dict[str, FeatureSpec]:
         """Specs of the features, by canonical name."""
         return specs_of(
-            self.resolve(), self.feature_names, precision=self.precision, storage=self.storage
+            self.resolve(),
+            self.feature_names,
+            precision=self.precision,
+            storage=self.storage,
+            view=0 if view is None else view.number,
         )
 
     def _check_number(self, images: ImageSet) -> None:

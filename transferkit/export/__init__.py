@@ -15,11 +15,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from transferkit import artifacts, registry
 from transferkit.export._check import Check, check_pixels, compare
 from transferkit.export._hub import check_target, upload
 from transferkit.export._saved import Saved
 from transferkit.folders import check_folder
+from transferkit.tasks import dense
 
 __all__ = [
     "Check",
@@ -120,12 +123,20 @@ def export_model(
     name = Path(source) if Path(source).name else Path(source).absolute()  # of "." has none
     path = Path(f"{name}{form.SUFFIX}" if output is None else output)
     _check_place(path, form.SUFFIX, overwrite)
+    is_dense = saved.model.task in dense.names()
+    if is_dense and format != "onnx":
+        raise ValueError(
+            f"format {format!r} can't hold a model of {saved.model.task}; choose 'onnx'"
+        )
     pixels = check_pixels(saved, check)  # what can't be read shows before the work
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         made = Path(folder) / path.name
-        form.write(saved, made)
-        found = compare(saved, pixels, lambda: form.load(saved, made), tolerance)
+        if is_dense:
+            found = _write_dense(saved, made, pixels, tolerance)
+        else:
+            form.write(saved, made)
+            found = compare(saved, pixels, lambda: form.load(saved, made), tolerance)
         if not found.passed:
             raise RuntimeError(
                 f"what was written for {format} differs from the model by {found.difference:.2g} "
@@ -138,6 +149,13 @@ def export_model(
     files = [p for p in (path, *path.rglob("*")) if p.is_file()]
     logger.info("exported %s in %.1f s", str(path), time.perf_counter() - start)
     return Exported(path, format, sum(p.stat().st_size for p in files), found)
+
+
+def _write_dense(saved: Saved, made: Path, pixels: np.ndarray, tolerance: float | None) -> Check:
+    from transferkit.export import _dense, onnx
+
+    _dense.write_dense(saved, made)
+    return _dense.compare_dense(saved, pixels, onnx.load(saved, made), tolerance)
 
 
 def _check_place(path: Path, suffix: str, overwrite: bool) -> None:

@@ -25,7 +25,7 @@ from transferkit.export._sklearn import sklearn_graph
 from transferkit.export.heads import TensorHead, TreeSum, convert
 from transferkit.export.heads._trees import tree_sum_nodes
 
-__all__ = ["SUFFIX", "load", "write"]
+__all__ = ["SUFFIX", "exported", "load", "metadata", "needed", "steps", "strip", "write"]
 
 SUFFIX = ".onnx"
 FORMAT_VERSION = 1
@@ -54,7 +54,7 @@ def write(saved: Saved, path: Path) -> None:
     ValueError
         If ONNX can't hold the model.
     """
-    onnx = _needed()[0]
+    onnx = needed()[0]
     model = saved.model
     head = convert(model.head, saved.task)
     kind = "probabilities" if saved.task.has_classes else "values"
@@ -64,8 +64,8 @@ def write(saved: Saved, path: Path) -> None:
     else:
         kind = head.kind
     tensors = head if isinstance(head, TensorHead) else None
-    graph = _exported(saved, DeployedNetwork(saved, tensors), kind if tensors else "features")
-    _strip(graph)
+    graph = exported(saved, DeployedNetwork(saved, tensors), [kind if tensors else "features"])
+    strip(graph)
     if isinstance(head, TreeSum):
         graph.graph.node.extend(tree_sum_nodes(head))
     if other is not None:
@@ -81,7 +81,7 @@ def write(saved: Saved, path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
-def _needed() -> tuple[Any, Any]:
+def needed() -> tuple[Any, Any]:
     """Import onnx and onnxruntime, or raise an error that says how to install them."""
     try:
         import onnx
@@ -96,8 +96,18 @@ def _needed() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def _exported(saved: Saved, network: DeployedNetwork, name: str) -> Any:
-    """Export the network with torch's exporter, for any number of images."""
+def exported(saved: Saved, network: torch.nn.Module, names: list[str]) -> Any:
+    """Export a network with torch's exporter, for any number of images.
+
+    Parameters
+    ----------
+    saved : Saved
+        The model.
+    network : nn.Module
+        From ``pixels`` to its outputs.
+    names : list of str
+        What the outputs are called.
+    """
     height, width = saved.model.backbone.preprocess.image_size
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     n_bytes = sum(t.nbytes for t in network.state_dict().values())
@@ -114,7 +124,7 @@ def _exported(saved: Saved, network: DeployedNetwork, name: str) -> Any:
             verbose=False,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=[name],
+            output_names=names,
             dynamic_shapes=({0: torch.export.Dim("n")},),
         )
     except Exception as error:  # whatever the network's own code raises while it is traced
@@ -128,7 +138,7 @@ def _exported(saved: Saved, network: DeployedNetwork, name: str) -> Any:
     return program.model_proto
 
 
-def _strip(graph: Any) -> None:
+def strip(graph: Any) -> None:
     """Remove traces of this machine, such as the source files that the exporter notes."""
     graph.ClearField("metadata_props")
     graph.ClearField("doc_string")
@@ -191,7 +201,6 @@ def _name_outputs(graph: Any, saved: Saved, kind: str) -> None:
 
 
 def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
-    content, preprocess = saved.content, saved.model.backbone.preprocess
     meanings = {
         "probabilities": "float32 (n, names), in the order of names",
         "scores": "float32 (n, names), the larger the surer, no probabilities",
@@ -200,10 +209,24 @@ def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
         "labels": "int64 (n, names), 1 for each label that the image has",
     }
     written = [name for name in (saved.label_output, kind) if name]
+    return metadata(saved, {name: meanings[name] for name in written})
+
+
+def metadata(saved: Saved, outputs: dict[str, str]) -> dict[str, Any]:
+    """Describe a model in values that JSON takes.
+
+    Parameters
+    ----------
+    saved : Saved
+        The model.
+    outputs : dict of str to str
+        Type and meaning of each output.
+    """
+    content, preprocess = saved.content, saved.model.backbone.preprocess
     return {
         "format": "transferkit-onnx",
         "version": FORMAT_VERSION,
-        "task": saved.task.name,
+        "task": saved.model.task,
         "names": saved.names,
         "input": {
             "name": "pixels",
@@ -212,8 +235,8 @@ def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
             "channels": "RGB",
             "normalised": "in the graph: (pixels / 255 - mean) / std",
         },
-        "outputs": {name: meanings[name] for name in written},
-        "preprocess": dataclasses.asdict(preprocess) | {"steps": _steps(saved)},
+        "outputs": outputs,
+        "preprocess": dataclasses.asdict(preprocess) | {"steps": steps(saved)},
         "backbone": saved.model.backbone.architecture,
         "features": list(saved.model.features),
         "weights": content["weights"],
@@ -224,7 +247,7 @@ def _metadata(saved: Saved, kind: str) -> dict[str, Any]:
     }
 
 
-def _steps(saved: Saved) -> list[str]:
+def steps(saved: Saved) -> list[str]:
     """Describe in words how an image is made into the input."""
     p = saved.model.backbone.preprocess
     height, width = p.image_size
@@ -263,7 +286,7 @@ def load(saved: Saved, path: Path) -> Predictor:
     path : Path
         The file.
     """
-    onnxruntime = _needed()[1]
+    onnxruntime = needed()[1]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(

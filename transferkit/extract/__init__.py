@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import pickle
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,15 +15,16 @@ from typing import Literal
 from transferkit.backbones import Backbone
 from transferkit.extract import processes
 from transferkit.extract.identities import Identities
-from transferkit.extract.job import BATCH_SIZE, ExtractionJob, View, progress_bar, specs_of
+from transferkit.extract.job import BATCH_SIZE, ExtractionJob, progress_bar, specs_of
 from transferkit.extract.planning import Estimate, plan
 from transferkit.extract.result import Extraction
+from transferkit.extract.views import View, mirrored
 from transferkit.forward import check_engine_name, device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["BATCH_SIZE", "Estimate", "Extraction", "View", "extract", "plan"]
+__all__ = ["BATCH_SIZE", "Estimate", "Extraction", "View", "extract", "mirrored", "plan"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +74,7 @@ def extract(
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
     view : View, optional
-        An augmented view of the images, which is computed instead of the plain ones; on one
-        device.
+        A view of the images, such as `mirrored`, which is computed instead of the plain ones.
 
     Raises
     ------
@@ -91,8 +92,8 @@ def extract(
     check_engine_name(engine)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give a whole number above 0")
-    if view is not None and len(devices) > 1:
-        raise ValueError(f"device is {device!r}, and augmented views are computed on one; name it")
+    if len(devices) > 1:
+        _check_sendable(view)
     specs = specs_of(
         backbone,
         features,
@@ -126,3 +127,14 @@ def extract(
             result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())
     return result
+
+
+def _check_sendable(view: View | None) -> None:
+    """Raise a ValueError if other processes can't be told a view."""
+    try:
+        pickle.dumps(view)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"a view can't be sent to the processes of several devices ({error}); make its "
+            "functions of functions that stand in a module, or name one device"
+        ) from error

@@ -23,16 +23,17 @@ from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
+from transferkit.extract.views import View
 from transferkit.extract.workers import Batch, Workers, run, workers_for
 from transferkit.extract.writing import ShardWriter
 from transferkit.folders import check_folder
 from transferkit.forward import Forward, choose_device
-from transferkit.images import Frame, ImageSet
+from transferkit.images import ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows, StoredRows
 
-__all__ = ["BATCH_SIZE", "ExtractionJob", "View", "progress_bar", "specs_of"]
+__all__ = ["BATCH_SIZE", "ExtractionJob", "progress_bar", "specs_of"]
 
 BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
 """Images per forward pass; small wins on CPUs, whose caches a large batch overflows."""
@@ -42,28 +43,6 @@ _ATTEMPTS = 3
 _SIZES_SEEN = 10_000
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class View:
-    """An augmented view of every image.
-
-    Parameters
-    ----------
-    number : int
-        Stands in the key, and so must tell all that decides the view's pixels.
-    change : callable
-        From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
-        It is called in several threads at a time.
-    frame : callable, optional
-        From an image's row id to the `Frame` that maps the px of the plain input to the view's:
-        a crop that is resized, a flip. Without it nothing is known of where the view's pixels
-        come from.
-    """
-
-    number: int
-    change: Callable[[bytes, np.ndarray], np.ndarray]
-    frame: Callable[[bytes], Frame] | None = None
 
 
 def specs_of(

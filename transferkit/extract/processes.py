@@ -22,6 +22,7 @@ from transferkit.backbones import Backbone
 from transferkit.extract.decoding import warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.job import ExtractionJob
+from transferkit.extract.views import View
 from transferkit.images import ImageSet, read_rgb
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
@@ -47,6 +48,7 @@ class _ShareOfImages:
     n_sharing: int
     n_threads: int
     pixel_limit: int | None
+    view: View | None
 
 
 def fill(job: ExtractionJob, devices: Sequence[str]) -> None:
@@ -137,6 +139,7 @@ def _shares(
             len(devices),
             torch.get_num_threads(),
             Image.MAX_IMAGE_PIXELS,
+            job.view,
         )
         for device, part in zip(devices, parts, strict=True)
     ]
@@ -201,6 +204,7 @@ def _work(pipe: Any, share: _ShareOfImages) -> None:
         lambda n_images: caller,
         share.n_sharing,
         share.n_images,
+        view=share.view,
     )
     package = logging.getLogger("transferkit")
     package.addHandler(caller)

@@ -174,6 +174,8 @@ class Recipe:
                 f"batch_size is {self.batch_size} and accumulate {self.accumulate}; give a batch "
                 f"size that is a multiple of accumulate"
             )
+        if self.views > 999:  # three digits of a view's number
+            raise ValueError(f"views is {self.views}; give a whole number from 0 to 999")
         if self.rand_augment > 30:
             raise ValueError(f"rand_augment is {self.rand_augment}; give a magnitude from 0 to 30")
         choices = {"sampling": ("shuffle", "balanced"), "precision": ("float32", "bf16", "fp16")}

@@ -21,10 +21,10 @@ from transferkit.images.geometry import (
     resized_size,
     upscale_factor,
 )
-from transferkit.images.imageset import Failure, ImageSet, UnreadableImages
+from transferkit.images.imageset import Failure, ImageSet, UnreadableImages, joined
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
-from transferkit.images.sizes import orientation_of, size_of
+from transferkit.images.sizes import orientation_of, size_of, typical_size
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
@@ -50,6 +50,7 @@ __all__ = [
     "crop_fraction",
     "cut",
     "frame_of",
+    "joined",
     "list_images",
     "orientation_of",
     "prepare",
@@ -57,5 +58,6 @@ __all__ = [
     "read_rgb",
     "resized_size",
     "size_of",
+    "typical_size",
     "upscale_factor",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from transferkit.images.items import ImageBag, Item, is_in_memory
 from transferkit.images.splits import SPLITS, split_of
 
-__all__ = ["Failure", "ImageSet", "Label", "UnreadableImages"]
+__all__ = ["Failure", "ImageSet", "Label", "UnreadableImages", "joined"]
 
 _SHOWN_FAILURES = 20
 
@@ -126,6 +126,11 @@ class ImageSet:
                 f"named {', '.join(SPLITS)} or from a CSV's split column)"
             )
         return self.select(i for i, s in enumerate(self.splits or ()) if s == wanted)
+
+
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Return the images of two sets, one after the other, without labels, splits and groups."""
+    return ImageSet(first.items + second.items, first.names + second.names)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Read an image's height and width, from its header alone if possible."""
 
+import contextlib
 import io
+from collections.abc import Sequence
 from typing import IO
 
 import numpy as np
@@ -10,8 +12,10 @@ from transferkit.files import open_regular
 from transferkit.images.decode import FORMATS, ImageError, read_rgb, reason_of
 from transferkit.images.items import Content, Item, content_of, file_of
 
-__all__ = ["orientation_of", "size_of"]
+__all__ = ["orientation_of", "size_of", "typical_size"]
 
+# Images whose headers are read to find the typical size.
+_SAMPLED = 500
 _EXIF_ORIENTATION = 0x0112
 # From this orientation on, height and width are exchanged.
 _FIRST_ON_ITS_SIDE = 5
@@ -43,6 +47,38 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
     if isinstance(content, np.ndarray):
         content = read_rgb(content)  # or says what is wrong with it
     return _size(content, exif)
+
+
+def typical_size(
+    items: Sequence[Item], *, unit: int = 32, least: int = 256, most: int = 512
+) -> tuple[int, int]:
+    """Height and width of a network's input that suit some images, px.
+
+    The median of their heights and widths is resized so that the longer side is within bounds,
+    and each side is rounded to a multiple of a unit.
+
+    Parameters
+    ----------
+    items : sequence of Path, bytes, PIL.Image.Image, ndarray or LazyImage
+        The images, of which at most 500 are looked at. Those that can't be read don't count.
+    unit : int, default=32
+        Each side is a multiple of it.
+    least, most : int, default=256, 512
+        Bounds of the longer side.
+
+    Examples
+    --------
+    >>> typical_size([np.zeros((480, 640, 3), np.uint8)])
+    (384, 512)
+    """
+    sizes = []
+    for i in np.linspace(0, len(items) - 1, min(len(items), _SAMPLED)).astype(int):
+        with contextlib.suppress(OSError, ImageError):
+            sizes.append(size_of(items[i]))
+    height, width = np.median(sizes, axis=0) if sizes else (least, least)
+    scale = min(max(1.0, least / max(height, width)), most / max(height, width))
+    height, width = (max(round(scale * side / unit), 1) * unit for side in (height, width))
+    return int(height), int(width)
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferkit import registry
+from transferkit.necks._chain import NeckChain
 from transferkit.necks._neck import Neck
 
-__all__ = ["Neck", "create_neck", "neck_names"]
+__all__ = ["Neck", "NeckChain", "create_neck", "neck_names"]
 
 
 def neck_names() -> list[str]:
@@ -25,7 +26,9 @@ def neck_names() -> list[str]:
     return registry.names(__name__)
 
 
-def create_neck(name: str, channels: Sequence[int], strides: Sequence[int], **options: Any) -> Neck:
+def create_neck(
+    name: str, channels: Sequence[int], strides: Sequence[float], **options: Any
+) -> Neck:
     """Make a neck by its name, with random weights.
 
     Parameters
@@ -34,7 +37,7 @@ def create_neck(name: str, channels: Sequence[int], strides: Sequence[int], **op
         One of `neck_names`.
     channels : sequence of int
         Width of each level that it is given, fine to coarse.
-    strides : sequence of int
+    strides : sequence of float
         Nominal stride of each, px of the network's input.
     **options
         Of the neck, such as ``width``.

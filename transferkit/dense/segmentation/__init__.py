@@ -10,8 +10,25 @@ from typing import Any
 
 from transferkit import registry
 from transferkit.dense.segmentation._head import SegmentationHead
+from transferkit.dense.segmentation._losses import (
+    CLASS_WEIGHTS,
+    LOSSES,
+    SegmentationLoss,
+    class_weights_of,
+    create_loss,
+)
 
-__all__ = ["SegmentationHead", "create_segmentation_head", "default_neck", "segmentation_heads"]
+__all__ = [
+    "CLASS_WEIGHTS",
+    "LOSSES",
+    "SegmentationHead",
+    "SegmentationLoss",
+    "class_weights_of",
+    "create_loss",
+    "create_segmentation_head",
+    "default_neck",
+    "segmentation_heads",
+]
 
 
 def segmentation_heads() -> list[str]:
@@ -38,7 +55,7 @@ def default_neck(name: str) -> str:
 
 
 def create_segmentation_head(
-    name: str, channels: Sequence[int], strides: Sequence[int], n_classes: int, **options: Any
+    name: str, channels: Sequence[int], strides: Sequence[float], n_classes: int, **options: Any
 ) -> SegmentationHead:
     """Make a segmentation head by its name, with random weights.
 
@@ -48,7 +65,7 @@ def create_segmentation_head(
         One of `segmentation_heads`.
     channels : sequence of int
         Width of each level that it is given, fine to coarse.
-    strides : sequence of int
+    strides : sequence of float
         Nominal stride of each, px of the network's input.
     n_classes : int
         Number of classes.

@@ -19,13 +19,13 @@ class SegmentationHead(nn.Module):
     ----------
     channels : sequence of int
         Width of each level that it is given, fine to coarse.
-    strides : sequence of int
+    strides : sequence of float
         Nominal stride of each, px of the network's input.
     n_classes : int
         Number of classes.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], n_classes: int) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[float], n_classes: int) -> None:
         super().__init__()
         self.channels, self.strides = tuple(channels), tuple(strides)
         self.n_classes = n_classes

@@ -30,7 +30,7 @@ class LinearSegmentationHead(SegmentationHead):
         As for `SegmentationHead`.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], n_classes: int) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[float], n_classes: int) -> None:
         super().__init__(channels, strides, n_classes)
         self.classifiers = nn.ModuleList(
             nn.Conv2d(width, n_classes, 1, bias=i == 0) for i, width in enumerate(channels)

@@ -23,6 +23,8 @@ class DenseTask:
         Folder of its heads, a dotted name.
     needs : {"map", "good"}
         What it learns from: a class for every pixel, or images that are good.
+    outputs : str
+        What a model's outputs are called.
     default_head : str
         Head that is taken if none is named.
     hub_task : str or None, default=None
@@ -34,5 +36,6 @@ class DenseTask:
     estimator: str
     heads: str
     needs: str
+    outputs: str
     default_head: str
     hub_task: str | None = None

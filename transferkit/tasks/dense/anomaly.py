@@ -10,5 +10,6 @@ TASK = DenseTask(
     estimator="AnomalyDetector",
     heads="transferkit.dense.anomaly",
     needs="good",
+    outputs="classes",
     default_head="auto",
 )

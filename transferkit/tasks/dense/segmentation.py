@@ -10,6 +10,7 @@ TASK = DenseTask(
     estimator="TransferSegmenter",
     heads="transferkit.dense.segmentation",
     needs="map",
+    outputs="classes",
     default_head="fpn",
     hub_task="image-segmentation",
 )

@@ -1,0 +1,157 @@
+"""``transferkit predict`` and ``transferkit evaluate`` with models of dense tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from transferkit.cli._dense import annotated_images
+from transferkit.cli._options import (
+    estimator_from,
+    exit_code,
+    extraction_mode,
+    images_from,
+    report_failures,
+)
+from transferkit.cli._output import counted, print_json, printable
+from transferkit.cli._writing import check_file, form_of, write_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.annotations import Annotations
+    from transferkit.images import ImageSet
+
+__all__ = ["ANNOTATION_FORMS", "evaluate_dense", "predict_dense"]
+
+ANNOTATION_FORMS = ("masks", "coco")
+"""Forms of predictions that hold every pixel; the others have one line per image."""
+
+
+def predict_dense(
+    ctx: click.Context,
+    model: str,
+    images: str,
+    *,
+    form: str | None,
+    out: Path | None,
+    overlays: Path | None,
+    on_error: str,
+    options: dict[str, Any],
+) -> NoReturn:
+    """Annotate images, write the annotations and pictures of them, and exit."""
+    form = _checked_form(form, out)
+    listed = images_from(images, options)
+    estimator = estimator_from(model, options)
+    maps = estimator.maps(listed, extraction_mode(on_error))
+    kept = maps.extraction.kept.tolist()
+    lines = [{"path": name, **estimator.line(None), "error": ""} for name in listed.names]
+    for failure in maps.extraction.failures:
+        lines[failure.index]["error"] = failure.reason
+
+    def predicted() -> Iterator[Annotations]:
+        for row, one in estimator.predictions(maps):
+            lines[kept[row]] |= estimator.line(one)
+            if overlays is not None:
+                _draw(overlays, listed, kept[row], one, estimator)
+            yield one
+
+    if form in ANNOTATION_FORMS:
+        from transferkit.annotations import write_annotations
+
+        assert out is not None
+        names = [listed.names[i] for i in kept]
+        write_annotations(out, names, predicted(), estimator.classes_, form=form)
+    else:
+        for _ in predicted():
+            pass
+        write_lines(out, lines, form)
+    if out is not None:
+        done = f"{len(kept):,} of {counted(len(listed), 'image')}"
+        click.echo(f"{done} predicted: {printable(str(out))}", err=True)
+    if overlays is not None:
+        click.echo(f"pictures: {printable(str(overlays))}", err=True)
+    report_failures(maps.extraction.failures, len(listed))
+    ctx.exit(exit_code(maps.extraction.failures, on_error))
+
+
+def _checked_form(form: str | None, out: Path | None) -> str:
+    """Form of the result, and an error now if it can't be written."""
+    if form is None and out is not None and not out.suffix:
+        form = "masks"
+    if form is None and out is not None and out.suffix.lower() == ".json":
+        form = "coco"
+    if form not in ANNOTATION_FORMS:
+        form = form_of(form, out)
+        if out is not None:
+            check_file(out)
+        return form
+    if out is None:
+        place = "FOLDER" if form == "masks" else "FILE.json"
+        raise click.UsageError(f"--format {form} needs a place: give --out {place}")
+    return form
+
+
+def _draw(
+    folder: Path, images: ImageSet, index: int, annotations: Annotations, estimator: Any
+) -> None:
+    """Write the picture of one image with its annotations, under the image's name."""
+    from transferkit.images import content_of, read_rgb
+    from transferkit.report.overlays import overlay
+
+    exif = estimator.extractor_.resolve().preprocess.exif
+    pixels: np.ndarray = read_rgb(content_of(images.items[index]), exif=exif)
+    picture = overlay(pixels, annotations, estimator.classes_)
+    place = folder / Path(images.names[index]).with_suffix(".png").name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(place)
+
+
+def evaluate_dense(
+    ctx: click.Context,
+    model: str,
+    images: str,
+    task: str,
+    *,
+    use_all: bool,
+    out: Path | None,
+    on_error: str,
+    as_json: bool,
+    options: dict[str, Any],
+) -> NoReturn:
+    """Measure a model on annotated images, and exit."""
+    from transferkit.datasets import is_unseen, measured_of
+    from transferkit.report.text import report_lines
+
+    if out is not None:
+        raise click.UsageError(
+            f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
+        )
+    estimator = estimator_from(model, options)
+    listed, found = annotated_images(images, task, options, estimator.classes_)
+    part = None if use_all else measured_of(listed.split_names)
+    if part is not None:
+        at = [i for i, name in enumerate(listed.splits or ()) if name == part]
+        listed, found = listed.select(at), None if found is None else found.select(at)
+    usable = estimator.usable(listed, found, extraction_mode(on_error))
+    trained = [row.tobytes() for row in estimator.train_ids_]
+    unseen = is_unseen(usable.ids, [] if use_all else trained)
+    if not unseen.any():
+        raise ValueError(
+            "the model was trained on every one of these images, so they can't tell how good it "
+            "is; give others, or --all to measure on them all the same"
+        )
+    report = estimator.measure(*usable.select(unseen.nonzero()[0]))
+    n_left_out = int((~unseen).sum())
+    if as_json:
+        print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
+    else:
+        if part is not None:
+            click.echo(f"measured on {part} ({len(listed):,} images)")
+        for line in report_lines(report, n_left_out):
+            click.echo(line)
+    report_failures(usable.failures, len(listed))
+    ctx.exit(exit_code(usable.failures, on_error))

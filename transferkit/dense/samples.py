@@ -1,0 +1,115 @@
+"""Samples of dense tasks: the maps of some layers, each with a class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transferkit.annotations import VOID, AnnotationSet
+from transferkit.images import Frame
+from transferkit.store import StoredRows
+from transferkit.store.files import allocate
+from transferkit.training import Samples
+from transferkit.training.batches import Key
+
+__all__ = ["DenseSamples", "class_counts", "class_maps"]
+
+Rows = NDArray[Any] | StoredRows
+
+# Class maps of up to 255 classes are kept as one byte per pixel, of which this one is `VOID`.
+_BYTE_VOID = 255
+
+
+def class_maps(
+    annotations: AnnotationSet, frames: Sequence[Frame], size: tuple[int, int]
+) -> NDArray[Any]:
+    """Class of every pixel of the network's input, for all images.
+
+    Parameters
+    ----------
+    annotations : AnnotationSet
+        With a `map` for each image.
+    frames : sequence of Frame
+        From each image's px to the input's.
+    size : (int, int)
+        Height and width of the input, px.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width)
+        uint8 with 255 for `VOID`, or int16 where there are more than 255 classes; above 1 GB in
+        a temporary file.
+    """
+    is_small = len(annotations.classes) <= _BYTE_VOID
+    maps: NDArray[Any] = allocate(
+        (len(annotations), *size), np.dtype(np.uint8 if is_small else np.int16)
+    )
+    for i, frame in enumerate(frames):
+        moved = annotations[i].moved(frame, size).map
+        assert moved is not None
+        maps[i] = np.where(moved == VOID, _BYTE_VOID, moved) if is_small else moved
+    return maps
+
+
+def class_counts(maps: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    """Number of pixels of each class in all maps, `VOID` left out."""
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for one in maps:
+        known = one[one != _BYTE_VOID] if one.dtype == np.uint8 else one[one != VOID]
+        counts += np.bincount(known.ravel(), minlength=n_classes)[:n_classes]
+    return counts
+
+
+class DenseSamples(Samples):
+    """Maps of some layers with the class of every pixel, read a batch at a time.
+
+    Parameters
+    ----------
+    views : sequence of sequence of ndarray or StoredRows
+        Of each view the rows of each level, ``(n, D, H, W)``; the plain view first, then, if
+        there is one, the mirrored view.
+    targets : ndarray of shape (n, height, width), optional
+        From `class_maps`; None for maps alone.
+    """
+
+    def __init__(
+        self, views: Sequence[Sequence[Rows]], targets: NDArray[Any] | None = None
+    ) -> None:
+        self.views, self.targets = [list(view) for view in views], targets
+
+    def __len__(self) -> int:
+        return len(self.views[0][0])
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[list[Tensor], Tensor]]:
+        """Return the maps of several keys with their targets, in the keys' order."""
+        at = np.array([index for index, _ in keys])
+        of_view = np.array([self._view(seed) for _, seed in keys])
+        found: list[Any] = [None] * len(keys)
+        for view in np.unique(of_view).tolist():
+            chosen = np.flatnonzero(of_view == view)
+            levels = [np.asarray(rows[at[chosen]]) for rows in self.views[view]]
+            for i, position in enumerate(chosen.tolist()):
+                maps = [torch.from_numpy(level[i]) for level in levels]
+                found[position] = (maps, self._target(int(at[position]), is_mirrored=view == 1))
+        return found
+
+    def _target(self, index: int, *, is_mirrored: bool) -> Tensor:
+        if self.targets is None:
+            return torch.empty(0, dtype=torch.int16)
+        target = self.targets[index]
+        if is_mirrored:
+            target = target[:, ::-1]
+        known = torch.from_numpy(target.astype(np.int16))
+        return known.masked_fill_(known == _BYTE_VOID, VOID) if target.dtype == np.uint8 else known
+
+    def _view(self, seed: int) -> int:
+        """Plain view without a seed; of a seed, each view is as likely."""
+        return 0 if seed < 0 else seed % len(self.views)

@@ -1,0 +1,515 @@
+"""Base class of the estimators of dense tasks: maps, frames, predicting, saving and loading."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from transferkit import artifacts
+from transferkit.annotations import (
+    Annotations,
+    AnnotationSet,
+    UnreadableAnnotations,
+    annotation_faults,
+)
+from transferkit.backbones import Backbone, layers_of
+from transferkit.datasets import Division, divide, roles_of
+from transferkit.dense.network import Level
+from transferkit.dense.pyramid import pyramid_layers
+from transferkit.digests import ID_BYTES
+from transferkit.estimators.extractor import FeatureExtractor
+from transferkit.extract import Estimate, Extraction, View
+from transferkit.forward import choose_device
+from transferkit.images import Failure, Frame, ImageSet, frame_of, list_images, typical_size
+from transferkit.pooling import parse_feature
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore, StoredRows
+from transferkit.tasks.dense import DenseTask, dense_task_of
+
+__all__ = ["DenseEstimator", "Maps", "Usable", "suited_size"]
+
+Rows = NDArray[Any] | StoredRows
+
+# Images whose maps are predicted from at a time.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Extracted maps of some images, with what takes their px to the network's and back.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Which images have maps, and which could not be read.
+    levels : list of ndarray or StoredRows
+        Rows of each level ``(n, D, H, W)``, fine to coarse.
+    frames : list of Frame
+        From each image's px to the network's.
+    sizes : list of (int, int)
+        Height and width of each image, px.
+    """
+
+    extraction: Extraction
+    levels: list[Rows]
+    frames: list[Frame]
+    sizes: list[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def batches(self, size: int = _AT_ONCE) -> Iterator[tuple[range, list[Tensor]]]:
+        """Yield positions and the maps of each level, a batch at a time."""
+        for start in range(0, len(self), size):
+            at = range(start, min(start + size, len(self)))
+            yield at, [torch.from_numpy(np.asarray(rows[at.start : at.stop])) for rows in
+                       self.levels]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Usable:
+    """Images that can be read, with good annotations where they have any.
+
+    Parameters
+    ----------
+    images : ImageSet
+        Which.
+    annotations : AnnotationSet or None
+        Theirs; None if none are known.
+    ids : tuple of bytes
+        Their row ids.
+    failures : list of Failure
+        The images that were left out, and why.
+    """
+
+    images: ImageSet
+    annotations: AnnotationSet | None
+    ids: tuple[bytes, ...]
+    failures: list[Failure]
+
+    def select(self, indices: Any) -> tuple[ImageSet, AnnotationSet | None]:
+        """Return some of the images with their annotations."""
+        own = None if self.annotations is None else self.annotations.select(indices)
+        return self.images.select(indices), own
+
+
+def suited_size(extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+    """Input size that suits some images and the network's strides, height and width in px.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Of a backbone that is given by name.
+    images : ImageSet
+        What is extracted, of which a few hundred headers are read.
+    """
+    layers = layers_of(extractor.resolve()).values()
+    coarsest = int(max((layer.stride for layer in layers), default=1))
+    # Strides are powers of two, but for patches of 14 px and their like.
+    return typical_size(images.items, unit=32 if 32 % max(coarsest, 1) == 0 else coarsest)
+
+
+class DenseEstimator(BaseEstimator, abc.ABC):
+    """Base class: a head is trained on the maps of a frozen backbone, and predicts annotations."""
+
+    task_name: ClassVar[str]
+    strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
+
+    backbone: str | Backbone | BackboneSpec | FeatureExtractor
+    head: str
+    features: str | Sequence[str] | None
+    image_size: int | tuple[int, int] | None
+    store: FeatureStore | str | Path | bool | None
+    device: str | None
+    batch_size: int | None
+    progress: bool
+
+    @property
+    def task_(self) -> DenseTask:
+        """The task."""
+        return dense_task_of(self.task_name)
+
+    # ---- maps ----
+
+    def _extractor(self, images: ImageSet) -> FeatureExtractor:
+        """Extractor of maps of the whole image: nothing is cropped away by default."""
+        if isinstance(self.backbone, FeatureExtractor):
+            extractor = clone(self.backbone)
+        elif isinstance(self.backbone, str):
+            extractor = FeatureExtractor(
+                self.backbone,
+                image_size=self.image_size,
+                crop_mode="squash",
+                crop_pct=1.0,
+                storage="float16",
+            )
+            if self.image_size is None:
+                extractor.image_size = suited_size(extractor, images)
+        else:
+            extractor = FeatureExtractor(self.backbone, storage="float16")
+        if not isinstance(self.backbone, str) and self.image_size is not None:
+            raise ValueError(
+                f"image_size was given beside a {type(self.backbone).__name__}, which has one; "
+                "give it there, or give the backbone by name"
+            )
+        given = {name: getattr(self, name) for name in ("store", "device", "batch_size")}
+        extractor.set_params(**{n: v for n, v in given.items() if v is not None})
+        extractor.progress = extractor.progress or self.progress
+        extractor.features = self._map_features(extractor)
+        return extractor
+
+    def _map_features(self, extractor: FeatureExtractor) -> list[str]:
+        """Names of the maps: those that were asked for, else the last layer of each stride."""
+        layers = self._layers(extractor)
+        if self.features is not None:
+            asked = self.features.split(",") if isinstance(self.features, str) else self.features
+            names = [name.strip() for name in asked]
+            names = [name if "." in name else f"{name}.map" for name in names]
+            for name in names:
+                if parse_feature(name).pooling != "map":
+                    raise ValueError(
+                        f"feature {name!r} is pooled, and a head of {self.task_name} takes maps; "
+                        f"write {parse_feature(name).layer}.map"
+                    )
+            return names
+        asked = extractor.feature_names
+        if all(name.endswith(".map") for name in asked):
+            return list(asked)
+        return [f"{layer}.map" for layer in pyramid_layers(layers, self.strides)]
+
+    def _layers(self, extractor: FeatureExtractor) -> Mapping[str, Any]:
+        backbone = extractor.backbone
+        return backbone.layers if isinstance(backbone, Backbone) else layers_of(extractor.resolve())
+
+    def _levels(self, extractor: FeatureExtractor) -> list[Level]:
+        """The maps that the head is given, fine to coarse."""
+        layers = self._layers(extractor)
+        named = [parse_feature(name).layer for name in extractor.feature_names]
+        return [Level(name, layers[name].channels, layers[name].stride) for name in named]
+
+    def maps(
+        self,
+        images: Any,
+        on_error: str = "raise",
+        *,
+        is_training: bool = False,
+        view: View | None = None,
+    ) -> Maps:
+        """Extract maps. They stay in the store until they are asked for.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+        on_error : {"raise", "skip"}, default="raise"
+            Whether unreadable images raise, or are left out.
+        is_training : bool, default=False
+            Whether maps of images in memory are kept in this process.
+        view : View, optional
+            An augmented view instead of the images themselves.
+        """
+        listed = self._listed(images)
+        extraction = self.extractor_.extract(
+            listed, on_error=on_error, keep_rows="stored", remember=is_training, view=view
+        )
+        rows: Mapping[str, Rows] = extraction.stored or extraction.rows
+        sizes = [(int(h), int(w)) for h, w in extraction.sizes]
+        preprocess = self.extractor_.resolve().preprocess
+        flip = [] if view is None or view.frame is None else [view.frame(i) for i in extraction.ids]
+        frames = [
+            frame_of(size, preprocess, flip[i] if flip else None) for i, size in enumerate(sizes)
+        ]
+        levels = [rows[str(parse_feature(name))] for name in self.extractor_.feature_names]
+        return Maps(extraction, levels, frames, sizes)
+
+    def _listed(self, images: Any) -> ImageSet:
+        listed = list_images(images)
+        if (listed.n_images != 1).any():
+            raise ValueError(
+                f"an item has several images, and {self.task_name} annotates images one by one; "
+                "list them one by one"
+            )
+        return listed
+
+    @property
+    def input_size_(self) -> tuple[int, int]:
+        """Height and width of the network's input, px."""
+        height, width = self.extractor_.resolve().preprocess.image_size
+        return height, width
+
+    # ---- what is trained on ----
+
+    def usable(
+        self, images: ImageSet, annotations: AnnotationSet | None, on_error: str = "raise"
+    ) -> Usable:
+        """Find the images that can be read and whose annotations are good, and extract their maps.
+
+        Parameters
+        ----------
+        images : ImageSet
+            From `list_images`.
+        annotations : AnnotationSet or None
+            Theirs.
+        on_error : {"raise", "skip"}, default="raise"
+            Whether the others raise an error that names all of them, or are left out.
+        """
+        faults = [] if annotations is None else annotation_faults(annotations, images)
+        if faults and (on_error == "raise" or len(faults) == len(images)):
+            raise UnreadableAnnotations(faults, len(images))
+        bad = {fault.index for fault in faults}
+        good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
+        self.extractor_ = self._extractor(images)
+        extraction = self.extractor_.extract(
+            images.select(good), on_error=on_error, keep_rows="stored", remember=True
+        )
+        self.summary_ = extraction.summary()
+        kept = good[extraction.kept]
+        unreadable = [replace(f, index=int(good[f.index])) for f in extraction.failures]
+        return Usable(
+            images.select(kept),
+            None if annotations is None else annotations.select(kept),
+            extraction.ids,
+            sorted([*faults, *unreadable], key=lambda failure: failure.index),
+        )
+
+    def divided(self, usable: Usable, share: float, seed: int = 0) -> Division:
+        """Divide images by their splits; where there are none, hold out a share of them.
+
+        Parameters
+        ----------
+        usable : Usable
+            From `usable`.
+        share : float
+            Share that is held out to be measured; 0 for none.
+        seed : int, default=0
+            Of the draw.
+        """
+        images = usable.images
+        return divide(
+            images.splits,
+            usable.ids,
+            [""] * len(images),
+            images.groups,
+            is_classes=False,
+            share=share,
+            seed=seed,
+            roles=roles_of(images.split_names) if images.split_names else None,
+        )
+
+    @abc.abstractmethod
+    def fit_parts(self, usable: Usable, parts: Division, *, resume: bool = False) -> Self:
+        """Train on one part of some images, and choose on another.
+
+        Parameters
+        ----------
+        usable : Usable
+            From `usable`.
+        parts : Division
+            Positions of both among them.
+        resume : bool, default=False
+            Whether to go on from a checkpoint.
+        """
+
+    def plan(self, images: Any) -> Estimate:
+        """Estimate what extracting would take, by timing a few batches. Nothing is stored.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+        """
+        listed = self._listed(images)
+        return self._extractor(listed).plan(listed)
+
+    # ---- predict ----
+
+    def predict(self, images: Any) -> list[Annotations]:
+        """Annotate every image, in its own px.
+
+        Parameters
+        ----------
+        images
+            Anything that `list_images` takes.
+
+        Returns
+        -------
+        list of Annotations
+            One for each image, in their order.
+
+        Raises
+        ------
+        UnreadableImages
+            If images can't be read; every one is named.
+        """
+        check_is_fitted(self, "extractor_")
+        return [annotations for _, annotations in self.predictions(self.maps(images))]
+
+    def predictions(self, maps: Maps) -> Iterator[tuple[int, Annotations]]:
+        """Yield the position and the annotations of each image, a few in memory at a time.
+
+        Parameters
+        ----------
+        maps : Maps
+            Of the images, from this estimator's own extractor.
+        """
+        device = choose_device(self.extractor_.device.partition(",")[0])
+        for at, levels in maps.batches():
+            with torch.inference_mode():
+                found = self._annotated(
+                    [level.to(device) for level in levels],
+                    [maps.frames[i] for i in at],
+                    [maps.sizes[i] for i in at],
+                )
+            yield from zip(at, found, strict=True)
+
+    @abc.abstractmethod
+    def line(self, annotations: Annotations | None) -> dict[str, Any]:
+        """Tell of an image in values that a table takes; None is an image that wasn't read."""
+
+    @abc.abstractmethod
+    def _annotated(
+        self, levels: list[Tensor], frames: list[Frame], sizes: list[tuple[int, int]]
+    ) -> list[Annotations]:
+        """Annotate the images of a batch."""
+
+    # ---- files ----
+
+    def save(
+        self, path: str | Path, *, overwrite: bool = False, include_weights: bool | None = None
+    ) -> Path:
+        """Save the trained model as a folder that loads on another machine.
+
+        Parameters
+        ----------
+        path, overwrite, include_weights
+            As for `TransferClassifier.save`.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        check_is_fitted(self, "extractor_")
+        model = artifacts.Model(
+            task=self.task_name,
+            backbone=self.extractor_.resolve(),
+            features=tuple(self.extractor_.feature_names),
+            precision=self.extractor_.precision,
+            storage=self.extractor_.storage,
+            classes=np.array(self.classes_),
+            head=self._head_to_save(),
+            train_ids=self.train_ids_,
+            facts=self.facts_,
+        )
+        return artifacts.save(path, model, overwrite=overwrite, include_weights=include_weights)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        store: FeatureStore | str | Path | bool | None = None,
+        device: str = "auto",
+        engine: str = "auto",
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Load a saved model. Nothing in its folder can run code.
+
+        Parameters
+        ----------
+        path : path
+            The folder that `save` wrote.
+        store, device, engine, batch_size, progress
+            As for `FeatureExtractor`.
+
+        Raises
+        ------
+        ValueError
+            If it isn't a model of this task, is damaged, or its backbone's weights have changed.
+        """
+        model = artifacts.load(path)
+        if model.task != cls.task_name:
+            raise ValueError(
+                f"model {str(path)!r} was trained for {model.task}; load it with "
+                "transferkit.load_estimator"
+            )
+        extractor = FeatureExtractor(
+            model.backbone,
+            list(model.features),
+            precision=model.precision,
+            storage=model.storage,
+            store=store,
+            device=device,
+            engine=engine,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        estimator = cls(extractor)
+        estimator.extractor_ = extractor
+        estimator.classes_ = tuple(str(name) for name in model.classes.tolist())
+        estimator.train_ids_ = model.train_ids
+        estimator.failures_ = []
+        estimator.facts_ = dict(model.facts)
+        try:
+            estimator._restore(model.head)
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"model {str(path)!r} can't be used: its files make no head of {cls.task_name} "
+                f"({error}); copy it again, or train it again"
+            ) from error
+        return estimator
+
+    @abc.abstractmethod
+    def _head_to_save(self) -> artifacts.ModuleHead:
+        """The trained head as tensors and arguments."""
+
+    @abc.abstractmethod
+    def _restore(self, head: artifacts.ModuleHead) -> None:
+        """Make the head again that `_head_to_save` gave."""
+
+    # ---- state ----
+
+    extractor_: FeatureExtractor
+    classes_: tuple[str, ...]
+    train_ids_: NDArray[np.uint8]
+    failures_: list[Failure]
+    facts_: dict[str, Any]
+    summary_: str
+
+    @property
+    def output_names_(self) -> np.ndarray:
+        """Names of the classes."""
+        return np.array(self.classes_)
+
+    def _keep_ids(self, ids: Sequence[bytes]) -> None:
+        self.train_ids_ = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), ID_BYTES)
+
+    @contextlib.contextmanager
+    def _as_before_on_error(self) -> Iterator[None]:
+        """Restore the state before a fit that failed, so that a trained model stays usable."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        return tags

@@ -160,8 +160,8 @@ def _checked(
     """Yield true and predicted maps in pairs that fit."""
     for i, (true, found) in enumerate(zip_longest(truth, predicted)):
         if true is None or found is None:
-            less, more = ("truth", "predictions")[:: 1 if true is None else -1]
-            raise ValueError(f"there is no {less} for image {i}, but {more}; give one of each")
+            lacks, has = ("truth", "prediction")[:: 1 if true is None else -1]
+            raise ValueError(f"image {i} has a {has} but no {lacks}; give one of each")
         if true.map is None or found.map is None:
             which = "truth" if true.map is None else "prediction"
             raise ValueError(f"the {which} of image {i} has no map; give a class for every pixel")

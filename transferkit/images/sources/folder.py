@@ -17,7 +17,15 @@ from transferkit.images.paths import is_excluded
 from transferkit.images.sources._options import ListingOptions
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["EXTENSIONS", "accepts", "example", "labels_and_splits", "listed", "tell_excluded"]
+__all__ = [
+    "EXTENSIONS",
+    "accepts",
+    "example",
+    "files_below",
+    "labels_and_splits",
+    "listed",
+    "tell_excluded",
+]
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
@@ -54,6 +62,17 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
     walked.warn_of_empty_classes(depth, labels)
     items = tuple(root / name for name in names)
     return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
+
+
+def files_below(root: Path) -> list[str]:
+    """Paths of all files that end as images do, below a folder, sorted bytewise.
+
+    Parameters
+    ----------
+    root : Path
+        The paths are relative to it, in POSIX form.
+    """
+    return sorted(_walk(root).images, key=os.fsencode)
 
 
 def labels_and_splits(

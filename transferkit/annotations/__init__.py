@@ -5,7 +5,7 @@ here; it offers what `AnnotationForm` says.
 """
 
 from transferkit.annotations._annotations import VOID, Annotations, AnnotationSet
-from transferkit.annotations._classes import ClassEntry, ClassTable, class_table
+from transferkit.annotations._classes import ClassEntry, ClassTable, class_table, is_background
 from transferkit.annotations._faults import FaultyAnnotations, annotation_faults
 from transferkit.annotations._form import AnnotationForm
 from transferkit.annotations._reading import annotation_forms, read_annotations, write_annotations
@@ -21,6 +21,7 @@ __all__ = [
     "annotation_faults",
     "annotation_forms",
     "class_table",
+    "is_background",
     "read_annotations",
     "write_annotations",
 ]

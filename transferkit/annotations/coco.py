@@ -485,7 +485,7 @@ def _number(key: str) -> int | str:
 
 
 def _dumped(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return json.dumps(value).encode("ascii")  # names of files needn't be Unicode
 
 
 def _objects(one: Annotations, classes: Sequence[str], name: str) -> Iterator[dict[str, Any]]:

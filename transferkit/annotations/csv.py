@@ -55,6 +55,7 @@ def _lines(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -> 
 
 
 def _line(*values: Any) -> bytes:
+    # With this end of a line both its characters are quoted, so a name may hold either.
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode("utf-8")
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return f"{text.getvalue().removesuffix(chr(13) + chr(10))}\n".encode("utf-8", "surrogateescape")

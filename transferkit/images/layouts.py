@@ -2,7 +2,14 @@
 
 from collections.abc import Collection
 
-__all__ = ["IMAGE_SUFFIXES", "MASK_FOLDERS", "MASK_SUFFIXES", "is_image_folder", "is_mask_folder"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MASK_FOLDERS",
+    "MASK_SUFFIXES",
+    "is_image_folder",
+    "is_mask_folder",
+    "without",
+]
 
 MASK_FOLDERS = (
     *("masks", "mask", "SegmentationClass", "SegmentationClassAug", "segmentation"),

@@ -48,7 +48,7 @@ def storable(rows: NDArray[Any], n_ids: int, storage: str) -> NDArray[Any]:
 
 def _check_shape(rows: NDArray[Any], n_ids: int, storage: str) -> None:
     """Raise a ValueError unless rows are of a type and a shape that can be stored."""
-    is_encoded = rows.dtype.names is not None and rows.ndim == 1
+    is_encoded = rows.dtype.names == ("scales", "rows") and rows.ndim == 1
     shape = (len(rows), *encoding.row_shape(rows)) if is_encoded else rows.shape
     is_fit = (
         rows.dtype == encoding.row_type(storage, shape[1:])

@@ -26,7 +26,13 @@ _TABLE_NAMES = (
     *("label_colours", "labelmap", "label_map", "class_colors", "codes", "palette"),
 )
 _TABLE_SUFFIXES = (".txt", ".json", ".csv")
-_HEADERS = frozenset(("name", "class", "class_name", "label", "names", "classes"))
+# Words of a table's first line that says what stands in its columns.
+_HEADERS = frozenset(
+    (
+        *("name", "class", "class_name", "label", "id", "value", "index", "color", "colour"),
+        *("r", "g", "b", "red", "green", "blue", "rgb"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,8 @@ def _from_file(path: Path) -> ClassTable:
 def _from_lines(lines: Sequence[str], source: str) -> tuple[ClassEntry, ...]:
     kept = [line.strip() for line in lines]
     kept = [line for line in kept if line and not line.startswith("#")]
-    if kept and re.split(r"[,;\t: ]", kept[0])[0].casefold() in _HEADERS and len(kept) > 1:
+    head = re.split(r"[,;\t: ]+", kept[0].casefold()) if kept else []
+    if len(head) > 1 and set(head) <= _HEADERS:
         kept = kept[1:]
     return tuple(_from_line(line, source) for line in kept)
 

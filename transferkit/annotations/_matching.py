@@ -25,11 +25,12 @@ class NothingFits(ValueError):
 
 
 def root_of(images: ImageSet) -> Path | None:
-    """Folder that images' names are relative to; None if the first one is no file."""
+    """Folder that images' names are relative to, absolute; None if the first one is no file."""
     path = file_of(images.items[0]) if len(images) else None
     if path is None:
         return None
-    name = PurePosixPath(images.names[0].replace("\\", "/"))
+    path = path.absolute()
+    name = PurePosixPath(images.names[0].replace("\\", "/").removeprefix("./"))
     is_below = not name.is_absolute() and path.parts[-len(name.parts) :] == name.parts
     return path.parents[len(name.parts) - 1] if is_below else path.parent
 
@@ -125,7 +126,7 @@ def _fitting(
     """Files of an image's stem; with their folders if the image stands in such, else None."""
     name = images.names[i].replace("\\", "/")
     path = file_of(images.items[i])
-    above = folders_of(name if path is None else path.as_posix())
+    above = folders_of(name if path is None else path.absolute().as_posix())
     fitting: list[tuple[str, Folders | None]] = []
     for file in by_stem(_stem(name)):
         folders = folders_of(file)

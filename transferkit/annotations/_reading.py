@@ -166,6 +166,7 @@ def _from_paths(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"no annotations at {str(path)!r}; give {_taken()}")
+    paths = [path.absolute() for path in paths]
     if form is not None:
         return form_of(form).read(paths, images, table)
     for candidate in _readable().values():

@@ -155,7 +155,7 @@ class _Contents:
 
 
 def _contents(path: Path, *, with_objects: bool = True) -> _Contents:
-    contents = _Contents(path.name)
+    contents = _Contents(str(path))
     try:
         text = read_text(path)
         if text.lstrip()[:1] == "[":
@@ -207,13 +207,16 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     """
     files = [_contents(path) for path in given]
     names, numbers = _classes(files, classes)
+    # Files that stand in folders of their own name images of these folders.
+    above = _above(given)
     named = [
-        (_file_name(image) or "", contents, key)
-        for contents in files
+        (f"{path.parent.relative_to(above).as_posix()}/{_file_name(image)}", contents, key)
+        for path, contents in zip(given, files, strict=True)
         for key, image in contents.images.items()
     ]
     entries: dict[str, tuple[_Contents, str]] = {}
-    for name, contents, key in named:
+    for written, contents, key in named:
+        name = written.removeprefix("./")
         if name in entries:
             raise ValueError(
                 f"image {name!r} stands twice, in {entries[name][0].source} and in "
@@ -228,10 +231,16 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
         shown = named[0][0] if named else "none"
         raise NothingFits(
             f"no image is named in {', '.join(c.source for c in files)}: the images are such as "
-            f"{images.names[0]!r}, and the files name such as {shown!r}"
+            f"{images.names[0]!r}, and the files name such as {shown.removeprefix('./')!r}"
         )
     _warn_of_orphans(files)
     return AnnotationSet(names, items, CocoReader(numbers), images.names)
+
+
+def _above(paths: Sequence[Path]) -> Path:
+    """Folder that all of some files are in."""
+    shared = set.intersection(*(set(path.parents) for path in paths))
+    return max(shared, key=lambda folder: len(folder.parts))
 
 
 def _entry(contents: _Contents, key: str, item: Item) -> CocoEntry:
@@ -258,7 +267,7 @@ def _classes(
 ) -> tuple[tuple[str, ...], dict[str, dict[str, int]]]:
     """Names of the classes, and the class of every category id in each file."""
     named = [
-        {**{key: f"category {key}" for key in contents.used}, **contents.categories}
+        contents.categories or {key: f"category {key}" for key in contents.used}
         for contents in files
     ]
     given = [each[key] for each in named for key in sorted(each, key=_by_number)]
@@ -273,8 +282,6 @@ def _classes(
         contents.source: {key: numbers[name] for key, name in each.items() if name in numbers}
         for contents, each in zip(files, named, strict=True)
     }
-    if len(found) < len(files):
-        raise ValueError("two COCO files have the same name; rename one of them")
     return tuple(names), found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from transferkit.annotations._annotations import VOID, Annotations, AnnotationSe
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
 from transferkit.annotations._coding import MaskCoding, MaskSample, coding_of, sample_of
 from transferkit.annotations._matching import NothingFits, match, root_of
-from transferkit.annotations._pixels import pixels_of
+from transferkit.annotations._pixels import MaskPixels, pixels_of
 from transferkit.images import EXTENSIONS, ImageError, ImageSet
 from transferkit.images.items import file_of
 from transferkit.images.layouts import MASK_FOLDERS, MASK_SUFFIXES
@@ -80,20 +81,25 @@ def found(images: ImageSet) -> list[Path]:
     root = root_of(images)
     if root is None:
         return []
-    places = [root, root.parent, *((root.parent.parent,) if split_of(root.name) else ())]
-    names = set(MASK_FOLDERS)
-    folders = [place / name for place in places for name in MASK_FOLDERS]
-    # Masks in a folder of each split, or beside each folder of images.
-    parents = {path.parent for item in images.items if (path := file_of(item)) is not None}
-    if len(parents) <= MAX_SAMPLE:
-        folders += [p.parent / name for p in sorted(parents) for name in names]
+    beside = [root.parent, *((root.parent.parent,) if split_of(root.name) else ())]
+    within = _folders_within(root, images)
+    folders = [place / name for place in [*beside, *within] for name in MASK_FOLDERS]
     kept = [folder for folder in _once(folders) if folder.is_dir() and _has_masks(folder)]
-    inner = [f for f in kept if root in f.parents]
-    if inner:
-        return inner
-    if kept:
-        return kept
-    return [root] if _stand_beside(images) else []
+    inner = [folder for folder in kept if root in folder.parents]
+    return inner or kept or ([root] if _stand_beside(images) else [])
+
+
+def _folders_within(root: Path, images: ImageSet) -> list[Path]:
+    """Folders above the images, from their root on down; not more than `MAX_SAMPLE`."""
+    files = (file_of(item) for item in images.items)
+    parents = {path.parent for path in files if path is not None}
+    above = {folder for parent in parents for folder in _with_above(parent.absolute())}
+    inside = sorted(f for f in above if f == root or root in f.parents)
+    return sorted(inside, key=lambda folder: len(folder.parts))[:MAX_SAMPLE]
+
+
+def _with_above(folder: Path) -> tuple[Path, ...]:
+    return (folder, *folder.parents)
 
 
 def _once(folders: Iterable[Path]) -> Iterator[Path]:
@@ -193,7 +199,16 @@ def _sampled(base: Path, files: Sequence[str]) -> MaskSample:
 def of_arrays(given: Sequence[Any], images: ImageSet, classes: ClassTable | None) -> AnnotationSet:
     """Take masks that are in memory: one array per image, or None where there is none."""
     items = [None if one is None else np.asarray(one) for one in given]
-    sample = sample_of(pixels_of(item) for item in items if item is not None)
+
+    def pixels() -> Iterator[MaskPixels]:
+        for item, name in zip(items, images.names, strict=True):
+            try:
+                if item is not None:
+                    yield pixels_of(item)
+            except ImageError as error:
+                raise ValueError(f"annotations of {name!r}: {error}") from error
+
+    sample = sample_of(pixels())
     coding = coding_of(sample, classes)
     return AnnotationSet(coding.names, items, MaskReader(Path(), coding), images.names)
 
@@ -208,13 +223,14 @@ def write(
     classes: Sequence[str],
     **options: Any,
 ) -> None:
-    """Write a PNG per image into a folder, and ``classes.txt`` beside them.
+    """Write a PNG per image into a folder, and ``classes.json`` beside them.
 
     The files have a palette, and 255 where the class is void; with more than 255 classes they
     are grey and have 16 bits, and void is 65535. Reading them gives the same maps again.
     """
     path.mkdir(parents=True, exist_ok=True)
-    (path / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    table = [{"name": name, "value": value} for value, name in enumerate(classes)]
+    (path / "classes.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     for name, one in zip(names, annotations, strict=True):
         if one.map is None:
             raise ValueError(f"{name!r} has no class per pixel; masks are written of maps")

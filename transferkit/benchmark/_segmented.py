@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,9 +156,10 @@ class SegmentedDataset:
             self._samples(segmenter, division.train, mirror=protocol.settings.mirrored),
             len(self.dataset.classes),
             cell.seed or 0,
-            device=choose_device(segmenter.extractor_.device.partition(",")[0]),
+            device=str(choose_device(segmenter.extractor_.device.partition(",")[0])),
         )
-        segmenter.classes_, segmenter.network_ = self.dataset.classes, probe.head
+        # Whatever goes from levels to scores can predict.
+        segmenter.classes_, segmenter.network_ = self.dataset.classes, cast(Any, probe.head)
         return segmenter, probe.chosen
 
     def _samples(

@@ -121,6 +121,8 @@ def load_dataset(
     task: str = "classification",
     group_column: str | None = None,
     annotations: Any = None,
+    form: str | None = None,
+    names_of_classes: Any = None,
     **listing: Any,
 ) -> BenchmarkDataset:
     """Load a dataset and decide which images are trained on and which are measured.
@@ -136,8 +138,9 @@ def load_dataset(
         ``segmentation``: then images need no labels, but masks.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
-    annotations : optional
-        Masks, as `read_annotations` takes them; by default they are looked for.
+    annotations, form, names_of_classes : optional
+        Masks, their format, and their classes' names, as `read_annotations` takes ``given``,
+        ``form`` and ``classes``; by default they are looked for.
     **listing
         Other options of `list_images`, such as ``exclude``.
 
@@ -156,7 +159,12 @@ def load_dataset(
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
     if task in dense.names():
         images = list_images(source, group_column=group_column, annotated=True, **listing)
-        return _segmentation(name, images, task, annotations)
+        if task != "segmentation":
+            raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
+        found = read_annotations(annotations, images, form=form, classes=names_of_classes)
+        nothing = np.zeros(len(images), dtype=np.int64)
+        parts, line = _parts(images, None)
+        return SegmentationDataset(name, images, nothing, found.classes, task, parts, line, found)
     images = list_images(source, group_column=group_column, **listing)
     targets = targets_of(images, None, "benchmark", task)
     meant = task_of(task).of_targets(targets)
@@ -171,16 +179,6 @@ def load_dataset(
         classes = tuple(str(label) for label in known)
     labels = y if meant.has_one_class else None
     return BenchmarkDataset(name, images, y, classes, meant.name, *_parts(images, labels))
-
-
-def _segmentation(name: str, images: ImageSet, task: str, given: Any) -> BenchmarkDataset:
-    """Images with their annotations, of the one dense task that is measured here."""
-    if task != "segmentation":
-        raise ValueError(f"a benchmark of {task} isn't there yet; use segmentation, or evaluate")
-    found = read_annotations(given, images)
-    y = np.zeros(len(images), dtype=np.int64)
-    parts, line = _parts(images, None)
-    return SegmentationDataset(name, images, y, found.classes, task, parts, line, found)
 
 
 def _parts(images: ImageSet, labels: Array | None) -> tuple[Array, str]:

@@ -10,10 +10,22 @@ from typing import Any
 
 from transferkit.backbones import resolve_backbone, search_backbones
 from transferkit.heads import create_head, describe
-from transferkit.protocols import create_protocol
+from transferkit.protocols import create_protocol, protocol_names
+from transferkit.protocols.segmentation import (
+    create_segmentation_protocol,
+    segmentation_protocol_names,
+)
 from transferkit.spec import BackboneSpec, canonical_json
 
-__all__ = ["Cell", "Want", "cells_of", "default_protocols", "named_backbones", "resolved"]
+__all__ = [
+    "Cell",
+    "Want",
+    "cells_of",
+    "check_protocols",
+    "default_protocols",
+    "named_backbones",
+    "resolved",
+]
 
 # Raise this when a head computes other numbers from the same parameters, so that its cells are
 # measured again.
@@ -98,6 +110,35 @@ class Cell:
             return f"Protocol({', '.join(values)})"
         heads = [create_head(self.probe, task) for task in describe(self.probe).tasks]
         return repr([HEADS_VERSION, *(head.get_params() for head in heads)])
+
+
+def check_protocols(names: Sequence[str], task: str) -> None:
+    """Say now what is wrong with the name of a protocol.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of protocols.
+    task : str
+        Of the datasets that are measured under them.
+
+    Raises
+    ------
+    ValueError
+        If there is none of a name, or it is another task's.
+    """
+    of_maps = segmentation_protocol_names()
+    for name in names:
+        if task == "segmentation":
+            if name in protocol_names():
+                raise ValueError(
+                    f"protocol {name!r} isn't for segmentation; use {', '.join(of_maps)}"
+                )
+            create_segmentation_protocol(name)
+        elif name in of_maps:
+            raise ValueError(f"protocol {name!r} is for --task segmentation, not {task}")
+        else:
+            create_protocol(name)
 
 
 def default_protocols(task: str) -> tuple[str, ...]:

@@ -22,12 +22,13 @@ from transferkit.benchmark.data import BenchmarkDataset, SegmentationDataset
 from transferkit.benchmark.grid import Cell, Want, cells_of, default_protocols, resolved
 from transferkit.benchmark.results import Results
 from transferkit.benchmark.segmentation_grid import (
+    SegmentationCell,
     head_geometry,
     map_features,
     segmentation_cells,
 )
 from transferkit.estimators import FeatureExtractor
-from transferkit.extract import Estimate
+from transferkit.extract import Estimate, mirrored
 from transferkit.spec import BackboneSpec
 
 __all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
@@ -71,6 +72,10 @@ class ExtractionGroup:
         if any(cell.feature == "auto" for cell in self.cells):
             names += candidates(self.spec)
         return list(dict.fromkeys(names))
+
+    def is_mirrored(self) -> bool:
+        """Whether mirror images of the training images are extracted too."""
+        return any(isinstance(c, SegmentationCell) and c.is_mirrored() for c in self.cells)
 
 
 @dataclass(frozen=True)
@@ -157,11 +162,15 @@ def _resolved(
 def plan_benchmark(
     datasets: Sequence[BenchmarkDataset], backbones: Sequence[str], want: Want, **machine: Any
 ) -> list[tuple[ExtractionGroup, Estimate]]:
-    """Estimate what the extractions would take, by timing a few batches. Nothing is stored."""
+    """Estimate what the extractions would take, by timing a few batches. Nothing is stored.
+
+    Mirror images are counted for all images, though only those to train on need one.
+    """
     planned = []
     for group in passes(datasets, backbones, want, machine):
         extractor = FeatureExtractor(group.spec, group.features(), **{**machine, **group.numeric})
-        planned.append((group, extractor.plan(group.dataset.images)))
+        views = [None, mirrored(group.spec.preprocess)] if group.is_mirrored() else [None]
+        planned.append((group, extractor.plan(group.dataset.images, views=views)))
     return planned
 
 

@@ -50,6 +50,11 @@ class SegmentationCell(Cell):
             return None
         return create_segmentation_protocol(self.probe).settings
 
+    def is_mirrored(self) -> bool:
+        """Whether it trains on mirror images too."""
+        settings = self.published()
+        return bool((SegmentationRecipe() if settings is None else settings).mirrored)
+
     def _settings(self) -> str:
         """All settings that a probe is trained with, as a text for the key."""
         if self.kind == "protocol":

@@ -124,6 +124,8 @@ def test_several_files_with_ids_of_their_own(tmp_path):
     found = read_annotations(None, images)  # found beside the images
     assert found.classes == ("background", "cat", "dog", "horse")
     assert [each.map.max() for each in found] == [1, 3]
+    assert found.splits == ("train", "val")
+    assert found.select([1]).splits == ("val",)
     assert read_annotations(sorted(tmp_path.glob("*.json")), images).classes == found.classes
     content = dataset([], ["train/a.jpg"])
     (tmp_path / "instances_val.json").write_text(json.dumps(content))

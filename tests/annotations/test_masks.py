@@ -111,6 +111,34 @@ def test_black_and_white_is_two_classes(tmp_path, mode):
     np.testing.assert_array_equal(found[0].map, truth)
 
 
+@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0], "grey"])
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_palettes_of_black_and_white_are_read_by_their_colours(tmp_path, palette, suffix):
+    truth = classes_of(2, 2)
+    image = Image.fromarray((255 * truth).astype(np.uint8)).convert("P")
+    if palette != "grey":
+        place = truth if palette[0] == 0 else 1 - truth
+        image = Image.fromarray(place.astype(np.uint8)).convert("P")
+        image.putpalette(palette)
+    found = read_one(tmp_path, image, suffix=suffix)
+    assert found.classes == ("background", "foreground")
+    np.testing.assert_array_equal(found[0].map, truth)
+
+
+def test_many_masks_are_sampled_from_all_over(tmp_path, monkeypatch):
+    names = [f"{i:02}.png" for i in range(20)]
+    images = list_images(write_images(tmp_path / "images", names))
+    write_masks(tmp_path / "masks", names, n_classes=2)
+    save(tmp_path / "masks/10.png", classes_of(0, 4).astype(np.uint8))
+    monkeypatch.setattr("transferkit.annotations.masks.MAX_SAMPLE", 4)
+    assert len(read_annotations(None, images).classes) == 4
+    monkeypatch.setattr("transferkit.annotations.masks.MAX_SAMPLE", 3)
+    found = read_annotations(None, images)
+    assert len(found.classes) == 2
+    with pytest.raises(ValueError, match=r"10\.png.*value 2 .*, 3 .* for no class.*class table"):
+        found[10]
+
+
 def test_black_and_white_is_told_by_all_masks_not_by_each(tmp_path):
     # 255 is void here: in another mask there is a 1.
     names = ["a.png", "b.png"]
@@ -119,6 +147,26 @@ def test_black_and_white_is_told_by_all_masks_not_by_each(tmp_path):
     save(tmp_path / "masks/b.png", classes_of(0, 3).astype(np.uint8))
     found = read_annotations(None, list_images(tmp_path / "images"))
     assert (found[0].map == VOID).all()
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [0, 128, 255]])
+def test_jpegs_of_anything_but_black_and_white_are_refused(tmp_path, values):
+    mask = np.array(values, np.uint8)[classes_of(0, 3, (64, 64))]
+    with pytest.raises(ValueError, match=r"JPEGs, whose values aren't exact.*save .* as PNG"):
+        read_one(tmp_path, mask, suffix=".jpg")
+    with pytest.raises(ValueError, match="save the masks as PNG"):
+        read_one(tmp_path, coloured(classes_of(0, 3, (64, 64))), suffix=".jpg")
+    with pytest.raises(ValueError, match="save the masks as PNG"):
+        read_one(tmp_path, mask, ["a", "b", "c"], suffix=".jpg")
+
+
+def test_small_classes_beside_void_are_no_blurred_edges(tmp_path):
+    truth = np.zeros((100, 100), int)
+    truth[0, :12] = np.arange(12)
+    truth[50:60] = VOID
+    found = read_one(tmp_path, np.where(truth < 0, 255, truth).astype(np.uint8))
+    assert len(found.classes) == 12
+    np.testing.assert_array_equal(found[0].map, truth)
 
 
 def test_values_by_a_table_that_gives_them(tmp_path):
@@ -219,6 +267,13 @@ def test_masks_beside_their_images(tmp_path):
     found = maps_of(tmp_path, annotated=True)
     assert list(found) == ["a.jpg", "b.jpg"]
     np.testing.assert_array_equal(found["b.jpg"], classes_of(1))
+
+
+def test_accents_may_be_written_in_either_form(tmp_path):
+    write_images(tmp_path / "images", ["caf\u00e9.jpg"])
+    write_masks(tmp_path / "masks", ["cafe\u0301.png"])
+    [found] = maps_of(tmp_path / "images").values()
+    np.testing.assert_array_equal(found, classes_of(0))
 
 
 def test_a_mask_of_another_folder_is_not_taken(tmp_path):

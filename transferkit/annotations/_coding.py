@@ -20,7 +20,7 @@ __all__ = ["MaskCoding", "MaskSample", "coding_of", "sample_of"]
 _UNKNOWN = -2
 _SHOWN = 8
 # A grey mask whose edges are blurred has many values, and nearly all pixels at both ends.
-_MANY_VALUES, _NEARLY_ALL = 8, 0.9
+_MANY_VALUES, _NEARLY_ALL, _LIGHT = 8, 0.9, 200
 # Fewer of the values up to the largest than this, and they are hardly numbers of classes.
 _MIN_SHARE, _FEW_CLASSES = 0.25, 32
 # Void in the palette of Pascal VOC (Everingham et al., 2010), where its place is 255.
@@ -67,19 +67,36 @@ class MaskSample:
     @property
     def is_blurred(self) -> bool:
         """Whether the masks are black and white, with something between at the edges."""
-        if self.palette or (self.colours and not self.is_lossy):
+        if self.palette or self.colours:
             return False
         values = self.values
-        ends = values[0] + values[255]
-        many = len(values) > _MANY_VALUES and values[255] > 0
-        return self.is_lossy or (many and ends >= _NEARLY_ALL * values.total())
+        between = {value: n for value, n in values.items() if value not in (0, 255)}
+        n_between = sum(between.values())
+        # Numbers of classes are small ones, and void isn't more than all of them together.
+        is_spread = len(between) > _MANY_VALUES and max(between) >= _LIGHT
+        return is_spread and n_between < min(values[255], (1 - _NEARLY_ALL) * values.total())
+
+    @property
+    def is_black_and_white(self) -> bool:
+        """Whether nearly all pixels are about black or about white, and some are white."""
+        values = self.values
+        n_light = sum(n for value, n in values.items() if value >= _LIGHT)
+        n_dark = sum(n for value, n in values.items() if value < 255 - _LIGHT)
+        has_colour = any(max(unpack(c)) - min(unpack(c)) > 255 - _LIGHT for c in self.colour)
+        is_clear = n_light + n_dark >= _NEARLY_ALL * values.total()
+        return is_clear and n_light > 0 and not has_colour
 
 
 def sample_of(masks: Iterable[MaskPixels]) -> MaskSample:
     """Count the values in some masks."""
     sample = MaskSample()
     for mask in masks:
-        values, counts = np.unique(mask.values, return_counts=True)
+        # Neighbours are mostly alike, so that runs of them are much fewer than pixels.
+        flat = mask.values.ravel()
+        starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+        lengths = np.diff(np.append(starts, len(flat)))
+        values, place = np.unique(flat[starts], return_inverse=True)
+        counts = np.bincount(place, weights=lengths).astype(np.int64)
         counter: Counter[int] = getattr(sample, mask.kind)
         counter.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         sample.depth = max(sample.depth, mask.depth)
@@ -190,16 +207,15 @@ def coding_of(sample: MaskSample, table: ClassTable | None) -> MaskCoding:
     ValueError
         If it can't be told from the masks alone.
     """
-    if sample.is_blurred and (table is None or len(table.names) <= 2):
-        return _black_and_white(table)
-    if table is None:
-        return _without_table(sample)
-    if sample.is_lossy:
+    is_of_two = table is None or len(table.names) <= 2
+    if sample.is_lossy and not (is_of_two and sample.is_black_and_white):
         raise ValueError(
-            f"some masks are JPEGs, whose values aren't exact, and {table.source} names "
-            f"{len(table.names)} classes; save the masks as PNG"
+            "some masks are JPEGs, whose values aren't exact, and they aren't black and white; "
+            "save the masks as PNG"
         )
-    return _with_table(sample, table)
+    if is_of_two and (sample.is_lossy or sample.is_blurred):
+        return _black_and_white(table)
+    return _without_table(sample) if table is None else _with_table(sample, table)
 
 
 def _black_and_white(table: ClassTable | None) -> MaskCoding:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -37,10 +40,13 @@ def root_of(images: ImageSet) -> Path | None:
 
 def folders_of(path: str) -> Folders:
     """Folders above a file, without those that only say that it is an image or a mask."""
-    folders = path.split("/")[:-1]
-    return tuple(
-        name for name in folders if name and not is_image_folder(name) and not is_mask_folder(name)
-    )
+    return _telling(path.rpartition("/")[0])
+
+
+@functools.lru_cache(maxsize=4096)
+def _telling(folder: str) -> Folders:
+    names = folder.split("/")
+    return tuple(n for n in names if n and not is_image_folder(n) and not is_mask_folder(n))
 
 
 def match(images: ImageSet, files: Sequence[str], what: str = "mask") -> list[str | None]:
@@ -70,14 +76,14 @@ def match(images: ImageSet, files: Sequence[str], what: str = "mask") -> list[st
     ValueError
         If an image has several files, or several images have the same.
     """
-    by_stem = _by_stem(files)
-    fitting = (_fitting(images, i, by_stem) for i in range(len(images)))
+    by_stem, here = _by_stem(files), str(Path.cwd())
+    fitting = (_fitting(images, i, by_stem, here) for i in range(len(images)))
     is_placed = any(map(folders_of, files)) and any(
         folders for each in fitting for _, folders in each
     )
     matched: list[str | None] = []
     for i in range(len(images)):
-        kept = _fitting(images, i, by_stem)
+        kept = _fitting(images, i, by_stem, here)
         if is_placed:
             kept = [(file, folders) for file, folders in kept if folders is not None]
         longest = max((len(folders or ()) for _, folders in kept), default=0)
@@ -116,17 +122,21 @@ def _by_stem(files: Sequence[str]) -> Callable[[str], list[str]]:
 def _stem(path: str) -> str:
     """Name without the suffix that images have: a dot may be part of it."""
     name = path.rsplit("/", 1)[-1]
+    if not name.isascii():  # systems differ in how they write accents
+        name = unicodedata.normalize("NFC", name)
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in EXTENSIONS else name
 
 
 def _fitting(
-    images: ImageSet, i: int, by_stem: Callable[[str], list[str]]
+    images: ImageSet, i: int, by_stem: Callable[[str], list[str]], here: str
 ) -> list[tuple[str, Folders | None]]:
     """Files of an image's stem; with their folders if the image stands in such, else None."""
     name = images.names[i].replace("\\", "/")
     path = file_of(images.items[i])
-    above = folders_of(name if path is None else path.absolute().as_posix())
+    # Not `Path.absolute`, which takes as long as all the rest.
+    whole = name if path is None else os.path.join(here, path).replace(os.sep, "/")  # noqa: PTH118
+    above = folders_of(whole)
     fitting: list[tuple[str, Folders | None]] = []
     for file in by_stem(_stem(name)):
         folders = folders_of(file)

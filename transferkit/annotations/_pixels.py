@@ -102,8 +102,7 @@ def _from_image(image: Image.Image) -> MaskPixels:
     if mode in ("P", "PA"):
         indices = np.asarray(image.getchannel(0) if mode == "PA" else image)
         flat = image.getpalette("RGB") or []
-        palette = pack(np.array(flat, dtype=np.int64).reshape(-1, 3))
-        return MaskPixels(indices, "palette", palette=palette)
+        return _from_palette(indices, pack(np.array(flat, dtype=np.int64).reshape(-1, 3)))
     if mode == "1":
         return MaskPixels(np.asarray(image).astype(np.uint8), "grey", depth=1)
     if mode in ("L", "LA"):
@@ -116,6 +115,18 @@ def _from_image(image: Image.Image) -> MaskPixels:
     if mode in ("RGB", "RGBA", "RGBX"):
         return MaskPixels(pack(np.asarray(image)[..., :3]), "colour", is_lossy=is_lossy)
     raise ImageError(f"PIL mode {mode}; give index, palette or RGB masks of 8 or 16 bits")
+
+
+def _from_palette(indices: NDArray[Any], palette: NDArray[np.int64]) -> MaskPixels:
+    """Take a palette of greys, or of black and white alone, for the grey image that it is."""
+    used = np.flatnonzero(np.bincount(indices.ravel(), minlength=1))
+    if used[-1] < len(palette):
+        colours = palette[used]
+        if (colours == used * 0x010101).all():
+            return MaskPixels(indices, "grey")
+        if np.isin(colours, (0, 0xFFFFFF)).all():
+            return MaskPixels((palette & 0xFF).astype(np.uint8)[indices], "grey")
+    return MaskPixels(indices, "palette", palette=palette)
 
 
 def _from_array(array: NDArray[Any]) -> MaskPixels:

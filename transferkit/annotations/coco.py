@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from transferkit.annotations._rle import mask_of_runs, pack_runs, runs_of_mask, 
 from transferkit.files import write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
+from transferkit.images.splits import split_of
 
 __all__ = ["SUMMARY", "CocoReader", "accepts", "found", "image_ids", "read", "write"]
 
@@ -234,7 +236,22 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
             f"{images.names[0]!r}, and the files name such as {shown.removeprefix('./')!r}"
         )
     _warn_of_orphans(files)
-    return AnnotationSet(names, items, CocoReader(numbers), images.names)
+    return AnnotationSet(names, items, CocoReader(numbers), images.names, _splits(items))
+
+
+def _splits(items: Sequence[CocoEntry | None]) -> list[str | None] | None:
+    """Split of each image by its file's name, as in ``instances_train2017.json``, if all tell."""
+    sources = {item.source for item in items if item is not None}
+    told = {source: _split_told(Path(source).stem) for source in sources}
+    if None in told.values() or "train" not in told.values() or len(set(told.values())) < 2:
+        return None
+    return [None if item is None else told[item.source] for item in items]
+
+
+def _split_told(stem: str) -> str | None:
+    """Split that is one of the words in a file's name."""
+    found = {split for word in re.split(r"[\W_]+", stem) if (split := split_of(word)) is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _above(paths: Sequence[Path]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transferkit.annotations._classes import ClassTable, class_table, find_class
 from transferkit.annotations._coding import MaskCoding, MaskSample, coding_of, sample_of
 from transferkit.annotations._matching import NothingFits, match, root_of
 from transferkit.annotations._pixels import MaskPixels, pixels_of
-from transferkit.images import EXTENSIONS, ImageError, ImageSet
+from transferkit.images import EXTENSIONS, ImageError, ImageSet, size_of
 from transferkit.images.items import file_of
 from transferkit.images.layouts import MASK_FOLDERS, MASK_SUFFIXES
 from transferkit.images.sources.folder import files_below
@@ -28,8 +29,10 @@ __all__ = ["SUMMARY", "MaskReader", "accepts", "found", "of_arrays", "read", "wr
 
 SUMMARY = "a folder of mask files (PNG, TIFF, BMP, GIF; index, palette or colours)"
 
-MAX_SAMPLE = 2_000
-"""Most masks that are looked at to find out how they tell classes."""
+MAX_SAMPLE, MIN_SAMPLE = 2_000, 50
+"""Most masks that are looked at to find out how they tell classes; and how many large ones."""
+MAX_SAMPLE_PIXELS = 400_000_000
+"""Pixels of all masks that are looked at; some seconds' work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,7 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     Without values or colours in a class table: 0/255 (or 16-bit 65535) is black and white, the
     classes 0 and 1; anything else is the number of a class, and 255 is void. Masks with a
     palette are read by the places in it, or by its colours if the table has colours. Up to
-    `MAX_SAMPLE` masks are looked at.
+    `MAX_SAMPLE` masks from all over the list are looked at, fewer if they are large.
     """
     base, files = _files(given, images)
     items = match(images, files)
@@ -183,10 +186,11 @@ def _none_fits(given: Sequence[Path], images: ImageSet, files: Sequence[str]) ->
 
 def _sampled(base: Path, files: Sequence[str]) -> MaskSample:
     """Look at masks from all over the list. One that can't be read is a fault for later."""
-    n = min(len(files), MAX_SAMPLE)
+    largest = max((_n_pixels(base / file) for file in files[:10]), default=1)
+    n = min(len(files), MAX_SAMPLE, max(MIN_SAMPLE, MAX_SAMPLE_PIXELS // largest))
     chosen = [files[i * len(files) // n] for i in range(n)]
 
-    def readable() -> Iterator[Any]:
+    def readable() -> Iterator[MaskPixels]:
         for file in chosen:
             try:
                 yield pixels_of(base / file)
@@ -194,6 +198,13 @@ def _sampled(base: Path, files: Sequence[str]) -> MaskSample:
                 continue
 
     return sample_of(readable())
+
+
+def _n_pixels(file: Path) -> int:
+    try:
+        return math.prod(size_of(file))
+    except (OSError, ImageError):
+        return 1
 
 
 def of_arrays(given: Sequence[Any], images: ImageSet, classes: ClassTable | None) -> AnnotationSet:

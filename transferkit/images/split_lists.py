@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,7 +170,7 @@ def _names(images: ImageSet) -> dict[str, int]:
 
 def _plain(name: str) -> str:
     """Path in POSIX form, without the suffix that images have."""
-    path = name.replace("\\", "/").removeprefix("./")
+    path = unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
     stem, dot, suffix = path.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in EXTENSIONS else path
 

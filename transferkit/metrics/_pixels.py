@@ -77,6 +77,12 @@ class PixelCounts:
         """Mean over the images of each class's boundary F; NaN where it never has a boundary."""
         return np.array([mean_of_defined(column) for column in self.boundaries.T])
 
+    @cached_property
+    def image_iou(self) -> Array:
+        """Mean IoU of each image's own classes; NaN for an image without a known pixel."""
+        parts = zip(self.hits, self.true, self.predicted, strict=True)
+        return np.array([mean_of_defined(iou_of(*counts)) for counts in parts])
+
     @property
     def _totals(self) -> tuple[Array, Array, Array]:
         return self.hits.sum(axis=0), self.true.sum(axis=0), self.predicted.sum(axis=0)
@@ -160,8 +166,8 @@ def _checked(
     """Yield true and predicted maps in pairs that fit."""
     for i, (true, found) in enumerate(zip_longest(truth, predicted)):
         if true is None or found is None:
-            less, more = ("truth", "predictions")[:: 1 if true is None else -1]
-            raise ValueError(f"there is no {less} for image {i}, but {more}; give one of each")
+            lacks, has = ("truth", "prediction")[:: 1 if true is None else -1]
+            raise ValueError(f"image {i} has a {has} but no {lacks}; give one of each")
         if true.map is None or found.map is None:
             which = "truth" if true.map is None else "prediction"
             raise ValueError(f"the {which} of image {i} has no map; give a class for every pixel")

@@ -11,6 +11,7 @@ from transferkit import registry
 from transferkit.dense.anomaly._choice import ALIGNED, Choice, alignment, choose_method
 from transferkit.dense.anomaly._method import AnomalyMethod
 from transferkit.dense.anomaly._patches import Batches, Patches
+from transferkit.dense.anomaly._thresholds import f1_threshold, false_alarm_threshold
 
 __all__ = [
     "ALIGNED",
@@ -22,6 +23,8 @@ __all__ = [
     "anomaly_methods",
     "choose_method",
     "create_anomaly_method",
+    "f1_threshold",
+    "false_alarm_threshold",
 ]
 
 

@@ -76,18 +76,18 @@ class Patches(nn.Module):
             self.n_patches += len(levels[0]) * math.prod(_grid(maps))
         if not self.n_images:
             raise ValueError("there are no good images to learn from; give at least one")
-        self._keep([moment.whitening() for moment in moments])
+        self._keep([moment.whitening() for moment in moments], moments[0].origin.device)
         return self
 
-    def _keep(self, whitenings: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def _keep(self, whitenings: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
         """Set the linear layer of each level: whitening, then its part of the projection."""
         widths = [len(mean) for mean, _ in whitenings]
         parts = _projection(widths, self.dimensions, self.seed).split(widths)
         self.n_levels = len(widths)
         for i, ((mean, matrix), part) in enumerate(zip(whitenings, parts, strict=True)):
             weight = (matrix @ part).T
-            self.register_buffer(f"weight_{i}", weight.float().contiguous())
-            self.register_buffer(f"bias_{i}", (-weight @ mean).float())
+            self.register_buffer(f"weight_{i}", weight.float().contiguous().to(device))
+            self.register_buffer(f"bias_{i}", (-weight @ mean).float().to(device))
 
     @property
     def width(self) -> int:

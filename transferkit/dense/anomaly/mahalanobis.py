@@ -61,7 +61,9 @@ class Mahalanobis(AnomalyMethod):
         images = torch.cat(pooled)
         mean = images.mean(0)
         of_patches = products / self.patches.n_patches - torch.outer(mean, mean).double().cpu()
-        of_images = torch.from_numpy(ledoit_wolf(images.double().cpu().numpy())[0])
+        of_images = torch.zeros_like(of_patches)
+        if len(images) > 1:
+            of_images = torch.from_numpy(ledoit_wolf(images.double().cpu().numpy())[0])
         self.register_buffer("mean", mean)
         for name, covariance in (("image_factor", of_images), ("patch_factor", of_patches)):
             self.register_buffer(name, _inverse_root(covariance, of_patches).to(mean))

@@ -30,11 +30,11 @@ class PatchCore(AnomalyMethod):
     ----------
     share : float, default=0.01
         Share of the good patches that is kept.
-    least, most : int, default=2000 and 10000
+    least, most : int, default=5000 and 20000
         Number of patches that are kept at least and at most.
     sample : int, default=100000
         Number of patches, drawn from all images alike, that the coreset is chosen from.
-    neighbours : int, default=3
+    neighbours : int, default=9
         Nearest ones by which the density of the good patches is measured.
     top : float, default=0.003
         Share of the patches whose mean is the image's score; one patch at least.
@@ -65,10 +65,10 @@ class PatchCore(AnomalyMethod):
         self,
         *,
         share: float = 0.01,
-        least: int = 2000,
-        most: int = 10_000,
+        least: int = 5000,
+        most: int = 20_000,
         sample: int = 100_000,
-        neighbours: int = 3,
+        neighbours: int = 9,
         top: float = 0.003,
         dimensions: int | None = 256,
         seed: int = 0,

@@ -84,6 +84,12 @@ place_options = _apply(
             metavar="PATTERN",
             help="Files or folders to leave out, such as '*_augmented'; repeatable.",
         ),
+        click.option(
+            "--split-lists",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="FOLDER",
+            help="Folder of train.txt, val.txt, test.txt: an image's name in each line.",
+        ),
     ]
 )
 image_options = _apply(
@@ -321,7 +327,7 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
 
 def place_from(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options that say where images are, and which are left out, out of a command's."""
-    return {name: options.pop(name) for name in ("root", "suffix", "exclude")}
+    return {name: options.pop(name) for name in ("root", "suffix", "exclude", "split_lists")}
 
 
 def extraction_mode(on_error: str) -> str:

@@ -1,8 +1,9 @@
-"""The trained network: a backbone's body and a linear head in one module."""
+"""The trained network: a backbone's body and its head in one module."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,7 @@ from transferkit.backbones import (
     cut_above,
     is_batch_norm,
 )
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.recipe import Recipe, Strategy
 from transferkit.finetune.strategies import choose_parameters
 from transferkit.maps import LayerInfo
@@ -21,18 +23,16 @@ from transferkit.spec import BackboneSpec
 
 __all__ = ["BackboneWithHead", "build_network", "stage_below"]
 
-_LAYER = {"pre_logits"}
-
 
 class BackboneWithHead(nn.Module):
-    """A backbone's network with a linear head on its ``pre_logits``.
+    """A backbone's network with a head.
 
     Parameters
     ----------
     body : nn.Module
         A backbone's network: inputs and layer names → `FeatureMaps`.
-    n_features, n_outputs : int
-        Width of ``pre_logits``, and of the head's output.
+    head : ImageHead
+        Takes one of the body's layers.
     mean, std : tuple of float
         Of the body's images, for pixels in [0, 1].
     stage : str, optional
@@ -47,8 +47,7 @@ class BackboneWithHead(nn.Module):
     def __init__(
         self,
         body: nn.Module,
-        n_features: int,
-        n_outputs: int,
+        head: ImageHead,
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
@@ -57,9 +56,7 @@ class BackboneWithHead(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Linear(n_features, n_outputs)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.head = head
         self.stage = stage
         self.freeze_statistics = freeze_statistics
         self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
@@ -80,7 +77,7 @@ class BackboneWithHead(nn.Module):
             inputs = inputs.permute(0, 2, 3, 1)
         else:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        outputs = self.head(self.body(inputs, _LAYER).pre_logits)
+        outputs = self.head(self.body(inputs, {self.head.layer}))
         assert isinstance(outputs, Tensor)
         return outputs
 
@@ -101,7 +98,11 @@ class BackboneWithHead(nn.Module):
 
 
 def build_network(
-    spec: BackboneSpec, strategy: Strategy, recipe: Recipe, n_outputs: int, stage: str | None
+    spec: BackboneSpec,
+    strategy: Strategy,
+    recipe: Recipe,
+    create_head: Callable[[int], ImageHead],
+    stage: str | None,
 ) -> tuple[BackboneWithHead, dict[str, Tensor]]:
     """Build the network of a strategy, and return the body's original weights with it.
 
@@ -113,8 +114,8 @@ def build_network(
         What is trained.
     recipe : Recipe
         Drop path, checkpointing, statistics, rank.
-    n_outputs : int
-        Of the head.
+    create_head : callable
+        Makes the head on ``pre_logits``, of which it is given the width.
     stage : str, optional
         Cut above this one.
 
@@ -140,8 +141,7 @@ def build_network(
     choose_parameters(body, strategy, recipe)
     network = BackboneWithHead(
         body,
-        backbone.layers["pre_logits"].channels,
-        n_outputs,
+        create_head(backbone.layers["pre_logits"].channels),
         mean=spec.preprocess.mean,
         std=spec.preprocess.std,
         stage=stage,
@@ -154,9 +154,9 @@ def build_network(
 
 
 def _freeze_unused(network: BackboneWithHead, example: Tensor) -> None:
-    """Freeze what ``pre_logits`` doesn't depend on, such as the backbone's own classifier."""
+    """Freeze what the head doesn't depend on, such as the backbone's own classifier."""
     network.eval()
-    network.head(network.body(example, _LAYER).pre_logits).sum().backward()
+    network.head(network.body(example, {network.head.layer})).sum().backward()
     for parameter in network.body.parameters():
         if parameter.grad is None:
             parameter.requires_grad_(False)

@@ -201,7 +201,7 @@ class FineTuneRun:
         began = time.monotonic()
         objective = choose_objective(self.task, train.targets, self.recipe, self.classes)
         stage = self._stage()
-        network, weights = self._network(objective.n_outputs, stage)
+        network, weights = self._network(objective, stage)
         start = self._start(train, objective)
         if start is not None:
             seen = train if held is None else held
@@ -249,12 +249,14 @@ class FineTuneRun:
         return stage_below(layers, self.strategy.n_stages, self.backbone.name)
 
     def _network(
-        self, n_outputs: int, stage: str | None
+        self, objective: Objective, stage: str | None
     ) -> tuple[BackboneWithHead, dict[str, torch.Tensor]]:
         """Build the network, and return the whole body's weights as they were with it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
-            return build_network(self.backbone, self.strategy, self.recipe, n_outputs, stage)
+            return build_network(
+                self.backbone, self.strategy, self.recipe, objective.create_head, stage
+            )
 
     def _start(
         self, train: Dataset, objective: Objective

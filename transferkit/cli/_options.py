@@ -244,7 +244,7 @@ backbone_options = _apply(
             type=click.Choice(STORAGE_DTYPES),
             default="float32",
             show_default=True,
-            help="Numeric type of the stored rows.",
+            help="Numeric class of the stored rows; int8 is for maps.",
         ),
     ]
 )

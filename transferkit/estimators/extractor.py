@@ -77,8 +77,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ``"cuda:0,cuda:1"``, run in a process each.
     precision : {"float32", "bf16", "fp16"}, default="float32"
         Numeric class of the forward pass.
-    storage : {"float32", "float16"}, default="float32"
-        Numeric type of the stored rows.
+    storage : {"float32", "float16", "int8"}, default="float32"
+        Numeric class of the stored rows. int8, a quarter of float32's bytes, is for maps
+        (``"stage3.map"``): each value moves by up to 1/254 of the largest of its channel.
     engine : {"auto", "torch", "compile", "openvino"}, default="auto"
         Library that runs the network; see `transferkit.forward.Forward`.
     batch_size : int, optional

@@ -16,7 +16,7 @@ from transferkit import artifacts
 from transferkit.annotations import (
     Annotations,
     AnnotationSet,
-    UnreadableAnnotations,
+    FaultyAnnotations,
     annotation_faults,
     read_annotations,
 )
@@ -167,7 +167,7 @@ class TransferSegmenter(DenseEstimator):
 
         Raises
         ------
-        UnreadableImages, UnreadableAnnotations
+        UnreadableImages, FaultyAnnotations
             If `on_error` is ``"raise"``; every one is named.
         ValueError
             If there are no annotations, or a parameter isn't allowed.
@@ -306,7 +306,7 @@ class TransferSegmenter(DenseEstimator):
         found = read_annotations(annotations, listed, classes=self.classes_)
         faults = annotation_faults(found, listed)
         if faults and (on_error == "raise" or len(faults) == len(listed)):
-            raise UnreadableAnnotations(faults, len(listed))
+            raise FaultyAnnotations(faults, len(listed))
         bad = {fault.index for fault in faults}
         good = [i for i in range(len(listed)) if i not in bad]
         maps = self.maps(listed.select(good), on_error)

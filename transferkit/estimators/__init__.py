@@ -8,6 +8,7 @@ from transferkit.estimators._dense import suited_size
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
+from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.segmenter import TransferSegmenter
@@ -18,6 +19,7 @@ __all__ = [
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FineTuneSegmenter",
     "FoldModels",
     "TransferClassifier",
     "TransferRegressor",

@@ -5,6 +5,7 @@ from typing import Any
 
 from transferkit import artifacts
 from transferkit.estimators._dense import suited_size
+from transferkit.estimators.anomaly import AnomalyDetector
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
@@ -16,6 +17,7 @@ from transferkit.estimators.targets import targets_of
 from transferkit.tasks import dense, task_of
 
 __all__ = [
+    "AnomalyDetector",
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneRegressor",

@@ -378,13 +378,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             shapes = {n: (n_images * shape[0], *shape[1:]) for n, shape in shapes.items()}
         return np.array(feature_columns(shapes), dtype=object)
 
-    def plan(self, images: Any) -> Estimate:
+    def plan(self, images: Any, *, views: Sequence[View | None] = (None,)) -> Estimate:
         """Estimate what extracting would take, by timing a few batches. Nothing is stored.
 
         Parameters
         ----------
         images
             Anything that `list_images` takes.
+        views : sequence of View or None, default=(None,)
+            The views that would be extracted; None is the plain images.
         """
         self.resolve()  # says now what is wrong with the backbone
         listed = list_images(images)
@@ -398,6 +400,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 self.feature_names,
                 store,
                 **self._forward_options(),
+                views=views,
             )
 
     def transform(self, images: Any) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from transferkit import registry
+from transferkit.metrics._anomalies import AnomalyScores, gather_scores
+from transferkit.metrics._anomaly import AnomalyReport, anomaly_report, report_of_scores
 from transferkit.metrics._baseline import Baseline, Comparison
 from transferkit.metrics._classification import (
     ClassRow,
@@ -46,6 +48,8 @@ from transferkit.metrics._voc import average_precision_11, mean_average_precisio
 from transferkit.metrics.calibration_error import calibration_error
 
 __all__ = [
+    "AnomalyReport",
+    "AnomalyScores",
     "Baseline",
     "ClassPixels",
     "ClassRow",
@@ -63,10 +67,12 @@ __all__ = [
     "SegmentationReport",
     "TargetRow",
     "TaskReport",
+    "anomaly_report",
     "average_precision_11",
     "calibration_error",
     "classification_report",
     "count_pixels",
+    "gather_scores",
     "get",
     "mean_average_precision_11",
     "measured",
@@ -80,11 +86,13 @@ __all__ = [
     "regression_report",
     "report_of",
     "report_of_pixels",
+    "report_of_scores",
     "segmentation_report",
 ]
 
 
 _REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
+    "anomaly": lambda true, predicted, *_: anomaly_report(true, predicted),
     "classification": classification_report,
     "multilabel": multilabel_report,
     "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
@@ -103,8 +111,8 @@ def report_of(
         What was predicted: ``classification``, ``multilabel``, ``regression``, or a dense task
         such as ``segmentation``.
     y_true, y_pred : array-like, or iterable of Annotations
-        As in `classification_report`, `multilabel_report`, `regression_report` and
-        `segmentation_report`.
+        As in `classification_report`, `multilabel_report`, `regression_report`,
+        `segmentation_report` and `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like

@@ -77,6 +77,12 @@ class PixelCounts:
         """Mean over the images of each class's boundary F; NaN where it never has a boundary."""
         return np.array([mean_of_defined(column) for column in self.boundaries.T])
 
+    @cached_property
+    def image_iou(self) -> Array:
+        """Mean IoU of each image's own classes; NaN for an image without a known pixel."""
+        parts = zip(self.hits, self.true, self.predicted, strict=True)
+        return np.array([mean_of_defined(iou_of(*counts)) for counts in parts])
+
     @property
     def _totals(self) -> tuple[Array, Array, Array]:
         return self.hits.sum(axis=0), self.true.sum(axis=0), self.predicted.sum(axis=0)

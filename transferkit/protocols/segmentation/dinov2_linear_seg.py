@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class BatchNormLinear(ProbeHead):
         self.norm = nn.BatchNorm2d(width)
         self.classifier = nn.Conv2d(width, n_classes, 1)
         nn.init.normal_(self.classifier.weight, std=spread)
-        nn.init.zeros_(self.classifier.bias)
+        nn.init.constant_(cast("Tensor", self.classifier.bias), 0)
 
     def parts(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """See `ProbeHead.parts`; of several levels the last is taken."""

@@ -288,7 +288,7 @@ def live(
     recipe = choose_recipe(settings, strategy, len(train), precision=precision)
     classes, codes = np.unique(y, return_inverse=True)
     objective = choose_objective("classification", codes[train], recipe, classes)
-    network, _ = build_network(spec, strategy, recipe, len(classes), stage)
+    network, _ = build_network(spec, strategy, recipe, objective.create_head, stage)
     network.body = Live(build_backbone(spec, layers=[stage]), network.body)
     network.stage = None
     X = extractor(store).transform(listed)

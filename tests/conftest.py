@@ -40,7 +40,7 @@ from transferkit.metrics import Metric
 METRIC = Metric(
     "toy",
     "toy metric",
-    ("classification", "multilabel", "regression"),
+    ("anomaly", "classification", "multilabel", "regression", "segmentation"),
     lambda predictions: len(predictions) / 4,
     format="{:.1f} quarters".format,
 )

@@ -29,7 +29,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 PRECISIONS = ("float32", "fp16", "bf16")
 DECODE_MODES = ("exact", "scaled")
-STORAGE_DTYPES = ("float32", "float16")
+STORAGE_DTYPES = ("float32", "float16", "int8")
 FORMAT_VERSION = 1
 # No network takes more pixels than this; a larger number is a typing error.
 MAX_INPUT_PIXELS = 100_000_000
@@ -229,8 +229,9 @@ class FeatureSpec:
         Augmented view; 0 is none.
     precision : {"float32", "fp16", "bf16"}, default="float32"
         Numeric class of the forward pass.
-    storage : {"float32", "float16"}, default="float32"
-        Numeric type of the stored rows.
+    storage : {"float32", "float16", "int8"}, default="float32"
+        Numeric class of the stored rows. int8 is for maps: each value moves by up to 1/254 of the
+        largest of its channel and image.
     version : int
         Version of the store's format and of what these fields mean.
 

@@ -21,6 +21,7 @@ from transferkit.backbones import (
     Source,
     build_backbone,
     create_backbone,
+    layers_of,
     resolve_backbone,
     search_backbones,
 )
@@ -61,7 +62,7 @@ def test_every_file_is_a_subject():
 
 
 def test_the_contract_is_kept(source):
-    for function in ("resolve", "build", "search"):
+    for function in ("resolve", "build", "layers", "search"):
         given, promised = (
             list(inspect.signature(getattr(owner, function)).parameters.items())
             for owner in (source, Source)
@@ -69,6 +70,12 @@ def test_the_contract_is_kept(source):
         promised = promised[1:]  # without self
         assert [n for n, _ in given] == [n for n, _ in promised], function
         assert [p.kind for _, p in given] == [p.kind for _, p in promised], function
+
+
+def test_layers_are_known_without_weights(name, backbone):
+    spec = resolve_backbone(name, pretrained=False, image_size=SIZE)
+    assert layers_of(spec) == backbone.layers
+    assert list(layers_of(spec)) == list(backbone.layers)  # fine to coarse
 
 
 def test_a_name_is_always_resolved_to_the_same(name):

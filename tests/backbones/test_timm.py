@@ -13,6 +13,7 @@ import torch
 from transferkit.backbones import (
     build_backbone,
     create_backbone,
+    layers_of,
     resolve_backbone,
     search_backbones,
 )
@@ -207,7 +208,24 @@ def test_drop_rates_drop_nothing():
         ),
         ("vit_tiny_patch16_224", {"output_stride": 8}, "doesn't take .* argument 'output_stride'"),
         ("efficientnet_b0", {"window_size": 7}, "doesn't take the creation argument 'window_size'"),
-        ("resnet18", {"output_stride": 7}, r"take these .*'output_stride': 7.*: AssertionError"),
+        (
+            "resnet18",
+            {"output_stride": 7},
+            "can't be dilated to output_stride 7 .* take 8, 16 or 32",
+        ),
+        ("vgg11", {"output_stride": 8}, "'vgg11' can't be dilated to output_stride 8"),
+        ("mixer_s32_224", {"patch_size": 8}, "doesn't take the creation argument 'patch_size'"),
+        ("nest_tiny", {"image_size": (64, 96)}, "take these .* only handles square inputs"),
+        (
+            "vit_tiny_r_s16_p8_224",
+            {"image_size": (250, 333)},
+            r"take these .* give an image_size of multiples of 32, such as \(256, 320\)",
+        ),
+        (
+            "maxvit_rmlp_pico_rw_256",
+            {"image_size": 24},
+            r"could not be built: .* give an image_size of multiples of 32, such as \(32, 32\)",
+        ),
         ("resnet18", {"features_only": True}, "'features_only' can't be given: .* by feature name"),
         ("resnet18", {"checkpoint_path": "w"}, "argument 'checkpoint_path' can't be given"),
         ("resnet18", {"out_indices": (1,)}, "argument 'out_indices' can't be given"),
@@ -224,6 +242,9 @@ def test_bad_arguments(name, arguments, message):
     with pytest.raises(ValueError, match=message) as raised:
         create_backbone(name, False, **arguments)
     assert "\n" not in str(raised.value)
+    # Its layers are asked for first where maps are wanted.
+    with pytest.raises(ValueError, match=message):
+        layers_of(resolve_backbone(name, False, **arguments))
 
 
 # ---- names --------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from tests.pictures import picture
 
 pytestmark = pytest.mark.suites
 
@@ -92,3 +96,64 @@ def test_wrong_names(run, options, message):
     done = run(*options)
     assert done.code in (1, 2)
     assert message in done.err
+
+
+@pytest.fixture
+def masked(tmp_path):
+    """Eight pictures whose right side is bright, with masks that say so."""
+    root = tmp_path / "halves"
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i in range(8):
+        image = picture(i, (40, 40)) // 4
+        image[:, 20:] += 150
+        Image.fromarray(image).save(root / "images" / f"{i}.png")
+        mask = np.zeros((40, 40), np.uint8)
+        mask[:, 20:] = 1
+        Image.fromarray(mask).save(root / "masks" / f"{i}.png")
+    return root
+
+
+def test_segmentation(call, masked, tmp_path):
+    command = (
+        "benchmark", masked, "--task", "segmentation", "--backbones", "test_resnet@random",
+        "--protocols", "torchgeo-seg-linear", "--heads", "linear", "--seeds", 1,
+        "--shots", "3,full", "--image-size", 48, "--out", tmp_path / "results",
+    )  # fmt: skip
+    planned = call(*command, "--plan")
+    assert planned.code == 0, planned.err
+    assert "4 in 1 pass" in planned.out
+    done = call(*command, "--metrics", "boundary_f")
+    assert done.code == 0, done.err
+    assert "halves, torchgeo-seg-linear, 3 training images, 2 test images; baseline" in done.out
+    assert "mean_iou %" in done.out
+    assert "ECE" not in done.out
+    assert "boundary_f" in done.out
+    again = json.loads(call(*command, "--json").out)
+    assert again["cells"] == {"done": 0, "kept": 4, "failed": 0}
+    assert {board["metric"] for board in again["boards"]} == {"mean_iou"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--protocols", "dinov2-linear-seg"), "is for --task segmentation, not classification"),
+        (("--annotations", "."), "masks are for --task segmentation"),
+        (("--task", "segmentation", "--protocols", "clip"), "'clip' isn't for segmentation; use"),
+        (("--task", "segmentation"), "annotations"),
+        (("--task", "anomaly"), "there is no benchmark of anomaly yet"),
+    ],
+)
+def test_masks_where_they_belong(run, options, message):
+    done = run(*options)
+    assert done.code in (1, 2)
+    assert message in done.err
+
+
+def test_masks_of_one_dataset(call, masked, tmp_path):
+    done = call(
+        "benchmark", masked, masked, "--task", "segmentation", "--backbones", "test_resnet@random",
+        "--annotations", masked / "masks", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "--annotations names the masks of one dataset, and 2 were given" in done.err

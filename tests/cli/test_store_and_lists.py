@@ -179,3 +179,18 @@ def test_a_bad_shard_of_another_store_costs_only_itself(
     assert result.code == 1
     assert bad.name in result.err
     assert "24 new rows" in result.out
+
+
+def test_split_lists_give_a_flat_folder_its_splits(call, images: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for split, numbers in (("train", range(8)), ("test", range(8, 12))):
+        names = [f"{label}/{i:02}" for label in ("dark", "light") for i in numbers]
+        (lists / f"{split}.txt").write_bytes("\r\n".join(names).encode())
+    result = call(
+        "fit", images, *BACKBONE, "--split-lists", lists, "--json", "--out", tmp_path / "m"
+    )
+    assert result.code == 0
+    told = json.loads(result.out)
+    assert (told["train"], told["test"]) == (16, 8)
+    assert call("fit", images, *BACKBONE, "--split-lists", tmp_path / "none").code == 2

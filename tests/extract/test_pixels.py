@@ -192,6 +192,23 @@ def test_scaled_decoding_is_near_and_only_for_large_jpegs(monkeypatch):
     np.testing.assert_array_equal(network_input(png, scaled)[0], network_input(png, exact)[0])
 
 
+@pytest.mark.parametrize("decode", ["exact", "scaled"])
+@pytest.mark.parametrize("exif", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_that_is_turned(orientation, exif, decode):
+    """The same as the upright picture that it shows, without a tag: PIL itself turns a TIFF."""
+    upright = smooth(300, 120)
+    file = io.BytesIO()
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # from upright to how the file holds it
+    turned = upright.transpose(turns[orientation]) if orientation > 1 else upright
+    turned.save(file, "TIFF", tiffinfo={274: orientation})
+    wanted = preprocess((64, 64), mode="squash", crop_pct=1.0, decode=decode, exif=exif)
+    found, size = network_input(file.getvalue(), wanted)
+    expected, _ = network_input(encoded(upright, "PNG"), wanted)
+    assert size == (300, 120)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_images_in_memory():
     image = smooth(150, 120)
     wanted = preprocess()

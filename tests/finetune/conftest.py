@@ -85,18 +85,18 @@ def small_training(
         **{"epochs": 1, "batch_size": n, "optimizer": "momentum", "learning_rate": 0.1}
         | {"freeze_statistics": True, "validation_fraction": 0.0, **quiet, **settings}
     )
+    n_held = held if isinstance(held, int) else 0
+    y = np.arange(n + n_held) % 2
+    objective = choose_objective("classification", y[:n], recipe, np.array(["a", "b"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        n_held = held if isinstance(held, int) else 0
         images = torch.randint(256, (n + n_held, 3, 2, 2), dtype=torch.uint8)
         network = BackboneWithHead(
-            Body(), 4, 2, mean=(0.5,) * 3, std=(0.25,) * 3,
+            Body(), objective.create_head(4), mean=(0.5,) * 3, std=(0.25,) * 3,
             freeze_statistics=recipe.freeze_statistics,
         )  # fmt: skip
         # Far from an optimum, and unlike for the two classes.
         torch.nn.init.normal_(network.head.weight)
-    y = np.arange(n + n_held) % 2
-    objective = choose_objective("classification", y[:n], recipe, np.array(["a", "b"]))
     targets = objective.encode(y)
     parts = [
         LabelledSamples(Rows(images[chosen]), targets[chosen])

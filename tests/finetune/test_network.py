@@ -3,6 +3,7 @@ import torch
 
 from tests.finetune.conftest import extractor
 from transferkit.backbones import build_backbone
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import build_network, stage_below
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.strategies import parse_strategy
@@ -13,7 +14,9 @@ pytestmark = pytest.mark.finetuning
 def build(name="test_resnet", strategy="lp-ft", **settings):
     recipe = Recipe(epochs=1, batch_size=4, **settings)
     spec = extractor(name).resolve()
-    return build_network(spec, parse_strategy(strategy), recipe, 3, None)
+    return build_network(
+        spec, parse_strategy(strategy), recipe, lambda width: ImageHead(width, 3), None
+    )
 
 
 def test_it_sees_what_the_backbone_sees():

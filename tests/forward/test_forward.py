@@ -148,3 +148,20 @@ def test_unknown_devices(device):
 def test_devices_that_are_not_there(device):
     with pytest.raises(ValueError, match=f"device '{device}' can't be used on this machine"):
         choose_device(device)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vgg11", (16, 64)),  # a map would have no pixel left
+        ("hrnet_w18_small", (32, 44)),  # maps of two branches don't meet
+        ("vit_small_patch16_dinov3", (40, 32)),  # an assertion of the network's own
+    ],
+)
+def test_a_size_that_the_network_cannot_take(name, size):
+    backbone = create_backbone(name, False, image_size=size)
+    pixels = np.zeros((1, *size, 3), np.uint8)
+    expected = f"{name!r} failed on 1 images of {size[0]} × {size[1]} px .* multiples of 32 px"
+    with pytest.raises(ValueError, match=expected) as raised:
+        Forward(backbone, [parse_feature("final.avg")], device="cpu").rows(pixels)
+    assert "\n" not in str(raised.value)

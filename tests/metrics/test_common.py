@@ -4,12 +4,14 @@ A metric that is added needs no entry here; one that scikit-learn or a few plain
 compute may have one in `SECOND`.
 """
 
+import itertools
 import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -23,6 +25,7 @@ from sklearn.metrics import (
 )
 
 from transferkit import metrics
+from transferkit.annotations import VOID, Annotations
 from transferkit.metrics import (
     Metric,
     predicted_classes,
@@ -33,7 +36,7 @@ from transferkit.metrics import (
 
 FOLDER = Path(metrics.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-REPORTS = ("classification", "multilabel", "regression")
+REPORTS = ("anomaly", "classification", "multilabel", "regression", "segmentation")
 CASES = [(task, metric.name) for task in REPORTS for metric in metrics.of(task)]
 N = 60
 
@@ -56,11 +59,83 @@ def numbers(rng, n=N, with_proba=True):
     return predicted_numbers(true, true + 0.5 * rng.normal(size=true.shape), ["x", "y"])
 
 
-DRAWN = {"classification": classes, "multilabel": labels, "regression": numbers}
+def pixels(rng, n=N, with_proba=True, n_classes=3):
+    truth = rng.integers(0, n_classes, (n, 6, 5)).repeat(2, axis=1)
+    wrong = rng.random(truth.shape) < 0.2
+    predicted = np.where(wrong, rng.integers(-1, n_classes, truth.shape), truth)
+    truth[rng.random(truth.shape) < 0.1] = VOID
+    return Maps(truth, predicted, tuple("abc"))
+
+
+class Maps(metrics.PixelCounts):
+    """Counts that remember the maps that they are taken from."""
+
+    def __init__(self, truth, predicted, names):
+        counts = metrics.count_pixels(annotated(truth), annotated(predicted), names)
+        super().__init__(**vars(counts))
+        for name, maps in (("truth", truth), ("found", predicted)):
+            object.__setattr__(self, name, maps)
+
+
+def strangeness(rng, n=N, with_proba=True):
+    truth = np.zeros((n, 9, 7), int)
+    for one in truth[: n // 2]:
+        for _ in range(rng.integers(1, 4)):
+            i, j = rng.integers(0, 7), rng.integers(0, 5)
+            one[i : i + rng.integers(1, 4), j : j + 2] = 1
+    found = rng.integers(-40, 40, truth.shape) / 64 + 0.5 * truth
+    truth[rng.random(truth.shape) < 0.1] = VOID
+    images = found.max(axis=(1, 2)) + rng.integers(0, 20, n) / 64
+    return Strange(truth, found, images, 0.6 if with_proba else None)
+
+
+class Strange(metrics.AnomalyScores):
+    """Scores that remember the maps that they are taken from."""
+
+    def __init__(self, truth, found, images, threshold):
+        true, predicted = annotated(truth), scored(found, images)
+        scores = metrics.gather_scores(true, predicted, threshold=threshold)
+        super().__init__(**vars(scores))
+        for name, values in (("truth", truth), ("found", found)):
+            object.__setattr__(self, name, values)
+
+
+def scored(found, images):
+    pairs = zip(found, images, strict=True)
+    return (Annotations(one.shape, score=score, score_map=one) for one, score in pairs)
+
+
+def annotated(maps):
+    return (Annotations(one.shape, map=one) for one in maps)
+
+
+DRAWN = {
+    "anomaly": strangeness,
+    "classification": classes,
+    "multilabel": labels,
+    "regression": numbers,
+    "segmentation": pixels,
+}
+
+
+def reported(found):
+    """The report of what was drawn."""
+    if found.task == "anomaly":
+        truth, predicted = annotated(found.truth), scored(found.found, found.images)
+        return metrics.anomaly_report(truth, predicted, threshold=found.threshold)
+    if found.task == "segmentation":
+        truth, predicted = annotated(found.truth), annotated(found.found)
+        return report_of(found.task, truth, predicted, None, found.classes)
+    return report_of(found.task, found.y_true, found.y_pred, found.proba, found.classes)
 
 
 def perfect(found):
     """The same samples, predicted right and without a doubt."""
+    if found.task == "anomaly":
+        sure = (found.truth == 1).astype(float)
+        return Strange(found.truth, sure, sure.max(axis=(1, 2)), 0.5)
+    if found.task == "segmentation":
+        return Maps(found.truth, found.truth, found.classes)
     proba = None
     if found.task == "classification":
         proba = np.eye(found.n_known)[found.y_true]
@@ -70,6 +145,10 @@ def perfect(found):
 
 
 def reordered(found, rows, *, y_pred=None, proba=None):
+    if found.task == "anomaly":
+        return Strange(found.truth[rows], found.found[rows], found.images[rows], found.threshold)
+    if found.task == "segmentation":
+        return Maps(found.truth[rows], found.found[rows], found.classes)
     y_pred = found.y_pred if y_pred is None else y_pred
     proba = found.proba if proba is None else proba
     return metrics.Predictions(
@@ -80,6 +159,54 @@ def reordered(found, rows, *, y_pred=None, proba=None):
         found.classes,
         found.n_known,
     )
+
+
+def mean_over_classes(of):
+    """Mean of a number of each class, from the pixels of all images, in a plain loop."""
+
+    def compute(p):
+        values = []
+        for c in range(len(p.classes)):
+            known = p.truth != VOID
+            true, predicted = (p.truth == c) & known, (p.found == c) & known
+            if (true | predicted).any():
+                values.append(of(true, predicted))
+        return np.mean(values)
+
+    return compute
+
+
+def boundary_loop(p):
+    """Every boundary pixel against every other, image by image and class by class."""
+    scores = {}
+    for truth, found in zip(p.truth, p.found, strict=True):
+        reach = max(1, 0.0075 * np.sqrt(truth.shape[0] ** 2 + truth.shape[1] ** 2))
+        found = np.where(truth == VOID, VOID, np.where(found == VOID, 99, found))
+        for c in range(len(p.classes)):
+            one, other = boundary_pixels(truth, c), boundary_pixels(found, c)
+            if one or other:
+                scores.setdefault(c, []).append(boundary_f(one, other, reach))
+    return np.mean([np.mean(values) for values in scores.values()])
+
+
+def boundary_pixels(classes, c):
+    height, width = classes.shape
+    pixels = []
+    for i, j in zip(*np.nonzero(classes == c), strict=True):
+        for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
+            if 0 <= k < height and 0 <= m < width and classes[k, m] not in (c, VOID):
+                pixels.append((int(i), int(j)))
+                break
+    return pixels
+
+
+def boundary_f(true, predicted, reach):
+    def near(pixels, others):
+        hits = [any(np.hypot(i - k, j - m) <= reach for k, m in others) for i, j in pixels]
+        return np.mean(hits) if hits else 0
+
+    precision, recall = near(predicted, true), near(true, predicted)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0
 
 
 def calibration_loop(p):
@@ -93,7 +220,32 @@ def calibration_loop(p):
     return total
 
 
+def aupro_loop(p):
+    """Every threshold, every region, and a straight line between the points."""
+    good, points = p.found[p.truth == 0], [(0.0, 0.0)]
+    regions = []
+    for truth, found in zip(p.truth == 1, p.found, strict=True):
+        numbers, count = ndimage.label(truth, np.ones((3, 3)))
+        regions += [found[numbers == i + 1] for i in range(count)]
+    for threshold in np.unique(p.found)[::-1]:
+        overlaps = [(region >= threshold).mean() for region in regions]
+        points.append(((good >= threshold).mean(), np.mean(overlaps)))
+    total = 0.0
+    for (x, y), (u, v) in itertools.pairwise(points):
+        if x < 0.3 and u > x:
+            end = min(u, 0.3)
+            at_end = y + (v - y) * (end - x) / (u - x)
+            total += (end - x) * (y + at_end) / 2
+    return total / 0.3
+
+
 SECOND = {
+    ("anomaly", "image_auroc"): lambda p: roc_auc_score(p.is_anomalous, p.images),
+    ("anomaly", "pixel_auroc"): lambda p: roc_auc_score(
+        p.truth[p.truth != VOID], p.found[p.truth != VOID]
+    ),
+    ("anomaly", "aupro"): aupro_loop,
+    ("anomaly", "anomaly_f1"): lambda p: f1_score(p.is_anomalous, p.images > 0.6),
     ("classification", "accuracy"): lambda p: accuracy_score(p.y_true, p.y_pred),
     ("classification", "balanced_accuracy"): lambda p: balanced_accuracy_score(p.y_true, p.y_pred),
     ("classification", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
@@ -106,6 +258,12 @@ SECOND = {
     ("regression", "r2"): lambda p: r2_score(p.y_true, p.y_pred),
     ("regression", "mae"): lambda p: mean_absolute_error(p.y_true, p.y_pred),
     ("regression", "rmse"): lambda p: root_mean_squared_error(p.y_true, p.y_pred),
+    ("segmentation", "mean_iou"): mean_over_classes(lambda t, p: (t & p).sum() / (t | p).sum()),
+    ("segmentation", "mean_dice"): mean_over_classes(
+        lambda t, p: 2 * (t & p).sum() / (t.sum() + p.sum())
+    ),
+    ("segmentation", "pixel_accuracy"): lambda p: (p.truth == p.found)[p.truth != VOID].mean(),
+    ("segmentation", "boundary_f"): boundary_loop,
 }
 
 
@@ -124,7 +282,7 @@ def test_every_metric_of_a_task_stands_in_its_report():
     rng = np.random.default_rng(0)
     for task in REPORTS:
         found = DRAWN[task](rng)
-        report = report_of(task, found.y_true, found.y_pred, found.proba, found.classes)
+        report = reported(found)
         written = json.loads(json.dumps(report.to_dict()))
         assert [row.metric for row in report.rows()] == metrics.of(task)
         for row in report.rows():
@@ -190,6 +348,12 @@ def hard(task):
             yield predicted_labels(
                 np.full((4, 2), value), np.full((4, 2), 1 - value), np.full((4, 2), 0.5), "ab"
             )
+    if task == "segmentation":
+        for truth, found in ((0, 0), (0, 1), (0, VOID), (2, 9)):
+            yield Maps(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), tuple("abc"))
+    if task == "anomaly":
+        for truth, found in ((0, 0), (1, 0), (VOID, 1)):
+            yield Strange(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), [found] * 2, 0.5)
     if task == "regression":
         yield predicted_numbers([0.1] * 3, [0.1, 0.2, 0.3], ["age"])
         yield predicted_numbers([[0.1, 1], [0.1, 2]], [[0.1, 1], [0.1, 3]], ["a", "b"])
@@ -216,7 +380,7 @@ def test_metrics_without_probabilities_are_none():
 def test_wrong_names():
     with pytest.raises(ValueError, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
         metrics.get("acuracy")
-    with pytest.raises(ValueError, match="unknown task 'segmentation'; known: classification"):
-        report_of("segmentation", [1], [1], None, ["a"])
+    with pytest.raises(ValueError, match="unknown task 'detection'; known: anomaly, class"):
+        report_of("detection", [1], [1], None, ["a"])
     with pytest.raises(ValueError, match="y_pred holds other values than 0 and 1"):
         report_of("multilabel", [[1, 0]], [[2, 0]], None, "ab")

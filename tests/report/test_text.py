@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from tests.metrics.test_common import DRAWN, REPORTS
+from tests.metrics.test_common import DRAWN, REPORTS, reported
 from transferkit import metrics
-from transferkit.metrics import classification_report, regression_report, report_of
+from transferkit.metrics import classification_report, regression_report
 from transferkit.report.text import report_lines
 
 
@@ -18,8 +18,7 @@ def pairs(lines):
 
 
 def report(task, seed=0, **options):
-    found = DRAWN[task](np.random.default_rng(seed), **options)
-    return report_of(task, found.y_true, found.y_pred, found.proba, found.classes)
+    return reported(DRAWN[task](np.random.default_rng(seed), **options))
 
 
 @pytest.mark.parametrize("task", REPORTS)

@@ -2,28 +2,43 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from transferkit.spec import FeatureSpec, Preprocess
+from transferkit.spec import STORAGE_DTYPES, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore
+from transferkit.store.encoding import VALUE_TYPES
 
 PREPROCESS = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
 SPEC = FeatureSpec("timm:resnet18", "{}", "random:0", PREPROCESS, "pre_logits")
 
 
-@pytest.fixture
-def spec() -> FeatureSpec:
-    return SPEC
+@pytest.fixture(params=STORAGE_DTYPES)
+def storage(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def half_spec() -> FeatureSpec:
-    return dataclasses.replace(SPEC, storage="float16")
+def spec(storage: str) -> FeatureSpec:
+    return dataclasses.replace(SPEC, storage=storage)
+
+
+@pytest.fixture
+def other_spec(spec: FeatureSpec) -> FeatureSpec:
+    """Another key, of the same storage."""
+    return dataclasses.replace(spec, weights="random:1")
+
+
+@pytest.fixture
+def map_shape(storage: str) -> Callable[..., tuple[int, ...]]:
+    """The shape of a row, which for int8 is made that of a map: channels of one value each."""
+    return lambda *shape: shape if storage != "int8" or len(shape) == 3 else (1, 1, *shape)[-3:]
 
 
 @pytest.fixture
@@ -43,12 +58,20 @@ def make_ids() -> Callable[..., list[bytes]]:
 
 
 @pytest.fixture
-def rows_of() -> Callable[..., NDArray[np.float32]]:
-    def rows(ids: Sequence[bytes], shape: tuple[int, ...] = (4,)) -> NDArray[np.float32]:
-        # Small whole numbers, so that float16 holds them too.
+def rows_of(storage: str, map_shape) -> Callable[..., NDArray[Any]]:
+    """Rows that every storage holds exactly, because they are whole numbers up to 127.
+
+    That is so in int8 if 127 is the largest of each channel.
+    """
+
+    def rows(ids: Sequence[bytes], shape: tuple[int, ...] = (4,)) -> NDArray[Any]:
+        shape = map_shape(*shape)
         size = int(np.prod(shape))
-        values = [np.random.default_rng(list(i)).integers(-2000, 2000, size) for i in ids]
-        return np.array(values, np.float32).reshape(len(ids), *shape)
+        values = [np.random.default_rng(list(i)).integers(-127, 128, size) for i in ids]
+        array = np.array(values).reshape(len(ids), *shape)
+        if storage == "int8":
+            array[..., 0, 0] = 127
+        return array.astype(VALUE_TYPES[storage])
 
     return rows
 
@@ -87,6 +110,21 @@ def flip() -> Callable[[Path, int], None]:
             file.flush()
 
     return flip
+
+
+@pytest.fixture
+def damage(flip) -> Callable[[Path, int], None]:
+    """Flip a bit in the last byte of a row's values."""
+
+    def damage(path: Path, row: int) -> None:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        rows = json.loads(content[8 : 8 + length])["rows"]
+        begin, end = rows["data_offsets"]
+        size = (end - begin) // rows["shape"][0]
+        flip(path, 8 + length + begin + (row + 1) * size - 1)
+
+    return damage
 
 
 @pytest.fixture(autouse=True)

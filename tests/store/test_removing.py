@@ -46,12 +46,12 @@ def test_gc_and_damage(store, spec, make_ids, rows_of, flip, names, write):
 
 
 def test_gc_removes_a_shard_of_damaged_rows_that_stand_elsewhere(
-    store, spec, make_ids, flip, names, write
+    store, spec, make_ids, damage, names, write
 ):
     ids = make_ids(4)
     damaged = write(spec, ids)
     for row in range(4):
-        flip(damaged, -1 - 16 * row)
+        damage(damaged, row)
     parts = [write(spec, ids[i : i + 2]) for i in (0, 2)]
     assert [r.path for r in store.gc()] == [damaged]
     assert names(spec) == {p.name for p in parts}
@@ -72,9 +72,9 @@ def test_gc_of_temporary_files(store, spec, make_ids, write):
     assert shard.exists()
 
 
-def test_gc_of_named_keys(store, spec, half_spec, make_ids, rows_of, write):
+def test_gc_of_named_keys(store, spec, other_spec, make_ids, rows_of, write):
     ids = make_ids(3)
-    for one in (spec, half_spec):
+    for one in (spec, other_spec):
         write(one, ids)
     with pytest.raises(ValueError, match="unknown key"):
         store.gc([spec.key, "nothing"])
@@ -85,4 +85,4 @@ def test_gc_of_named_keys(store, spec, half_spec, make_ids, rows_of, write):
     assert removed.n_bytes > 0
     assert not removed.path.exists()
     assert store.missing(spec, ids) == ids
-    np.testing.assert_array_equal(store.read(half_spec, ids), rows_of(ids))
+    np.testing.assert_array_equal(store.read(other_spec, ids), rows_of(ids))

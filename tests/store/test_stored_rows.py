@@ -27,7 +27,7 @@ def fill(store, spec, rows_of):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_indexed_as_an_array_is(store, spec, make_ids, fill, shape):
+def test_it_is_indexed_as_an_array_is(store, spec, make_ids, fill, map_shape, shape):
     ids = make_ids(30)
     asked = [ids[i] for i in np.random.default_rng(0).permutation(30)] + ids[:5]
     fill(ids, shape)
@@ -44,7 +44,7 @@ def test_it_is_indexed_as_an_array_is(store, spec, make_ids, fill, shape):
         assert found.shape == array[key].shape
         assert found.dtype == array.dtype
         assert found.flags.owndata or found.base.flags.owndata
-    assert stored[np.empty(0, int)].shape == (0, *shape)
+    assert stored[np.empty(0, int)].shape == (0, *map_shape(*shape))
 
 
 @pytest.mark.parametrize("key", [35, -36, [0, 35], (0, 0), None, 1.5, "a", np.eye(2, dtype=int)])
@@ -64,6 +64,8 @@ def test_it_is_an_array_to_numpy_and_scikit_learn(store, spec, make_ids, fill):
     np.testing.assert_array_equal(doubled, array)
     with pytest.raises(ValueError, match="without being copied"):
         np.asarray(stored, copy=False)
+    if array.ndim > 2:  # maps are no rows to scikit-learn
+        return
     y = np.arange(30) % 3
     head, folds = KNeighborsClassifier(1), KFold(3)
     np.testing.assert_array_equal(
@@ -143,12 +145,12 @@ def test_a_damaged_row_is_named_and_the_others_are_read(
     np.testing.assert_array_equal(stored[7], rows_of(ids[7:])[0])
 
 
-def test_a_good_copy_is_taken_for_a_damaged_one(store, spec, make_ids, rows_of, flip):
+def test_a_good_copy_is_taken_for_a_damaged_one(store, spec, make_ids, rows_of, damage):
     ids = make_ids(4)
     paths = [store.write(spec, ids, rows_of(ids), provenance={"run": str(run)}) for run in range(2)]
     stored = store.open(spec, ids)
-    flip(paths[0], -16 * 4)
-    flip(paths[1], -1)
+    damage(paths[0], 0)
+    damage(paths[1], 3)
     for i in range(4):
         np.testing.assert_array_equal(stored[i], rows_of(ids)[i])
 
@@ -161,7 +163,7 @@ def test_shards_that_are_compacted_meanwhile(store, spec, make_ids, fill):
     np.testing.assert_array_equal(stored[[19, 0]], array[[19, 0]])
 
 
-def test_copies_and_threads_read_for_themselves(store, spec, half_spec, make_ids, fill, rows_of):
+def test_copies_and_threads_read_for_themselves(store, spec, make_ids, fill):
     ids = make_ids(20)
     array = fill(ids)
     stored = store.open(spec, ids)
@@ -170,11 +172,18 @@ def test_copies_and_threads_read_for_themselves(store, spec, half_spec, make_ids
     np.testing.assert_array_equal(np.asarray(twin), array)
     with ThreadPoolExecutor(4) as pool:
         np.testing.assert_array_equal(list(pool.map(stored.__getitem__, range(20))), array)
-    store.write(half_spec, ids, rows_of(ids))
-    half = store.open(half_spec, ids)
-    assert pickle.loads(pickle.dumps(half)).dtype == half[0].dtype == np.float16
+    dtypes = {"float32": np.float32, "float16": np.float16, "int8": np.float32}
+    assert twin.dtype == stored[0].dtype == dtypes[spec.storage]
 
 
-def test_it_says_what_it_is(store, spec, make_ids, fill):
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        ("float32", "StoredRows(shape=(3, 4), dtype=float32)"),
+        ("float16", "StoredRows(shape=(3, 4), dtype=float16)"),
+        ("int8", "StoredRows(shape=(3, 1, 1, 4), dtype=float32)"),
+    ],
+)
+def test_it_says_what_it_is(store, spec, make_ids, fill, expected):
     fill(make_ids(3))
-    assert repr(store.open(spec, make_ids(3))) == "StoredRows(shape=(3, 4), dtype=float32)"
+    assert repr(store.open(spec, make_ids(3))) == expected

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.finetune.conftest import extractor, small_training
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import build_network
 from transferkit.finetune.recipe import Recipe
 from transferkit.finetune.strategies import parse_strategy
@@ -29,7 +30,9 @@ def resnet(**settings):
     """A real network of several layers, its optimizer, and the group of every parameter."""
     recipe = Recipe(epochs=1, batch_size=4, weight_decay=0.05, **settings)
     spec = extractor().resolve()
-    network, _ = build_network(spec, parse_strategy("lp-ft"), recipe, 3, None)
+    network, _ = build_network(
+        spec, parse_strategy("lp-ft"), recipe, lambda n: ImageHead(n, 3), None
+    )
     optimizer = optimizer_of(network, recipe.training_settings())
     group_of = {p: g for g in optimizer.param_groups for p in g["params"]}
     names = {n: group_of[p] for n, p in network.named_parameters() if p in group_of}

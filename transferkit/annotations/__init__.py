@@ -1,8 +1,33 @@
 """Annotations of images: a class for every pixel, boxes, masks; true or predicted.
 
-A file of this folder is a format that they are read from and written to.
+A file of this folder is a format that they are read from and written to, and is found by being
+here; it offers what `AnnotationForm` says.
 """
 
 from transferkit.annotations._annotations import VOID, Annotations, AnnotationSet
+from transferkit.annotations._classes import ClassEntry, ClassTable, class_table, is_background
+from transferkit.annotations._faults import FaultyAnnotations, annotation_faults
+from transferkit.annotations._form import AnnotationForm
+from transferkit.annotations._reading import (
+    NoAnnotations,
+    annotation_forms,
+    read_annotations,
+    write_annotations,
+)
 
-__all__ = ["VOID", "AnnotationSet", "Annotations"]
+__all__ = [
+    "VOID",
+    "AnnotationForm",
+    "AnnotationSet",
+    "Annotations",
+    "ClassEntry",
+    "ClassTable",
+    "FaultyAnnotations",
+    "NoAnnotations",
+    "annotation_faults",
+    "annotation_forms",
+    "class_table",
+    "is_background",
+    "read_annotations",
+    "write_annotations",
+]

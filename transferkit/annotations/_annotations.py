@@ -157,6 +157,8 @@ class AnnotationSet(Sequence[Annotations]):
         From an item to its `Annotations`. It raises a ValueError that says what is wrong.
     names : sequence of str, optional
         What messages call them: files, as a rule.
+    splits : sequence of str or None, optional
+        The split of each, where the files that they stand in are called so.
 
     Examples
     --------
@@ -173,11 +175,13 @@ class AnnotationSet(Sequence[Annotations]):
         items: Sequence[Any],
         read: Callable[[Any], Annotations] = lambda item: item,
         names: Sequence[str] | None = None,
+        splits: Sequence[str | None] | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.items = tuple(items)
         self.read = read
         self.names = tuple(names) if names is not None else tuple(map(str, range(len(items))))
+        self.splits = None if splits is None else tuple(splits)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -203,6 +207,7 @@ class AnnotationSet(Sequence[Annotations]):
             [self.items[i] for i in chosen],
             self.read,
             [self.names[i] for i in chosen],
+            None if self.splits is None else [self.splits[i] for i in chosen],
         )
 
     def joined(self, other: AnnotationSet) -> AnnotationSet:

@@ -19,6 +19,7 @@ from transferkit.backbones._cutting import checkpoint_activations, cut_above
 from transferkit.backbones._source import BackboneInfo, Overrides, Source
 from transferkit.backbones._timm_layers import activation_of, is_batch_norm, is_norm
 from transferkit.backbones._weights import hub_snapshot
+from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "hub_snapshot",
     "is_batch_norm",
     "is_norm",
+    "layers_of",
     "resolve_backbone",
     "search_backbones",
 ]
@@ -154,6 +156,34 @@ def build_backbone(spec: BackboneSpec, *, layers: Iterable[str] | None = None) -
         If the network doesn't take an argument, or the weights don't fit it.
     """
     return _named(spec.source).build(spec, layers=None if layers is None else tuple(layers))
+
+
+def layers_of(spec: BackboneSpec) -> dict[str, LayerInfo]:
+    """Layers that features can be taken from, found without loading weights.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        From `resolve_backbone`.
+
+    Returns
+    -------
+    dict of str to LayerInfo
+        As `Backbone.layers`, with the strides that creation arguments such as ``output_stride``
+        and ``patch_size`` lead to.
+
+    Raises
+    ------
+    ValueError
+        If the network doesn't take an argument, or gives no maps.
+
+    Examples
+    --------
+    >>> spec = resolve_backbone("resnet18", pretrained=False, output_stride=8)
+    >>> {name: info.stride for name, info in layers_of(spec).items() if info.is_map}
+    {'stage0': 2, 'stage1': 4, 'stage2': 8, 'stage3': 8, 'stage4': 8, 'final': 8}
+    """
+    return _named(spec.source).layers(spec)
 
 
 def create_backbone(

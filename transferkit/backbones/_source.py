@@ -169,6 +169,16 @@ class Source(Protocol):
         """
         ...
 
+    def layers(self, spec: BackboneSpec) -> dict[str, LayerInfo]:
+        """Layers of the network that `build` makes of a spec, found without its weights.
+
+        Raises
+        ------
+        ValueError
+            If the network doesn't take an argument, or gives no maps.
+        """
+        ...
+
     def search(self, pattern: str, details: int) -> list[BackboneInfo]:
         """Models whose name, written as ``source:model``, matches a shell-style pattern.
 

@@ -18,12 +18,13 @@ from transferkit.backbones import BackboneInfo, Overrides, timm
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec
 
-__all__ = ["EXAMPLE", "build", "card", "names", "resolve", "search"]
+__all__ = ["EXAMPLE", "build", "card", "layers", "names", "resolve", "search"]
 
 EXAMPLE = "bundled"
 
 # The networks that are resolved here are timm's.
 build = timm.build
+layers = timm.layers
 
 _FOLDER = Path(__file__).parent / "weights"
 _TAG = "bundled"

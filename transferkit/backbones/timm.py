@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import re
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from transferkit.backbones._timm_networks import (
     n_prefix_tokens,
 )
 from transferkit.backbones._weights import digest_of, find_weights
+from transferkit.maps import LayerInfo
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec, Preprocess, canonical_json
 
@@ -33,6 +35,7 @@ __all__ = [
     "build",
     "describe",
     "folder_config",
+    "layers",
     "preprocess_config",
     "resolve",
     "search",
@@ -241,6 +244,12 @@ def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
     return Backbone(spec, network, layers=infos, built_layers=layers)
 
 
+def layers(spec: BackboneSpec) -> dict[str, LayerInfo]:
+    """Layers of a spec's network, which is made on the meta device, without memory."""
+    with torch.device("meta"):
+        return layer_infos(_create(dataclasses.replace(spec, weights="random:0", weights_path="")))
+
+
 def _create(spec: BackboneSpec, **more: Any) -> nn.Module:
     """Create the network by timm and load its weights strictly; `more` are further arguments."""
     cfg = {
@@ -284,22 +293,42 @@ def _building_error(spec: BackboneSpec, error: Exception) -> Exception:
         )
     return ValueError(
         f"backbone {spec.name!r} could not be built: {_first_line(error, 300)}; check that the "
-        f"weights and the creation arguments belong to this architecture"
+        f"weights and the creation arguments belong to this architecture{_size_advice(spec)}"
     )
 
 
 def _argument_error(spec: BackboneSpec, error: TypeError | AssertionError) -> Exception:
-    match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    words = r"(?:unexpected keyword argument|multiple values for keyword argument) '(\w+)'"
+    match = re.search(words, str(error))
+    stride = spec.arguments.get("output_stride")
+    if match is None and isinstance(error, AssertionError) and stride is not None:
+        return ValueError(
+            f"{spec.architecture!r} can't be dilated to output_stride {stride!r} (networks that "
+            f"can be, such as resnet50, efficientnet_b0 and convnext_tiny, take 8, 16 or 32); "
+            f"leave it out"
+        )
     if match is None or match[1] not in spec.arguments:
         return ValueError(
             f"backbone {spec.name!r} doesn't take these creation arguments "
-            f"({dict(spec.arguments)}): {_first_line(error)}"
+            f"({dict(spec.arguments)}): {_first_line(error)}; leave out what you gave"
+            f"{_size_advice(spec)}"
         )
     return ValueError(
         f"{spec.architecture!r} doesn't take the creation argument {match[1]!r}; leave it out, or "
         f"choose an architecture that does (input size and cropping are options of their own: "
         f"image_size, crop_pct, crop_mode)"
     )
+
+
+def _size_advice(spec: BackboneSpec) -> str:
+    """What to give where the image size may be at fault."""
+    size = spec.arguments.get("img_size")
+    if size is None or not all(isinstance(side, int) for side in size):
+        return ""
+    height, width = (max(32, 32 * round(side / 32)) for side in size)
+    if [height, width] == list(size):
+        return ""
+    return f", or give an image_size of multiples of 32, such as {(height, width)}"
 
 
 def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> nn.Module:

@@ -18,7 +18,7 @@ from transferkit.maps import FeatureMaps, LayerInfo
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec
 
-__all__ = ["EXAMPLE", "build", "resolve", "search"]
+__all__ = ["EXAMPLE", "build", "layers", "resolve", "search"]
 
 EXAMPLE = "torchvision:googlenet"
 
@@ -130,8 +130,7 @@ def resolve(
 
 def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
     """Build the whole network and load its weights strictly."""
-    n_classes = spec.arguments.get("num_classes", 1000)
-    infos = _layers(spec.architecture, n_classes)
+    infos = _infos(spec)
     for layer in layers or ():
         if layer not in infos:
             raise unknown(f"layer of {spec.name!r}:", layer, infos)
@@ -152,9 +151,15 @@ def build(spec: BackboneSpec, *, layers: tuple[str, ...] | None) -> Backbone:
     return Backbone(spec, _Network(network, order, infos), layers=infos)
 
 
-def _layers(architecture: str, n_classes: int) -> dict[str, LayerInfo]:
-    layers = _LAYERS[architecture] | {"logits": LayerInfo(n_classes, 0)}
-    return layers if n_classes else {n: info for n, info in layers.items() if n != "logits"}
+def layers(spec: BackboneSpec) -> dict[str, LayerInfo]:
+    """Layers of a spec's network."""
+    return _infos(spec)
+
+
+def _infos(spec: BackboneSpec) -> dict[str, LayerInfo]:
+    n_classes = spec.arguments.get("num_classes", 1000)
+    infos = _LAYERS[spec.architecture] | {"logits": LayerInfo(n_classes, 0)}
+    return infos if n_classes else {n: info for n, info in infos.items() if n != "logits"}
 
 
 def _create(architecture: str, num_classes: int = 1000, **arguments: Any) -> Any:

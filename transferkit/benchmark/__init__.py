@@ -1,7 +1,13 @@
 """Compare backbones under published protocols, with resumable results and intervals."""
 
-from transferkit.benchmark.data import BenchmarkDataset, load_dataset
-from transferkit.benchmark.grid import Cell, Want, named_backbones
+from transferkit.benchmark.data import BenchmarkDataset, SegmentationDataset, load_dataset
+from transferkit.benchmark.grid import (
+    Cell,
+    Want,
+    check_protocols,
+    default_protocols,
+    named_backbones,
+)
 from transferkit.benchmark.leaderboard import Board, Place, leaderboards
 from transferkit.benchmark.loop import Finished, benchmark, plan_benchmark
 from transferkit.benchmark.results import Results
@@ -19,10 +25,13 @@ __all__ = [
     "Hint",
     "Place",
     "Results",
+    "SegmentationDataset",
     "TransferabilityScores",
     "Want",
     "agreement",
     "benchmark",
+    "check_protocols",
+    "default_protocols",
     "leaderboards",
     "load_dataset",
     "named_backbones",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.annotations import AnnotationSet, read_annotations
 from transferkit.datasets import Division, Roles, blocks_of, hold_out, keep_apart, roles_of
 from transferkit.estimators import targets_of
 from transferkit.images import ImageSet, list_images
-from transferkit.tasks import Task, task_of
+from transferkit.tasks import dense, task_of
 
-__all__ = ["BenchmarkDataset", "load_dataset"]
+__all__ = ["BenchmarkDataset", "SegmentationDataset", "load_dataset"]
 
 Array = NDArray[Any]
 TEST_SHARE = 0.2
@@ -83,12 +84,45 @@ class BenchmarkDataset:
         return digest.hexdigest()[:16]
 
 
+_NONE = AnnotationSet((), ())
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationDataset(BenchmarkDataset):
+    """Images with maps of classes. Its `y` says nothing.
+
+    Parameters
+    ----------
+    name, images, y, classes, task, parts, line
+        As for `BenchmarkDataset`.
+    annotations : AnnotationSet
+        One per image.
+    """
+
+    annotations: AnnotationSet = field(default=_NONE)
+
+    def digest(self, kept: Array, ids: tuple[bytes, ...], division: Division) -> str:
+        """Digest of the readable images' bytes, parts, classes, and classes of pixels."""
+        parts = self.parts[kept]
+        parts[division.train] = "train"
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for row, part, i in zip(ids, parts, kept, strict=True):
+            found = self.annotations[int(i)]
+            assert found.map is not None
+            digest.update(row + f"{part}{found.size}".encode())
+            digest.update(np.ascontiguousarray(found.map, dtype="<i4").tobytes())
+        return digest.hexdigest()[:16]
+
+
 def load_dataset(
     source: Any,
     *,
     name: str | None = None,
     task: str = "classification",
     group_column: str | None = None,
+    annotations: Any = None,
+    form: str | None = None,
+    names_of_classes: Any = None,
     **listing: Any,
 ) -> BenchmarkDataset:
     """Load a dataset and decide which images are trained on and which are measured.
@@ -100,9 +134,13 @@ def load_dataset(
     name : str, optional
         What it is called; by default the folder's or file's name.
     task : str, default="classification"
-        One of `transferkit.tasks.asked_names`; several label columns make it multi-label.
+        One of `transferkit.tasks.asked_names`; several label columns make it multi-label. Or
+        ``segmentation``: then images need no labels, but masks.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
+    annotations, form, names_of_classes : optional
+        Masks, their format, and their classes' names, as `read_annotations` takes ``given``,
+        ``form`` and ``classes``; by default they are looked for.
     **listing
         Other options of `list_images`, such as ``exclude``.
 
@@ -117,6 +155,16 @@ def load_dataset(
     ValueError
         If there are no labels, or no part to train on.
     """
+    if name is None:
+        name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
+    if task in dense.names():
+        images = list_images(source, group_column=group_column, annotated=True, **listing)
+        if task != "segmentation":
+            raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
+        found = read_annotations(annotations, images, form=form, classes=names_of_classes)
+        nothing = np.zeros(len(images), dtype=np.int64)
+        parts, line = _parts(images, None)
+        return SegmentationDataset(name, images, nothing, found.classes, task, parts, line, found)
     images = list_images(source, group_column=group_column, **listing)
     targets = targets_of(images, None, "benchmark", task)
     meant = task_of(task).of_targets(targets)
@@ -129,13 +177,12 @@ def load_dataset(
     else:
         known, y = np.unique(targets.reshape(-1), return_inverse=True)
         classes = tuple(str(label) for label in known)
-    if name is None:
-        name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
-    return BenchmarkDataset(name, images, y, classes, meant.name, *_parts(images, y, meant))
+    labels = y if meant.has_one_class else None
+    return BenchmarkDataset(name, images, y, classes, meant.name, *_parts(images, labels))
 
 
-def _parts(images: ImageSet, y: Array, task: Task) -> tuple[Array, str]:
-    """Part of each image, and a description of the parts."""
+def _parts(images: ImageSet, labels: Array | None) -> tuple[Array, str]:
+    """Part of each image, and a description; labels are what a share is stratified by."""
     roles = roles_of(images.split_names)
     parts = np.array([s or "" for s in images.splits or ["train"] * len(images)], dtype="U5")
     parts[parts == roles.measured] = "test"
@@ -146,7 +193,7 @@ def _parts(images: ImageSet, y: Array, task: Task) -> tuple[Array, str]:
             len(train),
             TEST_SHARE,
             0,
-            labels=y[train] if task.has_one_class else None,
+            labels=None if labels is None else labels[train],
             blocks=blocks_of(None, groups),
         )[1]
         parts[train[held]] = "test"

@@ -10,10 +10,22 @@ from typing import Any
 
 from transferkit.backbones import resolve_backbone, search_backbones
 from transferkit.heads import create_head, describe
-from transferkit.protocols import create_protocol
+from transferkit.protocols import create_protocol, protocol_names
+from transferkit.protocols.segmentation import (
+    create_segmentation_protocol,
+    segmentation_protocol_names,
+)
 from transferkit.spec import BackboneSpec, canonical_json
 
-__all__ = ["Cell", "Want", "cells_of", "named_backbones", "resolved"]
+__all__ = [
+    "Cell",
+    "Want",
+    "cells_of",
+    "check_protocols",
+    "default_protocols",
+    "named_backbones",
+    "resolved",
+]
 
 # Raise this when a head computes other numbers from the same parameters, so that its cells are
 # measured again.
@@ -74,22 +86,70 @@ class Cell:
 
     def key(self, rows_digest: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
         """Digest of everything that decides the number."""
-        feature = spec.feature_spec(
-            "pre_logits" if self.feature == "auto" else self.feature, **numeric
-        ).key
+        feature = self.spec_key(
+            "pre_logits" if self.feature == "auto" else self.feature, spec, numeric
+        )
         facts = [rows_digest, feature, self.feature, self.kind, self.probe, self._settings()]
         text = canonical_json([*facts, self.shots, self.seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def spec_key(self, feature: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
+        """Key of the rows of a feature."""
+        return spec.feature_spec(feature, **numeric).key
+
+    def published(self) -> Any:
+        """Settings of the protocol; None for a head."""
+        return create_protocol(self.probe).settings if self.kind == "protocol" else None
+
     def _settings(self) -> str:
         """All settings that a probe is trained with, as a text for the key."""
-        if self.kind == "protocol":
-            settings = create_protocol(self.probe).settings
+        settings = self.published()
+        if settings is not None:
             # The class's name is left out, because renaming the class changes no number.
             values = (f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))
             return f"Protocol({', '.join(values)})"
         heads = [create_head(self.probe, task) for task in describe(self.probe).tasks]
         return repr([HEADS_VERSION, *(head.get_params() for head in heads)])
+
+
+def check_protocols(names: Sequence[str], task: str) -> None:
+    """Say now what is wrong with the name of a protocol.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of protocols.
+    task : str
+        Of the datasets that are measured under them.
+
+    Raises
+    ------
+    ValueError
+        If there is none of a name, or it is another task's.
+    """
+    of_maps = segmentation_protocol_names()
+    for name in names:
+        if task == "segmentation":
+            if name in protocol_names():
+                raise ValueError(
+                    f"protocol {name!r} isn't for segmentation; use {', '.join(of_maps)}"
+                )
+            create_segmentation_protocol(name)
+        elif name in of_maps:
+            raise ValueError(f"protocol {name!r} is for --task segmentation, not {task}")
+        else:
+            create_protocol(name)
+
+
+def default_protocols(task: str) -> tuple[str, ...]:
+    """Protocols that a task's datasets are measured under if none is named.
+
+    Examples
+    --------
+    >>> default_protocols("segmentation"), default_protocols("multilabel")
+    (('dinov2-linear-seg-4k',), ('transfer-logreg',))
+    """
+    return ("dinov2-linear-seg-4k",) if task == "segmentation" else ("transfer-logreg",)
 
 
 def named_backbones(text: str) -> list[str]:
@@ -125,7 +185,8 @@ def resolved(name: str, options: dict[str, Any]) -> tuple[BackboneSpec, list[str
     if size is not None and own.loading.get("pretrained_cfg", {}).get("fixed_input_size"):
         kept = {k: v for k, v in options.items() if k != "image_size"}
         spec = resolve_backbone(model, **weights, **kept)
-        is_other = spec.preprocess.image_size != (size, size)
+        wanted = (size, size) if isinstance(size, int) else tuple(size)
+        is_other = spec.preprocess.image_size != wanted
         return spec, ["image_size"] if is_other else []
     return resolve_backbone(model, **weights, **options), []
 

@@ -17,16 +17,19 @@ import torch
 import transferkit
 from transferkit.backbones import build_backbone
 from transferkit.benchmark._extracted import ExtractedDataset
-from transferkit.benchmark.data import BenchmarkDataset
-from transferkit.benchmark.evaluation import evaluate
-from transferkit.benchmark.grid import Cell, Want, cells_of, resolved
+from transferkit.benchmark._segmented import SegmentedDataset
+from transferkit.benchmark.data import BenchmarkDataset, SegmentationDataset
+from transferkit.benchmark.grid import Cell, Want, cells_of, default_protocols, resolved
 from transferkit.benchmark.results import Results
+from transferkit.benchmark.segmentation_grid import (
+    SegmentationCell,
+    head_geometry,
+    map_features,
+    segmentation_cells,
+)
 from transferkit.estimators import FeatureExtractor
-from transferkit.extract import Estimate, Extraction
-from transferkit.heads import create_head
-from transferkit.protocols import create_protocol
+from transferkit.extract import Estimate, mirrored
 from transferkit.spec import BackboneSpec
-from transferkit.tasks import task_of
 
 __all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
 
@@ -62,10 +65,17 @@ class ExtractionGroup:
 
     def features(self) -> list[str]:
         """All feature names that the cells need."""
+        if isinstance(self.dataset, SegmentationDataset):
+            maps = [map_features(cell.feature, self.spec) for cell in self.cells]
+            return list(dict.fromkeys(name for names in maps for name in names))
         names = [cell.feature for cell in self.cells if cell.feature != "auto"]
         if any(cell.feature == "auto" for cell in self.cells):
             names += candidates(self.spec)
         return list(dict.fromkeys(names))
+
+    def is_mirrored(self) -> bool:
+        """Whether mirror images of the training images are extracted too."""
+        return any(isinstance(c, SegmentationCell) and c.is_mirrored() for c in self.cells)
 
 
 @dataclass(frozen=True)
@@ -106,44 +116,62 @@ def passes(
 ) -> list[ExtractionGroup]:
     """Group the cells of the whole grid, so that one extraction serves each group."""
     collected: list[ExtractionGroup] = []
-    numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
     for dataset in datasets:
+        numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
+        if isinstance(dataset, SegmentationDataset):
+            numeric = {"storage": "float16", **numeric}
         for backbone in backbones:
             groups: dict[str, ExtractionGroup] = {}
-            for cell in cells_of(backbone, want, has_val=bool((dataset.parts == "val").any())):
-                published: dict[str, Any] = {}
-                deviates: list[str] = []
-                if cell.kind == "protocol":
-                    settings = create_protocol(cell.probe).settings
-                    published = settings.geometry.options()
-                    deviates = list(getattr(settings, "deviates", ()))
-                    deviates += ["feature"] * (cell.feature != settings.feature)
-                geometry = dict(want.geometry)
-                spec, fixed = resolved(backbone, {**published, **geometry})
-                if geometry and cell.kind == "protocol":
-                    own, now = resolved(backbone, published)[0].preprocess, spec.preprocess
-                    deviates += [k for k in geometry if getattr(own, k) != getattr(now, k)]
-                deviates += fixed
+            for cell in _grid(dataset, backbone, want):
+                spec, deviates = _resolved(cell, dataset, dict(want.geometry))
                 group = groups.setdefault(
                     spec.to_json(), ExtractionGroup(dataset, backbone, spec, {}, [], numeric)
                 )
-                group.deviates[cell.probe, cell.feature] = sorted(set(deviates))
+                group.deviates[cell.probe, cell.feature] = deviates
                 group.cells.append(cell)
             collected += groups.values()
     return collected
 
 
+def _grid(dataset: BenchmarkDataset, backbone: str, want: Want) -> list[Cell]:
+    if isinstance(dataset, SegmentationDataset):
+        return segmentation_cells(backbone, want)
+    return cells_of(backbone, want, has_val=bool((dataset.parts == "val").any()))
+
+
+def _resolved(
+    cell: Cell, dataset: BenchmarkDataset, geometry: dict[str, Any]
+) -> tuple[BackboneSpec, list[str]]:
+    """A cell's backbone in its geometry, and what deviates from the published protocol."""
+    settings = cell.published()
+    published: dict[str, Any] = {}
+    deviates: list[str] = []
+    if settings is not None:
+        published = settings.geometry.options()
+        deviates = list(getattr(settings, "deviates", ()))
+        deviates += ["feature"] * (cell.feature != settings.feature)
+    elif isinstance(dataset, SegmentationDataset):
+        published = head_geometry(cell.backbone, dataset)
+    spec, fixed = resolved(cell.backbone, {**published, **geometry})
+    if geometry and settings is not None:
+        own, now = resolved(cell.backbone, published)[0].preprocess, spec.preprocess
+        deviates += [k for k in geometry if getattr(own, k) != getattr(now, k)]
+    return spec, sorted({*deviates, *fixed})
+
+
 def plan_benchmark(
     datasets: Sequence[BenchmarkDataset], backbones: Sequence[str], want: Want, **machine: Any
 ) -> list[tuple[ExtractionGroup, Estimate]]:
-    """Estimate what the extractions would take, by timing a few batches. Nothing is stored."""
-    return [
-        (
-            group,
-            FeatureExtractor(group.spec, group.features(), **machine).plan(group.dataset.images),
-        )
-        for group in passes(datasets, backbones, want, machine)
-    ]
+    """Estimate what the extractions would take, by timing a few batches. Nothing is stored.
+
+    Mirror images are counted for all images, though only those to train on need one.
+    """
+    planned = []
+    for group in passes(datasets, backbones, want, machine):
+        extractor = FeatureExtractor(group.spec, group.features(), **{**machine, **group.numeric})
+        views = [None, mirrored(group.spec.preprocess)] if group.is_mirrored() else [None]
+        planned.append((group, extractor.plan(group.dataset.images, views=views)))
+    return planned
 
 
 def benchmark(
@@ -164,7 +192,7 @@ def benchmark(
     results : Results
         Where rows are kept; what is done there isn't done again.
     want : Want, optional
-        Probes, features, shots and seeds.
+        Probes, features, shots and seeds; by default the first dataset's task's own protocol.
     **machine
         Options of `FeatureExtractor`: ``store``, ``device``, ``precision``, ``batch_size``.
 
@@ -173,23 +201,32 @@ def benchmark(
     Finished
         One for each cell, when it is; a failed one doesn't stop the others.
     """
-    for group in passes(datasets, backbones, want or Want(), machine):
+    if want is None:
+        want = Want(default_protocols(datasets[0].task)) if datasets else Want()
+    for group in passes(datasets, backbones, want, machine):
         try:
-            extraction = _extracted(group, machine)
+            extracted = _extracted(group, machine)
         except (ValueError, OSError, RuntimeError) as error:
             for cell in group.cells:
                 yield _failed(group, cell, f"pass:{group.spec.to_json()}", results, error)
             continue
-        yield from _cells(group, extraction, results)
+        yield from _cells(group, extracted, results)
 
 
-def _extracted(group: ExtractionGroup, machine: dict[str, Any]) -> Extraction:
-    extractor = FeatureExtractor(group.spec, group.features(), **machine)
-    return extractor.extract(group.dataset.images, on_error="skip")
+def _extracted(
+    group: ExtractionGroup, machine: dict[str, Any]
+) -> ExtractedDataset | SegmentedDataset:
+    """Pass a dataset through the network once."""
+    options = {**machine, **group.numeric}
+    if isinstance(group.dataset, SegmentationDataset):
+        return SegmentedDataset(group.dataset, group.spec, group.features(), options)
+    extractor = FeatureExtractor(group.spec, group.features(), **options)
+    return ExtractedDataset(group.dataset, extractor.extract(group.dataset.images, on_error="skip"))
 
 
-def _cells(group: ExtractionGroup, extraction: Extraction, results: Results) -> Iterator[Finished]:
-    extracted = ExtractedDataset(group.dataset, extraction)
+def _cells(
+    group: ExtractionGroup, extracted: ExtractedDataset | SegmentedDataset, results: Results
+) -> Iterator[Finished]:
     if left_out := extracted.division.left_out_line():
         logger.warning("%s: %s; nothing is measured on them", group.dataset.name, left_out)
     done = {row["cell"]: row for row in results.rows() if row["status"] == "done"}
@@ -205,46 +242,27 @@ def _cells(group: ExtractionGroup, extraction: Extraction, results: Results) -> 
 
 
 def _measured(
-    group: ExtractionGroup, cell: Cell, key: str, extracted: ExtractedDataset, results: Results
+    group: ExtractionGroup,
+    cell: Cell,
+    key: str,
+    extracted: ExtractedDataset | SegmentedDataset,
+    results: Results,
 ) -> Finished:
-    extraction = extracted.extraction
-    feature, tried = cell.feature, None
     if not len(extracted.division.measured):
         why = extracted.division.left_out_line() or "no test image could be read"
         raise ValueError(f"not measured: {why}")
-    if feature == "auto":
-        tried = _tried(cell, extracted)
-        feature = max(tried, key=lambda name: tried[name])
-    parts = extracted.parts(cell, feature)
-    outcome = evaluate(cell, parts, extracted.test(feature), group.dataset)
+    feature, tried, outcome = extracted.outcome(cell)
     row = {
         **_about(group, cell, key),
         "status": "done",
         "feature": feature,
-        "spec_key": group.spec.feature_spec(feature, **group.numeric).key,
+        "spec_key": cell.spec_key(feature, group.spec, group.numeric),
         "auto": tried,
         **outcome.row,
-        "extract_seconds": round(extraction.seconds, 3),
-        "n_extracted": extraction.n_computed,
-        "n_unreadable": len(extraction.failures),
+        **extracted.facts,
     }
     results.add(row, outcome.values)
     return Finished(cell, "done", row)
-
-
-def _tried(cell: Cell, extracted: ExtractedDataset) -> dict[str, float]:
-    """Score every candidate feature on the validation part with a ridge head."""
-    scores = {}
-    for feature in candidates_of(extracted.extraction):
-        train, validation = extracted.parts(cell, feature).divided(0.2, cell.seed or 0)
-        kind = task_of(extracted.dataset.task).head_kind
-        scores[feature] = float(create_head("ridge", kind).fit(*train).score(*validation))
-    return scores
-
-
-def candidates_of(extraction: Extraction) -> list[str]:
-    """Features of an extraction that a head can take."""
-    return [name for name, X in extraction.rows.items() if X.ndim == 2 and name != "logits"]
 
 
 def _failed(

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from transferkit.benchmark.data import BenchmarkDataset
 from transferkit.benchmark.grid import resolved
 from transferkit.estimators import FeatureExtractor
-from transferkit.tasks import task_of
+from transferkit.tasks import dense, task_of
 
 __all__ = [
     "TransferabilityScores",
@@ -176,7 +176,7 @@ def screen(
     **machine
         Options of `FeatureExtractor`.
     """
-    if not task_of(dataset.task).has_one_class:
+    if dataset.task in dense.names() or not task_of(dataset.task).has_one_class:
         raise ValueError(f"{dataset.name} has no classes; pre-screening is for classification")
     train = np.flatnonzero(dataset.parts == "train")
     chosen = np.sort(np.random.default_rng(0).permutation(train)[:MAX_ROWS])

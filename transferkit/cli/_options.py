@@ -84,6 +84,12 @@ place_options = _apply(
             metavar="PATTERN",
             help="Files or folders to leave out, such as '*_augmented'; repeatable.",
         ),
+        click.option(
+            "--split-lists",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="FOLDER",
+            help="Folder of train.txt, val.txt, test.txt: an image's name in each line.",
+        ),
     ]
 )
 image_options = _apply(
@@ -238,7 +244,7 @@ backbone_options = _apply(
             type=click.Choice(STORAGE_DTYPES),
             default="float32",
             show_default=True,
-            help="Numeric type of the stored rows.",
+            help="Numeric class of the stored rows; int8 is for maps.",
         ),
     ]
 )
@@ -293,10 +299,17 @@ def estimator_from(model: str, options: dict[str, Any]) -> Any:
     )
 
 
-def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()) -> ImageSet:
+def images_from(
+    source: str,
+    options: dict[str, Any],
+    learnt: Sequence[str] = (),
+    *,
+    is_annotated: bool = False,
+) -> ImageSet:
     """Images that a command is given, with the table's columns taken out of its options.
 
-    A table that has the columns that a model has learnt needs no option to say so.
+    A table that has the columns that a model has learnt needs no option to say so. Masks that
+    stand among images that are annotated are none of them.
     """
     from transferkit.images import TABLE_SUFFIXES, column_names, list_images
 
@@ -315,13 +328,14 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         label_column=several or columns["label"],
         split_column=columns["split"],
         group_column=options.pop("group_column", None),
+        annotated=is_annotated,
         **place_from(options),
     )
 
 
 def place_from(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options that say where images are, and which are left out, out of a command's."""
-    return {name: options.pop(name) for name in ("root", "suffix", "exclude")}
+    return {name: options.pop(name) for name in ("root", "suffix", "exclude", "split_lists")}
 
 
 def extraction_mode(on_error: str) -> str:

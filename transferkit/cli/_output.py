@@ -71,10 +71,31 @@ def print_plan(plan: Any, *, as_json: bool) -> None:
         [
             *images,
             ("time", f"{hours}:{minutes:02}:{seconds:02} at {plan.images_per_second:.1f} images/s"),
-            ("disk", size_of(plan.n_bytes)),
+            ("disk", _disk(plan)),
+            *_maps(plan),
             ("slowest", f"{plan.slowest} ({', '.join(parts)} per image)"),
         ]
     )
+
+
+def _disk(plan: Any) -> str:
+    """Bytes on the disk, and how many are free if these aren't enough."""
+    text = size_of(plan.n_bytes)
+    if plan.n_bytes_free is not None and plan.n_bytes > plan.n_bytes_free:
+        text += f", but only {size_of(plan.n_bytes_free)} are free"
+    return text
+
+
+def _maps(plan: Any) -> list[tuple[str, str]]:
+    """Shapes of maps, and how many bytes narrower storage would save."""
+    if not plan.maps:
+        return []
+    shapes = (f"{name} {' × '.join(map(str, shape))}" for name, shape in plan.maps.items())
+    pairs = [("maps", ", ".join(shapes))]
+    if plan.narrower:
+        sizes = (f"--storage {name} {size_of(n)}" for name, n in plan.narrower.items())
+        pairs.append(("hint", f"maps are large; {', '.join(sizes)}"))
+    return pairs
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

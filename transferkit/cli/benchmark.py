@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._dense import annotation_options
 from transferkit.cli._options import (
     json_option,
     machine_options,
@@ -26,7 +27,7 @@ from transferkit.cli._output import (
     printable,
     size_of,
 )
-from transferkit.cli._training import group_option, task_option
+from transferkit.cli._training import any_task_option, group_option
 
 if TYPE_CHECKING:
     from transferkit.benchmark import Board, TransferabilityScores
@@ -54,10 +55,23 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     required=True,
     help="Names with commas between (NAME@random: random weights), a .txt file, or a pattern.",
 )
-@click.option("--protocols", help="Published protocols; default transfer-logreg without --heads.")
+@click.option(
+    "--protocols",
+    help="Published protocols; without --heads transfer-logreg, and dinov2-linear-seg-4k for "
+    "segmentation.",
+)
 @click.option("--heads", default="", help="Heads, on the backbone's own geometry.")
-@click.option("--features", default="", help="Instead of the protocols' own; or 'auto'.")
-@click.option("--shots", callback=_shots, help="Images per class: 1,5,10,full.")
+@click.option(
+    "--features",
+    default="",
+    help="Instead of the protocols' own; or 'auto'. For segmentation 'pyramid', or layers as in "
+    "stage2+stage3.",
+)
+@click.option(
+    "--shots",
+    callback=_shots,
+    help="Images per class, or in all for segmentation: 1,5,10,full.",
+)
 @click.option(
     "--seeds",
     type=click.IntRange(1),
@@ -65,7 +79,8 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     show_default=True,
     help="How many, where the seed draws shots or a hold-out.",
 )
-@task_option
+@any_task_option
+@annotation_options
 @group_option
 @place_options
 @click.option("--image-size", type=click.IntRange(1), help="Instead of the protocols' own, px.")
@@ -89,6 +104,9 @@ def command(
     shots: tuple[int | None, ...],
     seeds: int,
     task: str,
+    annotations: Path | None,
+    annotation_form: str | None,
+    classes: Path | None,
     group_column: str | None,
     image_size: int | None,
     out: Path,
@@ -102,13 +120,14 @@ def command(
 ) -> None:
     """Compare backbones on DATASETS (folders or CSVs, as for fit) under published protocols.
 
+    With --task segmentation they are folders of images with masks.
+
     Every finished cell is a line of OUT/rows.jsonl and is not measured again; the same
     command goes on where it was stopped. No protocol sees the test part.
     """
     from transferkit import benchmark as b
-    from transferkit.protocols import create_protocol
 
-    default = () if heads else ("transfer-logreg",)
+    default = () if heads else b.default_protocols(task)
     want = b.Want(
         _names(protocols) if protocols else default,
         _names(heads),
@@ -117,12 +136,13 @@ def command(
         seeds,
         () if image_size is None else (("image_size", image_size),),
     )
-    for name in want.protocols:
-        create_protocol(name)  # says now what is wrong with a name
+    b.check_protocols(want.protocols, task)
     names = b.named_backbones(backbones)
     place = place_from(machine)
+    reading = _reading(task, datasets, annotations, annotation_form, classes)
     loaded = [
-        b.load_dataset(source, task=task, group_column=group_column, **place) for source in datasets
+        b.load_dataset(source, task=task, group_column=group_column, **reading, **place)
+        for source in datasets
     ]
     machine["progress"] = not quiet and sys.stderr.isatty()
     if only_plan:
@@ -158,25 +178,47 @@ def command(
     ctx.exit(_FAILED if counts["failed"] else 0)
 
 
+def _reading(
+    task: str,
+    datasets: tuple[str, ...],
+    annotations: Path | None,
+    form: str | None,
+    classes: Path | None,
+) -> dict[str, Any]:
+    """Where masks are and what they mean, as options of `load_dataset`."""
+    given = {"annotations": annotations, "form": form, "names_of_classes": classes}
+    named = {name: value for name, value in given.items() if value is not None}
+    if named and task != "segmentation":
+        raise click.UsageError("masks are for --task segmentation")
+    if annotations is not None and len(datasets) > 1:
+        raise click.UsageError(
+            f"--annotations names the masks of one dataset, and {len(datasets)} were given; put "
+            "masks beside the images of each, or measure them one by one"
+        )
+    return named
+
+
 def _print_board(board: Board) -> None:
-    shots = "all training images" if board.shots is None else counted(board.shots, "shot")
+    unit = "training image" if board.metric == "mean_iou" else "shot"
+    shots = "all training images" if board.shots is None else counted(board.shots, unit)
     seeds = f", {board.n_seeds} seeds" if board.n_seeds > 1 else ""
     tested = counted(board.n_test, "test image")
     baseline = "" if board.baseline is None else f"; baseline {100 * board.baseline:.1f} %"
     dataset = printable(board.dataset)
     click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
-    header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group", "ECE", "scaled"]
+    has_ece = any(p.ece is not None for p in board.places)
+    header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group"]
+    header += ["ECE", "scaled"] * has_ece
     others = list(board.places[0].others)
     rows = [
         [
             _short(p.backbone),
             p.feature,
             f"{100 * p.mean:.1f}",
-            "-" if p.spread is None else f"{100 * p.spread:.1f}",
+            _percent(p.spread),
             f"{100 * p.interval[0]:.1f}–{100 * p.interval[1]:.1f}",
             p.group,
-            "-" if p.ece is None else f"{100 * p.ece:.1f}",
-            "-" if p.ece_scaled is None else f"{100 * p.ece_scaled:.1f}",
+            *[_percent(value) for value in (p.ece, p.ece_scaled) if has_ece],
             *(_value(name, value) for name, value in p.others.items()),
             "; ".join(p.notes),
         ]
@@ -184,6 +226,10 @@ def _print_board(board: Board) -> None:
     ]
     print_table([*header, *others, ""], rows)
     click.echo()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _value(name: str, value: float | None) -> str:
@@ -215,6 +261,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
         (
             n_bytes / max(missing, 1) * len(g.dataset.images)
             for (g, _), (*_, missing, _, n_bytes) in zip(planned, rows, strict=True)
+            if g.dataset.task != "segmentation"  # whose maps are read from the store
         ),
         default=0.0,
     )

@@ -2,3 +2,5 @@
 
 Each task has a folder here, and each file of it is one head.
 """
+
+__all__: list[str] = []

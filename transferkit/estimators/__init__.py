@@ -5,9 +5,11 @@ from typing import Any
 
 from transferkit import artifacts
 from transferkit.estimators._dense import suited_size
+from transferkit.estimators.anomaly import AnomalyDetector
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
+from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.segmenter import TransferSegmenter
@@ -15,9 +17,11 @@ from transferkit.estimators.targets import targets_of
 from transferkit.tasks import dense, task_of
 
 __all__ = [
+    "AnomalyDetector",
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FineTuneSegmenter",
     "FoldModels",
     "TransferClassifier",
     "TransferRegressor",

@@ -31,7 +31,7 @@ from transferkit.forward import Forward, choose_device
 from transferkit.images import ImageSet
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
-from transferkit.store import FeatureStore, MissingRows, StoredRows
+from transferkit.store import FeatureStore, MissingRows, StoredRows, encoding
 
 __all__ = ["BATCH_SIZE", "ExtractionJob", "progress_bar", "specs_of"]
 
@@ -54,9 +54,16 @@ def specs_of(
     view: int = 0,
 ) -> dict[str, FeatureSpec]:
     """Specs of the features, by canonical name."""
-    names = list(dict.fromkeys(str(parse_feature(feature)) for feature in features))
+    parsed = {str(name): name for name in map(parse_feature, features)}
+    names = list(parsed)
     if not names:
         raise ValueError("no features were asked for; name at least one, such as 'pre_logits'")
+    vectors = [name for name in names if parsed[name].pooling != "map"]
+    if storage == "int8" and vectors:
+        raise ValueError(
+            f"storage is 'int8', which is for maps, and {vectors[0]!r} is a vector; choose "
+            "storage 'float16' (--storage float16)"
+        )
     spec = backbone.spec if isinstance(backbone, Backbone) else backbone
     specs = {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
     return {n: replace(one, view=view) for n, one in specs.items()}
@@ -174,9 +181,9 @@ class ExtractionJob:
                     continue
                 assert self.network is not None
                 if writer is None:
-                    self.provenance = self.network.provenance()
+                    self.provenance = self.network.provenance() | _loss(specs, batch.rows, len(ids))
                     self.is_bf16_quicker = self.network.is_bf16_quicker()
-                    writer = ShardWriter(self.store, specs, _provenance(self.network, size))
+                    writer = ShardWriter(self.store, specs, _provenance(self.provenance, size))
                 before = time.perf_counter()
                 unusable |= writer.add(ids, batch.rows)
                 self.computed.update(ids)
@@ -326,9 +333,26 @@ def _gathered(stored: StoredRows, keep_rows: bool | Literal["stored"]) -> np.nda
     return stored[:0]
 
 
-def _provenance(forward: Forward, batch_size: int) -> dict[str, str]:
+def _provenance(network: dict[str, str], batch_size: int) -> dict[str, str]:
     return {
-        **forward.provenance(),
+        **network,
         "batch_size": str(batch_size),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _loss(
+    specs: dict[str, FeatureSpec], rows: dict[str, np.ndarray], n_images: int
+) -> dict[str, str]:
+    """Measure how far int8 moves rows, as provenance; nothing for other storage classes."""
+    storage = next(iter(specs.values())).storage
+    if storage != "int8":
+        return {}
+    given = [rows[name][:n_images] for name in specs]
+    found = [encoding.cosines(maps[encoding.are_finite(maps)], storage) for maps in given]
+    if not (together := np.concatenate(found)).size:
+        return {}
+    return {
+        "storage_mean_cosine": f"{together.mean():.6f}",
+        "storage_smallest_cosine": f"{together.min():.6f}",
     }

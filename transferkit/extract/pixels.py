@@ -62,7 +62,8 @@ def network_input(
     with contextlib.ExitStack() as stack:
         if isinstance(source, bytes) and (opened := _opened(source)) is not None:
             image = stack.enter_context(opened)
-            if not preprocess.exif:  # else its size is known when it is turned
+            # Else its size is known when it is turned, which PIL does with a TIFF of itself.
+            if not preprocess.exif and image.format != "TIFF":
                 resized_size((image.height, image.width), preprocess)
             stack.enter_context(_BUDGET.claim(image.width * image.height))
             pixels, size = _decoded(source, image, preprocess)
@@ -165,6 +166,8 @@ def _is_plain(image: Image.Image, exif: bool) -> bool:
 
 def _drafted(image: Image.Image, preprocess: Preprocess) -> tuple[int, int] | None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size; return its size, if it is known."""
+    if image.format not in ("JPEG", "MPO"):  # PIL turns TIFFs itself, and at full size
+        return None
     orientation = orientation_of(image) if preprocess.exif else 1
     if not orientation:
         return None

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from transferkit.backbones import Backbone
 from transferkit.extract.identities import Identities
 from transferkit.extract.job import ExtractionJob, specs_of
+from transferkit.extract.views import View
 from transferkit.extract.workers import Workers
+from transferkit.extract.writing import SHARD_BYTES
 from transferkit.forward import device_names
 from transferkit.images import ImageSet
-from transferkit.spec import BackboneSpec, FeatureSpec
-from transferkit.store import FeatureStore
+from transferkit.spec import STORAGE_DTYPES, BackboneSpec, FeatureSpec
+from transferkit.store import FeatureStore, encoding
 
 __all__ = ["Estimate", "plan"]
 
 # Batches timed after a first one, which isn't timed because it includes the setup.
 BATCHES = 3
+# Narrower storage is mentioned if maps take more bytes than this.
+_LARGE_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Estimate:
     n_images : int
         Images.
     n_missing : int
-        Different images that would go through the network.
+        Different images that would go through the network, counted for each view.
     seconds_per_image : dict of str to float
         Time of each part, by the threads that do it: read, decode, forward, write.
     images_per_second : float or None
@@ -46,6 +54,13 @@ class Estimate:
         What would be added to the disk.
     slowest : str or None
         The part that takes longest.
+    row_shapes : dict of str to tuple of int, default={}
+        Shape of a row of each feature that would be computed, ``(D, H, W)`` of a map.
+    bytes_as : dict of str to int, default={}
+        What would be added to the disk in each storage class that takes these features, the
+        chosen one among them.
+    n_bytes_free : int, optional
+        Free bytes of the store's disk; None if it isn't known.
     """
 
     n_images: int
@@ -55,6 +70,21 @@ class Estimate:
     seconds: float
     n_bytes: int
     slowest: str | None
+    row_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    bytes_as: dict[str, int] = field(default_factory=dict)
+    n_bytes_free: int | None = None
+
+    @property
+    def maps(self) -> dict[str, tuple[int, ...]]:
+        """Shape ``(D, H, W)`` of each feature that is a map."""
+        return {name: shape for name, shape in self.row_shapes.items() if len(shape) == 3}
+
+    @property
+    def narrower(self) -> dict[str, int]:
+        """Bytes in storage classes that take less, if maps make it worth a thought."""
+        if not self.maps or self.n_bytes < _LARGE_BYTES:
+            return {}
+        return {name: n for name, n in self.bytes_as.items() if n < self.n_bytes}
 
 
 def plan(
@@ -68,6 +98,7 @@ def plan(
     storage: str = "float32",
     engine: str = "auto",
     batch_size: int | None = None,
+    views: Sequence[View | None] = (None,),
 ) -> Estimate:
     """Time a few batches of the missing images. Nothing is stored.
 
@@ -75,25 +106,64 @@ def plan(
     ----------
     images, backbone, features, store, device, precision, storage, engine, batch_size
         As for `extract`.
+    views : sequence of View or None, default=(None,)
+        What would be extracted, one after the other: None is the plain images, and
+        ``(None, mirrored(preprocess))`` these and their mirror images.
     """
     specs = specs_of(backbone, features, precision=precision, storage=storage)
     devices = device_names(device)
     identities = Identities(images, exif=next(iter(specs.values())).preprocess.exif)
-    job = ExtractionJob(
-        images,
-        backbone,
-        specs,
-        store,
-        identities,
-        devices[0],
-        engine,
-        batch_size,
-        n_sharing=len(devices),
+    jobs = [
+        ExtractionJob(
+            images,
+            backbone,
+            {
+                name: dataclasses.replace(spec, view=view.number if view else 0)
+                for name, spec in specs.items()
+            },
+            store,
+            identities,
+            devices[0],
+            engine,
+            batch_size,
+            n_sharing=len(devices),
+            view=view,
+        )
+        for view in views
+    ]
+    for job in jobs:  # images that are set aside are so in every view
+        job.set_aside(job.missing()[1])
+    found = [job.missing() for job in jobs]
+    n_missing = sum(len(first) for _, first in found)
+    n_free = _free_bytes(store.path)
+    if not n_missing:
+        return Estimate(len(images), 0, {}, None, 0.0, 0, None, n_bytes_free=n_free)
+    most = max(range(len(jobs)), key=lambda i: len(found[i][1]))
+    total, seconds, shapes = _measured(jobs[most], *found[most], len(devices))
+    counts = {name: sum(len(f) for m, f in found if name in m) for name in shapes}
+    bytes_as = {
+        kind: sum(_row_bytes(kind, shapes[name]) * n for name, n in counts.items())
+        for kind in STORAGE_DTYPES
+        if kind != "int8" or all(len(shape) == 3 for shape in shapes.values())
+    }
+    return Estimate(
+        n_images=len(images),
+        n_missing=n_missing,
+        seconds_per_image=seconds,
+        images_per_second=1 / total,
+        seconds=total * n_missing,
+        n_bytes=bytes_as[storage],
+        slowest=max(seconds, key=lambda part: seconds[part]),
+        row_shapes=shapes,
+        bytes_as=bytes_as,
+        n_bytes_free=n_free,
     )
-    missing, first = job.missing()
-    job.set_aside(first)
-    if not first:
-        return Estimate(len(images), 0, {}, None, 0.0, 0, None)
+
+
+def _measured(
+    job: ExtractionJob, missing: dict[str, FeatureSpec], first: dict[bytes, int], n_devices: int
+) -> tuple[float, dict[str, float], dict[str, tuple[int, ...]]]:
+    """Seconds per image, those of each part, and the shape of a row of each feature."""
     size = job.chosen_batch_size()
     indices = list(first.values())
     workers = job.workers(-(-len(indices) // size))
@@ -116,18 +186,21 @@ def plan(
     }
     seconds["write"] = _seconds_to_write(rows, job)
     # Of several devices the first is timed, with its share of the cores.
-    total = (wall / n_timed + (0 if workers.n_decoders else seconds["write"])) / len(devices)
-    itemsize = np.dtype(storage).itemsize
-    row_bytes = sum(itemsize * array[0].size for array in rows.values())
-    return Estimate(
-        n_images=len(images),
-        n_missing=len(first),
-        seconds_per_image=seconds,
-        images_per_second=1 / total,
-        seconds=total * len(first),
-        n_bytes=row_bytes * len(first),
-        slowest=max(seconds, key=lambda part: seconds[part]),
-    )
+    total = (wall / n_timed + (0 if workers.n_decoders else seconds["write"])) / n_devices
+    return total, seconds, {name: array.shape[1:] for name, array in rows.items()}
+
+
+def _row_bytes(storage: str, shape: tuple[int, ...]) -> int:
+    return encoding.row_type(storage, shape).itemsize
+
+
+def _free_bytes(folder: Path) -> int | None:
+    """Free bytes of a folder's disk, be it there or not yet; None if nobody can tell."""
+    place = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    try:
+        return None if place is None else shutil.disk_usage(place).free
+    except OSError:
+        return None
 
 
 def _timed(
@@ -149,7 +222,8 @@ def _timed(
 
 def _seconds_to_write(rows: dict[str, np.ndarray], job: ExtractionJob) -> float:
     """Seconds per image to write shards as large as they usually are."""
-    n = 256
+    n_bytes = sum(array[:1].nbytes for array in rows.values())
+    n = min(256, max(1, math.ceil(SHARD_BYTES / n_bytes)))
     ids = [os.urandom(16) for _ in range(n)]
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         store = FeatureStore(folder)

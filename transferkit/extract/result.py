@@ -180,6 +180,15 @@ class Extraction:
                     f"{known['smallest_cosine']} at least, on the first images",
                 )
             )
+        if "storage_mean_cosine" in known:
+            lines.append(
+                (
+                    "storage",
+                    f"int8: cosine to the rows computed {known['storage_mean_cosine']} on average, "
+                    f"{known['storage_smallest_cosine']} at least, on the first images; no value "
+                    "moves by more than 1/254 of its channel's largest",
+                )
+            )
         if self.is_bf16_quicker and self.shares.get("forward", 0) > _LONG:
             lines.append(
                 (

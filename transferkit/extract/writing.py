@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from transferkit.spec import FeatureSpec
-from transferkit.store import FeatureStore
+from transferkit.store import FeatureStore, encoding
 
 __all__ = ["ShardWriter"]
 
@@ -38,15 +38,17 @@ class ShardWriter:
         Rows beyond the ids are the batch's padding. Images whose rows can't be stored are
         not added; they are returned with the reason.
         """
-        rows = {name: array[: len(ids)] for name, array in rows.items()}
+        encoded: dict[str, np.ndarray] = {}
         faults: dict[bytes, str] = {}
         for name, spec in self.specs.items():
-            faults |= _faults(ids, rows[name], spec)
+            given = rows[name][: len(ids)]
+            encoded[name] = encoding.encode(given, spec.storage)
+            faults |= _faults(ids, given, encoded[name], spec)
         good = np.array([row not in faults for row in ids], dtype=bool)
         self.ids += [row for row in ids if row not in faults]
         for name in self.specs:
-            self.rows[name].append(rows[name] if good.all() else rows[name][good])
-            self.n_bytes += rows[name].nbytes
+            self.rows[name].append(encoded[name] if good.all() else encoded[name][good])
+            self.n_bytes += self.rows[name][-1].nbytes
         is_late = time.monotonic() - self.last > SHARD_SECONDS
         if len(self.ids) >= SHARD_ROWS or self.n_bytes >= SHARD_BYTES or is_late:
             self.flush()
@@ -65,18 +67,18 @@ class ShardWriter:
         self.ids, self.n_bytes, self.last = [], 0, time.monotonic()
 
 
-def _faults(ids: list[bytes], rows: np.ndarray, spec: FeatureSpec) -> dict[bytes, str]:
+def _faults(
+    ids: list[bytes], rows: np.ndarray, encoded: np.ndarray, spec: FeatureSpec
+) -> dict[bytes, str]:
     """Find images whose rows of one feature the store would refuse, with the reason.
 
     One such row among them would cost the whole shard, so they are found here, where the
     image still has a name.
     """
-    with np.errstate(over="ignore"):
-        stored = rows.astype(spec.storage, copy=False)
     faults = {}
-    for i in np.flatnonzero(~_are_finite(stored)):
-        if _are_finite(rows[i : i + 1]).all():
-            largest = np.finfo(spec.storage).max
+    for i in np.flatnonzero(~encoding.are_finite(encoded)):
+        if encoding.are_finite(rows[i : i + 1]).all():
+            largest = encoding.largest(spec.storage)
             reason = f"its features exceed {largest:g}, the largest {spec.storage}; "
             reason += "try --storage float32"
         else:
@@ -85,9 +87,3 @@ def _faults(ids: list[bytes], rows: np.ndarray, spec: FeatureSpec) -> dict[bytes
             reason += "look at it and the weights" if is_exact else "try --precision float32"
         faults[ids[i]] = reason
     return faults
-
-
-def _are_finite(rows: np.ndarray) -> np.ndarray:
-    """Whether each row holds nothing but numbers."""
-    finite: np.ndarray = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
-    return finite

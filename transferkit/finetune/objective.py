@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from transferkit.finetune.image_head import ImageHead, mean_loss
 from transferkit.tasks import Task, task_of
 
 __all__ = ["Objective", "choose_objective"]
@@ -52,6 +52,16 @@ class Objective:
         names = {"softmax": "accuracy", "sigmoid": "label accuracy", "identity": "R²"}
         return names[self.kind.activation]
 
+    def create_head(self, n_features: int) -> ImageHead:
+        """Make the head that learns it, with random weights, on ``pre_logits``."""
+        return ImageHead(
+            n_features,
+            self.n_outputs,
+            self.task,
+            label_smoothing=self.smoothing,
+            class_weights=self.weights,
+        )
+
     def encode(self, y: np.ndarray) -> Tensor:
         """Encode targets for the loss, as class numbers or float32 rows."""
         if self.kind.has_one_class:
@@ -69,17 +79,7 @@ class Objective:
         targets : Tensor
             From `encode`; of classes also their shares ``(B, n_outputs)``, from mixup.
         """
-        outputs = outputs.float()
-        if self.kind.has_one_class:
-            weights = None if self.weights is None else self.weights.to(outputs.device)
-            # Not PyTorch's own mean, which divides by the weights of this batch: in parts of an
-            # accumulated batch that hold one class only, it would take the weights away.
-            return functional.cross_entropy(
-                outputs, targets, weight=weights, label_smoothing=self.smoothing, reduction="sum"
-            ) / len(outputs)
-        if self.kind.has_several_labels:
-            return functional.binary_cross_entropy_with_logits(outputs, targets)
-        return functional.mse_loss(outputs, targets)
+        return mean_loss(self.kind, outputs, targets, self.smoothing, self.weights)
 
     def plain_loss(self, outputs: Tensor, targets: Tensor) -> float:
         """Mean loss without class weights, by which epochs are compared.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.finetune.augmentation import mixing
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import BackboneWithHead
 from transferkit.finetune.objective import Objective
 from transferkit.finetune.recipe import Recipe
@@ -34,7 +35,7 @@ BATCH = 64
 
 
 def create_training_loop(
-    network: BackboneWithHead,
+    network: BackboneWithHead[ImageHead],
     objective: Objective,
     recipe: Recipe,
     train: LabelledSamples,
@@ -70,7 +71,7 @@ def create_training_loop(
     body: Any = getattr(network.body, "network", network.body)
     return TrainingLoop(
         network,
-        _loss(objective, recipe),
+        _loss(network.head, recipe),
         Batches(train, settings, share=_share(recipe, objective, train.targets)),
         settings,
         processes,
@@ -87,17 +88,15 @@ def create_training_loop(
     )
 
 
-def _loss(
-    objective: Objective, recipe: Recipe
-) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
+def _loss(head: ImageHead, recipe: Recipe) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
     """Loss of a batch, whose images may be mixed with one another first."""
-    mix = mixing(recipe, objective.n_outputs)
+    mix = mixing(recipe, head.n_outputs)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, targets = batch
         if mix is not None:
             inputs, targets = mix(inputs.float(), targets)
-        return objective.loss(network(inputs), targets)
+        return head.loss(network(inputs), targets)
 
     return loss
 

@@ -166,7 +166,7 @@ class Forward:
         except torch.OutOfMemoryError as error:
             if len(pixels) == 1:
                 raise self._explained(error, pixels.shape) from error
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # networks assert that a size suits them
             raise self._explained(error, pixels.shape) from error
         logger.warning(
             "%s has not enough memory for %d images at once; taking half as many",
@@ -178,7 +178,7 @@ class Forward:
         parts = [self._rows(engine, part) for part in (pixels[:half], pixels[half:])]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _explained(self, error: RuntimeError, shape: tuple[int, ...]) -> Exception:
+    def _explained(self, error: Exception, shape: tuple[int, ...]) -> Exception:
         reason = " ".join(str(error).split())[:200]
         if isinstance(error, torch.OutOfMemoryError):
             return RuntimeError(
@@ -188,7 +188,7 @@ class Forward:
         return ValueError(
             f"backbone {self.backbone.name!r} failed on {shape[0]} images of {shape[1]} × "
             f"{shape[2]} px ({reason}); if the size doesn't suit it, choose another image_size "
-            f"(--image-size)"
+            f"(--image-size), best with sides that are multiples of 32 px and not below 96"
         )
 
     def _check(self, pixels: np.ndarray) -> None:

@@ -73,7 +73,7 @@ class TorchEngine:
         self.is_folded = self.is_fused = self.is_pure = False
         fusions = None
         if next(network.parameters(), self._image).device.type == "cpu":
-            with contextlib.suppress(RuntimeError, ValueError):
+            with contextlib.suppress(RuntimeError, ValueError, AssertionError):
                 # Of this size, say; it is explained at the first batch.
                 network = self._folded(network)
                 if device.type == "cpu" and not is_traced:
@@ -115,7 +115,9 @@ class TorchEngine:
             try:
                 with torch.inference_mode():
                     pure(self._image.to(self.dtype), self.layers)
-            except (RuntimeError, ValueError):  # it makes float32 tensors of its own: autocast
+            # It makes float32 tensors of its own: autocast. Or the size doesn't suit it: explained
+            # at the first batch.
+            except (RuntimeError, ValueError, AssertionError):
                 pass
             else:
                 self.is_pure = True

@@ -14,6 +14,7 @@ from transferkit.images.labels import clean_label, warn_of_lookalikes
 from transferkit.images.paths import in_either_form, is_excluded
 from transferkit.images.sources import ListingOptions, folder, source_of, table
 from transferkit.images.sources.folder import EXTENSIONS, tell_excluded
+from transferkit.images.split_lists import SplitLists, find_split_lists, with_split_lists
 
 __all__ = ["list_images"]
 
@@ -28,6 +29,8 @@ def list_images(
     root: str | Path | None = None,
     suffix: str = "",
     exclude: Sequence[str] = (),
+    split_lists: SplitLists | None = None,
+    annotated: bool = False,
 ) -> ImageSet:
     """List images with their labels and splits.
 
@@ -91,18 +94,32 @@ def list_images(
         source = source.item()
     if isinstance(source, ImageSet):
         _check_groups(group_column, has_groups=False)
-        return source
+        return source if split_lists is None else with_split_lists(source, split_lists)
     kind = source_of(source)
     _check_groups(group_column, has_groups=getattr(kind, "HAS_GROUPS", False))
     exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-    options = ListingOptions(path_column, label_column, split_column, group_column, exclude)
+    options = ListingOptions(
+        path_column, label_column, split_column, group_column, exclude, annotated
+    )
     images = kind.listed(source, options)
     if kind is not folder:  # its paths are where they are, and it has left out what it should
         is_path = isinstance(source, str | os.PathLike)
         if root is not None or suffix:
             images = _placed(images, root, suffix, Path(source).parent if is_path else Path())
         images = _without(images, exclude)
-    return _with_clean_labels(images)
+    return _with_splits(_with_clean_labels(images), source, split_lists, annotated)
+
+
+def _with_splits(
+    images: ImageSet, source: Any, lists: SplitLists | None, annotated: bool
+) -> ImageSet:
+    """Give images the splits of the lists that are given, or are found beside annotations."""
+    if lists is not None:
+        return with_split_lists(images, lists)
+    if not annotated or images.splits is not None or not folder.accepts(source):
+        return images
+    found = find_split_lists(Path(source))
+    return images if found is None else with_split_lists(images, found, is_found=True)
 
 
 def _check_groups(column: str | None, *, has_groups: bool) -> None:

@@ -6,11 +6,14 @@ report of its tasks: printed, written as JSON, told in model cards and in a benc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from transferkit import registry
+from transferkit.metrics._anomalies import AnomalyScores, gather_scores
+from transferkit.metrics._anomaly import AnomalyReport, anomaly_report, report_of_scores
 from transferkit.metrics._baseline import Baseline, Comparison
 from transferkit.metrics._classification import (
     ClassRow,
@@ -18,7 +21,7 @@ from transferkit.metrics._classification import (
     classification_report,
     predicted_classes,
 )
-from transferkit.metrics._metric import Metric, Predictions
+from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
     MultilabelReport,
@@ -26,6 +29,7 @@ from transferkit.metrics._multilabel import (
     multilabel_report,
     predicted_labels,
 )
+from transferkit.metrics._pixels import PixelCounts, count_pixels
 from transferkit.metrics._registry import get, measured, names, of
 from transferkit.metrics._regression import (
     RegressionReport,
@@ -34,26 +38,41 @@ from transferkit.metrics._regression import (
     regression_report,
 )
 from transferkit.metrics._report import MetricRow, ReportTable, TaskReport
+from transferkit.metrics._segmentation import (
+    ClassPixels,
+    SegmentationReport,
+    report_of_pixels,
+    segmentation_report,
+)
 from transferkit.metrics._voc import average_precision_11, mean_average_precision_11
 from transferkit.metrics.calibration_error import calibration_error
 
 __all__ = [
+    "AnomalyReport",
+    "AnomalyScores",
     "Baseline",
+    "ClassPixels",
     "ClassRow",
     "Comparison",
     "LabelRow",
+    "Measurable",
     "Metric",
     "MetricRow",
     "MultilabelReport",
+    "PixelCounts",
     "Predictions",
     "RegressionReport",
     "Report",
     "ReportTable",
+    "SegmentationReport",
     "TargetRow",
     "TaskReport",
+    "anomaly_report",
     "average_precision_11",
     "calibration_error",
     "classification_report",
+    "count_pixels",
+    "gather_scores",
     "get",
     "mean_average_precision_11",
     "measured",
@@ -66,24 +85,34 @@ __all__ = [
     "predicted_numbers",
     "regression_report",
     "report_of",
+    "report_of_pixels",
+    "report_of_scores",
+    "segmentation_report",
 ]
 
 
+_REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
+    "anomaly": lambda true, predicted, *_: anomaly_report(true, predicted),
+    "classification": classification_report,
+    "multilabel": multilabel_report,
+    "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
+    "segmentation": lambda true, predicted, _, names: segmentation_report(true, predicted, names),
+}
+
+
 def report_of(
-    task: str,
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    proba: ArrayLike | None,
-    names: Any,
+    task: str, y_true: Any, y_pred: Any, proba: ArrayLike | None, names: Any
 ) -> TaskReport:
     """Compare predictions of any task with the truth.
 
     Parameters
     ----------
-    task : {"classification", "multilabel", "regression"}
-        What was predicted.
-    y_true, y_pred : array-like
-        As in `classification_report`, `multilabel_report` and `regression_report`.
+    task : str
+        What was predicted: ``classification``, ``multilabel``, ``regression``, or a dense task
+        such as ``segmentation``.
+    y_true, y_pred : array-like, or iterable of Annotations
+        As in `classification_report`, `multilabel_report`, `regression_report`,
+        `segmentation_report` and `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like
@@ -99,10 +128,6 @@ def report_of(
     >>> report_of("regression", [1, 2, 3], [1, 2, 5], None, ["age"]).value("r2")
     -1.0
     """
-    if task == "classification":
-        return classification_report(y_true, y_pred, proba, names)
-    if task == "multilabel":
-        return multilabel_report(y_true, y_pred, proba, names)
-    if task == "regression":
-        return regression_report(y_true, y_pred, names)
-    raise registry.unknown("task", task, ("classification", "multilabel", "regression"))
+    if task not in _REPORTS:
+        raise registry.unknown("task", task, tuple(_REPORTS))
+    return _REPORTS[task](y_true, y_pred, proba, names)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from transferkit.metrics._baseline import Baseline, compare, no_better
+from transferkit.metrics._confusions import confusion_table
 from transferkit.metrics._metric import Predictions, hundredths, percent
 from transferkit.metrics._registry import measured
 from transferkit.metrics._report import ReportTable, TaskReport
@@ -16,7 +17,6 @@ from transferkit.uncertainty import share_interval
 __all__ = ["ClassRow", "Report", "classification_report", "predicted_classes"]
 
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
-_SHOWN_CLASSES, _SHOWN_CONFUSIONS = 30, 20
 
 
 @dataclass(frozen=True)
@@ -111,29 +111,8 @@ class Report(TaskReport):
             for c in self.classes
         ]
         header = ("class", "precision", "recall", "F1", "images")
-        is_large = len(self.labels) > _SHOWN_CLASSES
-        confusions = self._most_frequent_confusions() if is_large else self._confusion_matrix()
+        confusions = confusion_table(self.confusion, self.labels, self.labels, unit="images")
         return [ReportTable(header, classes), confusions]
-
-    def _confusion_matrix(self) -> ReportTable:
-        rows = [
-            (str(label), *(str(int(n)) for n in row))
-            for label, row in zip(self.labels, self.confusion, strict=True)
-        ]
-        title = "confusion matrix (rows: true, columns: predicted)"
-        return ReportTable(("", *map(str, self.labels)), rows, title)
-
-    def _most_frequent_confusions(self) -> ReportTable:
-        counts = np.array(self.confusion)
-        np.fill_diagonal(counts, 0)
-        order = np.argsort(-counts, axis=None, kind="stable")[:_SHOWN_CONFUSIONS]
-        rows = [
-            (str(self.labels[i]), str(self.labels[j]), str(int(counts[i, j])))
-            for i, j in (divmod(int(at), len(counts)) for at in order)
-            if counts[i, j]
-        ]
-        title = "most frequent confusions (the whole matrix: --json)"
-        return ReportTable(("true", "predicted", "images"), rows, title)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

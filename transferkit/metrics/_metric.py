@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from transferkit.metrics._ranking import label_rankings
 
 __all__ = [
     "ClassCounts",
+    "Measurable",
     "Metric",
     "Predictions",
     "four_digits",
@@ -60,6 +61,21 @@ def four_digits(value: float) -> str:
 
 
 # ---- what is measured ---------------------------------------------------------------
+
+
+class Measurable(Protocol):
+    """Predictions beside the truth, in a form that the metrics of their task take.
+
+    `Predictions` holds all of them; of a dense task, where one image has a million, there are
+    counts that were taken image by image, such as `PixelCounts`.
+    """
+
+    @property
+    def task(self) -> str:
+        """What was predicted."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +190,10 @@ class Metric:
     title : str
         Its name in a report.
     tasks : tuple of str
-        Which of ``classification``, ``multilabel`` and ``regression`` it is for.
+        Which tasks it is for, such as ``classification`` or ``segmentation``.
     compute : callable
-        `Predictions` → number; None where it is undefined.
+        From what the task is measured by, such as `Predictions`, to a number; None where it is
+        undefined.
     higher_is_better : bool, default=True
         False for a loss or an error.
     format : callable, default=four_digits
@@ -192,7 +209,7 @@ class Metric:
     name: str
     title: str
     tasks: tuple[str, ...]
-    compute: Callable[[Predictions], float | None]
+    compute: Callable[[Any], float | None]
     higher_is_better: bool = True
     format: Callable[[float], str] = four_digits
     short: str = ""
@@ -208,9 +225,9 @@ class Metric:
         """Whether the metric is a share, written in per cent."""
         return self.format is share
 
-    def of(self, predictions: Predictions) -> float | None:
+    def of(self, found: Measurable) -> float | None:
         """Compute the metric of some predictions; None if it is undefined."""
-        value = self.compute(predictions)
+        value = self.compute(found)
         return None if value is None or math.isnan(value) else float(value)
 
     def text(self, value: float | None) -> str:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Collection
 
 from transferkit import registry
-from transferkit.metrics._metric import Metric, Predictions
+from transferkit.metrics._metric import Measurable, Metric
 
 __all__ = ["get", "measured", "names", "of"]
 
@@ -47,8 +47,8 @@ def of(task: str) -> list[Metric]:
 
     Parameters
     ----------
-    task : {"classification", "multilabel", "regression"}
-        What is predicted.
+    task : str
+        What is predicted, such as ``regression`` or ``segmentation``.
 
     Examples
     --------
@@ -59,20 +59,18 @@ def of(task: str) -> list[Metric]:
     return sorted(metrics, key=lambda metric: (metric.place, metric.name))
 
 
-def measured(
-    predictions: Predictions, *, leave_out: Collection[str] = ()
-) -> dict[str, float | None]:
+def measured(found: Measurable, *, leave_out: Collection[str] = ()) -> dict[str, float | None]:
     """Every metric of some predictions' task, None where one is undefined.
 
     Parameters
     ----------
-    predictions : Predictions
+    found : Predictions or PixelCounts
         What was predicted beside what is true.
     leave_out : collection of str
         Names of metrics that aren't wanted.
     """
-    metrics = [metric for metric in of(predictions.task) if metric.name not in leave_out]
-    return {metric.name: metric.of(predictions) for metric in metrics}
+    metrics = [metric for metric in of(found.task) if metric.name not in leave_out]
+    return {metric.name: metric.of(found) for metric in metrics}
 
 
 def _load(name: str) -> Metric:

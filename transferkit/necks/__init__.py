@@ -1,11 +1,47 @@
 """Necks turn the maps of a backbone into a pyramid whose levels know of one another.
 
 A file of this folder is one neck. It takes any number of levels, of any size.
+
+Backbone, neck and head are torch modules that follow one another, and whose ``channels`` and
+``strides`` say what the next one is given. So they may be trained in a loop of your own; here
+the network learns too, with a tenth of the others' rate:
+
+>>> import torch
+>>> from transferkit import create_backbone
+>>> from transferkit.dense.pyramid import pyramid_layers, pyramid_neck
+>>> from transferkit.dense.segmentation import create_segmentation_head
+>>> backbone = create_backbone("test_resnet", pretrained=False, image_size=(64, 96))
+>>> names = pyramid_layers(backbone.layers)
+>>> names
+('stage1', 'stage2', 'stage3', 'stage4')
+>>> widths, strides = zip(*((backbone.channels[n], backbone.strides[n]) for n in names))
+>>> neck = pyramid_neck("fpn", widths, strides, width=32)
+>>> head = create_segmentation_head("linear", neck.out_channels, neck.strides, n_classes=3)
+>>> network = backbone.network.requires_grad_(True)
+>>> optimizer = torch.optim.AdamW(
+...     [{"params": [*neck.parameters(), *head.parameters()]},
+...      {"params": network.parameters(), "lr": 1e-4}],
+...     lr=1e-3,
+... )
+
+``network`` stays in eval mode, in which batch norm keeps its means and variances; ``train()``
+changes that. It takes what `Backbone.normalize` makes of pixels:
+
+>>> pixels = torch.randint(256, (2, 3, 64, 96), dtype=torch.uint8)
+>>> truth = torch.randint(3, (2, 64, 96))
+>>> scores = head(neck(network(backbone.normalize(pixels), set(names))))
+>>> scores.shape
+torch.Size([2, 3, 16, 24])
+>>> scores = torch.nn.functional.interpolate(scores, truth.shape[1:], mode="bilinear")
+>>> loss = torch.nn.functional.cross_entropy(scores, truth)
+>>> loss.backward()
+>>> optimizer.step()
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from transferkit import registry
@@ -45,7 +81,7 @@ def create_neck(
     Raises
     ------
     ValueError
-        If there is no such neck, or it can't take these levels.
+        If there is no such neck or option, or it can't take these levels.
 
     Examples
     --------
@@ -54,6 +90,10 @@ def create_neck(
     ((64, 128), (8, 16))
     """
     module: Any = registry.load(__name__, name, "neck")
+    allowed = list(signature(module.Neck).parameters)[2:]
+    for option in options:
+        if option not in allowed:
+            raise registry.unknown(f"option of the neck {name!r}:", option, allowed)
     neck = module.Neck(channels, strides, **options)
     assert isinstance(neck, Neck)
     return neck

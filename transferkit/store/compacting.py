@@ -135,7 +135,7 @@ def _merge(index: KeyIndex, sources: list[Checked]) -> Compaction:
 def _write_merged(index: KeyIndex, sources: list[Checked], is_kept: NDArray[np.bool_]) -> Path:
     shard = sources[0].shard
     n_rows = int(is_kept.sum())
-    rows = files.allocate((n_rows, *shard.row_shape), shard.dtype)
+    rows = files.allocate((n_rows,), shard.row_type)
     kept_ids, begin, seen = [], 0, 0
     for c in sources:
         n_good = int(c.good.sum())

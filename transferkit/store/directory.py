@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.spec import FeatureSpec
-from transferkit.store import compacting, files, removing, shards, verifying
+from transferkit.store import compacting, encoding, files, removing, shards, verifying
 from transferkit.store.compacting import Compaction
 from transferkit.store.index import KeyIndex
 from transferkit.store.inputs import checked_provenance, id_array, storable
@@ -142,7 +142,7 @@ class FeatureStore:
         ids : sequence of bytes
             Row ids of 16 bytes.
         rows : array of shape (len(ids), ...)
-            The rows; cast to ``spec.storage``.
+            The rows; cast to ``spec.storage``. For int8 they are maps ``(len(ids), D, H, W)``.
         provenance : dict of str, optional
             Whence they come: versions, device, engine, batch size, ``date``.
 
@@ -161,9 +161,10 @@ class FeatureStore:
         index = self._index(spec)
         stored = storable(rows, len(ids), spec.storage)
         shape = index.row_shape()
-        if shape not in (None, stored.shape[1:]):
+        found = encoding.row_shape(stored)
+        if shape not in (None, found):
             raise ValueError(
-                f"the rows have shape {stored.shape[1:]}, those in {self.path / spec.key} {shape}; "
+                f"the rows have shape {found}, those in {self.path / spec.key} {shape}; "
                 "one spec has one shape of rows: write these under the spec they belong to"
             )
         write_spec(self.path, spec)
@@ -192,9 +193,9 @@ class FeatureStore:
         Returns
         -------
         array of shape (len(ids), ...)
-            C-contiguous, in the storage type; above 1 GB a temporary memory-mapped file,
-            deleted with the array. Of shape (0, 0) if no rows are asked for and none are
-            there.
+            C-contiguous, in the storage type (float32 where that is int8); above 1 GB a
+            temporary memory-mapped file, deleted with the array. Of shape (0, 0) if no rows are
+            asked for and none are there.
 
         Raises
         ------

@@ -39,13 +39,14 @@ def allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     shape : tuple of int
         Shape of the array.
     dtype : numpy.dtype
-        Its type.
+        Its type; that of a subarray adds its axes.
 
     Returns
     -------
     array
         In memory, or a `numpy.memmap` of a temporary file in `tempfile.gettempdir()`.
     """
+    shape, dtype = (*shape, *dtype.shape), dtype.base
     n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes <= MEMORY_BYTES:
         return np.empty(shape, dtype)

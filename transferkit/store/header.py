@@ -6,20 +6,18 @@ believed before it agrees with the size of the file.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
-import numpy as np
-
 from transferkit.digests import ID_BYTES
+from transferkit.store.encoding import TENSORS, VALUE_TYPES
 
 __all__ = [
     "ID_BYTES",
     "MAX_DIMENSIONS",
     "MAX_ROW_BYTES",
-    "ROW_TYPES",
     "BadShard",
     "Header",
     "encode_header",
@@ -27,13 +25,10 @@ __all__ = [
     "read_header",
 ]
 
-ROW_TYPES: dict[str, tuple[str, np.dtype[Any]]] = {
-    "float32": ("F32", np.dtype("<f4")),
-    "float16": ("F16", np.dtype("<f2")),
-}
 MAX_HEADER_BYTES = 1 << 20
 MAX_DIMENSIONS = 8
-# Largest row, which is read in one piece. Maps of the largest images take a few percent of this.
+# Largest row in memory, which is read in one piece. Maps of the largest images take a few percent
+# of this.
 MAX_ROW_BYTES = 1 << 30
 
 
@@ -51,38 +46,43 @@ class Header:
         Number of rows.
     row_shape : tuple of int
         Shape of one row.
-    ids_at, crc_at, rows_at : int
-        Where these tensors begin, bytes from the file's start.
+    begins : dict of str to int
+        Where each tensor begins, bytes from the file's start.
     metadata : dict
         Provenance, without the key.
     """
 
     n_rows: int
     row_shape: tuple[int, ...]
-    ids_at: int
-    crc_at: int
-    rows_at: int
+    begins: Mapping[str, int]
     metadata: Mapping[str, str]
 
 
 def _kinds(storage: str) -> dict[str, tuple[str, int]]:
     """Type of each tensor by safetensors' name, and bytes of one value."""
-    code, dtype = ROW_TYPES[storage]
+    own = {name: (code, kind.itemsize) for name, (code, kind) in TENSORS[storage].items()}
     # This order keeps every tensor aligned to its type, whatever the number of rows.
-    return {"ids": ("U8", 1), "crc": ("U32", 4), "rows": (code, dtype.itemsize)}
+    return {"ids": ("U8", 1), "crc": ("U32", 4), **own}
+
+
+def _shapes(names: Iterable[str], shape: list[int]) -> dict[str, list[int]]:
+    """Shape of each tensor, if that of the rows is `shape`."""
+    n_rows = shape[0]
+    known = {"ids": [n_rows, ID_BYTES], "crc": [n_rows], "scales": shape[:2], "rows": shape}
+    return {name: known[name] for name in names}
 
 
 def encode_header(
     shape: tuple[int, ...], *, storage: str, key: str, provenance: Mapping[str, str]
 ) -> bytes:
-    """Encode the beginning of a shard's file. Ids, crc and rows follow it in this order.
+    """Encode the beginning of a shard's file. Ids, crc, scales and rows follow it in this order.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of the rows, their number first.
     storage : str
-        Storage type, a name of `ROW_TYPES`.
+        Storage class, a name of `TENSORS`.
     key : str
         Key of the spec.
     provenance : dict of str
@@ -93,10 +93,11 @@ def encode_header(
     ValueError
         If the provenance is too long.
     """
-    shapes = {"ids": (shape[0], ID_BYTES), "crc": shape[:1], "rows": shape}
+    kinds = _kinds(storage)
+    shapes = _shapes(kinds, list(shape))
     header: dict[str, Any] = {"__metadata__": {**provenance, "key": key}}
     begin = 0
-    for name, (kind, width) in _kinds(storage).items():
+    for name, (kind, width) in kinds.items():
         end = begin + math.prod(shapes[name]) * width
         header[name] = {"dtype": kind, "shape": shapes[name], "data_offsets": (begin, end)}
         begin = end
@@ -122,7 +123,7 @@ def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -
     key : str
         Key that it must name.
     storage : str
-        Storage type that its rows must have.
+        Storage class that its rows must have.
 
     Raises
     ------
@@ -137,9 +138,7 @@ def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -
     return Header(
         n_rows=n_rows,
         row_shape=row_shape,
-        ids_at=data_at + begins["ids"],
-        crc_at=data_at + begins["crc"],
-        rows_at=data_at + begins["rows"],
+        begins={name: data_at + begin for name, begin in begins.items()},
         metadata=metadata,
     )
 
@@ -194,7 +193,7 @@ def _sizes(
     """Check every stated size against the file; return tensors' begins, row count, row shape."""
     kinds = _kinds(storage)
     if header.keys() != kinds.keys():
-        raise BadShard("its tensors aren't just ids, crc and rows")
+        raise BadShard(f"its tensors aren't just {', '.join(kinds)}")
     spans: dict[str, tuple[int, int]] = {}
     for name, (kind, width) in kinds.items():
         entry = header[name]
@@ -214,13 +213,14 @@ def _sizes(
     begins, ends = [b for b, _ in edges], [e for _, e in edges]
     if begins != [0, *ends[:-1]] or ends[-1] != n_data:
         raise BadShard("its tensors don't fill the file without gap or overlap")
-    n_rows, *row_shape = header["rows"]["shape"]
-    counts_agree = header["ids"]["shape"] == [n_rows, ID_BYTES] and header["crc"]["shape"] == [
-        n_rows
-    ]
-    if not counts_agree or not row_shape:
-        raise BadShard("ids, crc and rows don't belong together")
-    row_bytes = math.prod(row_shape) * kinds["rows"][1]
+    n_rows, *row_shape = shape = header["rows"]["shape"]
+    is_map = len(row_shape) == 3
+    shapes = _shapes(kinds, shape)
+    if not (is_map if "scales" in kinds else row_shape) or any(
+        header[name]["shape"] != wanted for name, wanted in shapes.items()
+    ):
+        raise BadShard(f"{', '.join(kinds)} don't belong together")
+    row_bytes = math.prod(row_shape) * VALUE_TYPES[storage].itemsize
     if row_bytes > MAX_ROW_BYTES:
         raise BadShard(f"a row can't have {row_bytes:,} bytes; at most {MAX_ROW_BYTES:,}")
     return {name: begin for name, (begin, _) in spans.items()}, n_rows, tuple(row_shape)

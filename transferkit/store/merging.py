@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.spec import FeatureSpec
-from transferkit.store import shards
+from transferkit.store import encoding, shards
 from transferkit.store.index import KeyIndex
 from transferkit.store.shards import BadShard, Shard
 from transferkit.store.verifying import Fault
@@ -108,7 +108,7 @@ def _take(store: "FeatureStore", spec: FeatureSpec, shard: Shard, count: _Count)
         ids = shards.raw_ids(shard.ids)
         wanted = set(store.missing(spec, [ids[n] for n in np.flatnonzero(good).tolist()]))
         numbers = _firsts(ids, good, wanted)
-        rows = np.empty((len(numbers), *shard.row_shape), shard.dtype)
+        rows = np.empty(len(numbers), shard.row_type)
         # The rows are read a second time here, and so checked a second time.
         whole = shards.gather(shard, numbers, rows, np.arange(len(numbers)))
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def _take(store: "FeatureStore", spec: FeatureSpec, shard: Shard, count: _Count)
         count.faults.append(Fault(spec.key, shard.path, f"unreadable: {error}"))
         return
     good[numbers[~whole]] = False
-    finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
+    finite = encoding.are_finite(rows)
     _note(count, spec, shard, ~good, "don't match their checksum")
     is_odd = np.zeros(shard.n_rows, np.bool_)
     is_odd[numbers[whole & ~finite]] = True

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from transferkit.store import files, shards
+from transferkit.store import encoding, files, shards
 from transferkit.store.index import KeyIndex, Snapshot
 from transferkit.store.inputs import id_array
 
@@ -74,7 +74,7 @@ class StoredRows:
     shape : tuple of int
         ``(len(ids), ...)``; ``(0, 0)`` if no rows were asked for and none are there.
     dtype : numpy.dtype
-        The storage type.
+        The storage type; float32 where that is int8.
 
     Raises
     ------
@@ -107,7 +107,7 @@ class StoredRows:
 
     def __init__(self, index: KeyIndex, ids: Sequence[bytes]) -> None:
         self.ids = tuple(ids)
-        self.dtype = np.dtype(index.storage)
+        self.dtype = encoding.VALUE_TYPES[index.storage]
         self._index = index
         self._query = id_array(self.ids)
         self._located: tuple[Snapshot, NDArray[np.intp]] | None = None
@@ -132,7 +132,7 @@ class StoredRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
+        """Bytes of all rows once they are read."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, key: Any) -> NDArray[Any]:

@@ -1,9 +1,10 @@
 """One shard: an immutable safetensors file of row ids, rows and a CRC-32 per row.
 
 Three tensors, whichever order they stand in: ``ids`` (n x 16, U8), ``crc`` (n, U32: CRC-32
-of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32 or F16).
-``__metadata__`` holds the key and the provenance; `transferkit.store.header` says what is
-believed of a header.
+of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32, F16 or I8).
+Where rows are I8 there is a fourth, ``scales`` (n x D, F32), and a row's bytes are its scales
+followed by its values; see `transferkit.store.encoding`. ``__metadata__`` holds the key and the
+provenance; `transferkit.store.header` says what is believed of a header.
 
 Rows are read by plain reads, not through a memory map: a file that is truncated or fails
 under a map ends the process (SIGBUS); under a read it is an error that costs those rows.
@@ -14,7 +15,7 @@ import itertools
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -24,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.files import open_regular, write_whole
+from transferkit.store import encoding
 from transferkit.store.header import (
     ID_BYTES,
-    ROW_TYPES,
     BadShard,
     encode_header,
     read_at,
@@ -73,10 +74,10 @@ class Shard:
         Row ids, in the file's order.
     row_shape : tuple of int
         Shape of one row.
-    dtype : numpy.dtype
-        Type of the rows, little-endian.
-    crc_at, rows_at : int
-        Where these tensors begin, bytes from the file's start.
+    storage : str
+        Storage class of the rows.
+    begins : dict of str to int
+        Where each tensor begins, bytes from the file's start.
     n_bytes : int
         Size of the file.
     stamp : (int, int, int)
@@ -88,9 +89,8 @@ class Shard:
     path: Path
     ids: NDArray[np.bytes_]
     row_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    crc_at: int
-    rows_at: int
+    storage: str
+    begins: Mapping[str, int]
     n_bytes: int
     stamp: Stamp
     metadata: Mapping[str, str]
@@ -101,9 +101,9 @@ class Shard:
         return len(self.ids)
 
     @property
-    def row_bytes(self) -> int:
-        """Size of one row, bytes."""
-        return math.prod(self.row_shape) * self.dtype.itemsize
+    def row_type(self) -> np.dtype[Any]:
+        """Type of one row as it is stored."""
+        return encoding.row_type(self.storage, self.row_shape)
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -141,11 +141,11 @@ def write(
     ids : array of shape (n,), S16
         Row ids.
     rows : array of shape (n, ...)
-        Rows, already in the storage type.
+        Rows as they are stored; see `encoding.encode`.
     key : str
         Key of the spec.
     storage : str
-        Storage type, a name of `ROW_TYPES`.
+        Storage class, a name of `encoding.TENSORS`.
     provenance : dict of str
         Whence the rows come; goes into the header.
 
@@ -154,15 +154,14 @@ def write(
     Path
         The shard.
     """
-    rows = np.ascontiguousarray(rows, ROW_TYPES[storage][1])
-    id_bytes, row_bytes = memoryview(ids.tobytes()), rows.data.cast("B")
-    size = len(row_bytes) // len(ids)
-    checks = [
-        zlib.crc32(row_bytes[i * size : (i + 1) * size], zlib.crc32(one))
-        for i, one in enumerate(raw_ids(ids))
-    ]
-    header = encode_header(rows.shape, storage=storage, key=key, provenance=provenance)
-    parts = (header, id_bytes, np.array(checks, "<u4").tobytes(), row_bytes)
+    names = rows.dtype.names
+    tensors = [np.ascontiguousarray(rows[n]) for n in names] if names else [rows]
+    contents: list[memoryview[int]] = [tensor.data.cast("B") for tensor in tensors]
+    checks = _checksums(raw_ids(ids), contents)
+    shape = (len(ids), *encoding.row_shape(rows))
+    header = encode_header(shape, storage=storage, key=key, provenance=provenance)
+    parts: tuple[bytes | memoryview[int], ...]
+    parts = (header, ids.tobytes(), np.array(checks, "<u4").tobytes(), *contents)
     name_digest = hashlib.sha256()
     for part in parts:
         name_digest.update(part)
@@ -181,7 +180,7 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     key : str
         Key that it must belong to.
     storage : str
-        Storage type that its rows must have.
+        Storage class that its rows must have.
 
     Returns
     -------
@@ -196,16 +195,15 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     with open_regular(path) as file:
         status = os.fstat(file.fileno())
         header = read_header(file, status.st_size, key=key, storage=storage)
-        if _has_hole(file, header.ids_at, header.n_rows * ID_BYTES):
+        if _has_hole(file, header.begins["ids"], header.n_rows * ID_BYTES):
             raise BadShard("its ids aren't there: it is a sparse file")
-        ids = read_at(file, header.ids_at, header.n_rows * ID_BYTES)
+        ids = read_at(file, header.begins["ids"], header.n_rows * ID_BYTES)
     return Shard(
         path=path,
         ids=np.frombuffer(ids, ID_TYPE),
         row_shape=header.row_shape,
-        dtype=ROW_TYPES[storage][1],
-        crc_at=header.crc_at,
-        rows_at=header.rows_at,
+        storage=storage,
+        begins=header.begins,
         n_bytes=status.st_size,
         stamp=stamp(status),
         metadata=header.metadata,
@@ -241,7 +239,7 @@ def gather(
     rows : array of int, sorted
         Which rows, in ascending order; repeated ones are allowed.
     out : array of shape (m, ...)
-        Where they go; untouched where a checksum fails.
+        Where they go, as `encoding.decode_into` puts them; untouched where a checksum fails.
     places : array of int
         Index into `out` of each row.
 
@@ -257,17 +255,16 @@ def gather(
     """
     good = np.zeros(len(rows), np.bool_)
     with open_regular(shard.path) as file:
-        for part in _blocks(rows, shard.row_bytes):
+        for part in _blocks(rows, shard.row_type.itemsize):
             try:
-                values, holds = _checked(file, shard, rows[part])
+                tensors, holds = _checked(file, shard, rows[part])
             except (OSError, BadShard):
                 # A bad sector costs only the rows around it, and not the whole shard.
                 continue
             good[part] = holds
-            if holds.all():
-                out[places[part]] = values
-            else:
-                out[places[part][holds]] = values[holds]
+            if not holds.all():
+                tensors = {name: values[holds] for name, values in tensors.items()}
+            encoding.decode_into(out, places[part][holds], tensors)
     return good
 
 
@@ -279,30 +276,53 @@ def intact(shard: Shard) -> NDArray[np.bool_]:
     """
     rows = np.arange(shard.n_rows)
     with open_regular(shard.path) as file:
-        parts = [_checked(file, shard, rows[part])[1] for part in _blocks(rows, shard.row_bytes)]
+        blocks = _blocks(rows, shard.row_type.itemsize)
+        parts = [_checked(file, shard, rows[part])[1] for part in blocks]
     return np.concatenate(parts)
 
 
 def _checked(
     file: BufferedReader, shard: Shard, rows: NDArray[np.intp]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
     """Read rows by ascending numbers, at once; return them and whether each checksum holds.
 
-    The checksum covers the id that the index holds, not the one in the file now, so a row
-    can't be handed out for another's.
+    The rows come as their tensors. The checksum covers the id that the index holds, not the one in
+    the file now, so a row can't be handed out for another's.
     """
-    size = shard.row_bytes
     first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
-    crc = np.frombuffer(read_at(file, shard.crc_at + first * 4, n * 4), "<u4").tolist()
-    content = memoryview(read_at(file, shard.rows_at + first * size, n * size))
+    crc = np.frombuffer(read_at(file, shard.begins["crc"] + first * 4, n * 4), "<u4")
+    kinds = encoding.TENSORS[shard.storage]
+    contents, tensors = [], {}
+    for name, (_, kind) in kinds.items():
+        shape = shard.row_shape[:1] if name == "scales" else shard.row_shape
+        size = math.prod(shape) * kind.itemsize
+        contents.append(memoryview(read_at(file, shard.begins[name] + first * size, n * size)))
+        tensors[name] = np.frombuffer(contents[-1], kind).reshape(n, *shape)
+    numbers = rows - first
+    if not _is_run(numbers, n):
+        tensors = {name: values[numbers] for name, values in tensors.items()}
     ids = raw_ids(shard.ids[first : first + n])
-    holds = [
-        zlib.crc32(content[i * size : (i + 1) * size], zlib.crc32(ids[i])) == crc[i]
-        for i in (rows - first).tolist()
-    ]
-    values = np.frombuffer(content, shard.dtype).reshape(n, *shard.row_shape)
-    is_whole = len(rows) == n and bool((np.diff(rows) == 1).all())
-    return values if is_whole else values[rows - first], np.array(holds, np.bool_)
+    found = _checksums(ids, contents, numbers.tolist())
+    return tensors, np.array(found, "<u4") == crc[numbers]
+
+
+def _is_run(numbers: NDArray[np.intp], n: int) -> bool:
+    """Whether these are all numbers below n, in their order."""
+    return len(numbers) == n and bool((np.diff(numbers) == 1).all())
+
+
+def _checksums(
+    ids: list[bytes], contents: "list[memoryview[int]]", numbers: Iterable[int] | None = None
+) -> list[int]:
+    """CRC-32 of some rows: of the id, followed by the row's bytes of each content in turn."""
+    sizes = [len(content) // len(ids) for content in contents]
+    checks = []
+    for i in range(len(ids)) if numbers is None else numbers:
+        check = zlib.crc32(ids[i])
+        for content, size in zip(contents, sizes, strict=True):
+            check = zlib.crc32(content[i * size : (i + 1) * size], check)
+        checks.append(check)
+    return checks
 
 
 def _blocks(rows: NDArray[np.intp], size: int) -> Iterator[slice]:

@@ -8,13 +8,34 @@ from __future__ import annotations
 from typing import Any
 
 from transferkit import registry
+from transferkit.dense.anomaly._choice import ALIGNED, Choice, alignment, choose_method
 from transferkit.dense.anomaly._method import AnomalyMethod
+from transferkit.dense.anomaly._patches import Batches, Patches
+from transferkit.dense.anomaly._thresholds import f1_threshold, false_alarm_threshold
 
-__all__ = ["AnomalyMethod", "anomaly_methods", "create_anomaly_method"]
+__all__ = [
+    "ALIGNED",
+    "AnomalyMethod",
+    "Batches",
+    "Choice",
+    "Patches",
+    "alignment",
+    "anomaly_methods",
+    "choose_method",
+    "create_anomaly_method",
+    "f1_threshold",
+    "false_alarm_threshold",
+]
 
 
 def anomaly_methods() -> list[str]:
-    """Names of the methods, sorted."""
+    """Names of the methods, sorted.
+
+    Examples
+    --------
+    >>> {"patchcore", "padim"} <= set(anomaly_methods())
+    True
+    """
     return registry.names(__name__)
 
 
@@ -31,7 +52,7 @@ def create_anomaly_method(name: str, **options: Any) -> AnomalyMethod:
     Raises
     ------
     ValueError
-        If there is no such method.
+        If there is no such method, or an option isn't allowed.
     """
     module: Any = registry.load(__name__, name, "anomaly method")
     method = module.Method(**options)

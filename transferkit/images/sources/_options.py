@@ -21,6 +21,8 @@ class ListingOptions:
     exclude : sequence of str, default=()
         Patterns of what is left out. Only a source that knows files which are no images has to
         look at them: images whose names match are left out of every listing.
+    annotated : bool, default=False
+        Whether masks may stand among a folder's images.
     """
 
     path_column: str = "path"
@@ -28,3 +30,4 @@ class ListingOptions:
     split_column: str = "split"
     group_column: str | None = None
     exclude: Sequence[str] = ()
+    annotated: bool = False

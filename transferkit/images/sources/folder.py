@@ -13,11 +13,21 @@ from PIL import Image
 
 from transferkit.images.imageset import ImageSet
 from transferkit.images.labels import clean_label
+from transferkit.images.layouts import MASK_SUFFIXES, is_image_folder, is_mask_folder, without
 from transferkit.images.paths import is_excluded
 from transferkit.images.sources._options import ListingOptions
 from transferkit.images.splits import USUAL_NAMES, split_of
 
-__all__ = ["EXTENSIONS", "accepts", "example", "labels_and_splits", "listed", "tell_excluded"]
+__all__ = [
+    "EXTENSIONS",
+    "accepts",
+    "example",
+    "files_below",
+    "labels_and_splits",
+    "listed",
+    "tell_excluded",
+    "without_masks",
+]
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
@@ -45,15 +55,59 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
         tell_excluded(walked.n_excluded, "file or folder", exclude)
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
+    if options.annotated:
+        names = without_masks(names)
     if not names:
         raise ValueError(
             f"no images in {str(root)!r} or below; files that end in "
             f"{', '.join(EXTENSIONS)} are looked for"
         )
-    labels, splits, depth = labels_and_splits(root, names)
-    walked.warn_of_empty_classes(depth, labels)
+    if options.annotated:
+        labels, splits, _ = labels_and_splits(root, list(map(_without_image_folders, names)))
+    else:
+        labels, splits, depth = labels_and_splits(root, names)
+        walked.warn_of_empty_classes(depth, labels)
     items = tuple(root / name for name in names)
     return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
+
+
+def without_masks(names: Sequence[str]) -> list[str]:
+    """Leave out the files that are masks, by a folder above them or the image beside them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths below a folder, in POSIX form.
+
+    Examples
+    --------
+    >>> without_masks(["images/a.jpg", "masks/a.png", "b.jpg", "b_mask.png", "c_mask.png"])
+    ['images/a.jpg', 'b.jpg', 'c_mask.png']
+    """
+    kept = [name for name in names if not any(map(is_mask_folder, name.split("/")[:-1]))]
+    stems = {_stem(name) for name in kept}
+    return [name for name in kept if without(_stem(name), MASK_SUFFIXES) not in stems]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]  # noqa: PTH122
+
+
+def _without_image_folders(name: str) -> str:
+    """Path without the folders that only say that images are in them: no classes, no splits."""
+    *folders, file = name.split("/")
+    return "/".join([*(f for f in folders if not is_image_folder(f)), file])
+
+
+def files_below(root: Path) -> list[str]:
+    """Paths of all files that end as images do, below a folder, sorted bytewise.
+
+    Parameters
+    ----------
+    root : Path
+        The paths are relative to it, in POSIX form.
+    """
+    return sorted(_walk(root).images, key=os.fsencode)
 
 
 def labels_and_splits(

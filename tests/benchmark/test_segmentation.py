@@ -282,3 +282,12 @@ def test_a_head_s_recipe_and_options_are_part_of_the_key(monkeypatch):
 
 def test_features_by_layer():
     assert map_features("stage2+final.map", None) == ["stage2.map", "final.map"]
+
+
+@pytest.mark.parametrize("net", ["test_vit@random", "test_convnext@random"])
+def test_other_families(folder, tmp_path, net, monkeypatch):
+    """A plain transformer has its last map alone, with the simple pyramid before a head."""
+    shortened(monkeypatch)
+    names = ("dinov2-linear-seg", "torchgeo-seg-fpn")
+    found = measured(folder, tmp_path, (net,), protocols=names, heads=("fpn",))
+    assert [f.status for f in found] == ["done"] * 3, [f.row for f in found]

@@ -50,7 +50,7 @@ def test_maps_of_half_precision_are_taken():
 def test_arguments_that_make_no_network_are_refused(spoil):
     arguments = dict(DenseNetwork(LEVELS, 3, head="linear", neck="none").arguments)
     spoil(arguments)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         DenseNetwork.from_arguments(arguments)
 
 

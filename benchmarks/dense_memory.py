@@ -200,6 +200,13 @@ def in_process(name: str, folder: Path, storage: str, n_images: int) -> dict[str
     return told
 
 
+def rounded(told: Any) -> Any:
+    """The same numbers, to three decimals."""
+    if isinstance(told, dict):
+        return {name: rounded(value) for name, value in told.items()}
+    return round(told, 3) if isinstance(told, float) else told
+
+
 def main() -> None:
     """Run it and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -218,7 +225,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as made:
             arguments = Path(made), storage, n_images
             told = {name: in_process(name, *arguments) for name in ("write", *PARTS)}
-        results[f"{storage}, {options.gigabytes:g} GB"] = told
+        results[f"{storage}, {options.gigabytes:g} GB"] = rounded(told)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -42,6 +42,25 @@ def test_several_features_have_a_key_each(call, images: Path) -> None:
     assert len(features["stage4.map"]["shape"]) == 3
 
 
+def test_maps_as_int8(call, images: Path, tmp_path: Path) -> None:
+    store = tmp_path / "maps"
+    options = [*BACKBONE, "--features", "stage2.map", "--store", store, "--storage", "int8"]
+    planned = json.loads(call("extract", images, *options, "--plan", "--json").out)
+    text = call("extract", images, *options).out
+    assert "int8: cosine to the rows computed 0.999" in text
+    (info,) = FeatureStore(store).list_keys()
+    width, height, n_values = *info.row_shape[:2], int(np.prod(info.row_shape))
+    assert planned["row_shapes"] == {"stage2.map": list(info.row_shape)}
+    assert planned["n_bytes"] == planned["bytes_as"]["int8"] == 24 * (4 * width + n_values)
+    assert planned["bytes_as"]["float32"] == 24 * 4 * n_values
+    options[options.index(store)] = tmp_path / "another"
+    planned = call("extract", images, *options, "--plan").out
+    assert f"stage2.map {width} × {height}" in planned
+    refused = call("extract", images, *BACKBONE, "--storage", "int8")
+    assert refused.code == 1
+    assert "'pre_logits' is a vector; choose storage 'float16' (--storage float16)" in refused.err
+
+
 def test_unreadable_images_are_named_and_the_exit_code_tells(call, damaged: Path) -> None:
     names = ("dark/05a.jpg: truncated", "light/03a.jpg: empty file", "light/07a.png: not an image")
     result = call("extract", damaged, *BACKBONE)

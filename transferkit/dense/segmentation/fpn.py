@@ -19,7 +19,9 @@ from transferkit.maps import FeatureMaps
 
 __all__ = ["NECK", "FPNSegmentationHead", "Head"]
 
-NECK = "fpn"
+# The head is a pyramid of its own: a neck of the same kind before it took half as much time again
+# (28 s for 19) and was 0.8 points of mean IoU worse, on 96 images of nuclei, one seed.
+NECK = "none"
 
 
 class FPNSegmentationHead(SegmentationHead):

@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from transferkit.dense.segmentation._head import SegmentationHead
@@ -20,7 +19,9 @@ from transferkit.maps import FeatureMaps
 
 __all__ = ["NECK", "FPNSegmentationHead", "Head"]
 
-NECK = "fpn"
+# The head is a pyramid of its own: a neck of the same kind before it took half as much time again
+# (28 s for 19) and was 0.8 points of mean IoU worse, on 96 images of nuclei, one seed.
+NECK = "none"
 
 
 class FPNSegmentationHead(SegmentationHead):
@@ -64,17 +65,17 @@ class FPNSegmentationHead(SegmentationHead):
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
         levels = self.levels(maps)
         size = levels[0].shape[-2:]
-        total = torch.zeros((), device=levels[0].device)
+        brought = []
         for branch, level in zip(self.branches, levels, strict=True):
+            assert isinstance(branch, nn.ModuleList)
             state = level
-            for step, layer in enumerate(branch, start=1):
-                state = layer(state)
+            for doublings_left, layer in zip(reversed(range(len(branch))), branch, strict=True):
                 # Sizes are counted from the finest level's, which may be odd: what is summed
                 # has the same size in the end, whatever the network rounded on its way.
-                doublings_left = len(branch) - step
-                state = resized(state, [-(-side // 2**doublings_left) for side in size])
-            total = total + state
-        scores = self.classifier(total)
+                sides = [-(-side // 2**doublings_left) for side in size]
+                state = resized(layer(state), sides)
+            brought.append(state)
+        scores = self.classifier(sum(brought[1:], brought[0]))
         assert isinstance(scores, Tensor)
         return scores
 

@@ -76,10 +76,12 @@ class UPerNetSegmentationHead(SegmentationHead):
 
     def _pooled(self, level: Tensor) -> Tensor:
         """The coarsest level, beside means of its parts."""
-        size = level.shape[-2:]
+        height, width = level.shape[-2:]
         parts = [
             # A part of a map of fewer px than parts is a px: more parts would say no more.
-            resized(layer(adaptive_avg_pool2d(level, [min(n, side) for side in size])), size)
+            resized(
+                layer(adaptive_avg_pool2d(level, (min(n, height), min(n, width)))), (height, width)
+            )
             for n, layer in zip(POOLED, self.pooled, strict=True)
         ]
         pooled = self.bottleneck(torch.cat([level, *parts], dim=1))

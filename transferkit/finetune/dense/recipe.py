@@ -157,5 +157,6 @@ def choose_live_recipe(
     for name in ("checkpointing", "freeze_statistics"):
         if not isinstance(own.get(name, False), bool):
             raise ValueError(f"{name} is {own[name]!r}; give true or false")
-    head = choose_segmentation_recipe(shared, n_images)
+    # An epoch of the whole network takes long, and the head has been trained before it.
+    head = choose_segmentation_recipe({"epochs": LiveRecipe.epochs, **shared}, n_images)
     return LiveRecipe(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})

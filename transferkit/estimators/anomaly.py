@@ -337,16 +337,15 @@ class AnomalyDetector(DenseEstimator):
         train = self.maps(usable.images.select(parts.train), is_training=True)
         self._keep_ids(train.extraction.ids)
         batches = self._batches(train)
-        self.choice_ = choose_method(batches(None), seed=self.seed) if self.head == "auto" else (
-            Choice(self.head, None)
-        )  # fmt: skip
+        self.choice_ = Choice(self.head, None)
+        if self.head == "auto":
+            self.choice_ = choose_method(batches(None), seed=self.seed)
         self.method_ = self._learnt(batches(None))
         scores = self._held_out(train, batches)
         strange = scores[:0]
         if len(parts.validation):
-            found = self._scored(self.method_, self._batches(self.maps(
-                usable.images.select(parts.validation), is_training=True
-            ))(None))  # fmt: skip
+            held = self.maps(usable.images.select(parts.validation), is_training=True)
+            found = self._scored(self.method_, self._batches(held)(None))
             is_strange = anomalous[parts.validation]
             scores, strange = np.concatenate([scores, found[~is_strange]]), found[is_strange]
         self._set_thresholds(scores, strange)
@@ -378,9 +377,11 @@ class AnomalyDetector(DenseEstimator):
         self, train: Maps, batches: Callable[[NDArray[np.intp] | None], _Batches]
     ) -> NDArray[np.float64]:
         """Scores of each training image and its strangest patch, by others than itself."""
-        n = len(train)
-        blocks = blocks_of(train.extraction.ids, train.extraction.images.groups if (
-            train.extraction.images is not None) else None)  # fmt: skip
+        n, images = len(train), train.extraction.images
+        groups = None
+        if images is not None and images.groups is not None:
+            groups = [images.groups[i] for i in train.extraction.kept]
+        blocks = blocks_of(train.extraction.ids, groups)
         numbers = np.arange(n) if blocks is None else np.unique(blocks, return_inverse=True)[1]
         n_blocks = int(numbers.max()) + 1
         if n_blocks < 2:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from transferkit import artifacts
-from transferkit.annotations import VOID, Annotations, AnnotationSet, UnreadableAnnotations
+from transferkit.annotations import VOID, Annotations, AnnotationSet, FaultyAnnotations
 from transferkit.estimators import FeatureExtractor, TransferSegmenter, load_estimator
 from transferkit.images import UnreadableImages, list_images
 
@@ -125,7 +125,7 @@ def test_a_classifier_does_not_load_it(backbone, folder, tmp_path):
 def test_bad_images_are_named_or_left_out_with_their_masks(backbone, folder):
     (folder / "images" / "3.png").write_bytes(b"no picture")
     model = TransferSegmenter(backbone, "linear", recipe={"epochs": 1})
-    with pytest.raises((UnreadableImages, UnreadableAnnotations), match=r"3\.png"):
+    with pytest.raises((UnreadableImages, FaultyAnnotations), match=r"3\.png"):
         model.fit(folder / "images", masks(folder))
     model.fit(folder / "images", masks(folder), on_error="skip")
     assert [failure.name for failure in model.failures_] == ["3.png"]
@@ -137,7 +137,7 @@ def test_bad_masks_are_named_or_left_out_with_their_images(backbone, folder):
     Image.new("L", (10, 10)).save(folder / "masks" / "5.png")
     (folder / "masks" / "6.png").unlink()
     model = TransferSegmenter(backbone, "linear", recipe={"epochs": 1})
-    with pytest.raises(UnreadableAnnotations, match="3 of 8") as raised:
+    with pytest.raises(FaultyAnnotations, match="3 of 8") as raised:
         model.fit(folder / "images")
     assert {f.index for f in raised.value.failures} == {2, 5, 6}
     model.fit(folder / "images", on_error="skip")

@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from tests.store.test_header import join, split
 from transferkit.store import CorruptRows, FeatureStore, export, shards
-from transferkit.store.encoding import cosines, encode, row_type
+from transferkit.store.encoding import are_finite, cosines, encode, row_type
 from transferkit.store.header import BadShard
 
 pytestmark = pytest.mark.parametrize("storage", ["int8"])
@@ -153,6 +153,12 @@ def test_a_strangers_scales_that_are_no_numbers(store, spec, make_ids, scale):
     [fault] = merged.faults
     assert fault.ids == (ids[1],)
     assert fault.reason == "1 of 3 rows hold values that aren't finite"
+
+
+def test_every_float16_is_known_to_be_finite_or_not(storage):
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    np.testing.assert_array_equal(are_finite(every[:, None]), np.isfinite(every))
+    assert are_finite(np.zeros((0, 3), np.float16)).shape == (0,)
 
 
 def test_other_types_and_parts(store, spec, make_ids):

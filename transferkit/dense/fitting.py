@@ -24,13 +24,19 @@ from transferkit.training import (
     Batches,
     Evaluation,
     Processes,
+    Samples,
     TrainingLoop,
     TrainingSettings,
     load_batches,
 )
 from transferkit.training.schedule import parameter_groups
 
-__all__ = ["SegmentationRecipe", "choose_segmentation_recipe", "fit_network"]
+__all__ = [
+    "SegmentationRecipe",
+    "choose_segmentation_recipe",
+    "create_segmentation_loop",
+    "fit_network",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +160,64 @@ def fit_network(
         If no pixel of the training images has a class.
     """
     assert train.targets is not None
-    n_classes = int(network.arguments["n_classes"])
-    counts = class_counts(train.targets, n_classes)
+    settings = recipe.settings()
+    start = time.monotonic()
+    loop = create_segmentation_loop(
+        network,
+        train,
+        held,
+        recipe,
+        processes,
+        folder,
+        targets=train.targets,
+        n_classes=int(network.arguments["n_classes"]),
+        signature=_signature(network, train.targets, recipe, keys),
+        groups=parameter_groups(nn.Identity(), network, settings),
+        keeps_start=False,
+        title="head",
+        progress=progress,
+    )
+    loop.fit(resume=resume)
+    logger.info("trained the head on %d images in %.1f s", len(train), time.monotonic() - start)
+    return loop.state.history
+
+
+def create_segmentation_loop(
+    network: nn.Module,
+    train: Samples,
+    held: Samples | None,
+    recipe: SegmentationRecipe,
+    processes: Processes,
+    folder: Path,
+    *,
+    targets: NDArray[Any],
+    n_classes: int,
+    **options: Any,
+) -> TrainingLoop:
+    """Create the loop that trains a network of segmentation, on maps or on pixels.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Inputs of the samples → scores ``(B, n_classes, h, w)``; trained in place.
+    train, held : Samples
+        Pairs of an input and a target, from `target_of`. What is held out chooses the best
+        epoch, by the mean IoU; with None the last is kept.
+    recipe, processes, folder
+        As for `fit_network`.
+    targets : ndarray of shape (n, height, width)
+        Class maps of all that is trained on, of which class weights are made.
+    n_classes : int
+        Number of classes.
+    **options
+        The others of `TrainingLoop`, such as ``groups`` and ``signature``.
+
+    Raises
+    ------
+    ValueError
+        If no pixel of the training images has a class.
+    """
+    counts = class_counts(targets, n_classes)
     if not counts.sum():
         raise ValueError(
             "not one pixel of the training images has a class: all are void; give masks that "
@@ -168,36 +230,28 @@ def fit_network(
     ).to(processes.device)
 
     def loss(module: nn.Module, batch: Any) -> Tensor:
-        maps, target = batch
-        value = criterion(module(maps), target.long())
+        inputs, target = batch
+        value = criterion(module(inputs).float(), target.long())
         assert isinstance(value, Tensor)
         return value
 
     settings = recipe.settings()
-    start = time.monotonic()
-    loop = TrainingLoop(
+    return TrainingLoop(
         network,
         loss,
         Batches(train, settings),
         settings,
         processes,
         folder,
-        signature=_signature(network, train.targets, recipe, keys),
-        groups=parameter_groups(nn.Identity(), network, settings),
         evaluate=None if held is None else _evaluation(held, n_classes, recipe, processes),
         metric_name="mean IoU",
         n_evaluated=0 if held is None else len(held),
-        keeps_start=False,
-        title="head",
-        progress=progress,
+        **options,
     )
-    loop.fit(resume=resume)
-    logger.info("trained the head on %d images in %.1f s", len(train), time.monotonic() - start)
-    return loop.state.history
 
 
 def _evaluation(
-    held: DenseSamples, n_classes: int, recipe: SegmentationRecipe, processes: Processes
+    held: Samples, n_classes: int, recipe: SegmentationRecipe, processes: Processes
 ) -> Any:
     """Evaluation of a network by its mean IoU on held-out images, at the input's px."""
     from torch.nn.functional import interpolate
@@ -208,8 +262,9 @@ def _evaluation(
         network.eval()
         confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
         with torch.inference_mode():
-            for maps, target in load_batches(held, rows, None, 0):
-                scores = network(processes.to_device(maps))
+            for inputs, target in load_batches(held, rows, None, 0):
+                with processes.numeric_class(recipe.precision):
+                    scores = network(processes.to_device(inputs)).float()
                 size = tuple(target.shape[-2:])
                 found = interpolate(scores, size, mode="bilinear", align_corners=False).argmax(1)
                 known = target >= 0

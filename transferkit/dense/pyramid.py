@@ -76,6 +76,9 @@ def pyramid_layers(
 def check_image_size(image_size: tuple[int, int]) -> None:
     """Refuse images that are too small for four levels.
 
+    Sides that are multiples of 32 px (of 14 for patches of 14 px, as 448) suit every network, and
+    keep the pixels of all levels in place: a transformer leaves out the pixels that fill no patch.
+
     Parameters
     ----------
     image_size : (int, int)

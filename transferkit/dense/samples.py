@@ -17,7 +17,7 @@ from transferkit.store.files import allocate
 from transferkit.training import Samples
 from transferkit.training.batches import Key
 
-__all__ = ["DenseSamples", "class_counts", "class_maps"]
+__all__ = ["DenseSamples", "class_counts", "class_maps", "target_of"]
 
 Rows = NDArray[Any] | StoredRows
 
@@ -65,6 +65,12 @@ def class_counts(maps: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
     return counts
 
 
+def target_of(classes: NDArray[Any]) -> Tensor:
+    """Target of a loss, int16 with `VOID`, from one of `class_maps` or a part of it."""
+    known = torch.from_numpy(classes.astype(np.int16))
+    return known.masked_fill_(known == _BYTE_VOID, VOID) if classes.dtype == np.uint8 else known
+
+
 class DenseSamples(Samples):
     """Maps of some layers with the class of every pixel, read a batch at a time.
 
@@ -105,10 +111,7 @@ class DenseSamples(Samples):
         if self.targets is None:
             return torch.empty(0, dtype=torch.int16)
         target = self.targets[index]
-        if is_mirrored:
-            target = target[:, ::-1]
-        known = torch.from_numpy(target.astype(np.int16))
-        return known.masked_fill_(known == _BYTE_VOID, VOID) if target.dtype == np.uint8 else known
+        return target_of(target[:, ::-1] if is_mirrored else target)
 
     def _view(self, seed: int) -> int:
         """Plain view without a seed; of a seed, each view is as likely."""

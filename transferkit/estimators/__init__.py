@@ -9,6 +9,7 @@ from transferkit.estimators.anomaly import AnomalyDetector
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
+from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.segmenter import TransferSegmenter
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneRegressor",
+    "FineTuneSegmenter",
     "FoldModels",
     "TransferClassifier",
     "TransferRegressor",

@@ -21,7 +21,7 @@ from transferkit import artifacts
 from transferkit.annotations import (
     Annotations,
     AnnotationSet,
-    UnreadableAnnotations,
+    FaultyAnnotations,
     annotation_faults,
 )
 from transferkit.backbones import Backbone, layers_of
@@ -267,7 +267,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         """
         faults = [] if annotations is None else annotation_faults(annotations, images)
         if faults and (on_error == "raise" or len(faults) == len(images)):
-            raise UnreadableAnnotations(faults, len(images))
+            raise FaultyAnnotations(faults, len(images))
         bad = {fault.index for fault in faults}
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
         self.extractor_ = self._extractor(images)

@@ -16,7 +16,7 @@ from transferkit import artifacts
 from transferkit.annotations import (
     Annotations,
     AnnotationSet,
-    UnreadableAnnotations,
+    FaultyAnnotations,
     annotation_faults,
     read_annotations,
 )
@@ -167,7 +167,7 @@ class TransferSegmenter(DenseEstimator):
 
         Raises
         ------
-        UnreadableImages, UnreadableAnnotations
+        UnreadableImages, FaultyAnnotations
             If `on_error` is ``"raise"``; every one is named.
         ValueError
             If there are no annotations, or a parameter isn't allowed.
@@ -207,41 +207,52 @@ class TransferSegmenter(DenseEstimator):
         resume : bool, default=False
             Whether to go on from the checkpoint in `folder`.
         """
-        assert usable.annotations is not None
-        self.classes_ = usable.annotations.classes
-        self.failures_, self.facts_ = usable.failures, {}
-        self.recipe_ = choose_segmentation_recipe(self.recipe or {}, len(parts.train))
-        network = self._new_network()
-        train = self._samples(*usable.select(parts.train), mirror=self.recipe_.mirrored)
-        held = None
-        if len(parts.validation):
-            held = self._samples(*usable.select(parts.validation), mirror=False)
-        trained = [usable.ids[i] for i in parts.train]
-        self._keep_ids(trained)
         with contextlib.ExitStack() as stack:
             folder = Path(self.folder or stack.enter_context(tempfile.TemporaryDirectory()))
             folder.mkdir(parents=True, exist_ok=True)
             if not resume:
                 warn_of_checkpoint(folder)
-            self.history_ = fit_network(
-                network,
-                train,
-                held,
-                self.recipe_,
-                Processes(choose_device(self.extractor_.device.partition(",")[0])),
-                folder,
-                keys=[self.extractor_.resolve().to_json(), *(row.hex() for row in trained)],
-                resume=resume,
-                progress=self.extractor_.progress,
-            )
+            self._train_head(usable, parts, folder, resume=resume)
             (folder / CHECKPOINT).unlink(missing_ok=True)
-        self.network_ = network.cpu().eval()
         return self
 
-    def _new_network(self) -> DenseNetwork:
+    def _train_head(
+        self, usable: Usable, parts: Division, folder: Path, *, resume: bool = False
+    ) -> None:
+        """Train neck and head on stored maps; the checkpoint stays in the folder."""
+        assert usable.annotations is not None
+        self.classes_ = usable.annotations.classes
+        self.failures_, self.facts_ = usable.failures, {}
+        recipe = choose_segmentation_recipe(self._head_settings(), len(parts.train))
+        network = self._new_network(recipe.seed)
+        train = self._samples(*usable.select(parts.train), mirror=recipe.mirrored)
+        held = None
+        if len(parts.validation):
+            held = self._samples(*usable.select(parts.validation), mirror=False)
+        trained = [usable.ids[i] for i in parts.train]
+        self._keep_ids(trained)
+        self.history_ = fit_network(
+            network,
+            train,
+            held,
+            recipe,
+            Processes(choose_device(self.extractor_.device.partition(",")[0])),
+            folder,
+            keys=[self.extractor_.resolve().to_json(), *(row.hex() for row in trained)],
+            resume=resume,
+            progress=self.extractor_.progress,
+        )
+        self.recipe_ = recipe
+        self.network_ = network.cpu().eval()
+
+    def _head_settings(self) -> Mapping[str, Any]:
+        """What the user sets of the recipe of neck and head."""
+        return self.recipe or {}
+
+    def _new_network(self, seed: int) -> DenseNetwork:
         """Neck and head with random weights."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe_.seed)
+            torch.manual_seed(seed)
             return DenseNetwork(
                 self._levels(self.extractor_),
                 len(self.classes_),
@@ -306,7 +317,7 @@ class TransferSegmenter(DenseEstimator):
         found = read_annotations(annotations, listed, classes=self.classes_)
         faults = annotation_faults(found, listed)
         if faults and (on_error == "raise" or len(faults) == len(listed)):
-            raise UnreadableAnnotations(faults, len(listed))
+            raise FaultyAnnotations(faults, len(listed))
         bad = {fault.index for fault in faults}
         good = [i for i in range(len(listed)) if i not in bad]
         maps = self.maps(listed.select(good), on_error)
@@ -341,7 +352,8 @@ class TransferSegmenter(DenseEstimator):
 
     def _head_to_save(self) -> artifacts.ModuleHead:
         tensors = {n: t.detach().cpu().numpy() for n, t in self.network_.state_dict().items()}
-        return artifacts.ModuleHead(self.head, self.network_.arguments, tensors)
+        arguments = self.network_.arguments
+        return artifacts.ModuleHead(arguments["head"], arguments, tensors)
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
         network = DenseNetwork.restored(head.arguments, head.tensors)

@@ -96,6 +96,11 @@ class ImageHead(nn.Module):
         """Name of the layer that the backbone has to return."""
         return self.feature.source
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The same as a tuple, as `BackboneWithHead` asks any head for its layers."""
+        return (self.layer,)
+
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Outputs ``(B, n_outputs)``, before softmax or sigmoid.
 

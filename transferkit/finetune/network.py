@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +15,25 @@ from transferkit.backbones import (
     cut_above,
     is_batch_norm,
 )
-from transferkit.finetune.image_head import ImageHead
-from transferkit.finetune.recipe import Recipe, Strategy
+from transferkit.finetune.recipe import BodySettings, Strategy
 from transferkit.finetune.strategies import choose_parameters
 from transferkit.maps import LayerInfo
 from transferkit.spec import BackboneSpec
 
 __all__ = ["BackboneWithHead", "build_network", "stage_below"]
 
+H = TypeVar("H", bound=nn.Module)
 
-class BackboneWithHead(nn.Module):
+
+class BackboneWithHead(nn.Module, Generic[H]):
     """A backbone's network with a head.
 
     Parameters
     ----------
     body : nn.Module
         A backbone's network: inputs and layer names → `FeatureMaps`.
-    head : ImageHead
-        Takes one of the body's layers.
+    head : nn.Module
+        Takes the `FeatureMaps` of those of the body's layers that its ``layers`` names.
     mean, std : tuple of float
         Of the body's images, for pixels in [0, 1].
     stage : str, optional
@@ -47,7 +48,7 @@ class BackboneWithHead(nn.Module):
     def __init__(
         self,
         body: nn.Module,
-        head: ImageHead,
+        head: H,
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
@@ -61,6 +62,12 @@ class BackboneWithHead(nn.Module):
         self.freeze_statistics = freeze_statistics
         self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def wanted(self) -> set[str]:
+        """Names of the layers that the head takes."""
+        head: Any = self.head
+        return set(head.layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the head's outputs.
@@ -77,7 +84,7 @@ class BackboneWithHead(nn.Module):
             inputs = inputs.permute(0, 2, 3, 1)
         else:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        outputs = self.head(self.body(inputs, {self.head.layer}))
+        outputs = self.head(self.body(inputs, self.wanted))
         assert isinstance(outputs, Tensor)
         return outputs
 
@@ -92,18 +99,19 @@ class BackboneWithHead(nn.Module):
 
     def set_head(self, coef: Tensor, intercept: Tensor) -> None:
         """Give the head weights ``(n_outputs, n_features)`` and biases ``(n_outputs,)``."""
+        head: Any = self.head
         with torch.no_grad():
-            self.head.weight.copy_(coef)
-            self.head.bias.copy_(intercept)
+            head.weight.copy_(coef)
+            head.bias.copy_(intercept)
 
 
 def build_network(
     spec: BackboneSpec,
     strategy: Strategy,
-    recipe: Recipe,
-    create_head: Callable[[int], ImageHead],
+    recipe: BodySettings,
+    create_head: Callable[[int], H],
     stage: str | None,
-) -> tuple[BackboneWithHead, dict[str, Tensor]]:
+) -> tuple[BackboneWithHead[H], dict[str, Tensor]]:
     """Build the network of a strategy, and return the body's original weights with it.
 
     Parameters
@@ -112,10 +120,10 @@ def build_network(
         The backbone.
     strategy : Strategy
         What is trained.
-    recipe : Recipe
-        Drop path, checkpointing, statistics, rank.
+    recipe : BodySettings
+        Such as a `Recipe`.
     create_head : callable
-        Makes the head on ``pre_logits``, of which it is given the width.
+        Makes the head; it is given the width of ``pre_logits``.
     stage : str, optional
         Cut above this one.
 
@@ -153,10 +161,10 @@ def build_network(
     return network, weights
 
 
-def _freeze_unused(network: BackboneWithHead, example: Tensor) -> None:
+def _freeze_unused(network: BackboneWithHead[Any], example: Tensor) -> None:
     """Freeze what the head doesn't depend on, such as the backbone's own classifier."""
     network.eval()
-    network.head(network.body(example, {network.head.layer})).sum().backward()
+    network.head(network.body(example, network.wanted)).sum().backward()
     for parameter in network.body.parameters():
         if parameter.grad is None:
             parameter.requires_grad_(False)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,16 @@ from transferkit.registry import unknown
 if TYPE_CHECKING:
     from transferkit.training import TrainingSettings
 
-__all__ = ["SMALL_BATCH", "Recipe", "Strategy", "choose_recipe", "setting_names"]
+__all__ = [
+    "SMALL_BATCH",
+    "BodySettings",
+    "Recipe",
+    "Strategy",
+    "check_number",
+    "check_whole",
+    "choose_recipe",
+    "setting_names",
+]
 
 SMALL_BATCH = 32
 """Images per device below which batch norm keeps its pretrained statistics by default."""
@@ -46,6 +55,8 @@ class Strategy:
     keeps_statistics : bool, default=True
         Whether batch norm keeps its means and variances by default, which the probe's head was
         fitted with.
+    backbone_rate : float, default=0.1
+        In dense tasks, the share of the head's learning rate that the backbone has by default.
     """
 
     name: str
@@ -55,6 +66,27 @@ class Strategy:
     layer_decay: float = 0.85
     epoch_factor: int = 1
     keeps_statistics: bool = True
+    backbone_rate: float = 0.1
+
+
+class BodySettings(Protocol):
+    """What a recipe says of a backbone's network; see `Recipe`."""
+
+    @property
+    def drop_path(self) -> float:
+        """Largest probability that a residual branch is left out."""
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass."""
+
+    @property
+    def freeze_statistics(self) -> bool:
+        """Whether batch norm keeps its pretrained means and variances."""
+
+    @property
+    def lora_rank(self) -> int:
+        """Rank of LoRA's matrices."""
 
 
 @dataclass(frozen=True)
@@ -156,19 +188,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "lora_rank"):
-            _whole(name, getattr(self, name), least=1)
+            check_whole(name, getattr(self, name), least=1)
         for name in ("patience", "views", "rand_augment", "seed"):
-            _whole(name, getattr(self, name), least=0)
+            check_whole(name, getattr(self, name), least=0)
         for name in ("learning_rate", "layer_decay"):
-            _number(name, getattr(self, name), "a number above 0", above=0)
+            check_number(name, getattr(self, name), "a number above 0", above=0)
         for name in ("weight_decay", "clip", "jitter", "mixup", "cutmix", "minutes"):
-            _number(name, getattr(self, name), "0 or a number above it", least=0)
+            check_number(name, getattr(self, name), "0 or a number above it", least=0)
         for name in ("warmup", "ema", "label_smoothing", "drop_path", "validation_fraction"):
-            _number(
+            check_number(
                 name, getattr(self, name), "a number from 0 up to, but not, 1", least=0, below=1
             )
-        _number("erasing", self.erasing, "a number from 0 to 1", least=0, most=1)
-        _number("crop_scale", self.crop_scale, "a number above 0 and at most 1", above=0, most=1)
+        check_number("erasing", self.erasing, "a number from 0 to 1", least=0, most=1)
+        check_number("crop_scale", self.crop_scale, "a number above 0 and at most 1", above=0, most=1)
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size is {self.batch_size} and accumulate {self.accumulate}; give a batch "
@@ -227,12 +259,13 @@ class Recipe:
         return ["   ".join(row).rstrip() for row in zip_longest(*texts, fillvalue="")]
 
 
-def _whole(name: str, value: Any, *, least: int) -> None:
+def check_whole(name: str, value: Any, *, least: int) -> None:
+    """Raise a ValueError if a setting is no whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} is {value!r}; give a whole number of at least {least}")
 
 
-def _number(
+def check_number(
     name: str,
     value: Any,
     what: str,
@@ -242,6 +275,7 @@ def _number(
     below: float = math.inf,
     most: float = math.inf,
 ) -> None:
+    """Raise a ValueError, which says `what` to give, if a setting isn't within its bounds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not (value >= least and above < value < below and value <= most):
         raise ValueError(f"{name} is {value!r}; give {what}")

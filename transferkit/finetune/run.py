@@ -23,14 +23,14 @@ from transferkit.datasets import Dataset
 from transferkit.extract import extract
 from transferkit.finetune.augmentation import augmented_views
 from transferkit.finetune.head import fitted_head, head_weights, scaled_to_loss
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import BackboneWithHead, build_network, stage_below
 from transferkit.finetune.objective import Objective, choose_objective
 from transferkit.finetune.recipe import Recipe, Strategy, choose_recipe
 from transferkit.finetune.samples import LabelledSamples, MapSamples, PixelSamples
-from transferkit.finetune.strategies import merge_adapters
 from transferkit.finetune.training_loop import create_training_loop
 from transferkit.finetune.validation import split
-from transferkit.finetune.weights import resolve_tuned, write_backbone
+from transferkit.finetune.weights import resolve_tuned, whole_weights, write_backbone
 from transferkit.folders import cache_folder
 from transferkit.heads import create_head
 from transferkit.spec import BackboneSpec, canonical_json
@@ -250,7 +250,7 @@ class FineTuneRun:
 
     def _network(
         self, objective: Objective, stage: str | None
-    ) -> tuple[BackboneWithHead, dict[str, torch.Tensor]]:
+    ) -> tuple[BackboneWithHead[ImageHead], dict[str, torch.Tensor]]:
         """Build the network, and return the whole body's weights as they were with it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
@@ -307,13 +307,10 @@ class FineTuneRun:
         return MapSamples([plain.stored[feature], *views])
 
     def _write(
-        self, network: BackboneWithHead, weights: Mapping[str, torch.Tensor]
+        self, network: BackboneWithHead[ImageHead], weights: Mapping[str, torch.Tensor]
     ) -> BackboneSpec:
         """Write the tuned weights."""
-        merge_adapters(network.body)
-        # What stood below a cut is not in the network, and stayed as it was.
-        whole = {**weights, **network.body.state_dict()}
-        assert whole.keys() == weights.keys()
+        whole = whole_weights(network.body, weights)
         folder = self.folder / "backbone"
         if self.processes.is_first:
             write_backbone(folder, self.backbone, whole)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit.extract.pixels import network_input
@@ -21,7 +22,34 @@ from transferkit.store.files import allocate
 from transferkit.training import Samples
 from transferkit.training.batches import Key
 
-__all__ = ["LabelledSamples", "MapSamples", "PixelSamples"]
+__all__ = ["LabelledSamples", "MapSamples", "PixelSamples", "decoded_pixels"]
+
+
+def decoded_pixels(images: ImageSet, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Decode images to the network's input, on several threads.
+
+    Parameters
+    ----------
+    images : ImageSet
+        All readable.
+    preprocess : Preprocess
+        Of the backbone.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, H, W, 3)
+        Above 1 GB in a temporary file, mapped into memory.
+    """
+    pixels: NDArray[np.uint8] = allocate(
+        (len(images), *preprocess.image_size, 3), np.dtype(np.uint8)
+    )
+
+    def decode(index: int) -> None:
+        pixels[index] = network_input(content_of(images.items[index]), preprocess)[0]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(decode, range(len(images))))
+    return pixels
 
 
 class PixelSamples(Samples):
@@ -39,16 +67,8 @@ class PixelSamples(Samples):
 
     def __init__(self, images: ImageSet, preprocess: Preprocess, recipe: Recipe) -> None:
         height, width = preprocess.image_size
-        # Above 1 GB in a temporary file, mapped into memory.
-        self.pixels = allocate((len(images), height, width, 3), np.dtype(np.uint8))
+        self.pixels = decoded_pixels(images, preprocess)
         self.augment = augmentation(recipe, (height, width))
-
-        def decode(index: int) -> None:
-            content = content_of(images.items[index])
-            self.pixels[index] = network_input(content, preprocess)[0]
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            list(pool.map(decode, range(len(images))))
 
     def __len__(self) -> int:
         return len(self.pixels)

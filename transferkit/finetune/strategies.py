@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from transferkit.finetune.recipe import Recipe, Strategy
+from transferkit.finetune.recipe import BodySettings, Strategy
 from transferkit.registry import unknown
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _KNOWN = {
     # and underperform out-of-distribution": the head of a linear probe, then everything.
     "lp-ft": Strategy("lp-ft"),
     "full": Strategy("full", starts_from_probe=False, keeps_statistics=False),
-    "norm-only": Strategy("norm-only", learning_rate=3e-3, layer_decay=1.0),
-    "bias-only": Strategy("bias-only", learning_rate=3e-3, layer_decay=1.0),
+    "norm-only": Strategy("norm-only", learning_rate=3e-3, layer_decay=1.0, backbone_rate=1.0),
+    "bias-only": Strategy("bias-only", learning_rate=3e-3, layer_decay=1.0, backbone_rate=1.0),
     # Hu et al. (2022), "LoRA: low-rank adaptation of large language models".
-    "lora": Strategy("lora", learning_rate=2e-3, layer_decay=1.0),
+    "lora": Strategy("lora", learning_rate=2e-3, layer_decay=1.0, backbone_rate=1.0),
 }
 
 
@@ -70,7 +70,7 @@ def parse_strategy(name: str) -> Strategy:
     return _KNOWN[name]
 
 
-def choose_parameters(body: nn.Module, strategy: Strategy, recipe: Recipe) -> None:
+def choose_parameters(body: nn.Module, strategy: Strategy, recipe: BodySettings) -> None:
     """Unfreeze the parameters that the strategy trains, and freeze all others.
 
     Parameters
@@ -79,7 +79,7 @@ def choose_parameters(body: nn.Module, strategy: Strategy, recipe: Recipe) -> No
         A backbone's network; for LoRA its layers are replaced.
     strategy : Strategy
         What is trained.
-    recipe : Recipe
+    recipe : BodySettings
         LoRA's rank.
 
     Raises
@@ -97,22 +97,22 @@ def choose_parameters(body: nn.Module, strategy: Strategy, recipe: Recipe) -> No
         )
 
 
-def tune_full(body: nn.Module, recipe: Recipe) -> None:
+def tune_full(body: nn.Module, recipe: BodySettings) -> None:
     """Train everything, from a fresh head."""
     body.requires_grad_(True)
 
 
-def tune_lp_ft(body: nn.Module, recipe: Recipe) -> None:
+def tune_lp_ft(body: nn.Module, recipe: BodySettings) -> None:
     """Train everything, from a linear probe's head."""
     body.requires_grad_(True)
 
 
-def tune_last_stages(body: nn.Module, recipe: Recipe) -> None:
+def tune_last_stages(body: nn.Module, recipe: BodySettings) -> None:
     """Train everything that stands above the cached stage."""
     body.requires_grad_(True)
 
 
-def tune_norm_only(body: nn.Module, recipe: Recipe) -> None:
+def tune_norm_only(body: nn.Module, recipe: BodySettings) -> None:
     """Train the scales and shifts of the normalisation layers."""
     from transferkit.backbones import is_norm  # brings torch, which a strategy's name doesn't need
 
@@ -122,14 +122,14 @@ def tune_norm_only(body: nn.Module, recipe: Recipe) -> None:
                 parameter.requires_grad_(True)
 
 
-def tune_bias_only(body: nn.Module, recipe: Recipe) -> None:
+def tune_bias_only(body: nn.Module, recipe: BodySettings) -> None:
     """Train the biases (Zaken et al. (2022), "BitFit"), those of the norms included."""
     for name, parameter in body.named_parameters():
         if name.rpartition(".")[2] == "bias":
             parameter.requires_grad_(True)
 
 
-def tune_lora(body: nn.Module, recipe: Recipe) -> None:
+def tune_lora(body: nn.Module, recipe: BodySettings) -> None:
     """Train low-rank additions to every matrix and 1 × 1 filter, through peft.
 
     Raises

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transferkit.finetune.augmentation import mixing
 from transferkit.finetune.image_head import ImageHead
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import BackboneWithHead
 from transferkit.finetune.objective import Objective
 from transferkit.finetune.recipe import Recipe
@@ -35,7 +36,7 @@ BATCH = 64
 
 
 def create_training_loop(
-    network: BackboneWithHead,
+    network: BackboneWithHead[ImageHead],
     objective: Objective,
     recipe: Recipe,
     train: LabelledSamples,

@@ -7,16 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit.backbones import resolve_backbone
 from transferkit.backbones.timm import folder_config
 from transferkit.files import write_whole
+from transferkit.finetune.strategies import merge_adapters
 from transferkit.spec import BackboneSpec, canonical_json
 
-__all__ = ["resolve_tuned", "write_backbone"]
+__all__ = ["resolve_tuned", "whole_weights", "write_backbone"]
 
 WEIGHTS = "model.safetensors"
+
+
+def whole_weights(body: nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of the whole body after training, with adapters merged into what they adapt.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Trained; its adapters are removed.
+    before : mapping of str to Tensor
+        The whole body's state before, from `build_network`: what stood below a cut is not in the
+        body any more, and stayed as it was.
+    """
+    merge_adapters(body)
+    whole = {**before, **body.state_dict()}
+    assert whole.keys() == before.keys()
+    return whole
 
 
 def write_backbone(folder: Path, spec: BackboneSpec, weights: Mapping[str, Tensor]) -> None:

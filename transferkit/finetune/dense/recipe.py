@@ -1,0 +1,161 @@
+"""`LiveRecipe`: everything that decides how backbone, neck and head are trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from transferkit.dense.fitting import SegmentationRecipe, choose_segmentation_recipe
+from transferkit.finetune.recipe import Strategy, check_number, check_whole
+from transferkit.finetune.strategies import parse_strategy, strategy_names
+from transferkit.registry import unknown
+
+__all__ = ["LiveRecipe", "choose_live_recipe", "dense_strategy"]
+
+
+@dataclass(frozen=True)
+class LiveRecipe(SegmentationRecipe):
+    """How a whole network is trained to segment.
+
+    Its other fields are those of `SegmentationRecipe`, and mean the same: a ``mirrored`` image
+    is one whose pixels and mask are mirrored, half of all that are drawn.
+
+    Parameters
+    ----------
+    accumulate : int, default=1
+        Parts that a step's images are computed in, one after the other; saves memory.
+    optimizer : str, default="adamw"
+        timm's name.
+    backbone_rate : float, default=0.1
+        Share of the learning rate that the backbone has. Where few of its parameters are trained
+        (``norm-only``, ``bias-only``, ``lora``) it is 1 by default.
+    layer_decay : float, default=1
+        Factor of the rate from each of the backbone's layers to the one below it.
+    crop_scale : float, default=1
+        Smallest share of an image's area that is cropped and resized; 1 doesn't crop.
+    jitter : float, default=0
+        Strength of random changes of brightness, contrast and colour.
+    drop_path : float, default=0
+        Largest probability that a residual branch is left out.
+    checkpointing : bool, default=False
+        Whether activations are computed again in the backward pass; saves memory.
+    freeze_statistics : bool, default=True
+        Whether batch norm keeps its means and variances, which the stored maps were made with.
+    validation_fraction : float, default=0.1
+        Share of the training images held out to choose the best epoch, where no validation part
+        is given; 0 for none.
+    lora_rank : int, default=8
+        Rank of LoRA's matrices.
+    minutes : float, default=0
+        Time that training may take; the epochs are cut down to what fits. 0 for no limit.
+    """
+
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    backbone_rate: float = 0.1
+    layer_decay: float = 1.0
+    crop_scale: float = 1.0
+    jitter: float = 0.0
+    drop_path: float = 0.0
+    checkpointing: bool = False
+    freeze_statistics: bool = True
+    validation_fraction: float = 0.1
+    lora_rank: int = 8
+    minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("accumulate", "lora_rank"):
+            check_whole(name, getattr(self, name), least=1)
+        for name in ("jitter", "minutes"):
+            check_number(name, getattr(self, name), "0 or a number above it", least=0)
+        for name in ("drop_path", "validation_fraction"):
+            check_number(
+                name, getattr(self, name), "a number from 0 up to, but not, 1", least=0, below=1
+            )
+        for name in ("crop_scale", "layer_decay"):
+            check_number(
+                name, getattr(self, name), "a number above 0 and at most 1", above=0, most=1
+            )
+        check_number("backbone_rate", self.backbone_rate, "a number above 0", above=0)
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size} and accumulate {self.accumulate}; give a batch "
+                "size that is a multiple of accumulate"
+            )
+
+    def lines(self) -> list[str]:
+        """Names and values of the settings, one text each; those that do nothing are left out.
+
+        Examples
+        --------
+        >>> LiveRecipe(epochs=3).lines()[0]
+        'epochs 3'
+        """
+        shown = ("epochs", "batch_size", "learning_rate", "seed")
+        return [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in asdict(self).items()
+            if name in shown or value not in (0, False, "none")
+        ]
+
+
+def dense_strategy(name: str) -> Strategy:
+    """Find a strategy for dense tasks by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, or it isn't for dense tasks.
+
+    Examples
+    --------
+    >>> dense_strategy("lp-ft").backbone_rate
+    0.1
+    """
+    strategy = parse_strategy(name)
+    if strategy.n_stages is not None:
+        others = ", ".join(other for other in strategy_names() if "stages" not in other)
+        raise ValueError(
+            f"strategy {name!r} trains on cached maps of one stage, and a dense head takes those "
+            f"of several; choose one of {others}"
+        )
+    return strategy
+
+
+def choose_live_recipe(
+    settings: Mapping[str, Any], strategy: Strategy, n_images: int
+) -> LiveRecipe:
+    """Complete what the user sets of a recipe.
+
+    Parameters
+    ----------
+    settings : mapping
+        Fields of `LiveRecipe`.
+    strategy : Strategy
+        What is trained.
+    n_images : int
+        Training images.
+
+    Raises
+    ------
+    ValueError
+        If there's no such field, or a value isn't allowed.
+
+    Examples
+    --------
+    >>> choose_live_recipe({"epochs": 3}, dense_strategy("norm-only"), 100).backbone_rate
+    1.0
+    """
+    known = [field.name for field in fields(LiveRecipe)]
+    for name in settings:
+        if name not in known:
+            raise unknown("setting of the recipe:", name, known)
+    of_head = {field.name for field in fields(SegmentationRecipe)}
+    shared = {name: value for name, value in settings.items() if name in of_head}
+    own = {name: value for name, value in settings.items() if name not in of_head}
+    for name in ("checkpointing", "freeze_statistics"):
+        if not isinstance(own.get(name, False), bool):
+            raise ValueError(f"{name} is {own[name]!r}; give true or false")
+    head = choose_segmentation_recipe(shared, n_images)
+    return LiveRecipe(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})

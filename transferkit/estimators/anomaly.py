@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit import artifacts
-from transferkit.annotations import Annotations, AnnotationSet, annotation_faults, read_annotations
+from transferkit.annotations import (
+    Annotations,
+    AnnotationSet,
+    FaultyAnnotations,
+    NoAnnotations,
+    annotation_faults,
+    read_annotations,
+)
 from transferkit.backbones import Backbone
 from transferkit.datasets import Division, blocks_of, keep_apart
 from transferkit.dense.anomaly import (
@@ -269,9 +276,8 @@ class AnomalyDetector(DenseEstimator):
             for fault in annotation_faults(annotations.select(known), images.select(known))
         ]
         bad = {fault.index for fault in faults}
-        if faults and on_error == "raise":
-            # The base class names them, and raises.
-            return super().usable(images.select(sorted(bad)), annotations.select(sorted(bad)))
+        if faults and (on_error == "raise" or len(faults) == len(images)):
+            raise FaultyAnnotations(faults, len(images))
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
         usable = super().usable(images.select(good), None, on_error)
         unread = {failure.index for failure in usable.failures}
@@ -624,8 +630,7 @@ def _annotations_of(images: ImageSet, given: Any) -> AnnotationSet | None:
         return read_annotations(given, images)
     try:
         return read_annotations(None, images)
-    except ValueError as error:
-        logger.debug("no annotations: %s", error)
+    except NoAnnotations:
         return None
 
 

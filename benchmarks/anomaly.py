@@ -6,7 +6,7 @@
 are made of: see ``anomaly_scenes.py``) and ``weights/mobilenetv2_100.coral_in1k`` (timm's
 local-dir layout). Maps are extracted once for each set, and not timed with the methods. Numbers
 are measured on the test part, in the images' px. Seconds are CPU seconds of one thread: of the
-whole of ``fit``, with the folds for the thresholds, and of scoring one image. Each part's
+whole of ``fit``, with two folds for the thresholds, and of scoring one image. Each part's
 results replace its entry in ``benchmarks/results/anomaly.json``.
 """
 
@@ -34,6 +34,7 @@ from transferkit.images import list_images
 RESULTS = Path(__file__).parent / "results" / "anomaly.json"
 DATA = Path(os.environ.get("TRANSFERKIT_DATA", "."))
 BACKBONE = f"local-dir:{DATA / 'weights' / 'mobilenetv2_100.coral_in1k'}"
+FOLDS = 2
 METRICS = ("image_auroc", "pixel_auroc", "aupro", "anomaly_f1", "false_alarms", "found")
 
 
@@ -41,7 +42,7 @@ def measured(
     train: Any, test: Any, truth: Any, head: str, store: str, **options: Any
 ) -> dict[str, Any]:
     """Fit one method and measure it."""
-    detector = AnomalyDetector(BACKBONE, head, store=store, **options)
+    detector = AnomalyDetector(BACKBONE, head, store=store, folds=FOLDS, **options)
     start = time.process_time()
     detector.fit(train)
     seconds = time.process_time() - start
@@ -61,6 +62,18 @@ def measured(
     return found
 
 
+def every_method(
+    train: Any, test: Any, truth: Any, store: str, heads: Any = None, **options: Any
+) -> dict[str, Any]:
+    """Measure methods; the one that ``auto`` chose isn't measured twice."""
+    found: dict[str, Any] = {}
+    for head in heads or ("auto", *anomaly_methods()):
+        chosen = found.get("auto", {"method": None})
+        is_known = chosen["method"] == head
+        found[head] = chosen if is_known else measured(train, test, truth, head, store, **options)
+    return found
+
+
 def pcb(image_size: int | None = None, heads: Any = None, **options: Any) -> dict[str, Any]:
     """Methods on boards that aren't aligned with one another."""
     root = DATA / "images" / "pcb"
@@ -68,13 +81,9 @@ def pcb(image_size: int | None = None, heads: Any = None, **options: Any) -> dic
     with tempfile.TemporaryDirectory() as store:
         warm = {"image_size": image_size, "store": store}
         AnomalyDetector(BACKBONE, "mahalanobis", **warm).fit(train).scores(root / "test")
-        return {
-            head: measured(
-                train, root / "test", root / "ground_truth", head, store,
-                image_size=image_size, **options,
-            )
-            for head in heads or ("auto", *anomaly_methods())
-        }  # fmt: skip
+        test, truth = root / "test", root / "ground_truth"
+        options = {"image_size": image_size, **options}
+        return every_method(train, test, truth, store, heads, **options)
 
 
 def on_scenes() -> dict[str, Any]:
@@ -89,10 +98,7 @@ def on_scenes() -> dict[str, Any]:
         ]
         with tempfile.TemporaryDirectory() as store:
             AnomalyDetector(BACKBONE, "mahalanobis", store=store).fit(made.train).scores(made.test)
-            found[name] = {
-                head: measured(made.train, made.test, truth, head, store)
-                for head in ("auto", *anomaly_methods())
-            }
+            found[name] = every_method(made.train, made.test, truth, store)
     for kind, names in (("mean of things", ALIGNED), ("mean of textures", TEXTURES)):
         found[kind] = {
             head: {
@@ -134,6 +140,7 @@ def main() -> None:
             "threads": 1,
             "torch": torch.__version__,
         }
+        RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 

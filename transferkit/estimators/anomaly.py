@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 # Images whose maps are learnt from at a time.
 _AT_ONCE = 8
+# Name of the scores among the tensors of a saved model.
+_HELD_OUT = "held_out_scores"
 
 
 class AnomalyDetector(DenseEstimator):
@@ -339,7 +341,7 @@ class AnomalyDetector(DenseEstimator):
         self._check_parameters()
         anomalous = are_anomalous(usable.images, usable.annotations)
         self._refuse(usable.images, parts.train[anomalous[parts.train]], len(parts.train))
-        self.classes_, self.failures_ = CLASSES, usable.failures
+        self.classes_, self.failures_, self.facts_ = CLASSES, usable.failures, {}
         train = self.maps(usable.images.select(parts.train), is_training=True)
         self._keep_ids(train.extraction.ids)
         batches = self._batches(train)
@@ -356,7 +358,6 @@ class AnomalyDetector(DenseEstimator):
             scores, strange = np.concatenate([scores, found[~is_strange]]), found[is_strange]
         self._set_thresholds(scores, strange)
         self.method_.cpu()
-        self.facts_ = {"recipe": self._recipe()}
         return self
 
     def _refuse(self, images: ImageSet, strange: NDArray[np.intp], n: int) -> None:
@@ -440,15 +441,6 @@ class AnomalyDetector(DenseEstimator):
                 "%.1f %%",
                 f"{len(good):,}", 100 * self.false_alarms, 100 * self.false_alarms_,
             )  # fmt: skip
-
-    def _recipe(self) -> dict[str, Any]:
-        recipe: dict[str, Any] = {"method": self.choice_.method, **self.method_.options}
-        if self.choice_.alignment is not None:
-            recipe["alignment of the good images"] = round(self.choice_.alignment, 3)
-        recipe["threshold"] = self.threshold_
-        if self.false_alarms_ is not None:
-            recipe["promised false alarms"] = self.false_alarms_
-        return recipe
 
     def description(self) -> str:
         """What was learnt, in a few words."""
@@ -572,14 +564,15 @@ class AnomalyDetector(DenseEstimator):
             "threshold": self.threshold_,
             "pixel_threshold": self.pixel_threshold_,
             "false_alarms": self.false_alarms_,
-            "held_out_scores": self.held_out_scores_.tolist(),
         }
+        tensors[_HELD_OUT] = self.held_out_scores_
         return artifacts.ModuleHead(self.choice_.method, arguments, tensors)
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
         told_of = dict(head.arguments)
         method = create_anomaly_method(str(told_of["method"]), **told_of["options"])
         tensors = {name: torch.from_numpy(value) for name, value in head.tensors.items()}
+        self.held_out_scores_ = tensors.pop(_HELD_OUT).double().numpy()
         self.method_ = method.restore(tensors).eval()
         if self.method_.patches.n_levels != len(self.extractor_.feature_names):
             raise ValueError("it has learnt from another number of maps")
@@ -587,7 +580,6 @@ class AnomalyDetector(DenseEstimator):
         self.threshold_ = float(told_of["threshold"])
         self.pixel_threshold_ = float(told_of["pixel_threshold"])
         self.false_alarms_ = _number(told_of["false_alarms"])
-        self.held_out_scores_ = np.array(told_of["held_out_scores"], dtype=np.float64)
         self.head = self.choice_.method
         self.head_options = told_of["options"]
 

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit import artifacts
-from transferkit.annotations import Annotations, AnnotationSet, annotation_faults, read_annotations
+from transferkit.annotations import (
+    Annotations,
+    AnnotationSet,
+    FaultyAnnotations,
+    NoAnnotations,
+    annotation_faults,
+    read_annotations,
+)
 from transferkit.backbones import Backbone
 from transferkit.datasets import Division, blocks_of, keep_apart
 from transferkit.dense.anomaly import (
@@ -44,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 # Images whose maps are learnt from at a time.
 _AT_ONCE = 8
+# Name of the scores among the tensors of a saved model.
+_HELD_OUT = "held_out_scores"
 
 
 class AnomalyDetector(DenseEstimator):
@@ -269,9 +278,8 @@ class AnomalyDetector(DenseEstimator):
             for fault in annotation_faults(annotations.select(known), images.select(known))
         ]
         bad = {fault.index for fault in faults}
-        if faults and on_error == "raise":
-            # The base class names them, and raises.
-            return super().usable(images.select(sorted(bad)), annotations.select(sorted(bad)))
+        if faults and (on_error == "raise" or len(faults) == len(images)):
+            raise FaultyAnnotations(faults, len(images))
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
         usable = super().usable(images.select(good), None, on_error)
         unread = {failure.index for failure in usable.failures}
@@ -333,25 +341,23 @@ class AnomalyDetector(DenseEstimator):
         self._check_parameters()
         anomalous = are_anomalous(usable.images, usable.annotations)
         self._refuse(usable.images, parts.train[anomalous[parts.train]], len(parts.train))
-        self.classes_, self.failures_ = CLASSES, usable.failures
+        self.classes_, self.failures_, self.facts_ = CLASSES, usable.failures, {}
         train = self.maps(usable.images.select(parts.train), is_training=True)
         self._keep_ids(train.extraction.ids)
         batches = self._batches(train)
-        self.choice_ = choose_method(batches(None), seed=self.seed) if self.head == "auto" else (
-            Choice(self.head, None)
-        )  # fmt: skip
+        self.choice_ = Choice(self.head, None)
+        if self.head == "auto":
+            self.choice_ = choose_method(batches(None), seed=self.seed)
         self.method_ = self._learnt(batches(None))
         scores = self._held_out(train, batches)
         strange = scores[:0]
         if len(parts.validation):
-            found = self._scored(self.method_, self._batches(self.maps(
-                usable.images.select(parts.validation), is_training=True
-            ))(None))  # fmt: skip
+            held = self.maps(usable.images.select(parts.validation), is_training=True)
+            found = self._scored(self.method_, self._batches(held)(None))
             is_strange = anomalous[parts.validation]
             scores, strange = np.concatenate([scores, found[~is_strange]]), found[is_strange]
         self._set_thresholds(scores, strange)
         self.method_.cpu()
-        self.facts_ = {"recipe": self._recipe()}
         return self
 
     def _refuse(self, images: ImageSet, strange: NDArray[np.intp], n: int) -> None:
@@ -378,9 +384,11 @@ class AnomalyDetector(DenseEstimator):
         self, train: Maps, batches: Callable[[NDArray[np.intp] | None], _Batches]
     ) -> NDArray[np.float64]:
         """Scores of each training image and its strangest patch, by others than itself."""
-        n = len(train)
-        blocks = blocks_of(train.extraction.ids, train.extraction.images.groups if (
-            train.extraction.images is not None) else None)  # fmt: skip
+        n, images = len(train), train.extraction.images
+        groups = None
+        if images is not None and images.groups is not None:
+            groups = [images.groups[i] for i in train.extraction.kept]
+        blocks = blocks_of(train.extraction.ids, groups)
         numbers = np.arange(n) if blocks is None else np.unique(blocks, return_inverse=True)[1]
         n_blocks = int(numbers.max()) + 1
         if n_blocks < 2:
@@ -433,15 +441,6 @@ class AnomalyDetector(DenseEstimator):
                 "%.1f %%",
                 f"{len(good):,}", 100 * self.false_alarms, 100 * self.false_alarms_,
             )  # fmt: skip
-
-    def _recipe(self) -> dict[str, Any]:
-        recipe: dict[str, Any] = {"method": self.choice_.method, **self.method_.options}
-        if self.choice_.alignment is not None:
-            recipe["alignment of the good images"] = round(self.choice_.alignment, 3)
-        recipe["threshold"] = self.threshold_
-        if self.false_alarms_ is not None:
-            recipe["promised false alarms"] = self.false_alarms_
-        return recipe
 
     def description(self) -> str:
         """What was learnt, in a few words."""
@@ -565,14 +564,15 @@ class AnomalyDetector(DenseEstimator):
             "threshold": self.threshold_,
             "pixel_threshold": self.pixel_threshold_,
             "false_alarms": self.false_alarms_,
-            "held_out_scores": self.held_out_scores_.tolist(),
         }
+        tensors[_HELD_OUT] = self.held_out_scores_
         return artifacts.ModuleHead(self.choice_.method, arguments, tensors)
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
         told_of = dict(head.arguments)
         method = create_anomaly_method(str(told_of["method"]), **told_of["options"])
         tensors = {name: torch.from_numpy(value) for name, value in head.tensors.items()}
+        self.held_out_scores_ = tensors.pop(_HELD_OUT).double().numpy()
         self.method_ = method.restore(tensors).eval()
         if self.method_.patches.n_levels != len(self.extractor_.feature_names):
             raise ValueError("it has learnt from another number of maps")
@@ -580,7 +580,6 @@ class AnomalyDetector(DenseEstimator):
         self.threshold_ = float(told_of["threshold"])
         self.pixel_threshold_ = float(told_of["pixel_threshold"])
         self.false_alarms_ = _number(told_of["false_alarms"])
-        self.held_out_scores_ = np.array(told_of["held_out_scores"], dtype=np.float64)
         self.head = self.choice_.method
         self.head_options = told_of["options"]
 
@@ -623,8 +622,7 @@ def _annotations_of(images: ImageSet, given: Any) -> AnnotationSet | None:
         return read_annotations(given, images)
     try:
         return read_annotations(None, images)
-    except ValueError as error:
-        logger.debug("no annotations: %s", error)
+    except NoAnnotations:
         return None
 
 

@@ -137,7 +137,13 @@ def gather_scores(
     if not images:
         raise ValueError("there are no images to measure with; give at least one")
     return AnomalyScores(
-        np.array(images), np.array(strange, bool), *pixels, regions, n_regions, threshold
+        np.array(images),
+        np.array(strange, bool),
+        pixels[0],
+        pixels[1],
+        regions,
+        n_regions,
+        threshold,
     )
 
 

@@ -19,7 +19,9 @@ __all__ = ["METRIC"]
 _LIMIT = 0.3
 
 
-def _compute(scores: AnomalyScores) -> float:
+def _compute(scores: AnomalyScores) -> float | None:
+    if not scores.good.any() or not scores.n_regions:
+        return None
     good, _, regions = scores.pixel_curve
     last = int(np.searchsorted(good, _LIMIT, side="right"))
     # The curve is cut off at the limit, between its points.

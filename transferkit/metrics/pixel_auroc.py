@@ -9,7 +9,9 @@ from transferkit.metrics._metric import Metric, thousandths
 __all__ = ["METRIC"]
 
 
-def _compute(scores: AnomalyScores) -> float:
+def _compute(scores: AnomalyScores) -> float | None:
+    if not scores.good.any() or not scores.strange.any():
+        return None
     good, strange, _ = scores.pixel_curve
     return area(strange, good)
 

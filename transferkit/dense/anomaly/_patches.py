@@ -82,7 +82,7 @@ class Patches(nn.Module):
     def _keep(self, whitenings: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
         """Set the linear layer of each level: whitening, then its part of the projection."""
         widths = [len(mean) for mean, _ in whitenings]
-        parts = _projection(widths, self.dimensions, self.seed).split(widths)
+        parts = torch.split(_projection(widths, self.dimensions, self.seed), widths)
         self.n_levels = len(widths)
         for i, ((mean, matrix), part) in enumerate(zip(whitenings, parts, strict=True)):
             weight = (matrix @ part).T
@@ -153,7 +153,8 @@ def _projection(widths: Sequence[int], dimensions: int | None, seed: int) -> Ten
         return torch.diag(scale)
     random = torch.Generator().manual_seed(seed)
     drawn = torch.randn(total, dimensions, generator=random, dtype=torch.float64)
-    return scale[:, None] * torch.linalg.qr(drawn)[0] * math.sqrt(total / dimensions)
+    basis: Tensor = torch.linalg.qr(drawn)[0]
+    return scale[:, None] * basis * math.sqrt(total / dimensions)
 
 
 class _Moments:
@@ -183,4 +184,5 @@ class _Moments:
         shrunk = covariance + _SHRINKAGE * size * torch.eye(len(mean), dtype=torch.float64)
         values, vectors = torch.linalg.eigh(shrunk)
         scales = values.clamp_min(_SHRINKAGE * size).rsqrt()
-        return mean + self.origin.cpu().double(), vectors * scales
+        whitening: Tensor = vectors * scales
+        return mean + self.origin.cpu().double(), whitening

@@ -95,4 +95,5 @@ def _inverse_root(covariance: Tensor, patches: Tensor) -> Tensor:
     eye = torch.eye(len(covariance), dtype=torch.float64)
     floor = 1e-4 * float(patches.diagonal().mean())
     lower = torch.linalg.cholesky(covariance.double() + max(floor, 1e-9) * eye)
-    return torch.linalg.solve_triangular(lower, eye, upper=False)
+    found: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+    return found

@@ -85,24 +85,18 @@ class Padim(AnomalyMethod):
             n += len(batch)
         mean = total / n
         at_means = mean.flatten(1).T
+        unbiased = n / max(n - 1, 1)
+        variances = products.diagonal(dim1=1, dim2=2) / n - at_means**2
+        # A position that never varies is given a little of what the others have, not 0.
+        sizes = unbiased * variances.mean(1)
+        ridges = self.ridge * sizes.clamp_min(1e-3 * max(float(sizes.mean()), 1e-9))
         for start in range(0, len(products), _AT_ONCE):
             at = slice(start, start + _AT_ONCE)
             centre = at_means[at]
-            covariance = products[at] / n - centre[:, :, None] * centre[:, None]
-            products[at] = self._inverse_root(covariance * (n / max(n - 1, 1)))
+            covariance = unbiased * (products[at] / n - centre[:, :, None] * centre[:, None])
+            products[at] = _inverse_root(covariance.double(), ridges[at].double())
         self.register_buffer("mean", mean + origin[0])
         self.register_buffer("factor", products)
-
-    def _inverse_root(self, covariance: Tensor) -> Tensor:
-        """Matrices ``W`` with ``WᵀW`` the inverse of the covariances with the ridge."""
-        covariance = covariance.double()
-        size = covariance.diagonal(dim1=1, dim2=2).mean(1)
-        # A position that never varies is given what the others have at least, not 0.
-        floor = 1e-3 * max(float(size.mean()), 1e-9)
-        ridge = self.ridge * size.clamp_min(floor)
-        eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        lower = torch.linalg.cholesky(covariance + ridge[:, None, None] * eye)
-        return torch.linalg.solve_triangular(lower, eye.expand_as(lower), upper=False).float()
 
     def _check(self) -> None:
         width = self.patches.width
@@ -127,3 +121,11 @@ class Padim(AnomalyMethod):
 
 
 Method = Padim
+
+
+def _inverse_root(covariance: Tensor, ridge: Tensor) -> Tensor:
+    """Matrices ``W`` with ``WᵀW`` the inverse of the covariances with their ridges."""
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    lower = torch.linalg.cholesky(covariance + ridge[:, None, None] * eye)
+    found: Tensor = torch.linalg.solve_triangular(lower, eye.expand_as(lower), upper=False)
+    return found.float()

@@ -99,8 +99,9 @@ class PatchCore(AnomalyMethod):
         """Mean distance of each member to the nearest others."""
         if len(bank) < 2:
             return torch.ones(len(bank), device=bank.device)
-        parts = [nearest(part, bank, self.neighbours + 1)[0][:, 1:] for part in bank.split(4096)]
-        spacing = torch.cat(parts).mean(1)
+        k = self.neighbours + 1  # each is the nearest to itself
+        parts = [nearest(part, bank, k)[0] for part in torch.split(bank, 4096)]
+        spacing = torch.cat(parts)[:, 1:].mean(1)
         # Members almost on one another must not make any distance endless.
         floor = 0.05 * float(spacing.median())
         return spacing.clamp_min(floor if floor > 0 else 1.0)

@@ -299,10 +299,17 @@ def estimator_from(model: str, options: dict[str, Any]) -> Any:
     )
 
 
-def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()) -> ImageSet:
+def images_from(
+    source: str,
+    options: dict[str, Any],
+    learnt: Sequence[str] = (),
+    *,
+    is_annotated: bool = False,
+) -> ImageSet:
     """Images that a command is given, with the table's columns taken out of its options.
 
-    A table that has the columns that a model has learnt needs no option to say so.
+    A table that has the columns that a model has learnt needs no option to say so. Masks that
+    stand among images that are annotated are none of them.
     """
     from transferkit.images import TABLE_SUFFIXES, column_names, list_images
 
@@ -321,6 +328,7 @@ def images_from(source: str, options: dict[str, Any], learnt: Sequence[str] = ()
         label_column=several or columns["label"],
         split_column=columns["split"],
         group_column=options.pop("group_column", None),
+        annotated=is_annotated,
         **place_from(options),
     )
 

@@ -29,9 +29,25 @@ from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.training import Processes, TrainingLoop
 from transferkit.training.schedule import parameter_groups
 
-__all__ = ["SegmentationTuning", "TunedSegmentation"]
+__all__ = ["SegmentationTuning", "TunedSegmentation", "announce"]
 
 logger = logging.getLogger(__name__)
+
+
+def announce(
+    backbone: BackboneSpec, strategy: Strategy, recipe: LiveRecipe, n_train: int, n_held: int
+) -> None:
+    """Say what will be trained, and how, in the log."""
+    logger.info(
+        "%s of %s on %s images (%s held out):",
+        strategy.name,
+        backbone.name,
+        f"{n_train:,}",
+        f"{n_held:,}" if n_held else "none",
+    )
+    lines = recipe.lines()
+    for start in range(0, len(lines), 4):
+        logger.info("  %s", ", ".join(lines[start : start + 4]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,9 @@ def parts(name: str) -> tuple[Any, Any, Any, Any]:
     root = DATA / "images"
     listed = list_images(root / images, annotated=True, split_lists=root / lists)
     found = read_annotations(root / masks, listed)
-    at = [[i for i, s in enumerate(listed.splits or ()) if s == part] for part in ("train", measured)]
+    at = [
+        [i for i, s in enumerate(listed.splits or ()) if s == part] for part in ("train", measured)
+    ]
     pairs = [(_without_splits(listed.select(i)), found.select(i)) for i in at]
     return (*pairs[0], *pairs[1])
 

@@ -46,7 +46,16 @@ def test_a_tuned_segmenter_works_with_every_command(call, annotated, tmp_path):
 def test_init_and_json(call, annotated, tmp_path):
     first = call("fit", annotated, *TINY, "--out", tmp_path / "a")
     assert first.code == 0, first.err
-    options = (*BACKBONE[:3], "--task", "segmentation", "--set", "epochs=1", "--strategy", "norm-only", "--json")
+    options = (
+        *BACKBONE[:3],
+        "--task",
+        "segmentation",
+        "--set",
+        "epochs=1",
+        "--strategy",
+        "norm-only",
+        "--json",
+    )
     second = call(
         "finetune", annotated, *options, "--init", tmp_path / "a", "--out", tmp_path / "b",
     )  # fmt: skip

@@ -69,7 +69,9 @@ def finetune_dense(
     from transferkit.tasks.dense import dense_task_of
 
     if dense_task_of(task).needs != "map":
-        raise click.UsageError(f"finetune is not for {task}, which learns from frozen maps; run fit")
+        raise click.UsageError(
+            f"finetune is not for {task}, which learns from frozen maps; run fit"
+        )
     choose_live_recipe(settings, dense_strategy(strategy), 1)  # says now what is wrong with them
     network = {
         "head": head,

@@ -148,7 +148,11 @@ def command(
             head=head,
             head_options=head_parameters,
             init=init,
-            settings={"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings},
+            settings={
+                "seed": seed,
+                **({} if minutes is None else {"minutes": minutes}),
+                **settings,
+            },
             folder=folder,
             force=force,
             resume=resume,
@@ -216,5 +220,3 @@ def command(
         report_unmeasured(measured, out)
     processes.wait()
     ctx.exit(1 if measured.has_failed else exit_code(failures, on_error))
-
-

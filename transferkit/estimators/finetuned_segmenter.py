@@ -164,7 +164,9 @@ class FineTuneSegmenter(TransferSegmenter):
         parts = _with_validation(usable, parts, recipe)
         keys = self._keys(usable, parts, recipe)
         folder = self._folder(keys)
-        announce(self.extractor_.resolve(), strategy, recipe, len(parts.train), len(parts.validation))
+        announce(
+            self.extractor_.resolve(), strategy, recipe, len(parts.train), len(parts.validation)
+        )
         is_live = resume and (folder / CHECKPOINT).is_file()
         if not resume:
             warn_of_checkpoint(folder)
@@ -255,7 +257,7 @@ class FineTuneSegmenter(TransferSegmenter):
         return {name: value for name, value in (self.recipe or {}).items() if name in _SHARED}
 
     def processes(self) -> Processes:
-        """This process's device, and the other processes that share the training."""
+        """Device of this process, and the other processes that share the training."""
         device = self.device or getattr(self.backbone, "device", None) or "auto"
         return Processes(choose_device(str(device).partition(",")[0]))
 

@@ -200,7 +200,9 @@ class Recipe:
                 name, getattr(self, name), "a number from 0 up to, but not, 1", least=0, below=1
             )
         check_number("erasing", self.erasing, "a number from 0 to 1", least=0, most=1)
-        check_number("crop_scale", self.crop_scale, "a number above 0 and at most 1", above=0, most=1)
+        check_number(
+            "crop_scale", self.crop_scale, "a number above 0 and at most 1", above=0, most=1
+        )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size is {self.batch_size} and accumulate {self.accumulate}; give a batch "

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from transferkit.finetune.augmentation import mixing
 from transferkit.finetune.image_head import ImageHead
-from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.network import BackboneWithHead
 from transferkit.finetune.objective import Objective
 from transferkit.finetune.recipe import Recipe

@@ -141,7 +141,7 @@ class SegmentationTuning:
             backbone = self._written(network.body, before)
         else:
             _say_no_gain(state.history)
-        dense = network.head.dense.to("cpu", memory_format=torch.contiguous_format).eval()
+        dense = network.head.dense.cpu().to(memory_format=torch.contiguous_format).eval()
         logger.info("fine-tuned on %d images in %.1f s", len(train), time.monotonic() - began)
         return TunedSegmentation(backbone, dense, state.history, state.best_epoch)
 

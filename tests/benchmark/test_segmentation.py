@@ -64,13 +64,13 @@ def measured(folder, out, nets=NETS[:1], **want):
 
 
 def test_rows_say_what_was_measured_and_how(folder, tmp_path):
-    found = measured(folder, tmp_path, NETS, heads=("linear",), seeds=2)
-    assert [f.status for f in found] == ["done"] * 8, [f.row.get("error") for f in found]
+    found = measured(folder, tmp_path, NETS, heads=("linear",))
+    assert [f.status for f in found] == ["done"] * 4, [f.row.get("error") for f in found]
     rows = Results(tmp_path).rows()
-    assert {(row["kind"], row["probe"], row["seed"]) for row in rows} == {
-        (kind, probe, seed)
-        for kind, probe in (("protocol", "torchgeo-seg-linear"), ("head", "linear"))
-        for seed in (0, 1)
+    assert {(row["backbone"], row["kind"], row["probe"]) for row in rows} == {
+        (net, *probe)
+        for net in NETS
+        for probe in (("protocol", "torchgeo-seg-linear"), ("head", "linear"))
     }
     for row in rows:
         metrics = row["metrics"]
@@ -282,3 +282,12 @@ def test_a_head_s_recipe_and_options_are_part_of_the_key(monkeypatch):
 
 def test_features_by_layer():
     assert map_features("stage2+final.map", None) == ["stage2.map", "final.map"]
+
+
+@pytest.mark.parametrize("net", ["test_vit@random", "test_convnext@random"])
+def test_other_families(folder, tmp_path, net, monkeypatch):
+    """A plain transformer has its last map alone, with the simple pyramid before a head."""
+    shortened(monkeypatch)
+    names = ("dinov2-linear-seg", "torchgeo-seg-fpn")
+    found = measured(folder, tmp_path, (net,), protocols=names, heads=("fpn",))
+    assert [f.status for f in found] == ["done"] * 3, [f.row for f in found]

@@ -46,9 +46,9 @@ spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
 for line in iter(sys.stdin.readline, ""):
     pid = os.fork()
     if not pid:
-        names = ["pre_logits", "stage3.avg"]
+        images, store = list_images(sys.argv[1]), FeatureStore(sys.argv[2])
         try:
-            extract(list_images(sys.argv[1]), spec, names, FeatureStore(sys.argv[2]), batch_size=4)
+            extract(images, spec, sys.argv[5:], store, batch_size=4, storage=sys.argv[4])
             code = 0
         except BaseException:
             code = 1
@@ -62,17 +62,20 @@ ROUNDS = 12
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_killed_at_random_moments_and_resumed(tmp_path):
+@pytest.mark.parametrize(
+    ("storage", "names"),
+    [("float32", ["pre_logits", "stage3.avg"]), ("int8", ["stage1.map", "stage3.map"])],
+)
+def test_killed_at_random_moments_and_resumed(tmp_path, storage, names):
     paths = write_pictures(tmp_path / "images", range(200))
     folder = tmp_path / "store"
-    names = ["pre_logits", "stage3.avg"]
     spec = resolve_backbone("test_resnet", pretrained=False, image_size=64)
-    expected = extract(list_images(paths), spec, names, None, batch_size=4)
+    expected = extract(list_images(paths), spec, names, None, batch_size=4, storage=storage)
     rng = random.Random(0)
     outcomes = []
     done = tmp_path / "done"
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, paths[0].parent, folder, done],
+        [sys.executable, "-c", SCRIPT, paths[0].parent, folder, done, storage, *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,14 +100,15 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     assert set(outcomes) <= {0, -signal.SIGKILL}
 
     store = FeatureStore(folder)
-    shards = folder / spec.feature_spec("pre_logits").key / "shards"
+    shards = folder / spec.feature_spec(names[0], storage=storage).key / "shards"
     (shards / f".tmp-{rng.random()}").write_bytes(b"half a shar")
     (shards / "half.safetensors.tmp").write_bytes(b"half a shar")
     n_there = {info.spec.feature: info.n_rows for info in store.list_keys()}
-    assert n_there["pre_logits"] >= 16
-    result = extract(list_images(paths), spec, names, store)
+    assert n_there[names[0]] >= 16
+    result = extract(list_images(paths), spec, names, store, storage=storage)
     assert result.n_computed == 200 - min(n_there.values())
     for name in names:
         np.testing.assert_array_equal(result.rows[name], expected.rows[name])
     assert not [fault for fault in store.verify() if fault.path.suffix == ".safetensors"]
-    assert extract(list_images(paths), spec, names, FeatureStore(folder)).n_computed == 0
+    again = extract(list_images(paths), spec, names, FeatureStore(folder), storage=storage)
+    assert again.n_computed == 0

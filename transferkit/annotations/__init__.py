@@ -8,7 +8,12 @@ from transferkit.annotations._annotations import VOID, Annotations, AnnotationSe
 from transferkit.annotations._classes import ClassEntry, ClassTable, class_table, is_background
 from transferkit.annotations._faults import FaultyAnnotations, annotation_faults
 from transferkit.annotations._form import AnnotationForm
-from transferkit.annotations._reading import annotation_forms, read_annotations, write_annotations
+from transferkit.annotations._reading import (
+    NoAnnotations,
+    annotation_forms,
+    read_annotations,
+    write_annotations,
+)
 
 __all__ = [
     "VOID",
@@ -18,6 +23,7 @@ __all__ = [
     "ClassEntry",
     "ClassTable",
     "FaultyAnnotations",
+    "NoAnnotations",
     "annotation_faults",
     "annotation_forms",
     "class_table",

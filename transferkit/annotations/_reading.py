@@ -17,13 +17,17 @@ from transferkit.annotations._form import AnnotationForm
 from transferkit.annotations._matching import NothingFits
 from transferkit.images import ImageSet
 
-__all__ = ["annotation_forms", "read_annotations", "write_annotations"]
+__all__ = ["NoAnnotations", "annotation_forms", "read_annotations", "write_annotations"]
 
 _PACKAGE = "transferkit.annotations"
 # The more a form's files say by where they stand, the earlier it is asked.
 _ORDER = ("mvtec", "masks", "coco")
 
 logger = logging.getLogger(__name__)
+
+
+class NoAnnotations(ValueError):
+    """No annotations were named, and none stand in or beside the images' folder."""
 
 
 def annotation_forms() -> list[str]:
@@ -181,7 +185,7 @@ def _found(images: ImageSet, form: str | None, table: ClassTable | None) -> Anno
     forms = _readable() if form is None else {form: form_of(form)}
     places = {name: places for name, one in forms.items() if (places := one.found(images))}
     if not places:
-        raise ValueError(
+        raise NoAnnotations(
             f"no annotations in or beside the folder of {images.names[0]!r}; say where they are "
             f"(annotations, --annotations): {_taken()}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -162,4 +163,6 @@ def annotated_images(
         if given is not None or dense_task_of(task).needs == "map":
             raise
         return images, None
+    if images.splits is None and found.splits is not None:
+        images = replace(images, splits=found.splits)
     return images, found

@@ -145,6 +145,7 @@ def _print(result: dict[str, Any], model: Any, parts: Division, measured: Measur
             ("parts", parts.line()),
             ("head", f"{result['described']}, fitted in {result['fit_seconds']:.1f} s"),
             *measured_pairs(model, measured, parts, parts.name),
+            *([("curves", str(model.folder))] if hasattr(model, "folder") else []),
             ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
         ]
     )

@@ -206,7 +206,7 @@ def _print_board(board: Board) -> None:
     baseline = "" if board.baseline is None else f"; baseline {100 * board.baseline:.1f} %"
     dataset = printable(board.dataset)
     click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
-    has_ece = any(p.ece is not None for p in board.places)
+    has_ece = board.metric != "mean_iou"
     header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group"]
     header += ["ECE", "scaled"] * has_ece
     others = list(board.places[0].others)

@@ -129,6 +129,7 @@ def fit_network(
     *,
     keys: Sequence[str] = (),
     resume: bool = False,
+    draws: bool = True,
     progress: bool = False,
 ) -> list[dict[str, float]]:
     """Train a network in place, and return the history of the epochs.
@@ -151,6 +152,8 @@ def fit_network(
         Keys and ids of the maps: a checkpoint of other ones is refused.
     resume : bool, default=False
         Whether to go on from the folder's checkpoint.
+    draws : bool, default=True
+        Whether the curves are drawn; in a folder that is removed nobody sees them.
     progress : bool, default=False
         Whether a progress bar is shown.
 
@@ -175,9 +178,12 @@ def fit_network(
         groups=parameter_groups(nn.Identity(), network, settings),
         keeps_start=False,
         title="head",
+        draws=draws,
         progress=progress,
     )
+    network.to(memory_format=torch.channels_last)
     loop.fit(resume=resume)
+    network.to(memory_format=torch.contiguous_format)
     logger.info("trained the head on %d images in %.1f s", len(train), time.monotonic() - start)
     return loop.state.history
 
@@ -231,7 +237,7 @@ def create_segmentation_loop(
 
     def loss(module: nn.Module, batch: Any) -> Tensor:
         inputs, target = batch
-        value = criterion(module(inputs).float(), target.long())
+        value = criterion(module(_channels_last(inputs)).float(), target.long())
         assert isinstance(value, Tensor)
         return value
 
@@ -248,6 +254,16 @@ def create_segmentation_loop(
         n_evaluated=0 if held is None else len(held),
         **options,
     )
+
+
+def _channels_last(inputs: Any) -> Any:
+    """Maps or pixels with their channels side by side in memory.
+
+    Convolutions of few channels on large maps are a fifth quicker so.
+    """
+    if isinstance(inputs, Tensor):
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return [_channels_last(one) for one in inputs]
 
 
 def _evaluation(

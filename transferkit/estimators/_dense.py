@@ -27,7 +27,7 @@ from transferkit.annotations import (
 from transferkit.backbones import Backbone, layers_of
 from transferkit.datasets import Division, divide, roles_of
 from transferkit.dense.network import Level
-from transferkit.dense.pyramid import pyramid_layers
+from transferkit.dense.pyramid import check_image_size, pyramid_layers
 from transferkit.digests import ID_BYTES
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import Estimate, Extraction, View
@@ -167,6 +167,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         given = {name: getattr(self, name) for name in ("store", "device", "batch_size")}
         extractor.set_params(**{n: v for n, v in given.items() if v is not None})
         extractor.progress = extractor.progress or self.progress
+        check_image_size(extractor.resolve().preprocess.image_size)
         extractor.features = self._map_features(extractor)
         return extractor
 

@@ -240,6 +240,7 @@ class TransferSegmenter(DenseEstimator):
             folder,
             keys=[self.extractor_.resolve().to_json(), *(row.hex() for row in trained)],
             resume=resume,
+            draws=self.folder is not None,
             progress=self.extractor_.progress,
         )
         self.recipe_ = recipe

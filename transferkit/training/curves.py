@@ -62,11 +62,11 @@ class Curves:
                 if math.isfinite(value):
                     self.writer.add_scalar(name, value, int(history[-1]["epoch"]))
 
-    def finish(self) -> None:
-        """Draw the curves if matplotlib is installed."""
+    def finish(self, *, draws: bool = True) -> None:
+        """Draw the curves if they are wanted and matplotlib is installed."""
         if self.writer is not None:
             self.writer.close()
-        if not self.history:  # another process writes them
+        if not self.history or not draws:  # another process writes them
             return
         try:
             from matplotlib.figure import Figure

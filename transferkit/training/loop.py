@@ -94,6 +94,8 @@ class TrainingLoop:
         What is said, of a `Shortage`, where not even one epoch fits.
     title : str, default="train"
         Of the progress bar.
+    draws : bool, default=True
+        Whether the curves are drawn in the end, if matplotlib is installed.
     tensorboard, progress : bool, default=False
         What is shown.
     """
@@ -114,6 +116,7 @@ class TrainingLoop:
     deadline: float = math.inf
     describe_shortage: Callable[[Shortage], str] = str
     title: str = "train"
+    draws: bool = True
     tensorboard: bool = False
     progress: bool = False
 
@@ -132,7 +135,7 @@ class TrainingLoop:
                     if self._is_late():
                         break
         self.network.load_state_dict(self.state.best)
-        self.curves.finish()
+        self.curves.finish(draws=self.draws)
 
     # ---- an epoch ----
 

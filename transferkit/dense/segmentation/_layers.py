@@ -44,7 +44,16 @@ def classifier(width: int, n_classes: int, dropout: float) -> nn.Sequential:
         Number of classes.
     dropout : float
         Share of the channels that are left out while training, from 0 to below 1.
+
+    Raises
+    ------
+    ValueError
+        If no head can have this width or this share.
     """
+    if width < 2:  # a norm over one value is 0, whatever the value
+        raise ValueError(f"the width of a head is {width}; give 2 or more, such as 64")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; give 0 to below 1")
     return nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, n_classes, 1))
 
 

@@ -54,15 +54,15 @@ class FPNSegmentationHead(SegmentationHead):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, strides, n_classes)
+        self.classifier = classifier(width, n_classes, dropout)
         self.branches = nn.ModuleList(
             _branch(n_inputs, width, _doublings(strides[0], stride))
             for n_inputs, stride in zip(channels, strides, strict=True)
         )
-        self.classifier = classifier(width, n_classes, dropout)
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        levels = list(maps.maps.values())
+        levels = self.levels(maps)
         size = levels[0].shape[-2:]
         total = torch.zeros((), device=levels[0].device)
         for branch, level in zip(self.branches, levels, strict=True):

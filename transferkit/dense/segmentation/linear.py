@@ -38,7 +38,7 @@ class LinearSegmentationHead(SegmentationHead):
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        levels = list(maps.maps.values())
+        levels = self.levels(maps)
         # A linear layer and resizing may change places, and fewer channels are resized so.
         parts = [
             interpolate(layer(level), levels[0].shape[-2:], mode="bilinear", align_corners=False)

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from transferkit.dense.segmentation._head import SegmentationHead
-from transferkit.dense.segmentation._layers import classifier, conv_norm, resized
+from transferkit.dense.segmentation._layers import classifier, resized
 from transferkit.maps import FeatureMaps
 
 __all__ = ["NECK", "Head", "MLPSegmentationHead"]
@@ -45,18 +44,24 @@ class MLPSegmentationHead(SegmentationHead):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, strides, n_classes)
-        self.layers = nn.ModuleList(nn.Conv2d(n_inputs, width, 1) for n_inputs in channels)
-        self.mixer = conv_norm(width * len(channels), width, size=1)
         self.classifier = classifier(width, n_classes, dropout)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(n_inputs, width, 1), nn.Conv2d(width, width, 1, bias=False))
+            for n_inputs in channels
+        )
+        self.norm = nn.Sequential(nn.GroupNorm(1, width), nn.ReLU())
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        levels = list(maps.maps.values())
+        levels = self.levels(maps)
         size = levels[0].shape[-2:]
+        # The paper resizes the levels, puts them side by side and mixes them by a linear layer.
+        # That is the sum of a linear layer of each level, and resizing may come after it: most
+        # of the work is then done at the size of the coarse levels.
         parts = [
             resized(layer(level), size) for layer, level in zip(self.layers, levels, strict=True)
         ]
-        scores = self.classifier(self.mixer(torch.cat(parts, dim=1)))
+        scores = self.classifier(self.norm(sum(parts[1:], parts[0])))
         assert isinstance(scores, Tensor)
         return scores
 

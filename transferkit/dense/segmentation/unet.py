@@ -45,16 +45,16 @@ class UNetSegmentationHead(SegmentationHead):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, strides, n_classes)
+        self.classifier = classifier(width, n_classes, dropout)
         below = [width] * (len(channels) - 1) + [0]
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_norm(n_inputs + n_below, width), conv_norm(width, width))
             for n_inputs, n_below in zip(channels, below, strict=True)
         )
-        self.classifier = classifier(width, n_classes, dropout)
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        levels = list(maps.maps.values())
+        levels = self.levels(maps)
         state = self.blocks[-1](levels[-1])
         for level, block in zip(levels[-2::-1], list(self.blocks)[-2::-1], strict=True):
             state = block(torch.cat([level, resized(state, level.shape[-2:])], dim=1))

@@ -49,16 +49,16 @@ class UPerNetSegmentationHead(SegmentationHead):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(channels, strides, n_classes)
+        self.classifier = classifier(width, n_classes, dropout)
         self.pooled = nn.ModuleList(conv_norm(channels[-1], width, size=1) for _ in POOLED)
         self.bottleneck = conv_norm(channels[-1] + width * len(POOLED), width)
         self.laterals = nn.ModuleList(conv_norm(n, width, size=1) for n in channels[:-1])
         self.smooth = nn.ModuleList(conv_norm(width, width) for _ in channels[:-1])
         self.mixer = conv_norm(width * len(channels), width)
-        self.classifier = classifier(width, n_classes, dropout)
 
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores at the finest level's size; see `SegmentationHead.forward`."""
-        levels = list(maps.maps.values())
+        levels = self.levels(maps)
         above = self._pooled(levels[-1])
         fused = [above]
         for level, lateral, smooth in zip(

@@ -66,7 +66,7 @@ class DenseNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = [Level(*level) for level in levels]
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "levels": [list(level) for level in self.levels],
             "n_classes": n_classes,
             "head": head,

@@ -89,8 +89,11 @@ class FineTuneSegmenter(TransferSegmenter):
     >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
     >>> images[:, :, 32:] = 255  # the right half is white
     >>> maps = [(image[:, :, 0] > 0).astype(int) for image in images]
-    >>> extractor = FeatureExtractor("test_resnet", pretrained=False, image_size=64, store=False)
-    >>> model = FineTuneSegmenter(extractor, head="linear", recipe={"epochs": 2})
+    >>> extractor = FeatureExtractor(
+    ...     "test_resnet", pretrained=False, image_size=64, crop_pct=1.0, store=False
+    ... )
+    >>> recipe = {"epochs": 5, "learning_rate": 0.01}
+    >>> model = FineTuneSegmenter(extractor, head="linear", recipe=recipe)
     >>> model.fit(images, maps).predict(images)[0].map[0, [0, 63]].tolist()
     [0, 1]
     """

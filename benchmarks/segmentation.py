@@ -87,7 +87,7 @@ def measured(model: Any, images: Any, annotations: Any) -> dict[str, Any]:
     return {
         "mean_iou": round(100 * report["mean_iou"], 2),
         "iou": {row["label"]: round(100 * (row["iou"] or 0), 2) for row in report["classes"]},
-        "boundary_f": round(100 * (report["boundary_f"] or 0), 2),
+        "boundary_f": report["boundary_f"],
     }
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "dense_extractor_from",
     "dense_options",
     "is_dense",
+    "neck_options",
     "network_options",
 ]
 
@@ -69,7 +70,7 @@ annotation_options = _apply(
         ),
     ]
 )
-network_options = _apply(
+neck_options = _apply(
     [
         click.option("--neck", help="For segmentation: fpn, panet, bifpn, simple or none."),
         values_option(
@@ -78,6 +79,11 @@ network_options = _apply(
             help="Parameter of the neck, such as width=128; repeatable.",
             example="width=128",
         ),
+    ]
+)
+network_options = _apply(
+    [
+        neck_options,
         values_option(
             "--set",
             "recipe",
@@ -143,7 +149,7 @@ def annotated_images(
     classes : sequence of str, optional
         Those that a model knows, if the user names none.
     """
-    from transferkit.annotations import NoAnnotations, read_annotations
+    from transferkit.annotations import read_annotations
     from transferkit.tasks.dense import dense_task_of
 
     given, form = options.pop("annotations"), options.pop("annotation_form")
@@ -153,7 +159,7 @@ def annotated_images(
         found: AnnotationSet = read_annotations(
             given, images, form=form, classes=classes if named is None else named
         )
-    except NoAnnotations:
+    except ValueError:
         if given is not None or dense_task_of(task).needs == "map":
             raise
         return images, None

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from transferkit.cli._dense import (
+    annotation_options,
+    check_only_vectors,
+    is_dense,
+    neck_options,
+)
+from transferkit.cli._dense_finetune import finetune_dense
+from transferkit.cli._finetuned import (
+    print_tuned,
+    show_recipe,
+    telling_of_checkpoint,
+    tuned_result,
+)
 from transferkit.cli._options import (
     backbone_options,
     exit_code,
@@ -20,9 +32,10 @@ from transferkit.cli._options import (
     run_options,
     values_option,
 )
-from transferkit.cli._output import counted, print_json, print_pairs
+from transferkit.cli._output import print_json
 from transferkit.cli._training import (
     Measured,
+    any_task_option,
     divided,
     force_option,
     group_option,
@@ -30,25 +43,32 @@ from transferkit.cli._training import (
     out_option,
     report_unmeasured,
     save_then_measure,
-    task_option,
     test_size_option,
 )
 
 if TYPE_CHECKING:
-    from transferkit.datasets import Division
     from transferkit.images import ImageSet
 
 
 @click.command()
 @click.argument("images")
 @backbone_options
-@task_option
+@any_task_option
 @click.option(
     "--strategy",
     default="lp-ft",
     show_default=True,
     help="lp-ft, full, norm-only, bias-only, lora, or last-N-stages on cached activations.",
 )
+@click.option("--head", help="Of segmentation; see `transferkit heads`.  [default: fpn]")
+@values_option(
+    "--head-arg",
+    "head_parameters",
+    help="Parameter of that head, such as width=128; repeatable.",
+    example="width=128",
+)
+@neck_options
+@annotation_options
 @click.option("--init", type=click.Path(path_type=Path), help="A saved model to start from.")
 @values_option(
     "--set",
@@ -81,6 +101,8 @@ def command(
     images: str,
     task: str,
     strategy: str,
+    head: str | None,
+    head_parameters: dict[str, Any],
     init: Path | None,
     settings: dict[str, Any],
     minutes: float | None,
@@ -100,6 +122,9 @@ def command(
     A linear head is trained on frozen features first, then the network with it. IMAGES are as
     for fit, and so is the model: predict, evaluate and extract take it. Several GPUs:
     `accelerate launch -m transferkit finetune …`.
+
+    Task segmentation trains a neck and a head on the frozen backbone's stored maps first, as fit
+    does; masks are found beside IMAGES, or named by --annotations.
     """
     from transferkit import estimators
     from transferkit.artifacts import check_writable
@@ -113,6 +138,34 @@ def command(
     from transferkit.training import Processes
 
     check_writable(out, overwrite=force)
+    if is_dense(task):
+        finetune_dense(
+            ctx,
+            images,
+            task,
+            out,
+            strategy=strategy,
+            head=head,
+            head_options=head_parameters,
+            init=init,
+            settings={
+                "seed": seed,
+                **({} if minutes is None else {"minutes": minutes}),
+                **settings,
+            },
+            folder=folder,
+            force=force,
+            resume=resume,
+            tensorboard=tensorboard,
+            test_size=test_size,
+            seed=seed,
+            on_error=on_error,
+            as_json=as_json,
+            options=options,
+        )
+    check_only_vectors(options, task)
+    if head or head_parameters:
+        raise click.UsageError(f"--head is for segmentation; {task} is tuned with a linear head")
     settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
     choose_recipe(settings, parse_strategy(strategy), 1)
     extractor = extractor_from(options)
@@ -122,9 +175,8 @@ def command(
     with processes.first_alone():
         extraction = extractor.extract(listed, on_error=extraction_mode(on_error), keep_rows=False)
     readable, parts = divided(listed, extraction, task, test_size, seed)
-    if processes.is_first:  # the recipe, before training starts
-        for room in ("finetune", "training"):
-            logging.getLogger(f"transferkit.{room}").setLevel(logging.INFO)
+    if processes.is_first:
+        show_recipe()
     model = getattr(estimators, task_of(task).fine_tuner)(
         extractor,
         strategy,
@@ -134,7 +186,9 @@ def command(
         tensorboard=tensorboard,
         progress=extractor.progress,
     )
-    _fit(model, readable, parts, resume)
+    validation = readable.select(parts.validation) if len(parts.validation) else None
+    with telling_of_checkpoint(model.folder):
+        model.fit(readable.select(parts.train), validation=validation, resume=resume)
     failures, measured = list(extraction.failures), Measured()
     if processes.is_first:
 
@@ -156,69 +210,13 @@ def command(
         )
         # The saved model has the tuned weights now. If the probe is kept, there are none.
         shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
-        result = _result(model, out, len(listed), parts, measured)
+        result = tuned_result(model, out, len(listed), parts, measured)
         result["failures"] = [{"name": f.name, "reason": f.reason} for f in failures]
         if as_json:
             print_json(result)
         else:
-            _print(result, parts, measured_pairs(model, measured, parts, parts.name))
+            print_tuned(result, parts, measured_pairs(model, measured, parts, parts.name))
         report_failures(failures, len(listed))
         report_unmeasured(measured, out)
     processes.wait()
     ctx.exit(1 if measured.has_failed else exit_code(failures, on_error))
-
-
-def _fit(model: Any, images: ImageSet, parts: Division, resume: bool) -> None:
-    """Train on the parts that are for it."""
-    validation = images.select(parts.validation) if len(parts.validation) else None
-    try:
-        model.fit(images.select(parts.train), validation=validation, resume=resume)
-    except KeyboardInterrupt:
-        click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
-        raise
-
-
-def _result(
-    model: Any, out: Path, n_images: int, parts: Division, measured: Measured
-) -> dict[str, Any]:
-    """The results of training, as they are printed."""
-    best = model.history_[model.best_epoch_]
-    return {
-        "model": str(out),
-        "run": str(model.folder_),
-        "images": n_images,
-        "train": len(model.train_ids_),
-        "test": measured.n,
-        "left_out": sum(parts.left_out.values()),
-        "parts": parts.line(),
-        "strategy": model.strategy,
-        "epochs": len(model.history_) - 1,
-        "best_epoch": model.best_epoch_,
-        "seconds": round(model.history_[-1]["seconds"], 1),
-        "validation": best.get("val_metric"),
-        "validation_before": model.history_[0].get("val_metric"),
-        "report": None if measured.report is None else measured.report.to_dict(),
-        "not_measured": measured.reason or None,
-    }
-
-
-def _print(result: dict[str, Any], parts: Division, tests: list[tuple[str, str]]) -> None:
-    chosen = f"epoch {result['best_epoch']} of {result['epochs']}"
-    if not result["best_epoch"]:
-        chosen = f"no gain: the start, before any of {result['epochs']} epochs"
-    if result["validation"] is not None:
-        chosen += (
-            f"; {result['validation']:.3f} on the validation part, "
-            f"{result['validation_before']:.3f} before"
-        )
-    print_pairs(
-        [
-            ("images", f"{result['images']:,}"),
-            *([("parts", parts.line())] if parts.roles is not None else []),
-            ("trained", f"{result['strategy']}, {result['seconds']:.1f} s"),
-            ("kept", chosen),
-            *tests,
-            ("curves", f"{result['run']}"),
-            ("model", f"{result['model']} (trained on {counted(result['train'], 'image')})"),
-        ]
-    )

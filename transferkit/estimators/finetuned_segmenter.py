@@ -15,6 +15,8 @@ from transferkit.estimators._dense import Usable
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.segmenter import TransferSegmenter
 from transferkit.finetune.dense.recipe import LiveRecipe, choose_live_recipe, dense_strategy
+from transferkit.finetune.dense.run import SegmentationTuning, announce
+from transferkit.finetune.dense.samples import MaskedPixels
 from transferkit.finetune.recipe import Strategy
 from transferkit.folders import cache_folder
 from transferkit.forward import choose_device
@@ -87,8 +89,11 @@ class FineTuneSegmenter(TransferSegmenter):
     >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
     >>> images[:, :, 32:] = 255  # the right half is white
     >>> maps = [(image[:, :, 0] > 0).astype(int) for image in images]
-    >>> extractor = FeatureExtractor("test_resnet", pretrained=False, image_size=64, store=False)
-    >>> model = FineTuneSegmenter(extractor, head="linear", recipe={"epochs": 2})
+    >>> extractor = FeatureExtractor(
+    ...     "test_resnet", pretrained=False, image_size=64, crop_pct=1.0, store=False
+    ... )
+    >>> recipe = {"epochs": 5, "learning_rate": 0.01}
+    >>> model = FineTuneSegmenter(extractor, head="linear", recipe=recipe)
     >>> model.fit(images, maps).predict(images)[0].map[0, [0, 63]].tolist()
     [0, 1]
     """
@@ -162,6 +167,9 @@ class FineTuneSegmenter(TransferSegmenter):
         parts = _with_validation(usable, parts, recipe)
         keys = self._keys(usable, parts, recipe)
         folder = self._folder(keys)
+        announce(
+            self.extractor_.resolve(), strategy, recipe, len(parts.train), len(parts.validation)
+        )
         is_live = resume and (folder / CHECKPOINT).is_file()
         if not resume:
             warn_of_checkpoint(folder)
@@ -211,15 +219,13 @@ class FineTuneSegmenter(TransferSegmenter):
         has_start: bool,
         resume: bool,
     ) -> None:
-        from transferkit.finetune.dense.run import SegmentationTuning
-
         tuned = SegmentationTuning(
             self.extractor_.resolve(),
             self.extractor_.feature_names,
             self.network_,
             strategy,
             recipe,
-            Processes(choose_device(self.extractor_.device.partition(",")[0])),
+            self.processes(),
             folder,
             keeps_start=has_start,
             keys=keys,
@@ -242,10 +248,8 @@ class FineTuneSegmenter(TransferSegmenter):
             **{name: getattr(before, name) for name in same},
         )
 
-    def _pixels(self, usable: Usable, at: Any, recipe: LiveRecipe) -> Any:
+    def _pixels(self, usable: Usable, at: Any, recipe: LiveRecipe) -> MaskedPixels:
         """Decoded images with their classes, for training or evaluation."""
-        from transferkit.finetune.dense.samples import MaskedPixels
-
         images, annotations = usable.select(at)
         assert annotations is not None
         frames = self.maps(images, is_training=True).frames
@@ -254,6 +258,11 @@ class FineTuneSegmenter(TransferSegmenter):
 
     def _head_settings(self) -> Mapping[str, Any]:
         return {name: value for name, value in (self.recipe or {}).items() if name in _SHARED}
+
+    def processes(self) -> Processes:
+        """Device of this process, and the other processes that share the training."""
+        device = self.device or getattr(self.backbone, "device", None) or "auto"
+        return Processes(choose_device(str(device).partition(",")[0]))
 
     # ---- what it starts from ----
 
@@ -274,9 +283,10 @@ class FineTuneSegmenter(TransferSegmenter):
                     f"init {str(self.init)!r} is a {extractor.resolve().architecture}, and "
                     f"backbone a {own.architecture}; leave one of them out"
                 )
-        given = {name: getattr(self, name) for name in ("store", "device", "batch_size")}
+        names = ("store", "device", "batch_size", "progress")
+        given = {name: getattr(self.backbone, name, None) for name in names}
+        given |= {n: v for n in names if (v := getattr(self, n)) not in (None, False)}
         extractor.set_params(**{n: v for n, v in given.items() if v is not None})
-        extractor.progress = self.progress
         return extractor
 
     # ---- the run ----

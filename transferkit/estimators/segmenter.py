@@ -90,10 +90,11 @@ class TransferSegmenter(DenseEstimator):
     >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
     >>> images[:, :, 32:] = 255  # the right half is white
     >>> maps = [(image[:, :, 0] > 0).astype(int) for image in images]
-    >>> segmenter = TransferSegmenter(
-    ...     FeatureExtractor("resnet18", pretrained=False, image_size=64, store=False),
-    ...     "linear", recipe={"epochs": 20, "learning_rate": 0.01},
+    >>> extractor = FeatureExtractor(
+    ...     "resnet18", pretrained=False, image_size=64, crop_pct=1.0, store=False
     ... )
+    >>> recipe = {"epochs": 20, "learning_rate": 0.01}
+    >>> segmenter = TransferSegmenter(extractor, "linear", recipe=recipe)
     >>> segmenter.fit(images, maps).predict(images)[0].map[0, [0, 63]].tolist()
     [0, 1]
     """

@@ -29,9 +29,25 @@ from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.training import Processes, TrainingLoop
 from transferkit.training.schedule import parameter_groups
 
-__all__ = ["SegmentationTuning", "TunedSegmentation"]
+__all__ = ["SegmentationTuning", "TunedSegmentation", "announce"]
 
 logger = logging.getLogger(__name__)
+
+
+def announce(
+    backbone: BackboneSpec, strategy: Strategy, recipe: LiveRecipe, n_train: int, n_held: int
+) -> None:
+    """Say what will be trained, and how, in the log."""
+    logger.info(
+        "%s of %s on %s images (%s held out):",
+        strategy.name,
+        backbone.name,
+        f"{n_train:,}",
+        f"{n_held:,}" if n_held else "none",
+    )
+    lines = recipe.lines()
+    for start in range(0, len(lines), 4):
+        logger.info("  %s", ", ".join(lines[start : start + 4]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +141,7 @@ class SegmentationTuning:
             backbone = self._written(network.body, before)
         else:
             _say_no_gain(state.history)
-        dense = network.head.dense.to("cpu", memory_format=torch.contiguous_format).eval()
+        dense = network.head.dense.cpu().to(memory_format=torch.contiguous_format).eval()
         logger.info("fine-tuned on %d images in %.1f s", len(train), time.monotonic() - began)
         return TunedSegmentation(backbone, dense, state.history, state.best_epoch)
 

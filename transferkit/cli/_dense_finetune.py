@@ -1,0 +1,148 @@
+"""``transferkit finetune`` of segmentation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from transferkit.cli._dense import annotated_images, dense_extractor_from
+from transferkit.cli._finetuned import (
+    print_tuned,
+    show_recipe,
+    telling_of_checkpoint,
+    tuned_result,
+)
+from transferkit.cli._options import (
+    exit_code,
+    extraction_mode,
+    report_failures,
+)
+from transferkit.cli._output import print_json
+from transferkit.cli._training import (
+    Measured,
+    measured_pairs,
+    report_unmeasured,
+    save_then_measure,
+)
+
+if TYPE_CHECKING:
+    from transferkit.images import ImageSet
+
+__all__ = ["finetune_dense"]
+
+# Options that a saved segmenter stands in for, with the estimator's names for them.
+_OF_INIT = {
+    "--head": "head",
+    "--head-arg": "head_options",
+    "--neck": "neck",
+    "--neck-arg": "neck_options",
+}
+
+
+def finetune_dense(
+    ctx: click.Context,
+    images: str,
+    task: str,
+    out: Path,
+    *,
+    strategy: str,
+    head: str | None,
+    head_options: dict[str, Any],
+    init: Path | None,
+    settings: dict[str, Any],
+    folder: Path | None,
+    force: bool,
+    resume: bool,
+    tensorboard: bool,
+    test_size: float,
+    seed: int,
+    on_error: str,
+    as_json: bool,
+    options: dict[str, Any],
+) -> NoReturn:
+    """Train a whole network on annotated images, save it and measure it; then exit."""
+    from transferkit.finetune.dense import choose_live_recipe, dense_strategy
+    from transferkit.tasks.dense import dense_task_of
+
+    if dense_task_of(task).needs != "map":
+        raise click.UsageError(
+            f"finetune is not for {task}, which learns from frozen maps; run fit"
+        )
+    choose_live_recipe(settings, dense_strategy(strategy), 1)  # says now what is wrong with them
+    network = {
+        "head": head,
+        "head_options": head_options,
+        "neck": options.pop("neck"),
+        "neck_options": options.pop("neck_parameters"),
+    }
+    listed, found = annotated_images(images, task, options)
+    model = _model(ctx, listed, strategy, init, network, options)
+    model.set_params(
+        recipe=settings, folder=folder or out.parent / f"{out.name}.run", tensorboard=tensorboard
+    )
+    with model.processes().first_alone():
+        usable = model.usable(listed, found, extraction_mode(on_error))
+    parts = model.divided(usable, test_size, seed)
+    is_first = model.processes().is_first
+    if is_first:
+        show_recipe()
+    with telling_of_checkpoint(model.folder):
+        model.fit_parts(usable, parts, resume=resume)
+    measured = Measured()
+    if is_first:
+
+        def measured_part() -> tuple[Any, ImageSet]:
+            part, own = usable.select(parts.measured)
+            return model.measure(part, own), part
+
+        measured = save_then_measure(
+            model,
+            out,
+            measured_part if len(parts.measured) else None,
+            overwrite=force,
+            source=images,
+            part=parts.name,
+            reason=parts.why_not_measured(),
+        )
+        # The saved model has the tuned weights now. If the start is kept, there are none.
+        shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
+        shutil.rmtree(model.folder_ / "head", ignore_errors=True)
+        result = tuned_result(model, out, len(listed), parts, measured)
+        result["failures"] = [{"name": f.name, "reason": f.reason} for f in usable.failures]
+        if as_json:
+            print_json(result)
+        else:
+            print_tuned(result, parts, measured_pairs(model, measured, parts, parts.name))
+        report_failures(usable.failures, len(listed))
+        report_unmeasured(measured, out)
+    model.processes().wait()
+    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, on_error))
+
+
+def _model(
+    ctx: click.Context,
+    images: ImageSet,
+    strategy: str,
+    init: Path | None,
+    network: dict[str, Any],
+    options: dict[str, Any],
+) -> Any:
+    """The estimator that the options describe."""
+    from transferkit.estimators import FineTuneSegmenter
+
+    if init is not None:
+        given = [flag for flag, name in _OF_INIT.items() if network.get(name)]
+        given += [
+            f"--{name.replace('_', '-')}"
+            for name in ("features", "image_size", "storage")
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ]
+        if given:
+            raise click.UsageError(f"{given[0]} was given beside --init, which has its own")
+    extractor = dense_extractor_from(ctx, options, images)
+    own = {**network, "head": network["head"] or "fpn"}
+    return FineTuneSegmenter(extractor, strategy, init=init, **own)

@@ -144,5 +144,7 @@ def _model(
         if given:
             raise click.UsageError(f"{given[0]} was given beside --init, which has its own")
     extractor = dense_extractor_from(ctx, options, images)
-    own = {**network, "head": network["head"] or "fpn"}
+    from transferkit.tasks.dense import dense_task_of
+
+    own = {**network, "head": network["head"] or dense_task_of("segmentation").default_head}
     return FineTuneSegmenter(extractor, strategy, init=init, **own)

@@ -20,8 +20,6 @@ from transferkit.cli._output import counted, print_json, printable
 from transferkit.cli._writing import check_file, form_of, write_lines
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from transferkit.annotations import Annotations
     from transferkit.images import ImageSet
 
@@ -103,7 +101,7 @@ def _draw(
     from transferkit.report.overlays import overlay
 
     exif = estimator.extractor_.resolve().preprocess.exif
-    pixels: np.ndarray = read_rgb(content_of(images.items[index]), exif=exif)
+    pixels = read_rgb(content_of(images.items[index]), exif=exif)
     picture = overlay(pixels, annotations, estimator.classes_)
     place = folder / Path(images.names[index]).with_suffix(".png").name
     place.parent.mkdir(parents=True, exist_ok=True)

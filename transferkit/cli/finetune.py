@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="lp-ft, full, norm-only, bias-only, lora, or last-N-stages on cached activations.",
 )
-@click.option("--head", help="Of segmentation; see `transferkit heads`.  [default: fpn]")
+@click.option("--head", help="Of segmentation; see `transferkit heads`.  [default: unet]")
 @values_option(
     "--head-arg",
     "head_parameters",

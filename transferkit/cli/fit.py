@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.argument("images")
 @backbone_options
 @any_task_option
-@click.option("--head", help="See `transferkit heads`.  [default: linear; of segmentation fpn]")
+@click.option("--head", help="See `transferkit heads`.  [default: linear; of segmentation unet]")
 @values_option(
     "--head-arg",
     "head_parameters",

@@ -146,7 +146,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
     def _extractor(self, images: ImageSet) -> FeatureExtractor:
         """Extractor of maps of the whole image: nothing is cropped away by default."""
         if isinstance(self.backbone, FeatureExtractor):
-            extractor = clone(self.backbone)
+            extractor: FeatureExtractor = clone(self.backbone)
         elif isinstance(self.backbone, str):
             extractor = FeatureExtractor(
                 self.backbone,

@@ -103,7 +103,7 @@ class FineTuneSegmenter(TransferSegmenter):
         backbone: str | Backbone | BackboneSpec | FeatureExtractor | None = None,
         strategy: str = "lp-ft",
         *,
-        head: str = "fpn",
+        head: str = "unet",
         neck: str | None = None,
         features: str | Sequence[str] | None = None,
         image_size: int | tuple[int, int] | None = None,

@@ -51,7 +51,7 @@ class TransferSegmenter(DenseEstimator):
     backbone : str, Backbone, BackboneSpec or FeatureExtractor
         As for `FeatureExtractor`. One that is given by name sees the whole image, squashed to
         its input size, and its maps are stored as float16.
-    head : str, default="fpn"
+    head : str, default="unet"
         One of `transferkit.dense.segmentation.segmentation_heads`.
     neck : str, optional
         One of `transferkit.necks.neck_names`; by default the one that suits the head.
@@ -104,7 +104,7 @@ class TransferSegmenter(DenseEstimator):
     def __init__(
         self,
         backbone: str | Backbone | BackboneSpec | FeatureExtractor,
-        head: str = "fpn",
+        head: str = "unet",
         *,
         neck: str | None = None,
         features: str | Sequence[str] | None = None,

@@ -10,13 +10,12 @@ from typing import Any
 from transferkit import registry
 from transferkit.dense.anomaly._choice import ALIGNED, Choice, alignment, choose_method
 from transferkit.dense.anomaly._method import AnomalyMethod
-from transferkit.dense.anomaly._patches import Batches, Patches
+from transferkit.dense.anomaly._patches import Patches
 from transferkit.dense.anomaly._thresholds import f1_threshold, false_alarm_threshold
 
 __all__ = [
     "ALIGNED",
     "AnomalyMethod",
-    "Batches",
     "Choice",
     "Patches",
     "alignment",

@@ -11,6 +11,6 @@ TASK = DenseTask(
     heads="transferkit.dense.segmentation",
     needs="map",
     outputs="classes",
-    default_head="fpn",
+    default_head="unet",
     hub_task="image-segmentation",
 )

@@ -27,6 +27,7 @@ def test_there_are_notebooks():
         "01_first_model.ipynb",
         "02_compare_backbones.ipynb",
         "03_fine_tune.ipynb",
+        "04_segment.ipynb",
     ]
 
 

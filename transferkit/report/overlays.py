@@ -145,7 +145,8 @@ def overlay(
         parts = [_resized(photo, scale), _drawn(photo, truth, colours, scale, None), *parts]
         captions = ["image", "truth", *captions]
     if annotations.score is not None:
-        captions[-1] = f"{captions[-1]} score {annotations.score:.3g}".strip()
+        what = "confidence" if annotations.score_map is None else "score"
+        captions[-1] = f"{captions[-1]} {what} {annotations.score:.3g}".strip()
     shown = [one for one in (annotations, truth) if one is not None]
     return _with_legend(_beside(parts, captions), _legend(shown, classes))
 

@@ -48,8 +48,8 @@ def boundary_scores(
     Returns
     -------
     ndarray of shape (n_classes,)
-        NaN for a class that has neither a true nor a predicted boundary, and for one all of whose
-        true boundary is beside void pixels: then nothing is known of it.
+        NaN for a class that has neither a true nor a predicted boundary; in an image with void
+        pixels, which may hide it, for every class that has no true one.
     """
     reach = max(1.0, TOLERANCE * math.hypot(*true.shape)) if tolerance is None else tolerance
     found = np.where(true == VOID, VOID, np.where(predicted == VOID, n_classes, predicted))
@@ -59,7 +59,7 @@ def boundary_scores(
     precision = _counted(other[_is_near(other, one, reach)], n_classes) / np.maximum(n_found, 1)
     total = precision + recall
     scores = np.divide(2 * precision * recall, total, out=np.zeros(n_classes), where=total > 0)
-    is_hidden = (n_true == 0) & _beside_void(true, n_classes)
+    is_hidden = (n_true == 0) & bool((true == VOID).any())
     return np.where((n_true + n_found > 0) & ~is_hidden, scores, np.nan)
 
 
@@ -77,16 +77,6 @@ def edges_of(classes: Array) -> Array:
         for ends[axis] in ((0, 1), (1, 0)):
             edges |= np.pad(differs, ends)
     return edges
-
-
-def _beside_void(true: Array, n_classes: int) -> Array:
-    """Whether each class has a pixel with a void one above, below, left or right of it."""
-    found = np.zeros(n_classes, bool)
-    for axis in (0, 1):
-        first, second = (true.take(range(i, true.shape[axis] - 1 + i), axis) for i in (0, 1))
-        for one, other in ((first, second), (second, first)):
-            found[np.unique(one[(other == VOID) & (one != VOID)])] = True
-    return found
 
 
 def _points(classes: Array, n_classes: int) -> Array:

@@ -45,7 +45,7 @@ from transferkit.metrics import AnomalyReport, anomaly_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["AnomalyDetector"]
+__all__ = ["AnomalyDetector", "method_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -570,10 +570,8 @@ class AnomalyDetector(DenseEstimator):
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
         told_of = dict(head.arguments)
-        method = create_anomaly_method(str(told_of["method"]), **told_of["options"])
-        tensors = {name: torch.from_numpy(value) for name, value in head.tensors.items()}
-        self.held_out_scores_ = tensors.pop(_HELD_OUT).double().numpy()
-        self.method_ = method.restore(tensors).eval()
+        self.held_out_scores_ = np.asarray(head.tensors[_HELD_OUT], dtype=np.float64)
+        self.method_ = method_of(head)
         if self.method_.patches.n_levels != len(self.extractor_.feature_names):
             raise ValueError("it has learnt from another number of maps")
         self.choice_ = Choice(str(told_of["method"]), _number(told_of["alignment"]))
@@ -582,6 +580,25 @@ class AnomalyDetector(DenseEstimator):
         self.false_alarms_ = _number(told_of["false_alarms"])
         self.head = self.choice_.method
         self.head_options = told_of["options"]
+
+
+def method_of(head: artifacts.ModuleHead) -> AnomalyMethod:
+    """Make the method again that a saved detector has.
+
+    Parameters
+    ----------
+    head : ModuleHead
+        Of the saved model.
+
+    Raises
+    ------
+    ValueError
+        If its tensors and its arguments don't belong together.
+    """
+    told_of = head.arguments
+    method = create_anomaly_method(str(told_of["method"]), **told_of["options"])
+    tensors = {n: torch.from_numpy(t) for n, t in head.tensors.items() if n != _HELD_OUT}
+    return method.restore(tensors).eval()
 
 
 class _Batches:

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.finetune.conftest import Rows, small_training
+from transferkit.finetune.image_head import ImageHead
 from transferkit.finetune.samples import LabelledSamples
 from transferkit.training import loop
 from transferkit.training.checkpoints import save_run
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.finetuning
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Without pictures of the curves, which take longer than these runs."""
-    monkeypatch.setattr(loop.Curves, "finish", lambda self: None)
+    monkeypatch.setattr(loop.Curves, "finish", lambda self, **options: None)
 
 
 def weights_of(network):
@@ -106,14 +107,14 @@ def mixed_batches(training, monkeypatch):
     """What the network and the loss are given in training: pixels and targets of every batch."""
     seen, pixels = [], []
     training.network.register_forward_pre_hook(lambda _, inputs: pixels.append(inputs[0].clone()))
-    plain = type(training.objective).loss
+    plain = ImageHead.loss
 
     def loss(self, outputs, targets):
         if outputs.requires_grad:
             seen.append((pixels[-1], targets.clone()))
         return plain(self, outputs, targets)
 
-    monkeypatch.setattr(type(training.objective), "loss", loss)
+    monkeypatch.setattr(ImageHead, "loss", loss)
     return seen
 
 
@@ -214,14 +215,14 @@ def test_every_step_has_other_images_in_the_epochs_order(tmp_path, monkeypatch):
 
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(tmp_path, monkeypatch):
     training = small_training(tmp_path, 8, batch_size=2, epochs=3, accumulate=2)
-    losses, plain = [], type(training.objective).loss
+    losses, plain = [], ImageHead.loss
 
     def loss(self, outputs, targets):
         found = plain(self, outputs, targets)
         losses.append(float(found.detach()))
         return found
 
-    monkeypatch.setattr(type(training.objective), "loss", loss)
+    monkeypatch.setattr(ImageHead, "loss", loss)
     training.fit()
     means = np.reshape(losses, (3, 8)).mean(1)
     assert math.isnan(training.state.history[0]["train_loss"])

@@ -19,7 +19,7 @@ class Stopped(Exception):
 
 def timed(folder, monkeypatch, seconds, image_seconds=1.0, held=0, **settings):
     """A run of ten steps an epoch, whose images take a second each and which has some left."""
-    monkeypatch.setattr(loop.Curves, "finish", lambda self: None)
+    monkeypatch.setattr(loop.Curves, "finish", lambda self, **options: None)
     monkeypatch.setattr(loop.TrainingLoop, "_sample_seconds", lambda self: image_seconds)
     deadline = time.monotonic() + seconds
     return small_training(
@@ -109,7 +109,7 @@ def test_epochs_that_were_cut_stay_so(tmp_path, monkeypatch):
 
 
 def test_timed_steps_have_no_effect(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.Curves, "finish", lambda self: None)
+    monkeypatch.setattr(loop.Curves, "finish", lambda self, **options: None)
     rows = []
     for seconds in (math.inf, 1e6):
         training = small_training(

@@ -332,7 +332,12 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             Anything that `list_images` takes.
         """
         listed = self._listed(images)
-        return self._extractor(listed).plan(listed)
+        extractor = self._extractor(listed)
+        return extractor.plan(listed, views=self._views(extractor))
+
+    def _views(self, extractor: FeatureExtractor) -> list[View | None]:
+        """The views of training images that are extracted; None is the image itself."""
+        return [None]
 
     # ---- predict ----
 

@@ -29,7 +29,7 @@ from transferkit.dense.samples import DenseSamples, class_maps
 from transferkit.dense.segmentation import default_neck
 from transferkit.estimators._dense import DenseEstimator, Usable
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract.views import mirrored
+from transferkit.extract import View, mirrored
 from transferkit.forward import choose_device
 from transferkit.images import Frame, ImageSet, joined
 from transferkit.metrics import SegmentationReport, segmentation_report
@@ -250,6 +250,10 @@ class TransferSegmenter(DenseEstimator):
     def _head_settings(self) -> Mapping[str, Any]:
         """What the user sets of the recipe of neck and head."""
         return self.recipe or {}
+
+    def _views(self, extractor: FeatureExtractor) -> list[View | None]:
+        recipe = choose_segmentation_recipe(self._head_settings(), 1)
+        return [None, *([mirrored(extractor.resolve().preprocess)] if recipe.mirrored else [])]
 
     def _new_network(self, seed: int) -> DenseNetwork:
         """Neck and head with random weights."""

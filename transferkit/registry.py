@@ -5,8 +5,9 @@ folder of their kind. No list has to be edited.
 """
 
 import difflib
-import importlib
+import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -32,9 +33,19 @@ def names(package: str) -> list[str]:
     >>> "linear" in names("transferkit.heads")
     True
     """
-    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    found = pkgutil.iter_modules(_places(package))
     files = [m.name for m in found if not (m.ispkg or m.name.startswith("_"))]
     return sorted(name.replace("_", "-") for name in files)
+
+
+def _places(package: str) -> Iterable[str]:
+    """Folders of a package, which isn't imported for it: some of them import torch."""
+    if package in sys.modules:
+        return list(sys.modules[package].__path__)
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"there is no package {package!r}", name=package)
+    return list(spec.submodule_search_locations)
 
 
 def load(package: str, name: str, kind: str) -> ModuleType:

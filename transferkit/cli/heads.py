@@ -5,18 +5,19 @@ from __future__ import annotations
 import click
 
 from transferkit.cli._options import json_option
-from transferkit.cli._output import print_json, print_table
+from transferkit.cli._output import print_json, print_pairs, print_table
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """List the heads.
+    """List the heads, those of segmentation and anomaly detection too.
 
     In Python any scikit-learn classifier is a head too.
     """
     import dataclasses
 
+    from transferkit import registry
     from transferkit.heads import describe, head_names
 
     heads = [describe(name) for name in head_names()]
@@ -41,3 +42,8 @@ def command(as_json: bool) -> None:
             for head in heads
         ],
     )
+    click.echo()
+    folders = {"segmentation": "dense.segmentation", "necks": "necks", "anomaly": "dense.anomaly"}
+    names = {kind: registry.names(f"transferkit.{folder}") for kind, folder in folders.items()}
+    names["anomaly"].append("auto")
+    print_pairs([(kind, ", ".join(found)) for kind, found in names.items()])

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=list(SETS))
     parser.add_argument("--ways", nargs="*", default=["cached", "lp-ft"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--head", default="fpn")
+    parser.add_argument("--head", default="unet")
     parser.add_argument("--neck")
     parser.add_argument("--storage", default="float16")
     parser.add_argument("--set", nargs="*", type=value, default=[])

@@ -334,3 +334,8 @@ def test_written_files_are_read_by_pycocotools_rules(tmp_path):
     assert written["area"] == 12
     assert (written["id"], written["image_id"], written["bbox"]) == (1, 1, [2, 1, 4, 3])
     assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_categories_that_are_all_unknown_are_one_error(tmp_path):
+    with pytest.raises(ValueError, match=r"not one category .* 'cat', 'dog'.* 'tree'"):
+        read(tmp_path, dataset([one([SQUARE])]), classes=["background", "tree"])

@@ -295,6 +295,12 @@ def _classes(
     elif table is None:
         names.insert(0, names.pop(background))
     numbers = {name: number for number, name in enumerate(names)}
+    if given and not set(given) & set(names):
+        raise ValueError(
+            f"not one category of {str(files[0].source)!r} is among the classes: the categories "
+            f"are {', '.join(map(repr, given[:5]))}, the classes "
+            f"{', '.join(map(repr, names[:5]))}; give both the same names"
+        )
     found = {
         contents.source: {key: numbers[name] for key, name in each.items() if name in numbers}
         for contents, each in zip(files, named, strict=True)

@@ -206,3 +206,30 @@ def test_what_is_not_allowed_is_said(backbone, folder, options, words):
     model = TransferSegmenter(backbone, **options)
     with pytest.raises(ValueError, match=words):
         model.fit(folder / "images", masks(folder))
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(backbone, folder, tmp_path, monkeypatch):
+    from transferkit.training import TrainingLoop
+
+    def model(name):
+        return TransferSegmenter(backbone, "linear", recipe={"epochs": 4}, folder=tmp_path / name)
+
+    whole = model("whole").fit(folder / "images", masks(folder))
+    finish = TrainingLoop._finish_epoch
+
+    def stopped(self, bar):
+        finish(self, bar)
+        if self.state.epoch == 2:
+            raise KeyboardInterrupt
+
+    stopping = model("stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_finish_epoch", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            stopping.fit(folder / "images", masks(folder))
+    stopping.fit(folder / "images", masks(folder), resume=True)
+    assert len(stopping.history_) == 5
+    a, b = whole.network_.state_dict(), stopping.network_.state_dict()
+    assert all((a[name] == b[name]).all() for name in a)
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        model("never").fit(folder / "images", masks(folder), resume=True)

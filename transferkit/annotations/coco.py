@@ -481,7 +481,7 @@ def _dataset(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -
                 yield before + _dumped({"id": number, "image_id": i, "iscrowd": 0, **written})
         yield b'\n], "images": [\n'
         images.seek(0)
-        while part := images.read(shutil.COPY_BUFSIZE):  # type: ignore[attr-defined]
+        while part := images.read(shutil.COPY_BUFSIZE):  # type: ignore[attr-defined]  # opened for bytes
             yield part
     yield b"\n]}\n"
 

@@ -116,7 +116,7 @@ def read_at_random(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
 def train(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
     """Train a linear segmentation head for an epoch."""
     from transferkit.dense.fitting import SegmentationRecipe, fit_network
-    from transferkit.dense.network import DenseNetwork, Level
+    from transferkit.dense.network import Level, SegmentationNetwork
     from transferkit.dense.samples import DenseSamples
     from transferkit.forward import choose_device
     from transferkit.training import Processes
@@ -124,7 +124,7 @@ def train(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
     one = np.random.default_rng(0).integers(0, N_CLASSES, (16, 16)).repeat(32, 0).repeat(32, 1)
     targets = np.broadcast_to(one.astype(np.uint8), (n_images, SIZE, SIZE))
     widths = [width for width, _ in LEVELS.values()]
-    network = DenseNetwork(
+    network = SegmentationNetwork(
         [Level(*level) for level in zip(LEVELS, widths, STRIDES, strict=True)],
         N_CLASSES,
         head="linear",

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from transferkit.dense.network import DenseNetwork, Level
+from transferkit.dense.network import Level, SegmentationNetwork
 
 LEVELS = [Level("stage1", 8, 4), Level("stage2", 16, 8), Level("stage3", 24, 16)]
 
@@ -22,15 +22,15 @@ def levels_of(batch=2, dtype=torch.float32):
 @pytest.mark.parametrize("head", ["linear", "fpn"])
 @pytest.mark.parametrize("neck", ["none", "fpn"])
 def test_made_again_from_its_arguments_and_tensors(head, neck):
-    network = DenseNetwork(LEVELS, 3, head=head, neck=neck, neck_options={}).eval()
+    network = SegmentationNetwork(LEVELS, 3, head=head, neck=neck, neck_options={}).eval()
     arguments = json.loads(json.dumps(network.arguments))
     tensors = {n: t.numpy() for n, t in network.state_dict().items()}
-    again = DenseNetwork.restored(arguments, tensors)
+    again = SegmentationNetwork.restored(arguments, tensors)
     assert torch.equal(again(levels_of()), network(levels_of()))
 
 
 def test_maps_of_half_precision_are_taken():
-    network = DenseNetwork(LEVELS, 3, head="linear", neck="none").eval()
+    network = SegmentationNetwork(LEVELS, 3, head="linear", neck="none").eval()
     half = levels_of(dtype=torch.float16)
     assert torch.equal(network(half), network([level.float() for level in half]))
 
@@ -48,15 +48,15 @@ def test_maps_of_half_precision_are_taken():
     ],
 )
 def test_arguments_that_make_no_network_are_refused(spoil):
-    arguments = dict(DenseNetwork(LEVELS, 3, head="linear", neck="none").arguments)
+    arguments = dict(SegmentationNetwork(LEVELS, 3, head="linear", neck="none").arguments)
     spoil(arguments)
     with pytest.raises(ValueError, match=r"."):
-        DenseNetwork.from_arguments(arguments)
+        SegmentationNetwork.from_arguments(arguments)
 
 
 def test_tensors_of_another_network_are_refused():
-    network = DenseNetwork(LEVELS, 3, head="linear", neck="none")
-    other = DenseNetwork(LEVELS, 4, head="linear", neck="none")
+    network = SegmentationNetwork(LEVELS, 3, head="linear", neck="none")
+    other = SegmentationNetwork(LEVELS, 4, head="linear", neck="none")
     tensors = {n: t.numpy() for n, t in other.state_dict().items()}
     with pytest.raises(ValueError, match="aren't those of its arguments"):
-        DenseNetwork.restored(network.arguments, tensors)
+        SegmentationNetwork.restored(network.arguments, tensors)

@@ -17,6 +17,9 @@ __all__ = ["VOID", "AnnotationSet", "Annotations"]
 VOID = -1
 """Class of a pixel of which nothing is known; it is neither learnt nor measured."""
 
+# The fields that have one value per object.
+_OF_OBJECTS = ("boxes", "masks", "labels", "scores", "ignored")
+
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
@@ -38,10 +41,15 @@ class Annotations:
         Class of each object.
     scores : ndarray of float, shape (m,), optional
         Confidence of each object, of a prediction.
+    ignored : ndarray of bool, shape (m,), optional
+        Objects that count neither way: crowds, and those that are too difficult. They aren't
+        learnt, and who finds one has neither hit nor missed. None if there are none.
     score : float, optional
         The image's own score: of an anomaly, the larger the stranger.
     score_map : ndarray of float, shape (height, width), optional
         Score of every pixel.
+    remarks : tuple of str, default=()
+        What was wrong in the file and was mended or left out, a sentence each.
 
     Raises
     ------
@@ -63,8 +71,10 @@ class Annotations:
     masks: NDArray[Any] | None = None
     labels: NDArray[Any] | None = None
     scores: NDArray[Any] | None = None
+    ignored: NDArray[Any] | None = None
     score: float | None = None
     score_map: NDArray[Any] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("map", "score_map"):
@@ -76,7 +86,7 @@ class Annotations:
                 )
         lengths = {
             name: len(getattr(self, name))
-            for name in ("boxes", "masks", "labels", "scores")
+            for name in _OF_OBJECTS
             if getattr(self, name) is not None
         }
         if len(set(lengths.values())) > 1:
@@ -98,7 +108,7 @@ class Annotations:
         """
         chosen = {
             name: getattr(self, name)[objects]
-            for name in ("boxes", "masks", "labels", "scores")
+            for name in _OF_OBJECTS
             if getattr(self, name) is not None
         }
         return dataclasses.replace(self, **chosen)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transferkit.dense.network import DenseNetwork
+from transferkit.dense.network import SegmentationNetwork
 from transferkit.dense.samples import DenseSamples, class_counts
 from transferkit.dense.segmentation import class_weights_of, create_loss
 from transferkit.registry import unknown
@@ -130,7 +130,7 @@ def choose_segmentation_recipe(given: Mapping[str, Any], n_images: int) -> Segme
 
 
 def fit_network(
-    network: DenseNetwork,
+    network: SegmentationNetwork,
     train: DenseSamples,
     held: DenseSamples | None,
     recipe: SegmentationRecipe,
@@ -146,7 +146,7 @@ def fit_network(
 
     Parameters
     ----------
-    network : DenseNetwork
+    network : SegmentationNetwork
         With random weights.
     train : DenseSamples
         What is trained on.
@@ -311,7 +311,10 @@ def _mean_iou(confusion: NDArray[np.int64]) -> float:
 
 
 def _signature(
-    network: DenseNetwork, targets: NDArray[Any], recipe: SegmentationRecipe, keys: Sequence[str]
+    network: SegmentationNetwork,
+    targets: NDArray[Any],
+    recipe: SegmentationRecipe,
+    keys: Sequence[str],
 ) -> str:
     """Digest of everything that decides the result."""
     digest = hashlib.sha256()

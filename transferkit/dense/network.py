@@ -1,7 +1,8 @@
-"""`DenseNetwork`, a neck and a segmentation head as one module on the maps of some layers."""
+"""`DenseNetwork`, a neck and a head as one module on the maps of some layers."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -9,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.dense.detection import Candidates, DetectionHead, Target, create_detection_head
 from transferkit.dense.pyramid import pyramid_neck
-from transferkit.dense.segmentation import create_segmentation_head
+from transferkit.dense.segmentation import SegmentationHead, create_segmentation_head
 from transferkit.maps import FeatureMaps
 
-__all__ = ["DenseNetwork", "Level"]
+__all__ = ["DenseNetwork", "DetectionNetwork", "Level", "SegmentationNetwork"]
 
 
 class Level(NamedTuple):
@@ -25,7 +27,7 @@ class Level(NamedTuple):
 
 
 class DenseNetwork(nn.Module):
-    """A neck and a segmentation head, with random weights.
+    """Base class: a neck and a head, with random weights.
 
     Parameters
     ----------
@@ -34,25 +36,19 @@ class DenseNetwork(nn.Module):
     n_classes : int
         Number of classes.
     head : str
-        One of `segmentation_heads`.
+        Name of a head of its task.
     neck : str
         One of `neck_names`.
     head_options, neck_options : mapping, default={}
-        As `create_segmentation_head` and `pyramid_neck` take them.
+        As the head and `pyramid_neck` take them.
 
     Attributes
     ----------
     arguments : dict
         What makes the same network again, as JSON takes it.
-
-    Examples
-    --------
-    >>> import torch
-    >>> levels = [Level("stage1", 8, 4), Level("stage2", 16, 8)]
-    >>> network = DenseNetwork(levels, 3, head="linear", neck="none")
-    >>> network([torch.zeros(2, 8, 9, 7), torch.zeros(2, 16, 5, 4)]).shape
-    torch.Size([2, 3, 9, 7])
     """
+
+    head: nn.Module
 
     def __init__(
         self,
@@ -77,13 +73,20 @@ class DenseNetwork(nn.Module):
         channels = [level.channels for level in self.levels]
         strides = [level.stride for level in self.levels]
         self.neck = pyramid_neck(neck, channels, strides, **self.arguments["neck_options"])
-        self.head = create_segmentation_head(
+        self.head = self._new_head(
             head,
             self.neck.out_channels,
             self.neck.strides,
             n_classes,
             **self.arguments["head_options"],
         )
+
+    @staticmethod
+    @abstractmethod
+    def _new_head(
+        name: str, channels: Sequence[int], strides: Sequence[float], n_classes: int, **options: Any
+    ) -> nn.Module:
+        """Make a head of the network's task."""
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
@@ -117,8 +120,8 @@ class DenseNetwork(nn.Module):
             raise ValueError(f"its tensors aren't those of its arguments ({error})") from error
         return network.eval()
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Scores of the classes ``(B, n_classes, h, w)`` at the finest level's size or finer.
+    def pyramid(self, levels: Sequence[Tensor]) -> FeatureMaps:
+        """Levels behind the neck, fine to coarse.
 
         Parameters
         ----------
@@ -130,6 +133,68 @@ class DenseNetwork(nn.Module):
             level.name: tensor.to(weight.dtype)
             for level, tensor in zip(self.levels, levels, strict=True)
         }
-        scores = self.head(self.neck(FeatureMaps(named, {n: s for n, _, s in self.levels})))
+        maps = self.neck(FeatureMaps(named, {n: s for n, _, s in self.levels}))
+        assert isinstance(maps, FeatureMaps)
+        return maps
+
+
+class SegmentationNetwork(DenseNetwork):
+    """A neck and a segmentation head, one of `segmentation_heads`; see `DenseNetwork`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> levels = [Level("stage1", 8, 4), Level("stage2", 16, 8)]
+    >>> network = SegmentationNetwork(levels, 3, head="linear", neck="none")
+    >>> network([torch.zeros(2, 8, 9, 7), torch.zeros(2, 16, 5, 4)]).shape
+    torch.Size([2, 3, 9, 7])
+    """
+
+    head: SegmentationHead
+
+    _new_head = staticmethod(create_segmentation_head)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Scores of the classes ``(B, n_classes, h, w)`` at the finest level's size or finer.
+
+        Parameters
+        ----------
+        levels : sequence of Tensor
+            A map ``(B, D, H, W)`` for each level, of any numeric type.
+        """
+        scores = self.head(self.pyramid(levels))
         assert isinstance(scores, Tensor)
         return scores
+
+
+class DetectionNetwork(DenseNetwork):
+    """A neck and a detection head, one of `detection_heads`; see `DenseNetwork`.
+
+    The number of classes counts the background, which is number 0.
+    """
+
+    head: DetectionHead
+
+    _new_head = staticmethod(create_detection_head)
+
+    def forward(
+        self,
+        levels: Sequence[Tensor],
+        size: tuple[int, int],
+        targets: Sequence[Target] | None = None,
+    ) -> Tensor | Candidates:
+        """Loss of a batch if there are targets, else its candidates.
+
+        Parameters
+        ----------
+        levels : sequence of Tensor
+            A map ``(B, D, H, W)`` for each level, of any numeric type.
+        size : (int, int)
+            Height and width of the network's input, px.
+        targets : sequence of Target, optional
+            One per image.
+        """
+        maps = self.pyramid(levels)
+        if targets is None:
+            return self.head.candidates(maps, size)
+        return self.head.loss(maps, size, targets)

@@ -23,7 +23,7 @@ from transferkit.annotations import (
 from transferkit.backbones import Backbone
 from transferkit.datasets import Division, keep_apart
 from transferkit.dense.fitting import choose_segmentation_recipe, fit_network
-from transferkit.dense.network import DenseNetwork
+from transferkit.dense.network import SegmentationNetwork
 from transferkit.dense.resampling import classes_in_image
 from transferkit.dense.samples import DenseSamples, class_maps
 from transferkit.dense.segmentation import default_neck
@@ -74,7 +74,7 @@ class TransferSegmenter(DenseEstimator):
     ----------
     classes_ : tuple of str
         Names of the classes, by number.
-    network_ : DenseNetwork
+    network_ : SegmentationNetwork
         The trained neck and head.
     history_ : list of dict
         One line for each epoch.
@@ -255,11 +255,11 @@ class TransferSegmenter(DenseEstimator):
         recipe = choose_segmentation_recipe(self._head_settings(), 1)
         return [None, *([mirrored(extractor.resolve().preprocess)] if recipe.mirrored else [])]
 
-    def _new_network(self, seed: int) -> DenseNetwork:
+    def _new_network(self, seed: int) -> SegmentationNetwork:
         """Neck and head with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return DenseNetwork(
+            return SegmentationNetwork(
                 self._levels(self.extractor_),
                 len(self.classes_),
                 head=self.head,
@@ -362,7 +362,7 @@ class TransferSegmenter(DenseEstimator):
         return artifacts.ModuleHead(arguments["head"], arguments, tensors)
 
     def _restore(self, head: artifacts.ModuleHead) -> None:
-        network = DenseNetwork.restored(head.arguments, head.tensors)
+        network = SegmentationNetwork.restored(head.arguments, head.tensors)
         if network.arguments["n_classes"] != len(self.classes_):
             raise ValueError("it has another number of classes")
         self.network_ = network

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from transferkit.backbones import Backbone, build_backbone, layers_of
-from transferkit.dense.network import DenseNetwork
+from transferkit.dense.network import SegmentationNetwork
 from transferkit.estimators.anomaly import method_of
 from transferkit.export import onnx
 from transferkit.export._check import BATCH, TOLERANCE, TOLERANCE_WITH_JUMPS, Check
@@ -86,7 +86,9 @@ class DeployedSegmenter(_Deployed):
 
     def __init__(self, saved: Saved) -> None:
         super().__init__(saved)
-        self.network = DenseNetwork.restored(saved.model.head.arguments, saved.model.head.tensors)
+        self.network = SegmentationNetwork.restored(
+            saved.model.head.arguments, saved.model.head.tensors
+        )
         self.eval()
 
     def of_levels(self, levels: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:

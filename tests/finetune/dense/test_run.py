@@ -6,7 +6,7 @@ import torch
 
 from tests.estimators.test_segmenter import picture
 from transferkit.backbones import build_backbone, is_batch_norm
-from transferkit.dense.network import DenseNetwork, Level
+from transferkit.dense.network import Level, SegmentationNetwork
 from transferkit.estimators import FeatureExtractor
 from transferkit.finetune.dense import choose_live_recipe, dense_strategy
 from transferkit.finetune.dense.run import SegmentationTuning, _groups
@@ -31,7 +31,9 @@ def start(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         levels = [Level(n, layers[n].channels, layers[n].stride) for n in ("stage1", "stage2")]
-        return DenseNetwork(levels, 2, head="fpn", neck="fpn", neck_options={"width": 16}).eval()
+        return SegmentationNetwork(
+            levels, 2, head="fpn", neck="fpn", neck_options={"width": 16}
+        ).eval()
 
 
 def tuning(folder, strategy="lp-ft", **settings):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from transferkit.dense.network import DenseNetwork
+from transferkit.dense.network import SegmentationNetwork
 from transferkit.maps import FeatureMaps
 from transferkit.pooling import parse_feature, pool
 
@@ -18,13 +18,13 @@ class MapsHead(nn.Module):
 
     Parameters
     ----------
-    dense : DenseNetwork
+    dense : SegmentationNetwork
         Neck and head.
     features : sequence of str
         Names of the maps that it takes, in its levels' order, such as ``"stage1.map"``.
     """
 
-    def __init__(self, dense: DenseNetwork, features: Sequence[str]) -> None:
+    def __init__(self, dense: SegmentationNetwork, features: Sequence[str]) -> None:
         super().__init__()
         self.dense = dense
         self.features = [parse_feature(name) for name in features]

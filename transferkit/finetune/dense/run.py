@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.dense.fitting import create_segmentation_loop
-from transferkit.dense.network import DenseNetwork
+from transferkit.dense.network import SegmentationNetwork
 from transferkit.finetune.dense.head import MapsHead
 from transferkit.finetune.dense.recipe import LiveRecipe
 from transferkit.finetune.dense.samples import MaskedPixels
@@ -58,7 +58,7 @@ class TunedSegmentation:
     ----------
     backbone : BackboneSpec
         With the tuned weights; the one that was given, if no epoch was better than the start.
-    network : DenseNetwork
+    network : SegmentationNetwork
         Neck and head, on the CPU and in eval mode.
     history : list of dict
         One line for each epoch; the first is the start, before any step.
@@ -67,7 +67,7 @@ class TunedSegmentation:
     """
 
     backbone: BackboneSpec
-    network: DenseNetwork
+    network: SegmentationNetwork
     history: list[dict[str, float]]
     best_epoch: int
 
@@ -82,7 +82,7 @@ class SegmentationTuning:
         What is tuned.
     features : sequence of str
         The maps that the neck takes, in the order of its levels.
-    start : DenseNetwork
+    start : SegmentationNetwork
         Neck and head as they start; left as it is.
     strategy : Strategy
         Which of the backbone's parameters learn.
@@ -103,7 +103,7 @@ class SegmentationTuning:
 
     backbone: BackboneSpec
     features: Sequence[str]
-    start: DenseNetwork
+    start: SegmentationNetwork
     strategy: Strategy
     recipe: LiveRecipe
     processes: Processes
@@ -147,7 +147,7 @@ class SegmentationTuning:
 
     def _head(self, width: int) -> MapsHead:
         """A copy of the start, on the maps that the body gives."""
-        dense = DenseNetwork.from_arguments(self.start.arguments)
+        dense = SegmentationNetwork.from_arguments(self.start.arguments)
         dense.load_state_dict(self.start.state_dict())
         return MapsHead(dense, self.features)
 

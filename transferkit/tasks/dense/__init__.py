@@ -12,7 +12,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['anomaly', 'segmentation']
+    ['anomaly', 'detection', 'segmentation']
     """
     return registry.names(__name__)
 

@@ -21,8 +21,8 @@ class DenseTask:
         Name of the estimator in `transferkit.estimators` that learns it from frozen maps.
     heads : str
         Folder of its heads, a dotted name.
-    needs : {"map", "good"}
-        What it learns from: a class for every pixel, or images that are good.
+    needs : {"map", "boxes", "good"}
+        What it learns from: a class for every pixel, objects with boxes, or images that are good.
     outputs : str
         What a model's outputs are called.
     default_head : str

@@ -1,0 +1,127 @@
+"""`DetectionHead`, the base class of all detection heads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+from torch import Tensor, nn
+
+from transferkit.maps import FeatureMaps
+
+__all__ = ["Candidates", "DetectionHead", "Target"]
+
+
+class Target(TypedDict):
+    """The true objects of one image.
+
+    ``boxes`` are float32 ``(m, 4)``: left, top, right and bottom edge, px of the network's input.
+    ``labels`` are int64 ``(m,)``: classes from 1, or `transferkit.annotations.VOID` for an object
+    that is ignored, which is neither learnt nor background.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+
+
+class Candidates(NamedTuple):
+    """Boxes of a batch before those that say the same are suppressed.
+
+    How many there are, n, follows from the sizes of the maps alone.
+
+    Parameters
+    ----------
+    boxes : Tensor of shape (B, n, 4)
+        Left, top, right and bottom edge, px of the network's input, cut off at its edges.
+    scores : Tensor of shape (B, n)
+        From 0 to 1; 0 for a box that stands for none.
+    labels : Tensor of shape (B, n)
+        int64, classes from 1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class DetectionHead(nn.Module):
+    """A module from `FeatureMaps` to a loss, or to candidates.
+
+    A level's cell i along an axis of n input px and m cells has its centre at
+    ``i * stride + (n - (m - 1) * stride) / 2``: strides are those that it was made for, which
+    needn't be whole, and not n / m.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Width of each level that it is given, fine to coarse.
+    strides : sequence of float
+        Nominal stride of each, px of the network's input.
+    n_classes : int
+        Number of classes, the background among them as number 0.
+
+    Raises
+    ------
+    ValueError
+        If there are no levels, not one width and one stride for each, or no class but the
+        background.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[float], n_classes: int) -> None:
+        super().__init__()
+        if not len(channels) or len(channels) != len(strides):
+            raise ValueError(
+                f"{len(channels)} widths and {len(strides)} strides; give one of each per level, "
+                "and one level at least"
+            )
+        if n_classes < 2:
+            raise ValueError(
+                f"n_classes is {n_classes}; give 2 or more, the background is one of them"
+            )
+        self.channels, self.strides = tuple(channels), tuple(strides)
+        self.n_classes = n_classes
+
+    @abstractmethod
+    def loss(self, maps: FeatureMaps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
+        """Mean loss of a batch, a float32 scalar with gradient; finite without any object too.
+
+        Parameters
+        ----------
+        maps : FeatureMaps
+            The levels that it was made for.
+        size : (int, int)
+            Height and width of the network's input, px.
+        targets : sequence of Target
+            One per image.
+        """
+
+    @abstractmethod
+    def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
+        """What it sees, before suppression.
+
+        Everything is computed in tensors of fixed shape, whatever is on the images, so that it
+        can be exported; for a batch at once, image by image the same.
+
+        Parameters
+        ----------
+        maps, size
+            As for `loss`.
+        """
+
+    def levels(self, maps: FeatureMaps) -> list[Tensor]:
+        """Maps of the levels, fine to coarse.
+
+        Raises
+        ------
+        ValueError
+            If they aren't those that the head was made for.
+        """
+        levels = list(maps.maps.values())
+        given = tuple(level.shape[1] for level in levels)
+        if given != self.channels:
+            raise ValueError(
+                f"the levels are {given} wide, and the head takes {self.channels}; give the maps "
+                "that it was made for, fine to coarse"
+            )
+        return levels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ __all__ = ["detection_baseline"]
 Array = NDArray[Any]
 
 RULE = "each class's median box in every image"
-# Numbers that a draw goes through per detection, and per object and threshold.
-_PER_DETECTION, _PER_OBJECT = 4, 12
+# What a draw costs at least, per detection and per object, in values that a bootstrap gathers.
+_LEAST, _PER_DETECTION, _PER_OBJECT = 30_000, 4, 120
 
 
 def detection_baseline(counts: DetectionCounts) -> Baseline:
@@ -48,9 +49,9 @@ def detection_baseline(counts: DetectionCounts) -> Baseline:
         return ap, plain, ap50, plain50
 
     n = len(counts)
-    cost = _PER_DETECTION * len(counts.labels) + _PER_OBJECT * len(counts.true_labels) * 10
+    cost = _LEAST + _PER_DETECTION * len(counts.labels) + _PER_OBJECT * len(counts.true_labels)
     values = measure(np.arange(n))
-    draws = bootstrap_draws(measure, n, n_draws=draws_for(cost))
+    draws = _centred(bootstrap_draws(measure, n, n_draws=draws_for(cost)), values)
     first = from_draws("average_precision", values[:2], draws[:, :2], n)
     second = from_draws("ap50", values[2:], draws[:, 2:], n)
     numbers = f"{percent(first.baseline)} AP"
@@ -58,6 +59,19 @@ def detection_baseline(counts: DetectionCounts) -> Baseline:
     if not first.is_better:
         verdict = no_better(RULE, numbers, is_behind=first.value <= first.baseline)
     return Baseline(RULE, first.is_better, verdict, (first, second))
+
+
+def _centred(draws: Array, values: Sequence[float]) -> Array:
+    """Shift draws so that their means are the values.
+
+    An image that is drawn twice brings the same box to its class twice: the best precisions grow
+    with such chance, and so does their average, up to beyond the interval of the draws.
+    """
+    usable = draws[np.isfinite(draws).all(axis=1)]
+    if not len(usable):
+        return draws
+    centred: Array = (draws - usable.mean(axis=0) + values).clip(0, 1)
+    return centred
 
 
 class _ConstantBoxes:

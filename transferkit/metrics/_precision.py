@@ -133,7 +133,9 @@ class RankedDetections:
             return ()
         # Detections of one score come together, so a point stands at the last of them.
         last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-        last = last[np.unique(np.linspace(0, len(last) - 1, _POINTS).round().astype(int))]
+        # The first point of each recall in even steps, and where the curve ends.
+        steps = np.linspace(0, hits[-1], _POINTS - 1)
+        last = last[np.unique([*np.searchsorted(hits[last], steps), len(last) - 1])]
         return tuple(
             PrecisionPoint(float(scores[i]), float(hits[i] / (i + 1)), float(hits[i] / n_true))
             for i in last

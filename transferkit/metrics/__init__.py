@@ -28,6 +28,7 @@ from transferkit.metrics._detection import (
     report_of_detections,
 )
 from transferkit.metrics._detections import BestThreshold, DetectionCounts, count_detections
+from transferkit.metrics._matching import found_and_missed
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
@@ -85,6 +86,7 @@ __all__ = [
     "count_detections",
     "count_pixels",
     "detection_report",
+    "found_and_missed",
     "gather_scores",
     "get",
     "mean_average_precision_11",

@@ -21,6 +21,7 @@ __all__ = [
     "THRESHOLDS",
     "Matches",
     "Shapes",
+    "found_and_missed",
     "greedy_partners",
     "matched",
 ]
@@ -143,6 +144,39 @@ def matched(
     one, other = np.nonzero((overlaps >= THRESHOLDS[0]) & ~same & ~is_crowd[None])
     confused = one, other, overlaps[one, other]
     return Matches(kept, places, outcomes, partners[:, 0, 0], counts, confused)
+
+
+def found_and_missed(
+    predicted: Annotations, truth: Annotations, *, shapes: Shapes = BOXES
+) -> tuple[Array, Array]:
+    """Say which objects of an image nobody found, and which detections found none.
+
+    Parameters
+    ----------
+    predicted, truth, shapes
+        As in `matched`; every predicted object is looked at.
+
+    Returns
+    -------
+    (ndarray of bool, ndarray of bool)
+        Whether each true object is missed, and whether each predicted one is false, at an
+        overlap of 0.5. Those that count neither way are neither.
+
+    Examples
+    --------
+    >>> truth = Annotations((9, 9), boxes=np.array([[0.0, 0, 4, 4]]), labels=np.array([1]))
+    >>> boxes, scores = np.array([[5.0, 5, 9, 9], [0, 0, 4, 4]]), np.array([0.6, 0.5])
+    >>> found = Annotations((9, 9), boxes=boxes, labels=np.array([1, 1]), scores=scores)
+    >>> [part.tolist() for part in found_and_missed(found, truth)]
+    [[False], [True, False]]
+    """
+    assert predicted.labels is not None
+    matches = matched(predicted, truth, limit=len(predicted.labels), shapes=shapes)
+    is_missed = matches.counts[:, 0].copy()
+    is_missed[matches.partners[matches.partners >= 0]] = False
+    is_false = np.zeros(len(predicted.labels), dtype=bool)
+    is_false[matches.kept] = matches.outcomes[:, 0, 0] == MISS
+    return is_missed, is_false
 
 
 def _ranked(labels: Array, scores: Array, limit: int) -> tuple[Array, Array]:

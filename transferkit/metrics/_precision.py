@@ -163,4 +163,5 @@ def _needed(n_true: Array) -> Array:
     needed = guess + 1
     for fewer in (guess, guess - 1):
         needed = np.where(fewer / whole >= RECALLS, fewer, needed)
-    return np.maximum(needed, 1)
+    at_least_one: Array = np.maximum(needed, 1)
+    return at_least_one

@@ -92,7 +92,7 @@ class ProposalNetwork(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.score = nn.Conv2d(channels, n, 1)
         self.deltas = nn.Conv2d(channels, 4 * n, 1)
-        for layer in (self.conv, self.score, self.deltas):
+        for layer in (self.score, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
@@ -149,7 +149,7 @@ class ProposalNetwork(nn.Module):
             start += count
         boxes, best, levels = (torch.cat(each, 1) for each in zip(*found, strict=True))
         has_area = ((boxes[..., 2:] - boxes[..., :2]) >= 1).all(-1)
-        is_exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        is_exported = torch.compiler.is_compiling()
         kept = suppressed(
             Candidates(boxes, best * has_area, levels), self.rule, at_once=is_exported
         )

@@ -219,7 +219,7 @@ class TransferDetector(NetworkEstimator):
             self.network_, held, self.input_size_, len(self.classes_), self.suppression_
         )
         if counts.best is not None:
-            self.threshold_ = round(counts.best.score, 4)
+            self.threshold_ = round(counts.best.threshold, 4)
 
     # ---- predict and measure ----
 

@@ -156,11 +156,15 @@ def annotated_images(
     from transferkit.tasks.dense import dense_task_of
 
     given, form = options.pop("annotations"), options.pop("annotation_form")
-    named = options.pop("classes")
+    named, needs = options.pop("classes"), dense_task_of(task).needs
     images = images_from(source, options, is_annotated=True)
     try:
         found: AnnotationSet = read_annotations(
-            given, images, form=form, classes=classes if named is None else named
+            given,
+            images,
+            form=form,
+            classes=classes if named is None else named,
+            needs=None if needs == "good" else needs,
         )
     except ValueError:
         if given is not None or dense_task_of(task).has_network:

@@ -111,7 +111,7 @@ class NetworkEstimator(DenseEstimator):
     def _read(
         self, annotations: Any, images: ImageSet, classes: Sequence[str] | None = None
     ) -> AnnotationSet:
-        return read_annotations(annotations, images, classes=classes)
+        return read_annotations(annotations, images, classes=classes, needs=self.task_.needs)
 
     def _division(self, usable: Usable, held_from: int | None) -> Division:
         """All images are trained on, but for the splits and the validation part."""

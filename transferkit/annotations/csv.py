@@ -185,7 +185,7 @@ def write(
     pairs = iter(zip(names, annotations, strict=True))
     first = next(pairs, None)
     every = () if first is None else itertools.chain([first], pairs)
-    is_of_boxes = first is not None and first[1].boxes is not None and first[1].map is None
+    is_of_boxes = first is not None and first[1].boxes is not None
     write_whole(path, _boxes(every, classes) if is_of_boxes else _lines(every, classes))
 
 

@@ -37,7 +37,7 @@ MAX_TEXT_BYTES = 2**24
 """Largest file of an image that is read."""
 _FOLDERS = ("labels", "label", "annotations", "yolo")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-_LOOKED_AT = 5
+_LOOKED_AT = 20
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,9 @@ def accepts(given: Path) -> bool:
     if not has_files(given, ".txt"):
         return False
     texts = itertools.chain(sorted(given.glob("*.txt")), given.glob("*/*.txt"))
-    return any(_is_label_file(path) for path in itertools.islice(texts, _LOOKED_AT * 4))
+    first = list(itertools.islice(texts, _LOOKED_AT))
+    # Images without objects have empty files.
+    return any(map(_is_label_file, first)) or not any(path.stat().st_size for path in first)
 
 
 def found(images: ImageSet) -> list[Path]:

@@ -151,7 +151,7 @@ def _kept_at_once(candidates: Candidates, rule: Suppression) -> Tensor:
     """
     boxes, scores, labels = candidates
     n_images, n = scores.shape
-    apart = boxes.amax() + 1
+    apart = boxes.max() + 1
     down = torch.arange(n_images, device=boxes.device)[:, None].expand(-1, n) * apart
     right = torch.zeros_like(down) if rule.is_class_agnostic else labels * apart
     moved = boxes + torch.stack((right, down, right, down), -1)

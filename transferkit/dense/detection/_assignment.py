@@ -7,6 +7,8 @@ is nobody's object; what lies over it and has no other is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -14,7 +16,14 @@ from torchvision.ops import box_iou
 from transferkit.dense.detection._coding import distances_of
 from transferkit.dense.detection._head import Target
 
-__all__ = ["BACKGROUND", "LEFT_OUT", "by_iou", "by_place", "covered", "known_objects"]
+__all__ = [
+    "BACKGROUND",
+    "LEFT_OUT",
+    "by_iou",
+    "by_statistics",
+    "covered",
+    "known_objects",
+]
 
 BACKGROUND = -1
 """Of an anchor or point that has no object."""
@@ -101,49 +110,50 @@ def by_iou(anchors: Tensor, target: Target, *, low: float, high: float, keeps_be
     return torch.where((result == BACKGROUND) & covered(anchors, target), LEFT_OUT, result)
 
 
-def by_place(
-    points: Tensor, strides: Tensor, ranges: Tensor, target: Target, *, radius: float
-) -> Tensor:
-    """Give each point the smallest object in whose middle it lies.
+def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) -> Tensor:
+    """Give each object those of the nearest anchors that overlap with it more than most.
 
-    Tian, Shen, Chen, He (2019), "FCOS", section 3.2, with the sampling of centres that its
-    authors added later.
+    Of each level, the anchors nearest to the object's centre are looked at; of all these, the
+    object has those inside of it whose IoU is the mean and one standard deviation at least. So
+    the threshold follows from the object, and is no setting.
+
+    Zhang, Chi, Yao, Lei, Li (2020), "Bridging the gap between anchor-based and anchor-free
+    detection via adaptive training sample selection", algorithm 1.
 
     Parameters
     ----------
-    points : Tensor of shape (n, 2)
-        x and y, px.
-    strides : Tensor of shape (n,)
-        Of the level of each, px.
-    ranges : Tensor of shape (n, 2)
-        A point takes objects whose farthest edge is from the one to below the other px away.
+    anchors : sequence of Tensor of shape (n, 4)
+        Of each level, one for each cell, px.
     target : Target
         Of the image.
-    radius : float
-        A point within this many strides from an object's centre, along both axes, is in its
-        middle.
+    n_nearest : int
+        Anchors of each level that are looked at.
 
     Returns
     -------
-    Tensor of int64, shape (n,)
+    Tensor of int64, shape (sum of n,)
         See the module.
     """
-    objects = known_objects(target)
-    result = torch.full((len(points),), BACKGROUND, device=points.device)
+    joined = torch.cat(list(anchors))
+    points = (joined[:, :2] + joined[:, 2:]) / 2
     inside = (distances_of(target["boxes"], points[:, None]) > 0).all(2)
     over_ignored = (inside & (target["labels"] < 0)).any(1)
+    objects = known_objects(target)
+    result = torch.full((len(joined),), BACKGROUND, device=joined.device)
     if len(objects):
         boxes = target["boxes"][objects]
-        farthest = distances_of(boxes, points[:, None]).amax(2)
-        away = (points[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(2)
-        is_candidate = (
-            inside[:, objects]
-            & (away <= radius * strides[:, None])
-            & (farthest >= ranges[:, :1])
-            & (farthest < ranges[:, 1:])
-        )
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        costs = torch.where(is_candidate, areas, torch.inf)
-        least, at = costs.min(1)
-        result = torch.where(least < torch.inf, objects[at], result)
+        away = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
+        at, start = [], 0
+        for level in away.split([len(each) for each in anchors]):
+            nearest = level.topk(min(n_nearest, len(level)), dim=0, largest=False)
+            at.append(nearest.indices + start)
+            start += len(level)
+        near = torch.cat(at)
+        ious = box_iou(joined, boxes)
+        of_near = ious.gather(0, near)
+        least = of_near.mean(0) + of_near.std(0, correction=0)
+        is_near = torch.zeros_like(ious, dtype=torch.bool).scatter(0, near, True)
+        is_positive = is_near & inside[:, objects] & (ious >= least)
+        most, owner = torch.where(is_positive, ious, -1.0).max(1)
+        result = torch.where(most >= 0, objects[owner], result)
     return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)

@@ -144,7 +144,7 @@ def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) 
         boxes = target["boxes"][objects]
         away = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
         at, start = [], 0
-        for level in away.split([len(each) for each in anchors]):
+        for level in torch.split(away, [len(each) for each in anchors]):
             nearest = level.topk(min(n_nearest, len(level)), dim=0, largest=False)
             at.append(nearest.indices + start)
             start += len(level)

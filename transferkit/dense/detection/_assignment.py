@@ -20,7 +20,6 @@ __all__ = [
     "BACKGROUND",
     "LEFT_OUT",
     "by_iou",
-    "by_place",
     "by_statistics",
     "covered",
     "known_objects",
@@ -33,6 +32,8 @@ LEFT_OUT = -2
 
 # An anchor of which this share lies over an ignored object is left out.
 _COVERED = 0.5
+# Share of an IoU that may be rounding.
+_TOLERANCE = 1e-4
 
 
 def known_objects(target: Target) -> Tensor:
@@ -111,54 +112,6 @@ def by_iou(anchors: Tensor, target: Target, *, low: float, high: float, keeps_be
     return torch.where((result == BACKGROUND) & covered(anchors, target), LEFT_OUT, result)
 
 
-def by_place(
-    points: Tensor, strides: Tensor, ranges: Tensor, target: Target, *, radius: float
-) -> Tensor:
-    """Give each point the smallest object in whose middle it lies.
-
-    Tian, Shen, Chen, He (2019), "FCOS", section 3.2, with the sampling of centres that its
-    authors added later.
-
-    Parameters
-    ----------
-    points : Tensor of shape (n, 2)
-        x and y, px.
-    strides : Tensor of shape (n,)
-        Of the level of each, px.
-    ranges : Tensor of shape (n, 2)
-        A point takes objects whose farthest edge is from the one to below the other px away.
-    target : Target
-        Of the image.
-    radius : float
-        A point within this many strides from an object's centre, along both axes, is in its
-        middle.
-
-    Returns
-    -------
-    Tensor of int64, shape (n,)
-        See the module.
-    """
-    objects = known_objects(target)
-    result = torch.full((len(points),), BACKGROUND, device=points.device)
-    inside = (distances_of(target["boxes"], points[:, None]) > 0).all(2)
-    over_ignored = (inside & (target["labels"] < 0)).any(1)
-    if len(objects):
-        boxes = target["boxes"][objects]
-        farthest = distances_of(boxes, points[:, None]).amax(2)
-        away = (points[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(2)
-        is_candidate = (
-            inside[:, objects]
-            & (away <= radius * strides[:, None])
-            & (farthest >= ranges[:, :1])
-            & (farthest < ranges[:, 1:])
-        )
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        costs = torch.where(is_candidate, areas, torch.inf)
-        least, at = costs.min(1)
-        result = torch.where(least < torch.inf, objects[at], result)
-    return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)
-
-
 def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) -> Tensor:
     """Give each object those of the nearest anchors that overlap with it more than most.
 
@@ -193,14 +146,16 @@ def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) 
         boxes = target["boxes"][objects]
         away = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
         at, start = [], 0
-        for level in away.split([len(each) for each in anchors]):
+        for level in torch.split(away, [len(each) for each in anchors]):
             nearest = level.topk(min(n_nearest, len(level)), dim=0, largest=False)
             at.append(nearest.indices + start)
             start += len(level)
         near = torch.cat(at)
         ious = box_iou(joined, boxes)
         of_near = ious.gather(0, near)
-        least = of_near.mean(0) + of_near.std(0, correction=0)
+        # Anchors around a small object have the same IoU. On one level it is the threshold itself,
+        # on two as well, and which of both is larger must not be up to the last digit.
+        least = (of_near.mean(0) + of_near.std(0, correction=0)) * (1 - _TOLERANCE)
         is_near = torch.zeros_like(ious, dtype=torch.bool).scatter(0, near, True)
         is_positive = is_near & inside[:, objects] & (ious >= least)
         most, owner = torch.where(is_positive, ious, -1.0).max(1)

@@ -148,7 +148,7 @@ class FeatureBackbone(nn.Module):
         """
         self.eval()
         maps = self(torch.rand(1, 3, *self.spec.preprocess.image_size) * 2 - 1)
-        torch.stack([x.float().sum() for x in maps.values()]).sum().backward()
+        torch.autograd.backward([x.float().sum() for x in maps.values()])
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.grad is not None)
         self.zero_grad(set_to_none=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torchvision.ops import batched_nms, nms
 
 from transferkit.dense.detection._head import Candidates
+from transferkit.registry import unknown
 
-__all__ = ["Detections", "Suppression", "suppressed"]
+__all__ = ["SUPPRESSIONS", "Detections", "Suppression", "suppressed"]
+
+SUPPRESSIONS = ("classic", "soft")
+"""Ways of suppression."""
 
 
 class Detections(NamedTuple):
@@ -18,7 +26,8 @@ class Detections(NamedTuple):
     Parameters
     ----------
     boxes : Tensor of shape (B, limit, 4)
-        Left, top, right and bottom edge, px of the network's input.
+        Left, top, right and bottom edge, px of the network's input; 0 where there is no further
+        box.
     scores : Tensor of shape (B, limit)
         From 0 to 1; 0 where there is no further box.
     labels : Tensor of shape (B, limit)
@@ -48,6 +57,11 @@ class Suppression:
         Boxes of lower scores are left out.
     limit : int, default=100
         Most boxes of an image.
+
+    Raises
+    ------
+    ValueError
+        If a value isn't allowed.
     """
 
     method: str = "classic"
@@ -57,7 +71,122 @@ class Suppression:
     score: float = 0.05
     limit: int = 100
 
+    def __post_init__(self) -> None:
+        if self.method not in SUPPRESSIONS:
+            raise unknown("suppression", self.method, SUPPRESSIONS)
+        if not 0 <= self.iou <= 1:
+            raise ValueError(f"iou of suppression is {self.iou}; give 0 to 1, such as 0.5")
+        if not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma of soft suppression is {self.sigma}; give a number above 0")
+        if not 0 <= self.score <= 1:
+            raise ValueError(f"the least score of a box is {self.score}; give 0 to 1, such as 0.05")
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
+            raise ValueError(f"limit is {self.limit!r} boxes an image; give 1 or more, such as 100")
 
-def suppressed(candidates: Candidates, rule: Suppression) -> Detections:
-    """Suppress the boxes of each image that say the same as a better one."""
-    raise NotImplementedError
+
+def suppressed(candidates: Candidates, rule: Suppression, *, at_once: bool = False) -> Detections:
+    """Suppress the boxes of each image that say the same as a better one.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Of a batch.
+    rule : Suppression
+        How.
+    at_once : bool, default=False
+        Whether ``classic`` suppresses the whole batch in one call, in tensors of fixed shapes.
+        The boxes are the same. An exported graph needs it, in which the batch has any size; image
+        by image is quicker.
+
+    Returns
+    -------
+    Detections
+        ``rule.limit`` for each image, whatever is on it.
+
+    Examples
+    --------
+    >>> boxes = torch.tensor([[[0.0, 0, 8, 8], [0, 0, 8, 7], [8, 8, 9, 9]]])
+    >>> found = Candidates(boxes, torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[1, 1, 2]]))
+    >>> suppressed(found, Suppression(limit=4)).labels.tolist()
+    [[1, 2, 0, 0]]
+    >>> suppressed(found, Suppression("soft", limit=4)).scores.tolist()
+    [[0.899..., 0.699..., 0.173..., 0.0]]
+    """
+    # IoUs of half-precision boxes would be off by percents.
+    boxes, scores = candidates.boxes.float(), candidates.scores.float()
+    usable = Candidates(boxes, scores * (scores >= rule.score), candidates.labels)
+    if rule.method == "soft":
+        return _softly(usable, rule)
+    kept = _kept_at_once(usable, rule) if at_once else _kept(usable, rule)
+    return _best(usable._replace(scores=usable.scores * kept), rule.limit)
+
+
+def _best(candidates: Candidates, limit: int) -> Detections:
+    """Boxes of the highest scores, or 0 where there are too few of a score above 0."""
+    n = min(limit, candidates.scores.shape[1])
+    scores, at = candidates.scores.topk(n, dim=1)
+    is_box = scores > 0
+    boxes = candidates.boxes.gather(1, at[..., None].expand(-1, -1, 4)) * is_box[..., None]
+    labels = candidates.labels.gather(1, at) * is_box
+    lacking = (0, limit - n)
+    return Detections(pad(boxes, (0, 0, *lacking)), pad(scores, lacking), pad(labels, lacking))
+
+
+def _kept(candidates: Candidates, rule: Suppression) -> Tensor:
+    """Whether each box stays, ``(B, n)``: image by image, boxes without a score left out."""
+    kept = torch.zeros_like(candidates.scores, dtype=torch.bool)
+    for row, boxes, scores, labels in zip(kept, *candidates, strict=True):
+        usable = (scores > 0).nonzero()[:, 0]
+        groups = torch.zeros_like(labels) if rule.is_class_agnostic else labels
+        best = batched_nms(boxes[usable], scores[usable], groups[usable], rule.iou)
+        row[usable[best]] = True
+    return kept
+
+
+def _kept_at_once(candidates: Candidates, rule: Suppression) -> Tensor:
+    """Whether each box stays, ``(B, n)``: of all images at once.
+
+    Boxes that mustn't meet are moved apart: those of each class to the right, those of each image
+    downwards. In one direction alone large numbers would leave few digits for the edges.
+    """
+    boxes, scores, labels = candidates
+    n_images, n = scores.shape
+    apart = boxes.amax() + 1
+    down = torch.arange(n_images, device=boxes.device)[:, None].expand(-1, n) * apart
+    right = torch.zeros_like(down) if rule.is_class_agnostic else labels * apart
+    moved = boxes + torch.stack((right, down, right, down), -1)
+    best = nms(moved.reshape(-1, 4), scores.reshape(-1), rule.iou)
+    kept = torch.zeros_like(scores, dtype=torch.bool).reshape(-1)
+    return kept.scatter(0, best, torch.ones_like(best, dtype=torch.bool)).reshape(n_images, n)
+
+
+def _softly(candidates: Candidates, rule: Suppression) -> Detections:
+    """Take the best box ``limit`` times; those that overlap with it lose score each time.
+
+    Bodla, Singh, Chellappa, Davis (2017), "Soft-NMS", equation 4.
+    """
+    boxes, scores, labels = candidates
+    taken: list[tuple[Tensor, Tensor]] = []
+    for _ in range(min(rule.limit, scores.shape[1])):
+        score, at = scores.max(1, keepdim=True)
+        best = boxes.gather(1, at[..., None].expand(-1, -1, 4))
+        factor = torch.exp(-(_ious(boxes, best) ** 2) / rule.sigma)
+        if not rule.is_class_agnostic:
+            factor = torch.where(labels == labels.gather(1, at), factor, 1.0)
+        taken.append((score, at))
+        scores = (scores * factor).scatter(1, at, 0.0)
+    score, at = (torch.cat(each, 1) for each in zip(*taken, strict=True))
+    chosen = Candidates(
+        boxes.gather(1, at[..., None].expand(-1, -1, 4)),
+        score * (score >= rule.score),
+        labels.gather(1, at),
+    )
+    return _best(chosen, rule.limit)
+
+
+def _ious(boxes: Tensor, one: Tensor) -> Tensor:
+    """IoU of all boxes ``(B, n, 4)`` with one of each image ``(B, 1, 4)``, ``(B, n)``."""
+    low, high = torch.maximum(boxes[..., :2], one[..., :2]), torch.minimum(boxes, one)[..., 2:]
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (one[..., 2:] - one[..., :2]).prod(-1)
+    return shared / (areas - shared).clamp(min=1e-9)

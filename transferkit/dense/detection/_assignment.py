@@ -1,0 +1,149 @@
+"""Which anchors and points learn which object.
+
+An assignment is an int64 tensor with a number for each anchor or point: the position of its
+object in the target, or `BACKGROUND`, or `LEFT_OUT` for one that learns nothing. An ignored object
+is nobody's object; what lies over it and has no other is left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from transferkit.dense.detection._coding import distances_of
+from transferkit.dense.detection._head import Target
+
+__all__ = ["BACKGROUND", "LEFT_OUT", "by_iou", "by_place", "covered", "known_objects"]
+
+BACKGROUND = -1
+"""Of an anchor or point that has no object."""
+LEFT_OUT = -2
+"""Of an anchor or point that is neither an object's nor background."""
+
+# An anchor of which this share lies over an ignored object is left out.
+_COVERED = 0.5
+
+
+def known_objects(target: Target) -> Tensor:
+    """Positions of the objects that are learnt: those that have a class."""
+    return (target["labels"] > 0).nonzero()[:, 0]
+
+
+def covered(boxes: Tensor, target: Target) -> Tensor:
+    """Whether at least half of each box lies over one of the ignored objects.
+
+    It is the share of the box and not the IoU: what is ignored may be a crowd, in which each
+    object is small.
+
+    Parameters
+    ----------
+    boxes : Tensor of shape (n, 4)
+        Edges, px.
+    target : Target
+        With ignored objects or none.
+
+    Returns
+    -------
+    Tensor of bool, shape (n,)
+    """
+    ignored = target["boxes"][target["labels"] < 0]
+    low = torch.maximum(boxes[:, None, :2], ignored[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], ignored[:, 2:])
+    shared = (high - low).clamp(min=0).prod(2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return (shared >= _COVERED * area[:, None].clamp(min=1e-6)).any(1)
+
+
+def by_iou(anchors: Tensor, target: Target, *, low: float, high: float, keeps_best: bool) -> Tensor:
+    """Give each anchor the object with which it overlaps most.
+
+    Ren, He, Girshick, Sun (2015), "Faster R-CNN", section 3.1.2.
+
+    Parameters
+    ----------
+    anchors : Tensor of shape (n, 4)
+        Or boxes that a head proposes, px.
+    target : Target
+        Of the image.
+    low : float
+        Below this IoU with every object an anchor is background.
+    high : float
+        From this IoU on it is the object's; between both it is left out.
+    keeps_best : bool
+        Whether an object has the anchors of its highest IoU even below `high`.
+
+    Returns
+    -------
+    Tensor of int64, shape (n,)
+        See the module.
+
+    Examples
+    --------
+    >>> anchors = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4], [8, 0, 16, 8], [8, 8, 16, 16]])
+    >>> boxes = torch.tensor([[0.0, 0, 8, 9], [8.0, 8, 16, 16]])
+    >>> target = Target(boxes=boxes, labels=torch.tensor([1, -1]))
+    >>> by_iou(anchors, target, low=0.4, high=0.5, keeps_best=True).tolist()
+    [0, -2, -1, -2]
+    """
+    objects = known_objects(target)
+    result = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+    if len(objects):
+        ious = box_iou(target["boxes"][objects], anchors)
+        most, at = ious.max(0)
+        result[most >= low] = LEFT_OUT
+        result = torch.where(most >= high, objects[at], result)
+        if keeps_best:
+            best = ious.amax(1, keepdim=True)
+            owner = (ious == best) & (best > 0)
+            # An anchor that is the best one of several objects goes to the one it covers most.
+            result = torch.where(owner.any(0), objects[(ious * owner).argmax(0)], result)
+    return torch.where((result == BACKGROUND) & covered(anchors, target), LEFT_OUT, result)
+
+
+def by_place(
+    points: Tensor, strides: Tensor, ranges: Tensor, target: Target, *, radius: float
+) -> Tensor:
+    """Give each point the smallest object in whose middle it lies.
+
+    Tian, Shen, Chen, He (2019), "FCOS", section 3.2, with the sampling of centres that its
+    authors added later.
+
+    Parameters
+    ----------
+    points : Tensor of shape (n, 2)
+        x and y, px.
+    strides : Tensor of shape (n,)
+        Of the level of each, px.
+    ranges : Tensor of shape (n, 2)
+        A point takes objects whose farthest edge is from the one to below the other px away.
+    target : Target
+        Of the image.
+    radius : float
+        A point within this many strides from an object's centre, along both axes, is in its
+        middle.
+
+    Returns
+    -------
+    Tensor of int64, shape (n,)
+        See the module.
+    """
+    objects = known_objects(target)
+    result = torch.full((len(points),), BACKGROUND, device=points.device)
+    inside = (distances_of(target["boxes"], points[:, None]) > 0).all(2)
+    over_ignored = (inside & (target["labels"] < 0)).any(1)
+    if len(objects):
+        boxes = target["boxes"][objects]
+        farthest = distances_of(boxes, points[:, None]).amax(2)
+        away = (points[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(2)
+        is_candidate = (
+            inside[:, objects]
+            & (away <= radius * strides[:, None])
+            & (farthest >= ranges[:, :1])
+            & (farthest < ranges[:, 1:])
+        )
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        costs = torch.where(is_candidate, areas, torch.inf)
+        least, at = costs.min(1)
+        result = torch.where(least < torch.inf, objects[at], result)
+    return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)

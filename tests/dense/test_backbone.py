@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
 
 from transferkit import create_backbone
 from transferkit.dense.backbone import PyramidBackbone, with_neck

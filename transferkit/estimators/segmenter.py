@@ -28,10 +28,11 @@ from transferkit.dense.resampling import classes_in_image
 from transferkit.dense.samples import DenseSamples, class_maps
 from transferkit.dense.segmentation import default_neck
 from transferkit.estimators._dense import DenseEstimator, Usable
+from transferkit.estimators._tiles import Box, map_of_tiles
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored
 from transferkit.forward import choose_device
-from transferkit.images import Frame, ImageSet, joined
+from transferkit.images import Frame, ImageSet, Tiling, joined
 from transferkit.metrics import SegmentationReport, segmentation_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
@@ -65,6 +66,10 @@ class TransferSegmenter(DenseEstimator):
         Options of the head and the neck, such as ``{"width": 128}``.
     recipe : mapping, optional
         Fields of `transferkit.dense.fitting.SegmentationRecipe`, such as ``{"epochs": 20}``.
+    tiles : str or (int, int), optional
+        Cuts large images into overlapping tiles: ``"2x3"`` (rows and columns) or their height
+        and width in px, such as ``"512px"``; see `transferkit.images.Tiling`. Then `image_size` is
+        that of a tile.
     store, device, batch_size, progress
         As for `FeatureExtractor`.
     folder : path, optional
@@ -112,6 +117,7 @@ class TransferSegmenter(DenseEstimator):
         head_options: Mapping[str, Any] | None = None,
         neck_options: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
+        tiles: Tiling | str | tuple[int, int] | None = None,
         store: FeatureStore | str | Path | bool | None = None,
         device: str | None = None,
         batch_size: int | None = None,
@@ -126,6 +132,7 @@ class TransferSegmenter(DenseEstimator):
         self.head_options = head_options
         self.neck_options = neck_options
         self.recipe = recipe
+        self.tiles = tiles
         self.store = store
         self.device = device
         self.batch_size = batch_size
@@ -278,7 +285,8 @@ class TransferSegmenter(DenseEstimator):
         if mirror:
             view = mirrored(self.extractor_.resolve().preprocess)
             views.append(self.maps(images, is_training=True, view=view).levels)
-        return DenseSamples(views, class_maps(annotations, maps.frames, self.input_size_))
+        targets = class_maps(maps.of_rows(annotations), maps.frames, self.input_size_)
+        return DenseSamples(views, targets)
 
     def description(self) -> str:
         """What was trained, in a few words."""
@@ -303,6 +311,11 @@ class TransferSegmenter(DenseEstimator):
             )
             for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
         ]
+
+    def _merged(
+        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
+    ) -> Annotations:
+        return map_of_tiles(found, boxes, size)
 
     def measure(
         self, images: Any, annotations: Any = None, *, on_error: str = "raise"

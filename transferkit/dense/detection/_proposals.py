@@ -112,7 +112,7 @@ class ProposalNetwork(nn.Module):
             state = relu(self.conv(level))
             # Row by row, and for each cell all shapes, as the anchors are.
             scores.append(self.score(state).permute(0, 2, 3, 1).flatten(1).float())
-            own = self.deltas(state).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
+            own = self.deltas(state).permute(0, 2, 3, 1).reshape(level.shape[0], -1, 4)
             deltas.append(own.float())
             cells = (level.shape[-2], level.shape[-1])
             anchors.append(anchors_of_level(cells, stride, size, shapes, level.device))

@@ -158,8 +158,8 @@ def test_plan_counts_tiles(segmented):
 
 def test_an_input_size_suits_the_tiles():
     images = [np.zeros((1200, 1600, 3), np.uint8)] * 3
-    model = TransferSegmenter("bundled", tiles="400x300px")
-    assert model._extractor(list_images(images)).resolve().preprocess.image_size == (416, 288)
+    model = TransferSegmenter("bundled", tiles="384x290px")
+    assert model._extractor(list_images(images)).resolve().preprocess.image_size == (384, 288)
 
 
 def test_what_is_no_tiling_is_refused_before_anything_is_read():

@@ -99,7 +99,8 @@ def _are_cut(
     is_inner = (tiles > 0) & (tiles < [width, height, width, height])
     # One px, or a little more of large tiles: a head doesn't meet the edge exactly.
     is_near = np.abs(boxes - tiles) <= np.maximum(1, _NEAR * sides)
-    return (is_inner & is_near).any(1)
+    are_cut: NDArray[np.bool_] = (is_inner & is_near).any(1)
+    return are_cut
 
 
 def _pairs(

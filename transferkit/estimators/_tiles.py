@@ -159,4 +159,5 @@ def _depths(start: int, stop: int, length: int) -> NDArray[np.float32]:
     at = np.arange(start, stop) + 0.5
     before = at - start if start else np.full(len(at), np.inf)
     after = stop - at if stop < length else np.full(len(at), np.inf)
-    return np.minimum(before, after).astype(np.float32)
+    depths: NDArray[np.float32] = np.minimum(before, after).astype(np.float32)
+    return depths

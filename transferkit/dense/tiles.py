@@ -99,8 +99,7 @@ def _are_cut(
     is_inner = (tiles > 0) & (tiles < [width, height, width, height])
     # One px, or a little more of large tiles: a head doesn't meet the edge exactly.
     is_near = np.abs(boxes - tiles) <= np.maximum(1, _NEAR * sides)
-    are_cut: NDArray[np.bool_] = (is_inner & is_near).any(1)
-    return are_cut
+    return np.asarray((is_inner & is_near).any(1), dtype=bool)
 
 
 def _pairs(

@@ -18,11 +18,15 @@ Content = bytes | Image.Image | np.ndarray
 class LazyImage(abc.ABC):
     """An image that is taken from somewhere whenever it is needed, such as a data set."""
 
-    size: tuple[int, int] | None = None
-    """Height and width, px, if they are known without reading it."""
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, px, if they are known without reading it."""
+        return None
 
-    is_in_memory = False
-    """Whether it exists in this process only."""
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it exists in this process only."""
+        return False
 
     @abc.abstractmethod
     def read(self) -> Content:

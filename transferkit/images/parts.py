@@ -98,7 +98,7 @@ class ImagePart(LazyImage):
     decoded: DecodedImages = field(default_factory=DecodedImages)
 
     @property
-    def size(self) -> tuple[int, int]:  # type: ignore[override]
+    def size(self) -> tuple[int, int]:
         """Height and width, px."""
         left, top, right, bottom = self.box
         return bottom - top, right - left

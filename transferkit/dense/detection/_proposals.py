@@ -112,7 +112,7 @@ class ProposalNetwork(nn.Module):
             state = relu(self.conv(level))
             # Row by row, and for each cell all shapes, as the anchors are.
             scores.append(self.score(state).permute(0, 2, 3, 1).flatten(1).float())
-            own = self.deltas(state).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
+            own = self.deltas(state).permute(0, 2, 3, 1).reshape(level.shape[0], -1, 4)
             deltas.append(own.float())
             cells = (level.shape[-2], level.shape[-1])
             anchors.append(anchors_of_level(cells, stride, size, shapes, level.device))
@@ -149,10 +149,7 @@ class ProposalNetwork(nn.Module):
             start += count
         boxes, best, levels = (torch.cat(each, 1) for each in zip(*found, strict=True))
         has_area = ((boxes[..., 2:] - boxes[..., :2]) >= 1).all(-1)
-        is_exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
-        kept = suppressed(
-            Candidates(boxes, best * has_area, levels), self.rule, at_once=is_exported
-        )
+        kept = suppressed(Candidates(boxes, best * has_area, levels), self.rule)
         return kept.boxes, kept.scores
 
     def loss(self, proposed: Proposed, targets: Sequence[Target]) -> Tensor:

@@ -40,7 +40,7 @@ from transferkit.metrics import Metric
 METRIC = Metric(
     "toy",
     "toy metric",
-    ("anomaly", "classification", "multilabel", "regression", "segmentation"),
+    ("anomaly", "classification", "detection", "multilabel", "regression", "segmentation"),
     lambda predictions: len(predictions) / 4,
     format="{:.1f} quarters".format,
 )

@@ -7,6 +7,7 @@ compute may have one in `SECOND`.
 import itertools
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from tests.metrics import scenes
 from transferkit import metrics
 from transferkit.annotations import VOID, Annotations
 from transferkit.metrics import (
@@ -36,7 +38,7 @@ from transferkit.metrics import (
 
 FOLDER = Path(metrics.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-REPORTS = ("anomaly", "classification", "multilabel", "regression", "segmentation")
+REPORTS = ("anomaly", "classification", "detection", "multilabel", "regression", "segmentation")
 CASES = [(task, metric.name) for task in REPORTS for metric in metrics.of(task)]
 N = 60
 
@@ -105,6 +107,27 @@ def scored(found, images):
     return (Annotations(one.shape, score=score, score_map=one) for one, score in pairs)
 
 
+def boxes(rng, n=N, with_proba=True):
+    truth, found, names = [], [], ["background", "a", "b"]
+    for _ in range(n):
+        true = scenes.drawn(rng, rng.integers(0, 5), 0)
+        labels = rng.integers(1, 3, len(true))
+        truth.append(Annotations(scenes.SIZE, boxes=true, labels=labels))
+        found.append(scenes.detected(rng, true, labels, 2, 0))
+    if n == N:  # scores that tie would be told in another order after a permutation
+        scores = iter(rng.permutation(100 * N * 5) / (100 * N * 5))
+        found = [replace(f, scores=np.array([next(scores) for _ in f.labels])) for f in found]
+    return Boxes(truth, found, names)
+
+
+class Boxes(metrics.DetectionCounts):
+    """Counts that remember the boxes that they are taken from."""
+
+    def __init__(self, truth, found, names):
+        super().__init__(**vars(metrics.count_detections(truth, found, names)))
+        object.__setattr__(self, "of", (truth, found, names))
+
+
 def annotated(maps):
     return (Annotations(one.shape, map=one) for one in maps)
 
@@ -112,6 +135,7 @@ def annotated(maps):
 DRAWN = {
     "anomaly": strangeness,
     "classification": classes,
+    "detection": boxes,
     "multilabel": labels,
     "regression": numbers,
     "segmentation": pixels,
@@ -123,6 +147,9 @@ def reported(found):
     if found.task == "anomaly":
         truth, predicted = annotated(found.truth), scored(found.found, found.images)
         return metrics.anomaly_report(truth, predicted, threshold=found.threshold)
+    if found.task == "detection":
+        truth, predicted, names = found.of
+        return report_of(found.task, iter(truth), iter(predicted), None, names)
     if found.task == "segmentation":
         truth, predicted = annotated(found.truth), annotated(found.found)
         return report_of(found.task, truth, predicted, None, found.classes)
@@ -136,6 +163,9 @@ def perfect(found):
         return Strange(found.truth, sure, sure.max(axis=(1, 2)), 0.5)
     if found.task == "segmentation":
         return Maps(found.truth, found.truth, found.classes)
+    if found.task == "detection":
+        truth, _, names = found.of
+        return Boxes(truth, [replace(t, scores=np.ones(len(t.labels))) for t in truth], names)
     proba = None
     if found.task == "classification":
         proba = np.eye(found.n_known)[found.y_true]
@@ -149,6 +179,9 @@ def reordered(found, rows, *, y_pred=None, proba=None):
         return Strange(found.truth[rows], found.found[rows], found.images[rows], found.threshold)
     if found.task == "segmentation":
         return Maps(found.truth[rows], found.found[rows], found.classes)
+    if found.task == "detection":
+        truth, predicted, names = found.of
+        return Boxes([truth[i] for i in rows], [predicted[i] for i in rows], names)
     y_pred = found.y_pred if y_pred is None else y_pred
     proba = found.proba if proba is None else proba
     return metrics.Predictions(
@@ -239,6 +272,11 @@ def aupro_loop(p):
     return total / 0.3
 
 
+def coco(number):
+    """One of pycocotools' numbers."""
+    return lambda counts: scenes.coco_numbers(*counts.of)[number]
+
+
 SECOND = {
     ("anomaly", "image_auroc"): lambda p: roc_auc_score(p.is_anomalous, p.images),
     ("anomaly", "pixel_auroc"): lambda p: roc_auc_score(
@@ -251,6 +289,13 @@ SECOND = {
     ("classification", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
     ("classification", "log_loss"): lambda p: log_loss(p.y_true, p.proba, labels=range(p.n_known)),
     ("classification", "calibration_error"): calibration_loop,
+    ("detection", "average_precision"): coco("ap"),
+    ("detection", "ap50"): coco("ap50"),
+    ("detection", "ap75"): coco("ap75"),
+    ("detection", "ap_small"): coco("ap_small"),
+    ("detection", "ap_medium"): coco("ap_medium"),
+    ("detection", "ap_large"): coco("ap_large"),
+    ("detection", "average_recall"): coco("ar"),
     ("multilabel", "exact_match"): lambda p: accuracy_score(p.y_true, p.y_pred),
     ("multilabel", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
     ("multilabel", "mean_average_precision"): lambda p: average_precision_score(p.y_true, p.proba),
@@ -351,6 +396,14 @@ def hard(task):
     if task == "segmentation":
         for truth, found in ((0, 0), (0, 1), (0, VOID), (2, 9)):
             yield Maps(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), tuple("abc"))
+    if task == "detection":
+        nothing = Annotations((9, 9), boxes=np.zeros((0, 4)), labels=np.zeros(0, int))
+        sure = replace(nothing, scores=np.zeros(0))
+        some = Annotations((9, 9), boxes=np.ones((1, 4)), labels=np.ones(1, int))
+        for truth, found in ((nothing, sure), (nothing, replace(some, scores=np.ones(1)))):
+            yield Boxes([truth] * 2, [found] * 2, ["background", "a"])
+        yield Boxes([some] * 2, [sure] * 2, ["background", "a"])
+        yield Boxes([replace(some, ignored=np.array([True]))], [sure], ["background", "a"])
     if task == "anomaly":
         for truth, found in ((0, 0), (1, 0), (VOID, 1)):
             yield Strange(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), [found] * 2, 0.5)
@@ -380,7 +433,7 @@ def test_metrics_without_probabilities_are_none():
 def test_wrong_names():
     with pytest.raises(ValueError, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
         metrics.get("acuracy")
-    with pytest.raises(ValueError, match="unknown task 'detection'; known: anomaly, class"):
-        report_of("detection", [1], [1], None, ["a"])
+    with pytest.raises(ValueError, match="unknown task 'detecting'; did you mean 'detection'"):
+        report_of("detecting", [1], [1], None, ["a"])
     with pytest.raises(ValueError, match="y_pred holds other values than 0 and 1"):
         report_of("multilabel", [[1, 0]], [[2, 0]], None, "ab")

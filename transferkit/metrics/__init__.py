@@ -21,6 +21,14 @@ from transferkit.metrics._classification import (
     classification_report,
     predicted_classes,
 )
+from transferkit.metrics._detection import (
+    ClassDetections,
+    DetectionReport,
+    detection_report,
+    report_of_detections,
+)
+from transferkit.metrics._detections import BestThreshold, DetectionCounts, count_detections
+from transferkit.metrics._matching import found_and_missed
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
@@ -51,9 +59,13 @@ __all__ = [
     "AnomalyReport",
     "AnomalyScores",
     "Baseline",
+    "BestThreshold",
+    "ClassDetections",
     "ClassPixels",
     "ClassRow",
     "Comparison",
+    "DetectionCounts",
+    "DetectionReport",
     "LabelRow",
     "Measurable",
     "Metric",
@@ -71,7 +83,10 @@ __all__ = [
     "average_precision_11",
     "calibration_error",
     "classification_report",
+    "count_detections",
     "count_pixels",
+    "detection_report",
+    "found_and_missed",
     "gather_scores",
     "get",
     "mean_average_precision_11",
@@ -85,6 +100,7 @@ __all__ = [
     "predicted_numbers",
     "regression_report",
     "report_of",
+    "report_of_detections",
     "report_of_pixels",
     "report_of_scores",
     "segmentation_report",
@@ -94,6 +110,7 @@ __all__ = [
 _REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
     "anomaly": lambda true, predicted, *_: anomaly_report(true, predicted),
     "classification": classification_report,
+    "detection": lambda true, predicted, _, names: detection_report(true, predicted, names),
     "multilabel": multilabel_report,
     "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
     "segmentation": lambda true, predicted, _, names: segmentation_report(true, predicted, names),
@@ -112,7 +129,7 @@ def report_of(
         such as ``segmentation``.
     y_true, y_pred : array-like, or iterable of Annotations
         As in `classification_report`, `multilabel_report`, `regression_report`,
-        `segmentation_report` and `anomaly_report`.
+        `segmentation_report`, `detection_report` and `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like

@@ -21,7 +21,7 @@ def names() -> list[str]:
     >>> "balanced_accuracy" in names()
     True
     """
-    return [name.replace("-", "_") for name in registry.names(_FOLDER)]
+    return sorted(name.replace("-", "_") for name in registry.names(_FOLDER))
 
 
 def get(name: str) -> Metric:

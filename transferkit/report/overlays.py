@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transferkit.annotations import Annotations, is_background
 from transferkit.images import read_rgb
+from transferkit.metrics import found_and_missed
+from transferkit.report.boxes import CROWD, draw_boxes
 
 __all__ = ["class_colours", "heat", "overlay"]
 
@@ -91,12 +93,14 @@ def overlay(
     *,
     truth: Annotations | None = None,
     score_range: tuple[float, float] | None = None,
+    threshold: float = 0.0,
 ) -> Image.Image:
     """Draw annotations over their image, with a legend.
 
     Classes are colours with contours, and void is grey; a background at 0 stays as it is.
-    Objects have contours and boxes. Scores of pixels are a heat map. With the truth the
-    image itself, the truth and what was predicted stand beside one another.
+    Objects have contours, or boxes with their class and score. Scores of pixels are a heat map.
+    With the truth the image itself, the truth and what was predicted stand beside one another;
+    boxes are dashed that nobody found, and those that are where no object of their class is.
 
     Parameters
     ----------
@@ -111,12 +115,14 @@ def overlay(
     score_range : (float, float), optional
         Scores that get the first and the last colour of the heat map; those of this image
         if not given, so that only pictures with one range can be compared.
+    threshold : float, default=0
+        Predicted objects of a lower score aren't drawn.
 
     Returns
     -------
     PIL.Image.Image
-        RGB; its longer side is 320 px or more, and 1,600 px or less before the parts are
-        set side by side and the legend is added.
+        RGB; its longer side is 320 px or more, with many boxes 640, and 1,600 px or less before
+        the parts are set side by side and the legend is added.
 
     Raises
     ------
@@ -137,26 +143,49 @@ def overlay(
                 f"{what} of {one.size[0]} × {one.size[1]} px for an image of {photo.height} × "
                 f"{photo.width}; give those of this image"
             )
-    scale = _scale(photo)
-    colours = class_colours(classes)
-    parts = [_drawn(photo, annotations, colours, scale, score_range)]
-    captions = ["predicted" if truth is not None else ""]
+    if annotations.scores is not None and annotations.labels is not None:
+        annotations = annotations.select(annotations.scores >= threshold)
+    shown = [one for one in (annotations, truth) if one is not None]
+    scale = _scale(photo, shown)
+    missed, is_false = _not_paired(annotations, truth)
+    parts = [_drawn(photo, annotations, classes, scale, score_range, is_false)]
+    captions = [_caption("predicted", is_false, "false") if truth is not None else ""]
     if truth is not None:
-        parts = [_resized(photo, scale), _drawn(photo, truth, colours, scale, None), *parts]
-        captions = ["image", "truth", *captions]
+        true = _drawn(photo, truth, classes, scale, None, missed)
+        parts = [_resized(photo, scale), true, *parts]
+        captions = ["image", _caption("truth", missed, "missed"), *captions]
     if annotations.score is not None:
         what = "confidence" if annotations.score_map is None else "score"
         captions[-1] = f"{captions[-1]} {what} {annotations.score:.3g}".strip()
-    shown = [one for one in (annotations, truth) if one is not None]
     return _with_legend(_beside(parts, captions), _legend(shown, classes))
+
+
+def _not_paired(
+    annotations: Annotations, truth: Annotations | None
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Whether each true box is missed, and each predicted one false; None without boxes."""
+    if truth is None or truth.boxes is None or annotations.boxes is None:
+        return None, None
+    if annotations.scores is None or annotations.masks is not None:
+        return None, None
+    return found_and_missed(annotations, truth)
+
+
+def _caption(what: str, is_dashed: NDArray[np.bool_] | None, why: str) -> str:
+    if is_dashed is None:
+        return what
+    return f"{what}: {int(is_dashed.sum()):,} of {len(is_dashed):,} {why} (dashed)"
 
 
 # ---- one picture ------------------------------------------------------------------------
 
 
-def _scale(photo: Image.Image) -> float:
+def _scale(photo: Image.Image, shown: Sequence[Annotations]) -> float:
     longer = max(photo.size)
-    return min(_LARGEST / longer, max(1.0, float(-(-_SMALLEST // longer))))
+    # Many boxes need room between their lines.
+    is_crowded = any(one.boxes is not None and len(one.boxes) > CROWD for one in shown)
+    smallest = 2 * _SMALLEST if is_crowded else _SMALLEST
+    return min(_LARGEST / longer, max(1.0, float(-(-smallest // longer))))
 
 
 def _resized(photo: Image.Image, scale: float) -> Image.Image:
@@ -176,10 +205,12 @@ def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 def _drawn(
     photo: Image.Image,
     one: Annotations,
-    colours: Sequence[RGB | None],
+    classes: Sequence[str],
     scale: float,
     score_range: tuple[float, float] | None,
+    is_dashed: NDArray[np.bool_] | None,
 ) -> Image.Image:
+    colours = class_colours(classes)
     small = _resized(photo, scale)
     canvas = np.asarray(small).astype(np.float32)
     if one.score_map is not None:
@@ -192,11 +223,7 @@ def _drawn(
             canvas[_outline(_nearest(mask, small.size))] = _colour(colours, int(label))
     picture = Image.fromarray(canvas.round().clip(0, 255).astype(np.uint8))
     if one.boxes is not None and one.labels is not None and one.masks is None:
-        draw = ImageDraw.Draw(picture)
-        for box, label in zip(np.asarray(one.boxes) * scale, one.labels, strict=True):
-            left, top, right, bottom = box.tolist()
-            corners = (left, top, max(left, right - 1), max(top, bottom - 1))
-            draw.rectangle(corners, outline=_colour(colours, int(label)), width=2)
+        draw_boxes(picture, one, classes, colours, scale, is_dashed=is_dashed)
     return picture
 
 

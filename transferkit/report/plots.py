@@ -1,4 +1,4 @@
-"""Pictures of images with their predictions, and of the confusion matrix."""
+"""Pictures of images with their predictions, of the confusion matrix, and of curves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from transferkit.images import ImageSet
+    from transferkit.metrics import ClassDetections, DetectionReport
 
-__all__ = ["draw_predictions"]
+__all__ = ["draw_precision", "draw_predictions"]
 
 _ROWS, _COLUMNS = 4, 6
 # With this many classes or more, numbers and names would overlap.
 _MAX_NUMBERS, _MAX_NAMES = 16, 40
+_MAX_CURVES = 10
 _RIGHT, _WRONG = "#1a7f37", "#cf222e"
 
 
@@ -79,3 +81,41 @@ def _draw_confusions(figure: Any, truth: list[str], predicted: list[str]) -> Non
         for i, j in np.argwhere(counts):
             dark = counts[i, j] > counts.max() / 4
             axes.text(j, i, counts[i, j], ha="center", va="center", color="w" if dark else "k")
+
+
+def draw_precision(report: DetectionReport, path: Path) -> None:
+    """Draw precision over recall of a detection's classes, with the best threshold's points.
+
+    Of many classes only the ten with the most objects have a colour and stand in the legend.
+
+    Parameters
+    ----------
+    report : DetectionReport
+        From `transferkit.metrics.detection_report`.
+    path : Path
+        The PNG file.
+    """
+    figure = Figure(figsize=(7, 5.6), dpi=100, layout="constrained")
+    axes: Any = figure.subplots()
+    rows = sorted((row for row in report.classes if row.curve), key=lambda row: -row.objects)
+    for row in rows[_MAX_CURVES:]:
+        axes.plot(*_curve_of(row), color="0.8", linewidth=0.8)
+    for i, row in enumerate(rows[:_MAX_CURVES]):
+        colour, label = f"C{i}", f"{row.label}  {100 * (row.ap50 or 0):.1f}"
+        axes.plot(*_curve_of(row), color=colour, label=label)
+        if row.precision is not None and row.recall is not None:
+            axes.plot(row.recall, row.precision, "o", color=colour)
+    best = "" if report.best is None else f"; dots: scores from {report.best.score:.2f} on"
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.set_title(f"overlap of 0.5{best}")
+    axes.grid(color="0.9")
+    if rows:
+        axes.legend(title="class, AP50 in %", loc="lower left")
+    figure.savefig(path)
+
+
+def _curve_of(row: ClassDetections) -> tuple[list[float], list[float]]:
+    """Recalls and precisions, from recall 0 at the first precision on."""
+    points = [(point.recall, point.precision) for point in row.curve]
+    recalls, precisions = zip((0.0, points[0][1]), *points, strict=True)
+    return list(recalls), list(precisions)

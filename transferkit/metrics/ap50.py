@@ -1,0 +1,13 @@
+"""Average precision where an overlap of 0.5 counts as found; see `average_precision`."""
+
+from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._metric import Metric, share
+
+__all__ = ["METRIC"]
+
+
+def _compute(counts: DetectionCounts) -> float:
+    return counts.average_precision(threshold=0)
+
+
+METRIC = Metric("ap50", "AP50", ("detection",), _compute, format=share, place=11)

@@ -1,0 +1,13 @@
+"""Average precision of objects above 96² px of the image; see `average_precision`."""
+
+from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._metric import Metric, share
+
+__all__ = ["METRIC"]
+
+
+def _compute(counts: DetectionCounts) -> float:
+    return counts.average_precision("large")
+
+
+METRIC = Metric("ap_large", "AP large", ("detection",), _compute, format=share, place=15)

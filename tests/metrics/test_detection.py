@@ -127,6 +127,14 @@ def test_the_higher_score_is_served_first_and_takes_what_it_overlaps_with_most()
     assert told.partners.tolist() == [1, 0]
 
 
+def test_of_equal_overlaps_the_last_is_taken_as_pycocotools_does():
+    truth = one([[0, 0, 10, 10], [4, 0, 14, 10]], [1, 1], ignored=[False, False])
+    found = one([[2, 0, 12, 10], [4, 0, 14, 10]], [1, 1], [0.9, 0.8])
+    assert matched(found, truth).partners.tolist() == [1, -1]
+    told = numbers(count_detections([truth], [found], NAMES))
+    assert told == pytest.approx(scenes.coco_numbers([truth], [found], NAMES), nan_ok=True)
+
+
 def test_an_ignored_object_may_be_found_again_and_again_and_a_free_one_is_taken_before_it():
     truth = one([BOX, BOX], [1, 1], ignored=[True, False])
     told = matched(one([BOX] * 3, [1] * 3, [0.9, 0.8, 0.7]), truth)

@@ -12,6 +12,7 @@ from transferkit.benchmark.detection_grid import object_features
 from transferkit.datasets import Division
 from transferkit.estimators import FeatureExtractor, TransferDetector
 from transferkit.metrics import DetectionCounts, count_detections, report_of_detections
+from transferkit.metrics._matching import HIT, MISS
 
 __all__ = ["DetectedDataset"]
 

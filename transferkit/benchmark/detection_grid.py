@@ -47,9 +47,7 @@ class DetectionCell(MapCell):
 
     def _settings(self) -> str:
         """All settings that a head is trained with, as a text for the key."""
-        head = inspect.signature(
-            type(create_detection_head(self.probe, [8] * 3, [8, 16, 32], 2))
-        )
+        head = inspect.signature(type(create_detection_head(self.probe, [8] * 3, [8, 16, 32], 2)))
         options = {
             name: p.default for name, p in head.parameters.items() if p.default is not p.empty
         }
@@ -93,4 +91,3 @@ def detection_cells(backbone: str, want: Want) -> list[Cell]:
         for feature in want.features or (PYRAMID,)
         for cell in seeded(DetectionCell, backbone, head, "head", feature, want)
     ]
-

@@ -9,8 +9,8 @@ from typing import Any
 from transferkit.backbones import layers_of
 from transferkit.benchmark.data import AnnotatedDataset
 from transferkit.benchmark.grid import Cell, Want, resolved
-from transferkit.dense.fitting import SegmentationRecipe
 from transferkit.dense.pyramid import pyramid_layers
+from transferkit.dense.recipe import SegmentationRecipe
 from transferkit.dense.segmentation import create_segmentation_head, default_neck
 from transferkit.estimators import FeatureExtractor, suited_size
 from transferkit.protocols.segmentation import create_segmentation_protocol
@@ -119,7 +119,7 @@ def map_features(feature: str, spec: BackboneSpec) -> list[str]:
 
 
 def head_geometry(backbone: str, dataset: AnnotatedDataset) -> dict[str, Any]:
-    """Geometry of heads, as the estimators of dense tasks have it: the whole image, at a size that suits.
+    """Geometry of heads, as estimators have it: the whole image, at a size that suits.
 
     Parameters
     ----------

@@ -87,9 +87,14 @@ class Maps:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def image_of_rows(self) -> NDArray[np.intp]:
+        """Position, among the kept images, of the image of each row."""
+        return np.arange(len(self)) if self.image_of is None else self.image_of
+
     def of_rows(self, annotations: AnnotationSet) -> AnnotationSet:
         """Annotations of the image of each row, in the image's px, from those of the images."""
-        return annotations if self.image_of is None else annotations.select(self.image_of)
+        return annotations.select(self.image_of_rows)
 
     def frame_of_row(self, i: int) -> tuple[Frame, tuple[int, int]]:
         """Frame from the px of an image or tile to the network's, and its height and width."""
@@ -278,6 +283,12 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         ]
         sizes = [of_images[i] for i in found.image_of]
         return Maps(found.images, levels, frames, sizes, found.image_of, found.boxes)
+
+    def _n_rows(self, images: ImageSet) -> int:
+        """How many images, or tiles of them, are seen one by one."""
+        if self.tiling_ is None:
+            return len(images)
+        return len(cut(self.extractor_, images, self.tiling_).images)
 
     def _extracted(
         self, images: ImageSet, on_error: str, *, remember: bool, view: View | None = None

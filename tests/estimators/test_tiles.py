@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.annotations import VOID, Annotations
-from transferkit.estimators import FeatureExtractor, TransferSegmenter, load_estimator
+from transferkit.annotations import VOID, Annotations, AnnotationSet
+from transferkit.estimators import (
+    FeatureExtractor,
+    TransferDetector,
+    TransferSegmenter,
+    load_estimator,
+)
 from transferkit.estimators._tiles import extract_tiles, map_of_tiles
 from transferkit.images import Tiling, UnreadableImages, list_images
 
@@ -19,7 +24,7 @@ def picture(seed, n=6, side=10, size=SIZE):
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 60, (*size, 3), dtype=np.uint8)
     cells = [(x, y) for x in range(0, size[1] - 31, 32) for y in range(0, size[0] - 31, 32)]
-    corners = np.array([cells[i] for i in rng.permutation(len(cells))[:n]])
+    corners = np.array([cells[i] for i in rng.permutation(len(cells))[:n]]).reshape(-1, 2)
     corners = corners + rng.integers(0, 32 - side, (n, 2))
     for left, top in corners:
         pixels[top : top + side, left : left + side] += 180
@@ -167,3 +172,96 @@ def test_what_is_no_tiling_is_refused_before_anything_is_read():
         TransferSegmenter(extractor(), tiles="many").fit(
             [np.zeros((64, 64, 3), np.uint8)], [np.zeros((64, 64), int)]
         )
+
+
+# ---- detection ----
+
+
+DETECTION = {"epochs": 8, "zoomed": False, "learning_rate": 0.005}
+
+
+def truth_of(boxes):
+    return Annotations(SIZE, boxes=boxes, labels=np.ones(len(boxes), dtype=int))
+
+
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory):
+    """A detector that was trained on tiles, with its images and their objects."""
+    store = tmp_path_factory.mktemp("store")
+    pictures = [picture(seed, side=12) for seed in range(8)]
+    images, truth = [p for p, _ in pictures], [truth_of(b) for _, b in pictures]
+    model = TransferDetector(extractor(store=store), "fcos", recipe=DETECTION, tiles="2x3")
+    return model.fit(images, truth), images, truth
+
+
+def test_tiles_find_objects_that_are_too_small_without(detected):
+    model, images, truth = detected
+    without = TransferDetector(model.backbone, "fcos", recipe=DETECTION).fit(images, truth)
+    held = [picture(100 + i, side=12) for i in range(3)]
+    pixels, true = [p for p, _ in held], [truth_of(b) for _, b in held]
+    reports = [one.measure(pixels, true) for one in (without, model)]
+    assert reports[0].ap50 < 0.5
+    assert reports[1].ap50 > 0.9
+
+
+def test_an_object_over_a_seam_is_found_once(detected):
+    model, _, _ = detected
+    seams = [(left, top) for left, top, _, _ in Tiling.of("2x3").boxes(SIZE)][1:]
+    seams += [(right, bottom) for _, _, right, bottom in Tiling.of("2x3").boxes(SIZE)][:-1]
+    pixels, _ = picture(50, n=0)
+    corners = np.array([(x - 6, y - 6) for x, y in seams if 6 < x < 250 and 6 < y < 186])
+    assert len(corners) >= 4
+    for left, top in corners:
+        pixels[top : top + 12, left : left + 12] += 180
+    [found] = model.predict([pixels])
+    sure = found.boxes[found.scores >= 0.3]
+    expected = np.concatenate((corners, corners + 12), axis=1)
+    assert len(sure) == len(expected)
+    nearest = np.abs(sure[:, None] - expected[None]).max(2).argmin(1)
+    assert sorted(nearest.tolist()) == list(range(len(expected)))
+    assert np.abs(sure - expected[nearest]).max() < 4
+
+
+def test_alone_or_among_others_and_again_the_same(detected, tmp_path):
+    model, images, truth = detected
+    again = TransferDetector(model.backbone, "fcos", recipe=DETECTION, tiles="2x3")
+    again.fit(images, truth)
+    assert "no weights loaded" in again.summary_
+    loaded = load_estimator(model.save(tmp_path / "model"))
+    assert loaded.tiling_ == Tiling.of("2x3")
+    expected = model.predict(images)
+    others = [
+        again.predict(images),
+        loaded.predict(images),
+        [model.predict([image])[0] for image in images],
+    ]
+    for found in others:
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_samples_are_tiles_with_the_objects_that_they_show(detected):
+    model, images, truth = detected
+    samples = model._samples(list_images(images[:2]), annotation_set(truth[:2]), recipe=None)
+    boxes = Tiling.of("2x3").boxes(SIZE)
+    assert len(samples) == 2 * len(boxes)
+    assert samples.image_of.tolist() == [0] * 6 + [1] * 6
+    for row, (left, top, right, bottom) in enumerate(boxes):
+        scale = 64 / (right - left), 64 / (bottom - top)
+        true = truth[0].boxes.clip([left, top, left, top], [right, bottom, right, bottom])
+        area = np.prod(truth[0].boxes[0, 2:] - truth[0].boxes[0, :2])
+        seen = (true[:, 2:] - true[:, :2]).prod(1)
+        target = samples.objects[0][row]
+        expected = (true[seen > 0] - [left, top, left, top]) * [*scale, *scale]
+        np.testing.assert_allclose(target["boxes"].numpy(), expected, atol=1e-4)
+        is_void = seen[seen > 0] < 0.3 * area
+        assert (target["labels"].numpy() == np.where(is_void, VOID, 1)).all()
+    assert samples.most_objects == max(
+        sum(len(samples.objects[0][row]["labels"]) for row in range(start, start + 6))
+        for start in (0, 6)
+    )
+
+
+def annotation_set(truth):
+    return AnnotationSet(["background", "square"], truth)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 __all__ = [
     "anchors_of_level",
-    "check_sizes",
+    "level_shapes",
     "points_of_level",
     "shapes_of_anchors",
     "suited_ratios",
+    "suited_reach",
     "suited_sizes",
     "usual_sizes",
 ]
@@ -209,6 +210,38 @@ def suited_ratios(boxes: NDArray[Any], n: int) -> list[float]:
     return [round(float(ratio), 2) for ratio in ratios]
 
 
+def suited_reach(boxes: NDArray[Any], strides: Sequence[float]) -> list[float]:
+    """Distance from an object's centre to its edges that each level has to expect, px.
+
+    Objects are divided among the levels by size, as many to each.
+
+    Parameters
+    ----------
+    boxes : ndarray of shape (n, 4)
+        Left, top, right and bottom edges, px of the input. Those without area don't count.
+    strides : sequence of float
+        Of the levels, fine to coarse.
+
+    Returns
+    -------
+    list of float
+        As JSON takes them; 4 strides if there are no boxes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> suited_reach(np.array([[0, 0, 8, 8], [0, 0, 32, 32]]), [8, 16])
+    [4.0, 16.0]
+    """
+    sides = _sides(boxes)
+    if not len(sides):
+        return [4.0 * stride for stride in strides]
+    logs = np.sort(np.log(sides / 2).mean(1))
+    # The middle of each level's share, whatever their number.
+    at = (np.arange(len(strides)) + 0.5) / len(strides)
+    return [round(float(px), 1) for px in np.exp(np.quantile(logs, at, method="hazen"))]
+
+
 def _sides(boxes: NDArray[Any]) -> NDArray[np.float64]:
     """Widths and heights of the boxes that have an area, px."""
     given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -217,23 +250,44 @@ def _sides(boxes: NDArray[Any]) -> NDArray[np.float64]:
     return kept
 
 
-def check_sizes(
-    sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[float]
-) -> None:
-    """Refuse sizes and ratios that make no anchors.
+def level_shapes(
+    sizes: Sequence[Sequence[float]],
+    ratios: Sequence[float],
+    strides: Sequence[float],
+    n_extra: int = 0,
+) -> list[list[tuple[float, float]]]:
+    """Widths and heights of each level's anchors, those of extra levels too.
+
+    Parameters
+    ----------
+    sizes : sequence of sequence of float
+        Square roots of areas, px: a list for each level that a head is given.
+    ratios : sequence of float
+        Height over width.
+    strides : sequence of float
+        Of the levels that the head is given.
+    n_extra : int, default=0
+        Levels that it adds; each has sizes twice those of the one before it.
 
     Raises
     ------
     ValueError
         If there isn't a list of sizes for each level, all equally long, or a number isn't above 0.
+
+    Examples
+    --------
+    >>> level_shapes([[8]], [1], [4], n_extra=1)
+    [[(8.0, 8.0)], [(16.0, 16.0)]]
     """
-    if len(sizes) != len(strides) or len({len(each) for each in sizes}) != 1 or not sizes[0]:
+    given = [list(each) for each in sizes]
+    if len(given) != len(strides) or len({len(each) for each in given}) != 1 or not given[0]:
         raise ValueError(
-            f"sizes of anchors are {[list(each) for each in sizes]}; give a list of one or more px "
-            f"for each of the {len(strides)} levels, all equally long"
+            f"sizes of anchors are {given}; give a list of one or more px for each of the "
+            f"{len(strides)} levels, all equally long"
         )
-    if not len(ratios) or not all(v > 0 for v in itertools.chain(ratios, *sizes)):
+    if not len(ratios) or not all(value > 0 for value in itertools.chain(ratios, *given)):
         raise ValueError(
-            f"anchors have sizes {[list(each) for each in sizes]} and ratios {list(ratios)}; give "
-            "numbers above 0"
+            f"anchors have sizes {given} and ratios {list(ratios)}; give numbers above 0"
         )
+    given += [[size * 2 ** (i + 1) for size in given[-1]] for i in range(n_extra)]
+    return [shapes_of_anchors(each, ratios) for each in given]

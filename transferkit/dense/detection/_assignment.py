@@ -7,6 +7,8 @@ is nobody's object; what lies over it and has no other is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -14,7 +16,15 @@ from torchvision.ops import box_iou
 from transferkit.dense.detection._coding import distances_of
 from transferkit.dense.detection._head import Target
 
-__all__ = ["BACKGROUND", "LEFT_OUT", "by_iou", "by_place", "covered", "known_objects"]
+__all__ = [
+    "BACKGROUND",
+    "LEFT_OUT",
+    "by_iou",
+    "by_place",
+    "by_statistics",
+    "covered",
+    "known_objects",
+]
 
 BACKGROUND = -1
 """Of an anchor or point that has no object."""
@@ -146,4 +156,53 @@ def by_place(
         costs = torch.where(is_candidate, areas, torch.inf)
         least, at = costs.min(1)
         result = torch.where(least < torch.inf, objects[at], result)
+    return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)
+
+
+def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) -> Tensor:
+    """Give each object those of the nearest anchors that overlap with it more than most.
+
+    Of each level, the anchors nearest to the object's centre are looked at; of all these, the
+    object has those inside of it whose IoU is the mean and one standard deviation at least. So
+    the threshold follows from the object, and is no setting.
+
+    Zhang, Chi, Yao, Lei, Li (2020), "Bridging the gap between anchor-based and anchor-free
+    detection via adaptive training sample selection", algorithm 1.
+
+    Parameters
+    ----------
+    anchors : sequence of Tensor of shape (n, 4)
+        Of each level, one for each cell, px.
+    target : Target
+        Of the image.
+    n_nearest : int
+        Anchors of each level that are looked at.
+
+    Returns
+    -------
+    Tensor of int64, shape (sum of n,)
+        See the module.
+    """
+    joined = torch.cat(list(anchors))
+    points = (joined[:, :2] + joined[:, 2:]) / 2
+    inside = (distances_of(target["boxes"], points[:, None]) > 0).all(2)
+    over_ignored = (inside & (target["labels"] < 0)).any(1)
+    objects = known_objects(target)
+    result = torch.full((len(joined),), BACKGROUND, device=joined.device)
+    if len(objects):
+        boxes = target["boxes"][objects]
+        away = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
+        at, start = [], 0
+        for level in away.split([len(each) for each in anchors]):
+            nearest = level.topk(min(n_nearest, len(level)), dim=0, largest=False)
+            at.append(nearest.indices + start)
+            start += len(level)
+        near = torch.cat(at)
+        ious = box_iou(joined, boxes)
+        of_near = ious.gather(0, near)
+        least = of_near.mean(0) + of_near.std(0, correction=0)
+        is_near = torch.zeros_like(ious, dtype=torch.bool).scatter(0, near, True)
+        is_positive = is_near & inside[:, objects] & (ious >= least)
+        most, owner = torch.where(is_positive, ious, -1.0).max(1)
+        result = torch.where(most >= 0, objects[owner], result)
     return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)

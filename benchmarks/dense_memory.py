@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,11 @@ def read_at_random(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
 
 def train(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
     """Train a linear segmentation head for an epoch."""
-    from transferkit.dense.fitting import SegmentationRecipe, fit_network
+    from transferkit.dense.fitting import fit_network
     from transferkit.dense.network import Level, SegmentationNetwork
+    from transferkit.dense.recipe import SegmentationRecipe
     from transferkit.dense.samples import DenseSamples
+    from transferkit.dense.segmentation_loop import create_segmentation_loop
     from transferkit.forward import choose_device
     from transferkit.training import Processes
 
@@ -132,10 +135,11 @@ def train(levels: list[StoredRows], n_images: int) -> dict[str, Any]:
     )
     recipe = SegmentationRecipe(epochs=1, batch_size=BATCH, mirrored=False)
     samples = DenseSamples([levels], targets)
+    loop = partial(create_segmentation_loop, targets=targets, n_classes=N_CLASSES)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         device = Processes(choose_device("cpu"))
-        history = fit_network(network, samples, None, recipe, device, Path(folder))
+        history = fit_network(loop, network, samples, None, recipe, device, Path(folder))
     seconds = time.perf_counter() - start
     return {"ms_per_image": 1000 * seconds / n_images, **history[-1]}
 

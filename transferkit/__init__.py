@@ -23,6 +23,7 @@ _PUBLIC = {
     "Preprocess": "spec",
     "TransferClassifier": "estimators",
     "TransferRegressor": "estimators",
+    "TransferDetector": "estimators",
     "TransferSegmenter": "estimators",
     "UnreadableImages": "images",
     "create_backbone": "backbones",

@@ -24,7 +24,7 @@ from transferkit.benchmark import (
 )
 from transferkit.benchmark import segmentation_grid as grid
 from transferkit.benchmark.segmentation_grid import SegmentationCell, map_features
-from transferkit.dense.fitting import SegmentationRecipe
+from transferkit.dense.recipe import SegmentationRecipe
 from transferkit.metrics import segmentation_report
 from transferkit.protocols import Geometry
 

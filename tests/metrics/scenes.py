@@ -26,6 +26,9 @@ def scene(seed):
     for _ in range(rng.integers(1, 6)):
         n = int(rng.choice([0, 1, 3, 10, 30]))
         boxes, labels = drawn(rng, n, grid), rng.integers(1, n_classes + 1, n)
+        if n and rng.random() < 0.5:  # heaps, in which a detection can choose
+            boxes = boxes[rng.integers(0, max(1, n // 5), n)]
+            boxes = on_grid(boxes + rng.normal(0, rng.choice([0.5, 2, 5]), boxes.shape), grid)
         is_crowd = rng.random(n) < rng.choice([0, 0.2])
         truth.append(Annotations(SIZE, boxes=boxes, labels=labels, ignored=is_crowd))
         found.append(detected(rng, boxes, labels, n_classes, grid))

@@ -127,6 +127,14 @@ def test_the_higher_score_is_served_first_and_takes_what_it_overlaps_with_most()
     assert told.partners.tolist() == [1, 0]
 
 
+def test_of_equal_overlaps_the_last_is_taken_as_pycocotools_does():
+    truth = one([[0, 0, 10, 10], [4, 0, 14, 10]], [1, 1], ignored=[False, False])
+    found = one([[2, 0, 12, 10], [4, 0, 14, 10]], [1, 1], [0.9, 0.8])
+    assert matched(found, truth).partners.tolist() == [1, -1]
+    told = numbers(count_detections([truth], [found], NAMES))
+    assert told == pytest.approx(scenes.coco_numbers([truth], [found], NAMES), nan_ok=True)
+
+
 def test_an_ignored_object_may_be_found_again_and_again_and_a_free_one_is_taken_before_it():
     truth = one([BOX, BOX], [1, 1], ignored=[True, False])
     told = matched(one([BOX] * 3, [1] * 3, [0.9, 0.8, 0.7]), truth)
@@ -158,7 +166,7 @@ def test_no_threshold_is_better_than_the_best(seed):
     if counts.best is None:
         assert not (counts.found == 1).any()
         return
-    assert counts.best[1:] == pytest.approx(plain_f1(counts, counts.best.score))
+    assert counts.best[1:] == pytest.approx(plain_f1(counts, counts.best.threshold))
     every = [plain_f1(counts, score)[0] for score in {*counts.scores, 0.0, 2.0}]
     assert counts.best.f1 == pytest.approx(max(every))
 
@@ -228,11 +236,27 @@ def test_the_report_tells_of_every_class_and_image():
         assert part in lines
 
 
+def test_a_threshold_that_is_given_is_told_beside_the_best_one():
+    truth = [one([BOX, [60, 60, 90, 90]], [1, 2])] * 2
+    found = [one([BOX, [60, 60, 90, 90]], [1, 2], [0.9, 0.3])] * 2
+    told = report(truth, found, threshold=0.5)
+    assert told.best == (pytest.approx(0.3), 1, 1, 1)
+    assert told.chosen == (0.5, pytest.approx(2 / 3), 1, 0.5)
+    assert told.confusion[1] == (0, 0, 0, 2)
+    assert [row.recall for row in told.classes] == [1, 0, None]
+    lines = "\n".join(report_lines(told))
+    assert "0.5: precision 100.0 %, recall 50.0 %, F1 66.7 %" in lines
+    none = report(truth, found, threshold=0.95)
+    assert none.chosen == (0.95, 0, None, 0)
+    assert "precision n/a" in "\n".join(report_lines(none))
+
+
 def test_a_report_is_plain_values():
     told = report([one([BOX], [1])], [one([BOX], [1], [0.5])])
     written = json.loads(json.dumps(told.to_dict()))
-    assert set(written["best"]) == {"score", "f1", "precision", "recall"}
+    assert set(written["best"]) == {"threshold", "f1", "precision", "recall"}
     assert set(written["classes"][0]["curve"][0]) == {"score", "precision", "recall"}
+    assert written["chosen"] == written["best"]
     assert len(written["confusion"]) == len(written["labels"]) + 1
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from transferkit.backbones import layers_of
 from transferkit.benchmark.data import SegmentationDataset
 from transferkit.benchmark.grid import Cell, Want, resolved
-from transferkit.dense.fitting import SegmentationRecipe
 from transferkit.dense.pyramid import pyramid_layers
+from transferkit.dense.recipe import SegmentationRecipe
 from transferkit.dense.segmentation import create_segmentation_head, default_neck
 from transferkit.estimators import FeatureExtractor, suited_size
 from transferkit.protocols.segmentation import create_segmentation_protocol

@@ -7,6 +7,7 @@ from transferkit import artifacts
 from transferkit.estimators._dense import suited_size
 from transferkit.estimators.anomaly import AnomalyDetector
 from transferkit.estimators.classifier import TransferClassifier
+from transferkit.estimators.detector import TransferDetector
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
 from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
@@ -24,6 +25,7 @@ __all__ = [
     "FineTuneSegmenter",
     "FoldModels",
     "TransferClassifier",
+    "TransferDetector",
     "TransferRegressor",
     "TransferSegmenter",
     "dense_estimator_of",

@@ -201,7 +201,7 @@ class FineTuneSegmenter(TransferSegmenter):
             return True
         if is_live or not strategy.starts_from_probe:
             # A checkpoint holds the head that it began with and has become.
-            self.network_ = self._new_network(recipe.seed)
+            self.network_ = self._new_network(recipe.seed, None)
             return strategy.starts_from_probe
         head_folder = folder / "head"
         head_folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from transferkit.metrics._detection import (
     detection_report,
     report_of_detections,
 )
-from transferkit.metrics._detections import BestThreshold, DetectionCounts, count_detections
+from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
 from transferkit.metrics._matching import found_and_missed
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
@@ -58,8 +58,8 @@ from transferkit.metrics.calibration_error import calibration_error
 __all__ = [
     "AnomalyReport",
     "AnomalyScores",
+    "AtThreshold",
     "Baseline",
-    "BestThreshold",
     "ClassDetections",
     "ClassPixels",
     "ClassRow",

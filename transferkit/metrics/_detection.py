@@ -15,7 +15,7 @@ from transferkit.annotations import Annotations
 from transferkit.metrics._baseline import Baseline
 from transferkit.metrics._confusions import confusion_table
 from transferkit.metrics._detection_baseline import detection_baseline
-from transferkit.metrics._detections import BestThreshold, DetectionCounts, count_detections
+from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
 from transferkit.metrics._metric import four_digits, hundredths, percent
 from transferkit.metrics._pixels import mean_of_defined
 from transferkit.metrics._precision import PrecisionPoint
@@ -45,7 +45,7 @@ class ClassDetections:
     average_precision, ap50 : float or None
         None if it has no object.
     precision : float or None
-        Share of its detections at the best threshold that find an object; None if there are
+        Share of its detections at the chosen threshold that find an object; None if there are
         none.
     recall : float or None
         Share of its objects that are found there; None if it has no object.
@@ -90,13 +90,15 @@ class DetectionReport(TaskReport):
         None if there is no object of such an area.
     average_recall : float
         At `limit` detections.
-    best : BestThreshold or None
-        The score at which F1 over all classes is highest, and what it gives; None if nothing
-        is found.
+    best : AtThreshold or None
+        The score threshold with the highest F1 over all classes, and what it gives; None if no
+        object is found.
+    chosen : AtThreshold or None
+        The threshold that was asked for, else the best one.
     classes : tuple of ClassDetections
         One per class, without the background.
     confusion : tuple of tuple of int
-        Objects at the best threshold; row = true class, then detections where no object is;
+        Objects at the chosen threshold; row = true class, then detections where no object is;
         column = predicted class, then objects that nobody found.
     labels : tuple of str
         Classes of the rows, without the background.
@@ -121,7 +123,8 @@ class DetectionReport(TaskReport):
     ap_medium: float | None
     ap_large: float | None
     average_recall: float
-    best: BestThreshold | None
+    best: AtThreshold | None
+    chosen: AtThreshold | None
     classes: tuple[ClassDetections, ...]
     confusion: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...]
@@ -135,7 +138,9 @@ class DetectionReport(TaskReport):
     def notes(self) -> list[tuple[str, str]]:
         """Pairs of name and text that stand below the metrics."""
         notes = super().notes()
-        notes.append(("best threshold", self._best()))
+        if self.chosen is not None and self.chosen != self.best:
+            notes.append(("threshold", _told(self.chosen)))
+        notes.append(("best threshold", _told(self.best)))
         absent = [row.label for row in self.classes if not row.objects]
         if absent:
             some = ", ".join(absent[:5]) + " …" * (len(absent) > 5)
@@ -145,15 +150,6 @@ class DetectionReport(TaskReport):
         if self.n_ignored:
             notes.append(("ignored", f"{self.n_ignored:,} objects, which count neither way"))
         return notes
-
-    def _best(self) -> str:
-        if self.best is None:
-            return "none: no object is found"
-        score, f1, precision, recall = self.best
-        return (
-            f"{four_digits(score)}: precision {percent(precision)}, recall {percent(recall)}, "
-            f"F1 {percent(f1)}"
-        )
 
     def tables(self) -> list[ReportTable]:
         """Tables of the classes and of the confusions; with many classes, of the largest ones."""
@@ -176,12 +172,23 @@ class DetectionReport(TaskReport):
             dataclasses.asdict(row) | {"curve": [point._asdict() for point in row.curve]}
             for row in self.classes
         ]
+        best, chosen = (None if at is None else at._asdict() for at in (self.best, self.chosen))
         return super().to_dict() | {
-            "best": None if self.best is None else self.best._asdict(),
+            "best": best,
+            "chosen": chosen,
             "classes": classes,
             "confusion": [list(row) for row in self.confusion],
             "labels": list(self.labels),
         }
+
+
+def _told(at: AtThreshold | None) -> str:
+    if at is None:
+        return "none: no object is found"
+    precision, recall, f1 = (
+        "n/a" if value is None else percent(value) for value in (at.precision, at.recall, at.f1)
+    )
+    return f"{four_digits(at.threshold)}: precision {precision}, recall {recall}, F1 {f1}"
 
 
 def _written(value: float | None) -> str:
@@ -198,6 +205,7 @@ def detection_report(
     classes: Sequence[str],
     *,
     limit: int = 100,
+    threshold: float | None = None,
 ) -> DetectionReport:
     """Compare predicted boxes with the true ones.
 
@@ -212,6 +220,10 @@ def detection_report(
     limit : int, default=100
         Most detections of a class in an image that are measured, those with the highest
         scores; more where images are crowded.
+    threshold : float, optional
+        Score from which on the model's boxes are shown, at which confusions, precision and
+        recall are told. The best one by F1 on these very images if not given, which flatters a
+        little.
 
     Returns
     -------
@@ -236,16 +248,21 @@ def detection_report(
     >>> report.average_precision, report.best.recall, report.labels
     (0.5, 0.5, ('cat', 'dog'))
     """
-    return report_of_detections(count_detections(truth, predicted, classes, limit=limit))
+    counts = count_detections(truth, predicted, classes, limit=limit)
+    return report_of_detections(counts, threshold)
 
 
-def report_of_detections(counts: DetectionCounts) -> DetectionReport:
+def report_of_detections(
+    counts: DetectionCounts, threshold: float | None = None
+) -> DetectionReport:
     """Make the report from detections that are counted already.
 
     Parameters
     ----------
     counts : DetectionCounts
         From `count_detections`.
+    threshold : float, optional
+        As in `detection_report`.
 
     Raises
     ------
@@ -259,7 +276,8 @@ def report_of_detections(counts: DetectionCounts) -> DetectionReport:
             "image with an object that isn't ignored"
         )
     values: dict[str, Any] = measured(counts)
-    cells = counts.confusion(np.inf if counts.best is None else counts.best.score)
+    chosen = counts.best if threshold is None else counts.at(threshold)
+    cells = counts.confusion(np.inf if chosen is None else chosen.threshold)
     # The background's row and column become the last ones.
     confusion = np.roll(cells, -1, axis=(0, 1))
     return DetectionReport(
@@ -271,6 +289,7 @@ def report_of_detections(counts: DetectionCounts) -> DetectionReport:
         limit=counts.limit,
         **{name: values.pop(name) for name in _METRICS},
         best=counts.best,
+        chosen=chosen,
         classes=_rows(counts, cells),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         labels=counts.classes[1:],

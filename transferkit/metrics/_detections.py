@@ -16,26 +16,26 @@ from transferkit.metrics._matching import AREAS, BOXES, HIT, IGNORED, Matches, S
 from transferkit.metrics._pixels import mean_of_defined
 from transferkit.metrics._precision import RankedDetections
 
-__all__ = ["BestThreshold", "DetectionCounts", "count_detections"]
+__all__ = ["AtThreshold", "DetectionCounts", "count_detections"]
 
 Array = NDArray[Any]
 
 
-class BestThreshold(NamedTuple):
-    """The score from which on boxes are kept, and what that gives at an overlap of 0.5.
+class AtThreshold(NamedTuple):
+    """What the boxes of a score or more give, at an overlap of 0.5.
 
     Parameters
     ----------
-    score : float
+    threshold : float
         Boxes of this score or more are kept.
-    f1, precision, recall : float
-        Of the objects of all classes together.
+    f1, precision, recall : float or None
+        Of the objects of all classes together; None where it is undefined.
     """
 
-    score: float
-    f1: float
-    precision: float
-    recall: float
+    threshold: float
+    f1: float | None
+    precision: float | None
+    recall: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,26 +152,36 @@ class DetectionCounts:
         return first
 
     @cached_property
-    def best(self) -> BestThreshold | None:
-        """The score with the highest F1 over the objects of all classes; None if all miss."""
-        n_true = int(self.counts[:, 0].sum())
+    def best(self) -> AtThreshold | None:
+        """The threshold with the highest F1; None if no object is found."""
         counted = self.found != IGNORED
         order = np.argsort(-self.scores[counted], kind="stable")
         scores = self.scores[counted][order].astype(float)
         hits = np.cumsum(self.found[counted][order] == HIT)
-        if not n_true or not len(hits) or not hits[-1]:
+        if not len(hits) or not hits[-1]:
             return None
         # Boxes of one score are kept or left out together.
         last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-        f1 = 2 * hits[last] / (n_true + last + 1)
-        at = int(f1.argmax())
-        n_kept, n_hits = int(last[at]) + 1, int(hits[last[at]])
-        below = scores[n_kept] if n_kept < len(scores) else scores[n_kept - 1]
+        f1 = 2 * hits[last] / (self.counts[:, 0].sum() + last + 1)
+        at = int(last[f1.argmax()])
         # Halfway to the next score, so that rounding moves no box across the threshold.
-        score = float((scores[n_kept - 1] + below) / 2)
-        return BestThreshold(score, float(f1[at]), n_hits / n_kept, n_hits / n_true)
+        return self.at(float(scores[at : at + 2].mean()))
 
-    def confusion(self, score: float) -> Array:
+    def at(self, threshold: float) -> AtThreshold:
+        """Precision and recall of the detections of a score or more.
+
+        Parameters
+        ----------
+        threshold : float
+            The score.
+        """
+        kept = (self.scores >= threshold) & (self.found != IGNORED)
+        n_hits, n_kept = int((self.found[kept] == HIT).sum()), int(kept.sum())
+        n_true = int(self.counts[:, 0].sum())
+        shares = (2 * n_hits, n_kept + n_true), (n_hits, n_kept), (n_hits, n_true)
+        return AtThreshold(threshold, *(part / whole if whole else None for part, whole in shares))
+
+    def confusion(self, threshold: float) -> Array:
         """Objects by true and predicted class, of the detections of a score or more.
 
         A detection that found no object of its class is set beside one of another class that
@@ -182,17 +192,20 @@ class DetectionCounts:
         ndarray of int, shape (n_classes, n_classes)
             Row 0 counts detections where there is no object, column 0 objects that nobody found.
         """
-        kept = self.scores >= score
+        kept = self.scores >= threshold
         is_left = kept & (self.partners < 0) & (self.found != IGNORED)
         is_open = self.counts[:, 0].copy()
         is_open[self.partners[kept & (self.partners >= 0)]] = False
         cells = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
         np.add.at(cells, (self.labels, self.labels), kept & (self.found == HIT))
-        d, k, overlaps = self.confused
-        for i in np.lexsort((-overlaps, -self.scores[d])):
-            if is_left[d[i]] and is_open[k[i]]:
-                is_left[d[i]] = is_open[k[i]] = False
-                cells[self.true_labels[k[i]], self.labels[d[i]]] += 1
+        found, true, overlaps = self.confused
+        may_be = is_left[found] & is_open[true]
+        found, true, overlaps = found[may_be], true[may_be], overlaps[may_be]
+        for i in np.lexsort((-overlaps, -self.scores[found])):
+            d, k = found[i], true[i]
+            if is_left[d] and is_open[k]:
+                is_left[d] = is_open[k] = False
+                cells[self.true_labels[k], self.labels[d]] += 1
         cells[0] += np.bincount(self.labels[is_left], minlength=len(cells))
         cells[:, 0] += np.bincount(self.true_labels[is_open], minlength=len(cells))
         return cells

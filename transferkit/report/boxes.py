@@ -157,7 +157,7 @@ def _draw_plates(
 ) -> None:
     """Write on plates, the most important first, wherever one lies on no other."""
     font = ImageFont.load_default(max(12, min(20, max(size) // 50)))
-    height = round(sum(font.getmetrics())) + 1
+    height = round(font.getbbox("Äg")[3]) + 3
     taken: list[tuple[int, int, int, int]] = []
     for box, text, colour in plates:
         place = _room(box.tolist(), round(font.getlength(text)) + 6, height, size, taken)

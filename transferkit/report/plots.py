@@ -84,7 +84,7 @@ def _draw_confusions(figure: Any, truth: list[str], predicted: list[str]) -> Non
 
 
 def draw_precision(report: DetectionReport, path: Path) -> None:
-    """Draw precision over recall of a detection's classes, with the best threshold's points.
+    """Draw precision over recall of a detection's classes, with points at the chosen threshold.
 
     Of many classes only the ten with the most objects have a colour and stand in the legend.
 
@@ -105,9 +105,9 @@ def draw_precision(report: DetectionReport, path: Path) -> None:
         axes.plot(*_curve_of(row), color=colour, label=label)
         if row.precision is not None and row.recall is not None:
             axes.plot(row.recall, row.precision, "o", color=colour)
-    best = "" if report.best is None else f"; dots: scores from {report.best.score:.2f} on"
+    at = "" if report.chosen is None else f"; dots: scores from {report.chosen.threshold:.2f} on"
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.set_title(f"overlap of 0.5{best}")
+    axes.set_title(f"overlap of 0.5{at}")
     axes.grid(color="0.9")
     if rows:
         axes.legend(title="class, AP50 in %", loc="lower left")

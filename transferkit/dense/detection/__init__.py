@@ -13,15 +13,25 @@ from numpy.typing import NDArray
 
 from transferkit import registry
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
+from transferkit.dense.detection._suppression import (
+    SUPPRESSIONS,
+    Detections,
+    Suppression,
+    suppressed,
+)
 
 __all__ = [
+    "SUPPRESSIONS",
     "Candidates",
     "DetectionHead",
+    "Detections",
+    "Suppression",
     "Target",
     "create_detection_head",
     "default_neck",
     "detection_heads",
     "suited_options",
+    "suppressed",
 ]
 
 

@@ -23,7 +23,7 @@ from transferkit.dense.detection._drawing import drawn
 from transferkit.dense.detection._head import Candidates, Target
 from transferkit.dense.detection._suppression import Suppression, suppressed
 
-__all__ = ["Proposed", "ProposalNetwork"]
+__all__ = ["ProposalNetwork", "Proposed"]
 
 # Thresholds of IoU, draw and suppression as in section 3.1.3 and 3.3 of the paper.
 _LOW, _HIGH = 0.3, 0.7

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from transferkit.dense.fitting import SegmentationRecipe, choose_segmentation_recipe
+from transferkit.dense.recipe import SegmentationRecipe, choose_recipe
 from transferkit.finetune.recipe import Strategy, check_number, check_whole
 from transferkit.finetune.strategies import parse_strategy, strategy_names
 from transferkit.registry import unknown
@@ -158,5 +158,5 @@ def choose_live_recipe(
         if not isinstance(own.get(name, False), bool):
             raise ValueError(f"{name} is {own[name]!r}; give true or false")
     # An epoch of the whole network takes long, and the head has been trained before it.
-    head = choose_segmentation_recipe({"epochs": LiveRecipe.epochs, **shared}, n_images)
+    head = choose_recipe(SegmentationRecipe, {"epochs": LiveRecipe.epochs, **shared}, n_images)
     return LiveRecipe(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.dense.fitting import create_segmentation_loop
 from transferkit.dense.network import SegmentationNetwork
+from transferkit.dense.segmentation_loop import create_segmentation_loop
 from transferkit.finetune.dense.head import MapsHead
 from transferkit.finetune.dense.recipe import LiveRecipe
 from transferkit.finetune.dense.samples import MaskedPixels

@@ -25,7 +25,7 @@ __all__ = [
 # Side of the middle anchor of a level, in its strides: Lin et al. (2017) have 32 px on stride 8.
 _STRIDES_PER_ANCHOR = 4.0
 # The boxes between these two quantiles of size are what the anchors span.
-_QUANTILES = (0.05, 0.95)
+_QUANTILES = (0.01, 0.99)
 # Anchors that follow one another in size differ by this factor at least: nearer ones would share
 # their boxes by chance.
 _LEAST_STEP = 2 ** (1 / 3)

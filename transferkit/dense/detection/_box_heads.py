@@ -6,13 +6,13 @@ from torch import nn
 
 from transferkit.registry import unknown
 
-__all__ = ["BOX_HEADS", "box_head"]
+__all__ = ["BOX_HEADS", "create_box_head"]
 
 BOX_HEADS = ("conv", "fc")
 """Names of the box heads."""
 
 
-def box_head(name: str, channels: int, cells: int, width: int) -> nn.Sequential:
+def create_box_head(name: str, channels: int, cells: int, width: int) -> nn.Sequential:
     """Make a box head, with random weights.
 
     Parameters

@@ -92,7 +92,7 @@ class ProposalNetwork(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.score = nn.Conv2d(channels, n, 1)
         self.deltas = nn.Conv2d(channels, 4 * n, 1)
-        for layer in (self.conv, self.score, self.deltas):
+        for layer in (self.score, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)

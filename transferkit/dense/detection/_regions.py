@@ -89,7 +89,7 @@ class RegionAlign(nn.Module):
             Height and width of the input, px.
         """
         at = self.levels_of(boxes[:, 1:])
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling():
             # How many boxes a level has is known only when it runs; so all are read from all.
             read = [self._read(number, level, boxes, size) for number, level in enumerate(levels)]
             result = read[0]

@@ -4,12 +4,11 @@ References
 ----------
 Ren, He, Girshick, Sun (2015), "Faster R-CNN: Towards real-time object detection with region
 proposal networks"; on the levels of a pyramid: Lin, Dollár, Girshick, He, Hariharan, Belongie
-(2017), "Feature pyramid networks for object detection".
+(2017), "Feature pyramid networks for object detection", section 4.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
-from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from transferkit.dense.detection._anchors import (
     check_sizes,
@@ -25,8 +23,8 @@ from transferkit.dense.detection._anchors import (
     suited_sizes,
     usual_sizes,
 )
-from transferkit.dense.detection._assignment import BACKGROUND, LEFT_OUT, by_iou
-from transferkit.dense.detection._box_heads import box_head as create_box_head
+from transferkit.dense.detection._assignment import BACKGROUND, LEFT_OUT, by_iou, known_objects
+from transferkit.dense.detection._box_heads import create_box_head
 from transferkit.dense.detection._coding import boxes_of_deltas, cut_off, deltas_of
 from transferkit.dense.detection._drawing import drawn
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
@@ -34,15 +32,18 @@ from transferkit.dense.detection._proposals import ProposalNetwork
 from transferkit.dense.detection._regions import RegionAlign, boxes_of_images
 from transferkit.maps import FeatureMaps
 
-__all__ = ["NECK", "FasterRCNNHead", "Head", "suited_options"]
+__all__ = ["NECK", "FasterRCNNHead", "Head", "Regions", "suited_options"]
 
 NECK = "fpn"
 
+# Height and width of a region's features.
 _CELLS = 7
 # What shifts and growths of boxes are multiplied by, so that they are about 1: the second stage
 # starts from boxes that are near.
 _SCALE = (10.0, 5.0)
+# A proposal is an object's from this IoU on, and background below it.
 _IOU = 0.5
+# Most of the proposals that are drawn that are objects'.
 _SHARE = 0.25
 
 
@@ -54,25 +55,64 @@ def suited_options(
 
 
 class Regions(NamedTuple):
-    """Boxes that the second stage learns from.
+    """Boxes that the second stage learns from, as many for each image.
 
     Parameters
     ----------
     boxes : Tensor of shape (B, n, 4)
         px.
+    objects : Tensor of shape (B, n)
+        Position in the image's target of the object of each, `BACKGROUND` or `LEFT_OUT`.
     labels : Tensor of shape (B, n)
-        Class of each, 0 for background, `LEFT_OUT` for those that teach nothing.
+        Its class; 0 for background and what is left out.
     true : Tensor of shape (B, n, 4)
-        Box of the object, where there is one; else the box itself.
+        The object's box, px; the box itself where there is no object.
     """
 
     boxes: Tensor
+    objects: Tensor
     labels: Tensor
     true: Tensor
 
 
 class FasterRCNNHead(DetectionHead):
-    """Proposals of all levels, then class and box of each from the features inside it."""
+    """Proposals of all levels, then class and box of each from the features inside it.
+
+    A head of masks or keypoints reads the same `Regions` by a `RegionAlign` of its own: extend
+    `loss_of_regions`.
+
+    Parameters
+    ----------
+    channels, strides, n_classes
+        As for `DetectionHead`; all levels equally wide.
+    sizes : sequence of sequence of float, optional
+        Sizes of the anchors of each level, px; by default one of four strides.
+    ratios : sequence of float, default=(0.5, 1, 2)
+        Heights over widths of the anchors.
+    box_head : {"fc", "conv"}, default="fc"
+        What is made of a region's features: two fully connected layers, or two convolutions and
+        one fully connected layer.
+    width : int, default=256
+        Of the fully connected layers.
+    per_level : int, default=256
+        Proposals of a level, those of the highest scores, before suppression.
+    n_proposals : int, default=256
+        Proposals of an image after suppression: crowded images want three of each object.
+    n_drawn : int, default=64
+        Proposals of an image that the second stage learns from in a step.
+
+    Raises
+    ------
+    ValueError
+        If the levels differ in width, or a value isn't allowed.
+
+    Examples
+    --------
+    >>> maps = FeatureMaps({"fine": torch.zeros(2, 16, 8, 8)}, {"fine": 8})
+    >>> head = FasterRCNNHead([16], [8], n_classes=3, n_proposals=50)
+    >>> head.candidates(maps, (64, 64)).boxes.shape  # each proposal as either class
+    torch.Size([2, 100, 4])
+    """
 
     def __init__(
         self,
@@ -87,122 +127,130 @@ class FasterRCNNHead(DetectionHead):
         per_level: int = 256,
         n_proposals: int = 256,
         n_drawn: int = 64,
-        is_box_of_class: bool = False,
-        x: dict = {},
     ) -> None:
         super().__init__(channels, strides, n_classes)
         if len(set(self.channels)) > 1:
             raise ValueError(
-                f"the levels are {self.channels} wide, and one network proposes boxes on all of "
+                f"the levels are {list(channels)} wide, and one network proposes boxes on all of "
                 "them; take a neck that makes them equally wide, such as 'fpn'"
             )
+        counts = {"width": width, "per_level": per_level, "n_proposals": n_proposals}
+        for name, value in {**counts, "n_drawn": n_drawn}.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; give 1 or more")
         sizes = usual_sizes(strides, 1) if sizes is None else sizes
         check_sizes(sizes, ratios, strides)
-        self.n_drawn, self.is_box_of_class = n_drawn, is_box_of_class
-        self.x = x
+        self.n_drawn = n_drawn
         self.proposals = ProposalNetwork(
             channels[0], strides, sizes, ratios, per_level=per_level, limit=n_proposals
         )
-        self.regions = RegionAlign(strides, _CELLS, x.get("samples", 2))
+        self.regions = RegionAlign(strides, _CELLS)
         self.box_head = create_box_head(box_head, channels[0], _CELLS, width)
         self.classes = nn.Linear(width, n_classes)
-        self.deltas = nn.Linear(width, 4 * (n_classes - 1 if is_box_of_class else 1))
-        self.quality = nn.Linear(width, 1) if x.get("iou") else None
+        self.deltas = nn.Linear(width, 4)
         nn.init.normal_(self.classes.weight, std=0.01)
-        nn.init.zeros_(self.classes.bias)
         nn.init.normal_(self.deltas.weight, std=0.001)
+        nn.init.zeros_(self.classes.bias)
         nn.init.zeros_(self.deltas.bias)
 
     def loss(self, maps: FeatureMaps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
         """Sum of the losses of both stages; see `DetectionHead.loss`."""
         levels = self.levels(maps)
         proposed = self.proposals(levels, size)
-        first = self.proposals.loss(proposed, targets)
         boxes, _ = self.proposals.boxes(proposed, size)
-        regions = self._drawn(boxes, targets)
-        logits, deltas, quality = self._seen(levels, regions.boxes, size)
-        return first + self.x.get("w", 1.) * self._second_loss(logits, deltas, quality, regions)
-
-    def _drawn(self, proposed: Tensor, targets: Sequence[Target]) -> Regions:
-        rows = []
-        for boxes, target in zip(proposed, targets, strict=True):
-            known = target["labels"] > 0
-            boxes = torch.cat((target["boxes"][known], boxes))
-            assigned = by_iou(boxes, target, low=_IOU, high=_IOU, keeps_best=False)
-            has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
-            assigned = torch.where(has_area, assigned, LEFT_OUT)
-            at = drawn(assigned, self.n_drawn, self.x.get("share", _SHARE))
-            boxes, assigned = boxes[at], assigned[at]
-            is_object = assigned >= 0
-            labels = torch.where(assigned == BACKGROUND, 0, LEFT_OUT)
-            true = boxes.clone()
-            labels[is_object] = target["labels"][assigned[is_object]]
-            true[is_object] = target["boxes"][assigned[is_object]]
-            rows.append((boxes, labels, true))
-        return Regions(*(torch.stack(each) for each in zip(*rows, strict=True)))
-
-    def _seen(self, levels, boxes, size):
-        state = self.box_head(self.regions(levels, boxes_of_images(boxes), size))
-        b, n = boxes.shape[:2]
-        logits = self.classes(state).float().reshape(b, n, -1)
-        deltas = self.deltas(state).float().reshape(b, n, -1, 4)
-        q = self.quality(state).float().reshape(b, n) if self.quality is not None else None
-        return logits, deltas, q
-
-    def _second_loss(self, logits, deltas, q, regions) -> Tensor:
-        labels = regions.labels
-        known, obj = labels >= 0, labels > 0
-        n = known.sum().clamp(min=1)
-        total = 0.0 * (logits.sum() + deltas.sum())
-        x = self.x
-        own = deltas[obj]
-        col = (labels[obj] - 1) if self.is_box_of_class else torch.zeros_like(labels[obj])
-        own = own.gather(1, col[:, None, None].expand(-1, 1, 4))[:, 0]
-        boxes, true = regions.boxes[obj], regions.true[obj]
-        new = boxes_of_deltas(own, boxes, _SCALE)
-        if x.get("soft"):
-            # quality-focal-like: soft target of the object's class is its IoU after regression
-            iou = torch.diagonal(box_iou(new.detach(), true)) if len(new) else new.new_zeros(0)
-            t = torch.nn.functional.one_hot(labels.clamp(min=0), self.n_classes).float()
-            tt = t[obj] * iou[:, None]
-            tt[:, 0] = 1 - iou
-            t[obj] = tt
-            ce = -(t * logits.log_softmax(-1)).sum(-1)
-            total = total + (ce * known).sum() / n
-        else:
-            total = total + cross_entropy(logits[known], labels[known], reduction="sum") / n
-        if x.get("box") == "giou":
-            norm = n if x.get("norm", "all") == "all" else obj.sum().clamp(min=1)
-            total = total + x.get("bw", 1.0) * generalized_box_iou_loss(new, true, reduction="sum") / norm
-        else:
-            total = total + x.get("bw", 1.0) * smooth_l1_loss(own, deltas_of(true, boxes, _SCALE), beta=x.get("beta", 1.0), reduction="sum") / n
-        if q is not None:
-            iou = torch.diagonal(box_iou(new.detach(), true)) if len(new) else new.new_zeros(0)
-            total = total + 0 * q.sum() + torch.nn.functional.binary_cross_entropy_with_logits(q[obj], iou, reduction="sum") / n
-        return total
+        regions = self.drawn(boxes, targets)
+        first = self.proposals.loss(proposed, targets)
+        return first + self.loss_of_regions(levels, size, regions)
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """Each proposal once for each class; see `DetectionHead.candidates`."""
         levels = self.levels(maps)
-        boxes, scores = self.proposals.boxes(self.proposals(levels, size), size)
-        p = 0
-        R = self.x.get("refine", 1)
-        for r in range(R):
-            logits, deltas, q = self._seen(levels, boxes, size)
-            p = p + logits.softmax(-1)[..., 1:]
-            new = cut_off(boxes_of_deltas(deltas, boxes[:, :, None], _SCALE), size)
-            if r + 1 < R:
-                boxes = new[:, :, 0]
-        p = p / R
-        n_classes = self.n_classes - 1
-        if q is not None:
-            p = p * q.sigmoid()[..., None] ** self.x.get("qpow", 1.0)
-        if self.x.get("rpn"):
-            p = (p * scores[..., None] ** self.x["rpn"])
-        p = p * (scores > 0)[..., None]
-        new = new.expand(-1, -1, n_classes, -1)
-        labels = torch.arange(1, self.n_classes, device=p.device).expand_as(p)
-        return Candidates(new.flatten(1, 2), p.flatten(1), labels.flatten(1))
+        proposed, found = self.proposals.boxes(self.proposals(levels, size), size)
+        logits, deltas = self.seen(levels, size, proposed)
+        # Where there is no further proposal, there is no object either.
+        scores = logits.softmax(-1)[..., 1:] * (found > 0)[..., None]
+        boxes = cut_off(boxes_of_deltas(deltas, proposed, _SCALE), size)
+        labels = torch.arange(1, self.n_classes, device=scores.device)
+        return Candidates(
+            boxes.repeat_interleave(self.n_classes - 1, 1),
+            scores.flatten(1),
+            labels.expand_as(scores).flatten(1),
+        )
+
+    def seen(
+        self, levels: Sequence[Tensor], size: tuple[int, int], boxes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the second stage says of some boxes.
+
+        Parameters
+        ----------
+        levels, size
+            Maps, fine to coarse, and height and width of the input, px.
+        boxes : Tensor of shape (B, n, 4)
+            px.
+
+        Returns
+        -------
+        logits : Tensor of shape (B, n, n_classes)
+            Of the classes, with the background as number 0, float32.
+        deltas : Tensor of shape (B, n, 4)
+            From the box to the object, whatever its class, float32.
+        """
+        state = self.box_head(self.regions(levels, boxes_of_images(boxes), size))
+        shape = (*boxes.shape[:2], -1)
+        return self.classes(state).float().reshape(shape), self.deltas(state).float().reshape(shape)
+
+    def drawn(self, proposed: Tensor, targets: Sequence[Target]) -> Regions:
+        """Draw boxes to learn from, of the proposals and the true boxes.
+
+        The true boxes are among them so that there are good ones from the first step on.
+
+        Parameters
+        ----------
+        proposed : Tensor of shape (B, n, 4)
+            px.
+        targets : sequence of Target
+            One per image.
+        """
+        rows = [self._drawn(*each) for each in zip(proposed, targets, strict=True)]
+        return Regions(*(torch.stack(each) for each in zip(*rows, strict=True)))
+
+    def _drawn(self, proposed: Tensor, target: Target) -> Regions:
+        """Draw boxes of an image."""
+        boxes = torch.cat((target["boxes"][known_objects(target)], proposed))
+        objects = by_iou(boxes, target, low=_IOU, high=_IOU, keeps_best=False)
+        # Where there was no further proposal, its box is empty.
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        objects = torch.where(has_area, objects, LEFT_OUT)
+        # Of each image as many, however many objects it has.
+        at = drawn(objects, min(self.n_drawn, len(proposed)), _SHARE)
+        boxes, objects = boxes[at], objects[at]
+        labels, own = torch.zeros_like(objects), boxes.clone()
+        is_object = objects >= 0
+        labels[is_object] = target["labels"][objects[is_object]]
+        own[is_object] = target["boxes"][objects[is_object]]
+        return Regions(boxes, objects, labels, own)
+
+    def loss_of_regions(
+        self, levels: Sequence[Tensor], size: tuple[int, int], regions: Regions
+    ) -> Tensor:
+        """Loss of classes and boxes, mean over the boxes that are drawn.
+
+        Parameters
+        ----------
+        levels, size
+            Maps, fine to coarse, and height and width of the input, px.
+        regions : Regions
+            From `drawn`.
+        """
+        logits, deltas = self.seen(levels, size, regions.boxes)
+        is_known, is_object = regions.objects >= BACKGROUND, regions.objects >= 0
+        true = deltas_of(regions.true[is_object], regions.boxes[is_object], _SCALE)
+        classes = cross_entropy(logits[is_known], regions.labels[is_known], reduction="sum")
+        boxes = smooth_l1_loss(deltas[is_object], true, reduction="sum")
+        # The last term gives every weight a gradient, of 0 where nothing is learnt.
+        nothing = 0.0 * (logits.sum() + deltas.sum())
+        return (classes + boxes) / is_known.sum().clamp(min=1) + nothing
 
 
 Head = FasterRCNNHead

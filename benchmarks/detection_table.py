@@ -219,8 +219,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "# Detection heads × backbones",
         "",
         f"Random weights, {N_IMAGES} pictures of {SIZE[0]} × {SIZE[1]} px. A cell tells the "
-        f"loss of one batch before and after {N_STEPS} steps, and the largest difference of ONNX Runtime's "
-        "boxes, px; every parameter has a gradient, and the loaded model predicts the same.",
+        f"loss of one batch before and after {N_STEPS} steps, and the largest difference of ONNX "
+        "Runtime's boxes, px; every parameter has a gradient, and the loaded model predicts the "
+        "same.",
         "",
         "| backbone | " + " | ".join(names["head"]) + " |",
         "|---" * (len(names["head"]) + 1) + "|",

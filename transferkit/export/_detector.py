@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from transferkit.dense.detection._suppression import Suppression, suppressed
+from transferkit.dense.detection import Suppression, suppressed
 from transferkit.dense.network import DetectionNetwork
 from transferkit.export._deployed import Agreement, Deployed, Outputs
 from transferkit.export._saved import Saved
@@ -53,12 +53,13 @@ class DeployedDetector(Deployed):
         rule = Suppression(**arguments.pop("suppression"))
         if rule.method != "classic":
             raise ValueError(
-                f"suppression {rule.method!r} takes one box after another, which would "
-                "become thousands of ONNX's operators; set the model's suppression to 'classic', "
-                "save it, and export that"
+                f"suppression {rule.method!r} takes one box after another, which would become "
+                "thousands of operators; load the model, set its suppression_ to "
+                "dataclasses.replace(model.suppression_, method='classic'), save it without "
+                "training it again, and export that"
             )
         super().__init__(saved)
-        self.suppression = rule
+        self.suppression, self.threshold = rule, arguments.pop("threshold")
         self.network = DetectionNetwork.restored(arguments, saved.model.head.tensors)
         self.eval()
 
@@ -74,9 +75,10 @@ class DeployedDetector(Deployed):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is left out of its outputs."""
+        """Which boxes are among its outputs, and the score from which on one is to be believed."""
         rule = dataclasses.asdict(self.suppression)
-        return {"suppression": {n: v for n, v in rule.items() if n != "sigma"}}
+        told = {name: value for name, value in rule.items() if name != "sigma"}
+        return {"suppression": told, "threshold": self.threshold}
 
     # ---- check ----
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _FAILED = 3
 _ANNOTATED = ("segmentation", "detection")
+# Columns beside the main metric.
+_SHOWN = {"detection": ("ap50",)}
 # Their shots are images in all, and nothing is calibrated.
 _OF_MAPS = ("mean_iou", "average_precision")
 
@@ -172,7 +174,8 @@ def command(
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
-    boards = b.leaderboards(results, _names(metrics))
+    others = [name for name in _SHOWN.get(task, ()) if counts["done"] or counts["kept"]]
+    boards = b.leaderboards(results, tuple(dict.fromkeys((*others, *_names(metrics)))))
     if as_json:
         lines = {dataset.name: dataset.line for dataset in loaded}
         documents = [board.to_dict() for board in boards]

@@ -461,6 +461,10 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         """Make of what is on the tiles of an image, in their px, what is on the image."""
         raise NotImplementedError
 
+    def believed(self, annotations: Annotations) -> Annotations:
+        """What of a prediction is worth showing: of detections, those of a high enough score."""
+        return annotations
+
     @abc.abstractmethod
     def line(self, annotations: Annotations | None) -> dict[str, Any]:
         """Tell of an image in values that a table takes; None is an image that wasn't read."""

@@ -43,6 +43,8 @@ NECK = "fpn"
 # so many cells of each level, as Zhang et al. have it.
 _STRIDES_PER_SQUARE = 8.0
 _N_NEAREST = 9
+# Weight of the loss of the boxes beside those of classes and quality.
+_BOX_WEIGHT = 1.0
 # Logarithm of a distance over what the level reaches: more is no box, and overflows.
 _MOST_GROWTH = 6.0
 
@@ -134,7 +136,8 @@ class FCOSHead(DetectionHead):
             true = target["boxes"][assignment[positive]]
             boxes = boxes_of_distances(distances[i, positive], points[positive])
             losses.append(focal_sum(scores[i], assignment, target))
-            losses.append(generalized_box_iou_loss(boxes, true, reduction="sum"))
+            off = generalized_box_iou_loss(boxes, true, reduction="sum")
+            losses.append(_BOX_WEIGHT * off)
             losses.append(
                 binary_cross_entropy_with_logits(
                     quality[i, positive], paired_ious(boxes.detach(), true), reduction="sum"

@@ -44,6 +44,8 @@ _SIZES_PER_LEVEL = 2
 _N_RATIOS = 3
 # An anchor is background below the first IoU, and an object's from the second on.
 _BACKGROUND, _OBJECT = 0.4, 0.5
+# Weight of the loss of the boxes beside that of the classes.
+_BOX_WEIGHT = 1.0
 
 
 class _Level(NamedTuple):
@@ -122,7 +124,8 @@ class RetinaNetHead(DetectionHead):
             boxes = boxes_of_deltas(own_deltas[positive], anchors[positive])
             true = target["boxes"][assignment[positive]]
             losses.append(focal_sum(own_scores, assignment, target))
-            losses.append(generalized_box_iou_loss(boxes, true, reduction="sum"))
+            off = generalized_box_iou_loss(boxes, true, reduction="sum")
+            losses.append(_BOX_WEIGHT * off)
             n_positive += len(positive)
         return torch.stack(losses).sum() / max(n_positive, 1)
 

@@ -35,7 +35,7 @@ def scenes():
 @pytest.fixture(scope="module")
 def extractor():
     return FeatureExtractor(
-        "resnet18", pretrained=False, image_size=SIZE, crop_mode="squash", crop_pct=1.0, store=False
+        "test_resnet", pretrained=False, image_size=SIZE, crop_mode="squash", crop_pct=1.0, store=False
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from transferkit.dense.detection._anchors import (
-    check_sizes,
+    level_shapes,
     suited_ratios,
     suited_sizes,
     usual_sizes,
@@ -139,7 +139,7 @@ class FasterRCNNHead(DetectionHead):
             if value < 1:
                 raise ValueError(f"{name} is {value}; give 1 or more")
         sizes = usual_sizes(strides, 1) if sizes is None else sizes
-        check_sizes(sizes, ratios, strides)
+        level_shapes(sizes, ratios, strides)
         self.n_drawn = n_drawn
         self.proposals = ProposalNetwork(
             channels[0], strides, sizes, ratios, per_level=per_level, limit=n_proposals

@@ -98,7 +98,7 @@ def test_suited_anchors_follow_the_boxes():
     flat = np.ravel(sizes)
     assert (np.diff(np.log(flat)) >= np.log(2) / 3 - 0.01).all()
     # What is twice as large has anchors twice as large, of the same ratios.
-    assert np.ravel(suited_sizes(2 * boxes, [8, 16, 32], 2)) == pytest.approx(2 * flat, rel=0.01)
+    assert np.ravel(suited_sizes(2 * boxes, [8, 16, 32], 2)) == pytest.approx(2 * flat, abs=0.2)
     assert suited_ratios(2 * boxes, 3) == suited_ratios(boxes, 3)
     assert suited_ratios(boxes[:, [1, 0, 3, 2]], 3) == pytest.approx(
         [1 / r for r in suited_ratios(boxes, 3)[::-1]], abs=0.05

@@ -165,7 +165,7 @@ def suited_sizes(
     >>> import numpy as np
     >>> boxes = np.array([[0, 0, s, s] for s in range(16, 65)])
     >>> suited_sizes(boxes, [8, 16], 2)
-    [[21.4, 28.9], [39.1, 53.0]]
+    [[19.5, 27.3], [38.3, 53.7]]
     """
     sides = _sides(boxes)
     if not len(sides):

@@ -51,7 +51,7 @@ BACKBONES = (
     "vit_small_patch14_dinov2",
 )
 SIZE, SIZE_OF_PATCH_14 = (128, 160), (126, 154)  # Inception takes 75 px or more
-N_IMAGES, N_STEPS, N_CLASSES = 8, 12, 3
+N_IMAGES, N_BATCH, N_STEPS, N_CLASSES = 8, 4, 12, 3
 OTHER_SIZES = ((97, 161), (200, 120), (128, 160))
 TOLERANCE = 0.01  # px
 
@@ -108,9 +108,10 @@ def pictures(
     images, truths = [], []
     for height, width in sizes:
         image = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
-        boxes, labels = [], rng.integers(1, N_CLASSES, rng.integers(1, 5))
-        for label in labels:
-            w, h = rng.integers(12, width // 2), rng.integers(12, height // 2)
+        boxes, labels = [], rng.integers(1, N_CLASSES, 4)
+        # From large to small, so that anchors of every size have an object.
+        for label, share in zip(labels, (0.95, 0.55, 0.3, 0.14), strict=True):
+            w, h = (int(side * share * rng.uniform(0.7, 1)) for side in (width, height))
             x, y = rng.integers(0, width - w), rng.integers(0, height - h)
             image[y : y + h, x : x + w, label - 1] = rng.integers(180, 255)
             boxes.append((x, y, x + w, y + h))
@@ -147,12 +148,12 @@ def learnt(
 ) -> dict[str, Any]:
     """Let it learn one batch."""
     network = detector.network_.train()
-    maps = detector.maps(images[:2], is_training=True)
+    maps = detector.maps(images[:N_BATCH], is_training=True)
     (_, levels), *_ = maps.batches()
     size = detector.input_size_
     targets = [
         object_target(truth, frame, size)
-        for truth, frame in zip(truths[:2], maps.frames, strict=True)
+        for truth, frame in zip(truths[:N_BATCH], maps.frames, strict=True)
     ]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses, seconds = [], []
@@ -170,7 +171,7 @@ def learnt(
     network.eval()
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "ms_per_image": round(1000 * statistics.median(seconds[1:]) / 2, 1),
+        "ms_per_image": round(1000 * statistics.median(seconds[1:]) / N_BATCH, 1),
         "losses": [losses[0], losses[-1]],
         "without_gradient": [name for name, has_moved in moved.items() if not has_moved],
     }

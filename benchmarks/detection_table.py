@@ -4,8 +4,9 @@
 
 For each of them a detector is fitted to the stored maps of some pictures of coloured rectangles,
 learns one batch for some steps more, predicts for pictures of other sizes, is saved, loaded and,
-for some of them, exported. Right is: every parameter has a gradient, the loss falls, boxes are finite and inside of
-their pictures, the loaded model predicts the same, and ONNX Runtime gives torch's boxes to 0.01 px.
+for some of them, exported. Right is: every parameter has a gradient, the loss falls, boxes are
+finite and inside of their pictures, the loaded model predicts the same, and ONNX Runtime gives
+torch's boxes to 0.01 px.
 What is refused is written down with the sentence that refuses it; anything else that goes wrong
 ends the run with 1. Results: ``benchmarks/results/`` with ``detection_table.json`` and
 ``detection_table.md``.
@@ -35,7 +36,6 @@ from transferkit.export import export_model
 RESULTS = Path(__file__).parent / "results"
 BACKBONES = (
     "resnet18",
-    "mobilenetv2_035",
     "mobilenetv3_small_100",
     "efficientnet_b0",
     "regnetx_002",
@@ -45,13 +45,12 @@ BACKBONES = (
     "convnext_atto",
     "swin_tiny_patch4_window7_224",
     "hrnet_w18_small",
-    "pvt_v2_b0",
     "hiera_tiny_224",
     "vit_tiny_patch16_224",
     "vit_small_patch14_dinov2",
 )
-# Exporting takes as long as all the rest: with these every head is exported, with each of the others
-# one head, in turn.
+# Exporting takes as long as all the rest: with these every head is exported, with each of the
+# others one head, in turn.
 EXPORTED = ("resnet18", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224")
 SIZE, SIZE_OF_PATCH_14 = (128, 160), (126, 154)  # Inception takes 75 px or more
 N_IMAGES, N_BATCH, N_STEPS, N_CLASSES = 8, 4, 12, 3

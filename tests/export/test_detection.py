@@ -35,7 +35,12 @@ def scenes():
 @pytest.fixture(scope="module")
 def extractor():
     return FeatureExtractor(
-        "resnet18", pretrained=False, image_size=SIZE, crop_mode="squash", crop_pct=1.0, store=False
+        "test_resnet",
+        pretrained=False,
+        image_size=SIZE,
+        crop_mode="squash",
+        crop_pct=1.0,
+        store=False,
     )
 
 
@@ -92,32 +97,24 @@ def test_the_same_boxes(models, scenes, tmp_path, head):
             assert (found["labels"][i, :n][sure] == one.labels[sure]).all()
 
 
-def test_untrained(models, extractor, scenes, tmp_path):
-    """Hundreds of boxes of all sizes, each with its neighbours that say nearly the same."""
-    head = "faster-rcnn" if "faster-rcnn" in detection_heads() else detection_heads()[0]
-    model = TransferDetector.load(models / head)
+def test_untrained(models, scenes, tmp_path):
+    """Hundreds of boxes, each with neighbours that say nearly the same, of whatever class."""
+    model = TransferDetector.load(models / "faster-rcnn")
     torch.manual_seed(0)
-    for name, parameter in model.network_.named_parameters():
+    for parameter in model.network_.parameters():
         if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.02 if "head" in name else 0.1)
-    model.suppression_ = dataclasses.replace(model.suppression_, score=0.0)
-    model.save(tmp_path / "model")
-    check = export_model(tmp_path / "model").check
-    assert check.difference <= 0.01
-    assert check.n_same >= check.n - 1
-
-
-def test_classes_may_suppress_one_another(models, scenes, tmp_path):
-    model = TransferDetector.load(models / detection_heads()[0])
-    rule = dataclasses.replace(model.suppression_, is_class_agnostic=True, score=0.01, limit=20)
+            torch.nn.init.normal_(parameter, std=0.1)
+    rule = dataclasses.replace(model.suppression_, is_class_agnostic=True, score=0.01, limit=30)
     model.suppression_ = rule
     model.save(tmp_path / "model")
     done = export_model(tmp_path / "model")
-    assert done.check.passed
+    assert done.check.difference <= 0.01
+    assert done.check.n_same >= done.check.n - 1
     found = outputs_of(done.path)[1](scenes[0][:4])
     expected = model.predict(scenes[0][:4])
     counts = (found["scores"] > 0).sum(1).tolist()
     assert counts == [len(one.boxes) for one in expected]
+    assert max(counts) > 10
 
 
 def test_soft_suppression_is_refused(models, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from torchvision.ops import box_iou, nms
 
 from transferkit.dense.detection import create_detection_head, suited_options
+from transferkit.dense.detection._anchors import level_shapes
 from transferkit.dense.detection._assignment import BACKGROUND, LEFT_OUT
 from transferkit.dense.detection._box_heads import BOX_HEADS, create_box_head
 from transferkit.dense.detection._coding import boxes_of_deltas, cut_off
@@ -50,7 +51,14 @@ def target_of(boxes, labels):
 
 def make(n_classes=3, **options):
     torch.manual_seed(0)
-    options = {"width": 16, "per_level": 32, "n_proposals": 24, "n_drawn": 16, **options}
+    options = {
+        "width": 8,
+        "box_width": 16,
+        "per_level": 32,
+        "n_proposals": 24,
+        "n_drawn": 16,
+        **options,
+    }
     return create_detection_head("faster-rcnn", (8, 8), STRIDES, n_classes, **options)
 
 
@@ -60,7 +68,8 @@ def make(n_classes=3, **options):
 def make_proposals(**options):
     torch.manual_seed(0)
     options = {"per_level": 20, "limit": 12, **options}
-    network = ProposalNetwork(8, STRIDES, [[24.0], [48.0]], (0.5, 1.0, 2.0), **options)
+    shapes = level_shapes([[24.0], [48.0]], (0.5, 1.0, 2.0), STRIDES)
+    network = ProposalNetwork(8, STRIDES, shapes, **options)
     for layer in (network.conv, network.score, network.deltas):
         torch.nn.init.normal_(layer.weight, std=0.2)
     return network
@@ -248,12 +257,7 @@ def test_box_heads_are_known_by_name():
         make(box_head="dense")
 
 
-def test_levels_have_to_be_equally_wide():
-    with pytest.raises(ValueError, match="take a neck that makes them equally wide"):
-        create_detection_head("faster-rcnn", (8, 16), STRIDES, 2)
-
-
-@pytest.mark.parametrize("option", ["width", "per_level", "n_proposals", "n_drawn"])
+@pytest.mark.parametrize("option", ["box_width", "per_level", "n_proposals", "n_drawn"])
 def test_counts_are_above_0(option):
     with pytest.raises(ValueError, match=f"{option} is 0; give 1 or more"):
         make(**{option: 0})

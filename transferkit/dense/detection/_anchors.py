@@ -25,7 +25,7 @@ __all__ = [
 # Side of the middle anchor of a level, in its strides: Lin et al. (2017) have 32 px on stride 8.
 _STRIDES_PER_ANCHOR = 4.0
 # The boxes between these two quantiles of size are what the anchors span.
-_QUANTILES = (0.05, 0.95)
+_QUANTILES = (0.01, 0.99)
 # Anchors that follow one another in size differ by this factor at least: nearer ones would share
 # their boxes by chance.
 _LEAST_STEP = 2 ** (1 / 3)
@@ -165,7 +165,7 @@ def suited_sizes(
     >>> import numpy as np
     >>> boxes = np.array([[0, 0, s, s] for s in range(16, 65)])
     >>> suited_sizes(boxes, [8, 16], 2)
-    [[21.4, 28.9], [39.1, 53.0]]
+    [[19.5, 27.3], [38.3, 53.7]]
     """
     sides = _sides(boxes)
     if not len(sides):

@@ -20,7 +20,6 @@ __all__ = [
     "BACKGROUND",
     "LEFT_OUT",
     "by_iou",
-    "by_place",
     "by_statistics",
     "covered",
     "known_objects",
@@ -109,54 +108,6 @@ def by_iou(anchors: Tensor, target: Target, *, low: float, high: float, keeps_be
             # An anchor that is the best one of several objects goes to the one it covers most.
             result = torch.where(owner.any(0), objects[(ious * owner).argmax(0)], result)
     return torch.where((result == BACKGROUND) & covered(anchors, target), LEFT_OUT, result)
-
-
-def by_place(
-    points: Tensor, strides: Tensor, ranges: Tensor, target: Target, *, radius: float
-) -> Tensor:
-    """Give each point the smallest object in whose middle it lies.
-
-    Tian, Shen, Chen, He (2019), "FCOS", section 3.2, with the sampling of centres that its
-    authors added later.
-
-    Parameters
-    ----------
-    points : Tensor of shape (n, 2)
-        x and y, px.
-    strides : Tensor of shape (n,)
-        Of the level of each, px.
-    ranges : Tensor of shape (n, 2)
-        A point takes objects whose farthest edge is from the one to below the other px away.
-    target : Target
-        Of the image.
-    radius : float
-        A point within this many strides from an object's centre, along both axes, is in its
-        middle.
-
-    Returns
-    -------
-    Tensor of int64, shape (n,)
-        See the module.
-    """
-    objects = known_objects(target)
-    result = torch.full((len(points),), BACKGROUND, device=points.device)
-    inside = (distances_of(target["boxes"], points[:, None]) > 0).all(2)
-    over_ignored = (inside & (target["labels"] < 0)).any(1)
-    if len(objects):
-        boxes = target["boxes"][objects]
-        farthest = distances_of(boxes, points[:, None]).amax(2)
-        away = (points[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(2)
-        is_candidate = (
-            inside[:, objects]
-            & (away <= radius * strides[:, None])
-            & (farthest >= ranges[:, :1])
-            & (farthest < ranges[:, 1:])
-        )
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        costs = torch.where(is_candidate, areas, torch.inf)
-        least, at = costs.min(1)
-        result = torch.where(least < torch.inf, objects[at], result)
-    return torch.where((result == BACKGROUND) & over_ignored, LEFT_OUT, result)
 
 
 def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, smooth_l1_loss
 
-from transferkit.dense.detection._anchors import anchors_of_level, shapes_of_anchors
+from transferkit.dense.detection._anchors import anchors_of_level
 from transferkit.dense.detection._assignment import by_iou
 from transferkit.dense.detection._coding import boxes_of_deltas, cut_off, deltas_of
 from transferkit.dense.detection._drawing import drawn
@@ -63,10 +63,8 @@ class ProposalNetwork(nn.Module):
         Width of the levels.
     strides : sequence of float
         Of the levels, px.
-    sizes : sequence of sequence of float
-        Sizes of the anchors of each level, px.
-    ratios : sequence of float
-        Heights over widths of the anchors.
+    shapes : sequence of sequence of (float, float)
+        Widths and heights of the anchors of each level, px, from `level_shapes`.
     per_level : int
         Boxes of a level, those of the highest scores, that are left before suppression.
     limit : int
@@ -77,15 +75,14 @@ class ProposalNetwork(nn.Module):
         self,
         channels: int,
         strides: Sequence[float],
-        sizes: Sequence[Sequence[float]],
-        ratios: Sequence[float],
+        shapes: Sequence[Sequence[tuple[float, float]]],
         *,
         per_level: int,
         limit: int,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        self.shapes = [shapes_of_anchors(each, ratios) for each in sizes]
+        self.shapes = [list(each) for each in shapes]
         self.per_level = per_level
         self.rule = Suppression(iou=_SUPPRESSED_FROM, score=0.0, limit=limit)
         n = len(self.shapes[0])

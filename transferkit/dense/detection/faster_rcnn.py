@@ -30,6 +30,7 @@ from transferkit.dense.detection._drawing import drawn
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
 from transferkit.dense.detection._proposals import ProposalNetwork
 from transferkit.dense.detection._regions import RegionAlign, boxes_of_images
+from transferkit.dense.detection._towers import laterals
 from transferkit.maps import FeatureMaps
 
 __all__ = ["NECK", "FasterRCNNHead", "Head", "Regions", "suited_options"]
@@ -84,7 +85,9 @@ class FasterRCNNHead(DetectionHead):
     Parameters
     ----------
     channels, strides, n_classes
-        As for `DetectionHead`; all levels equally wide.
+        As for `DetectionHead`.
+    width : int, default=64
+        Of the levels that both stages look at.
     sizes : sequence of sequence of float, optional
         Sizes of the anchors of each level, px; by default one of four strides.
     ratios : sequence of float, default=(0.5, 1, 2)
@@ -92,7 +95,7 @@ class FasterRCNNHead(DetectionHead):
     box_head : {"fc", "conv"}, default="fc"
         What is made of a region's features: two fully connected layers, or two convolutions and
         one fully connected layer.
-    width : int, default=256
+    box_width : int, default=256
         Of the fully connected layers.
     per_level : int, default=256
         Proposals of a level, those of the highest scores, before suppression.
@@ -104,7 +107,7 @@ class FasterRCNNHead(DetectionHead):
     Raises
     ------
     ValueError
-        If the levels differ in width, or a value isn't allowed.
+        If a value isn't allowed.
 
     Examples
     --------
@@ -120,34 +123,32 @@ class FasterRCNNHead(DetectionHead):
         strides: Sequence[float],
         n_classes: int,
         *,
+        width: int = 64,
         sizes: Sequence[Sequence[float]] | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
         box_head: str = "fc",
-        width: int = 256,
+        box_width: int = 256,
         per_level: int = 256,
         n_proposals: int = 256,
         n_drawn: int = 64,
     ) -> None:
         super().__init__(channels, strides, n_classes)
-        if len(set(self.channels)) > 1:
-            raise ValueError(
-                f"the levels are {list(channels)} wide, and one network proposes boxes on all of "
-                "them; take a neck that makes them equally wide, such as 'fpn'"
-            )
-        counts = {"width": width, "per_level": per_level, "n_proposals": n_proposals}
+        counts = {"box_width": box_width, "per_level": per_level, "n_proposals": n_proposals}
         for name, value in {**counts, "n_drawn": n_drawn}.items():
             if value < 1:
                 raise ValueError(f"{name} is {value}; give 1 or more")
-        sizes = usual_sizes(strides, 1) if sizes is None else sizes
-        level_shapes(sizes, ratios, strides)  # says what is wrong with them
+        self.laterals = laterals(channels, width)
+        shapes = level_shapes(
+            usual_sizes(strides, 1) if sizes is None else sizes, ratios, self.strides
+        )
         self.n_drawn = n_drawn
         self.proposals = ProposalNetwork(
-            channels[0], strides, sizes, ratios, per_level=per_level, limit=n_proposals
+            width, strides, shapes, per_level=per_level, limit=n_proposals
         )
         self.regions = RegionAlign(strides, _CELLS)
-        self.box_head = create_box_head(box_head, channels[0], _CELLS, width)
-        self.classes = nn.Linear(width, n_classes)
-        self.deltas = nn.Linear(width, 4)
+        self.box_head = create_box_head(box_head, width, _CELLS, box_width)
+        self.classes = nn.Linear(box_width, n_classes)
+        self.deltas = nn.Linear(box_width, 4)
         nn.init.normal_(self.classes.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.classes.bias)
@@ -155,7 +156,7 @@ class FasterRCNNHead(DetectionHead):
 
     def loss(self, maps: FeatureMaps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
         """Sum of the losses of both stages; see `DetectionHead.loss`."""
-        levels = self.levels(maps)
+        levels = self.equally_wide(maps)
         proposed = self.proposals(levels, size)
         boxes, _ = self.proposals.boxes(proposed, size)
         regions = self.drawn(boxes, targets)
@@ -164,7 +165,7 @@ class FasterRCNNHead(DetectionHead):
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """Each proposal once for each class; see `DetectionHead.candidates`."""
-        levels = self.levels(maps)
+        levels = self.equally_wide(maps)
         proposed, found = self.proposals.boxes(self.proposals(levels, size), size)
         logits, deltas = self.seen(levels, size, proposed)
         # Where there is no further proposal, there is no object either.
@@ -176,6 +177,11 @@ class FasterRCNNHead(DetectionHead):
             scores.flatten(1),
             labels.expand_as(scores).flatten(1),
         )
+
+    def equally_wide(self, maps: FeatureMaps) -> list[Tensor]:
+        """Levels that both stages look at, fine to coarse."""
+        levels = zip(self.laterals, self.levels(maps), strict=True)
+        return [layer(level) for layer, level in levels]
 
     def seen(
         self, levels: Sequence[Tensor], size: tuple[int, int], boxes: Tensor

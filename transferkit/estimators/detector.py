@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit import artifacts
 from transferkit.annotations import Annotations, AnnotationSet
@@ -39,6 +39,7 @@ from transferkit.metrics import DetectionReport, detection_report
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
+from transferkit.training import Samples
 
 __all__ = ["TransferDetector"]
 
@@ -222,11 +223,15 @@ class TransferDetector(NetworkEstimator):
         return {**suited, **(self.head_options or {})}
 
     def _settle(self, held: DenseSamples | None) -> None:
+        self._choose_threshold(self.network_, held)
+
+    def _choose_threshold(self, network: nn.Module, held: Samples | None) -> None:
+        """Choose the score from which on boxes are believed, by what a network finds."""
         self.threshold_ = THRESHOLD
         if held is None:
             return
         counts = predicted_counts(
-            self.network_, held, self.input_size_, len(self.classes_), self.suppression_
+            network, held, self.input_size_, len(self.classes_), self.suppression_
         )
         if counts.best is not None:
             self.threshold_ = round(counts.best.threshold, 4)

@@ -7,6 +7,7 @@ from torchvision.models.detection.ssd import SSD
 
 from transferkit import create_backbone
 from transferkit.dense.backbone import PyramidBackbone, with_neck
+from transferkit.dense.detection import create_detection_head, detection_heads
 from transferkit.dense.segmentation import create_segmentation_head
 from transferkit.necks import create_neck
 
@@ -64,6 +65,20 @@ def test_a_head_of_ours_stands_on_it():
     backbone = with_neck(stages(output_indices=(2, 3, 4)), "fpn", width=16)
     head = create_segmentation_head("fpn", (16, 16, 16), backbone.strides, n_classes=3)
     assert head(backbone.maps(torch.rand(2, 3, 64, 64))).shape == (2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", detection_heads())
+def test_any_detection_head_of_ours_stands_on_it(name):
+    backbone = with_neck(stages(output_indices=(2, 3, 4), trainable=True), "fpn", width=16)
+    head = create_detection_head(name, (16, 16, 16), backbone.strides, n_classes=3)
+    truth = {"boxes": torch.tensor([[4.0, 4.0, 40.0, 30.0]]), "labels": torch.tensor([1])}
+    loss = head.train().loss(backbone.maps(torch.rand(2, 3, 64, 96)), (64, 96), [truth, truth])
+    loss.backward()
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+    with torch.no_grad():
+        found = head.eval().candidates(backbone.eval().maps(torch.rand(2, 3, 64, 96)), (64, 96))
+    assert found.boxes.shape[0] == 2
 
 
 def test_ssd_takes_the_bare_backbone():

@@ -41,8 +41,20 @@ It is what ``torchvision.models.detection`` calls a backbone:
 2 ['boxes', 'labels', 'scores']
 2 ['boxes', 'labels', 'scores']
 
-Its SSD takes the bare backbone, whose ``out_channels`` are several. A network whose input has a
-fixed size, such as Swin, wants ``fixed_size=(width, height)`` in all of them.
+A head of ours stands on it too:
+
+>>> from transferkit.dense.detection import Suppression, create_detection_head, suppressed
+>>> head = create_detection_head("fcos", [32] * n, backbone.strides, n_classes=3)
+>>> pixels = torch.randint(256, (2, 3, 64, 96), dtype=torch.uint8)
+>>> maps = backbone.maps(stages.normalize(pixels))
+>>> head.loss(maps, (64, 96), [truth, truth]).backward()
+>>> suppressed(head.candidates(maps, (64, 96)), Suppression(limit=10)).boxes.shape
+torch.Size([2, 10, 4])
+
+torchvision's SSD takes the bare backbone, whose ``out_channels`` are several. A network whose
+input has a fixed size, such as Swin, wants ``fixed_size=(width, height)`` in all of them.
+torchvision's anchors stand apart by the input's size over the map's, rounded down; where that isn't
+the stride, as with Inception and patches of 14 px, they drift away, and those of our heads don't.
 """
 
 from __future__ import annotations

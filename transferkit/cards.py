@@ -148,7 +148,7 @@ def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
 def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     architecture = _architecture(content)
     head = _head_name(content)
-    kind = _task(content).summary.format(n=len(content["classes"]))
+    kind = _task(content).summary.format(n=len(_told_classes(content)))
     features = ", ".join(_code(name) for name in content["features"])
     made = content["versions"].get("transferkit", "")
     yield from (f"# {head} on {architecture}", "")
@@ -170,7 +170,7 @@ def _use(content: Mapping[str, Any]) -> str:
 
 
 def _names(content: Mapping[str, Any]) -> Iterator[str]:
-    names = content["classes"]
+    names = _told_classes(content)
     more = len(names) - _SHOWN_NAMES
     shown = ", ".join(_code(name) for name in names[:_SHOWN_NAMES])
     yield from (f"## {_task(content).outputs.capitalize()}", "")
@@ -253,6 +253,11 @@ def _bullets(values: Mapping[str, Any]) -> Iterator[str]:
 def _task(content: Mapping[str, Any]) -> Task | dense_tasks.DenseTask:
     name = content["task"]
     return dense_tasks.dense_task_of(name) if name in dense_tasks.names() else task_of(name)
+
+
+def _told_classes(content: Mapping[str, Any]) -> list[Any]:
+    first: int = getattr(_task(content), "first_class", 0)
+    return list(content["classes"][first:])
 
 
 def _architecture(content: Mapping[str, Any]) -> str:

@@ -117,9 +117,9 @@ def test_int8_maps_do_as_well(call, folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--task", "classification", "--neck", "fpn"), "--neck is for segmentation"),
+        (("--task", "classification", "--neck", "fpn"), "--neck is for segmentation and detection"),
         (("--task", "segmentation", "--folds", 3), "--folds isn't there for segmentation"),
-        (("--task", "anomaly", "--neck", "fpn"), "are for segmentation, not anomaly"),
+        (("--task", "anomaly", "--neck", "fpn"), "are for segmentation and detection, not anomaly"),
         (("--task", "segmentation", "--neck", "pfn"), "did you mean"),
         (("--task", "segmentation", "--head", "fnp"), "did you mean 'fpn'"),
         (("--task", "segmentation", "--set", "epoch=3"), "did you mean 'epochs'"),

@@ -57,11 +57,12 @@ annotation_options = _apply(
         click.option(
             "--annotations",
             type=click.Path(path_type=Path),
-            help="Masks: a folder of PNGs, or a COCO file; by default they are looked for beside "
-            "the images.",
+            help="Masks: a folder of PNGs, or a COCO file. Boxes: a COCO file, a folder of VOC or "
+            "YOLO files, or a CSV. By default they are looked for beside the images.",
         ),
         click.option(
-            "--annotation-form", help="Their format, if it isn't recognised: masks, coco, mvtec."
+            "--annotation-form",
+            help="Their format, if it isn't recognised: masks, coco, mvtec, voc, yolo, csv.",
         ),
         click.option(
             "--classes",
@@ -72,7 +73,9 @@ annotation_options = _apply(
 )
 neck_options = _apply(
     [
-        click.option("--neck", help="For segmentation: fpn, panet, bifpn, simple or none."),
+        click.option(
+            "--neck", help="For segmentation and detection: fpn, panet, bifpn, simple or none."
+        ),
         values_option(
             "--neck-arg",
             "neck_parameters",
@@ -87,7 +90,7 @@ network_options = _apply(
         values_option(
             "--set",
             "recipe",
-            help="How a segmentation head is trained, such as epochs=20; repeatable.",
+            help="How a head of segmentation or detection is trained: epochs=20; repeatable.",
             example="epochs=20",
         ),
         click.option(
@@ -112,7 +115,7 @@ def check_only_vectors(options: dict[str, Any], task: str) -> None:
     """Take the options of dense tasks out of a command's, and refuse them if they are given."""
     for name, flag in _FLAGS.items():
         if options.pop(name, None):
-            raise click.UsageError(f"{flag} is for segmentation; the task is {task}")
+            raise click.UsageError(f"{flag} is for segmentation and detection; the task is {task}")
 
 
 def dense_extractor_from(
@@ -160,7 +163,7 @@ def annotated_images(
             given, images, form=form, classes=classes if named is None else named
         )
     except ValueError:
-        if given is not None or dense_task_of(task).needs == "map":
+        if given is not None or dense_task_of(task).has_network:
             raise
         return images, None
     if images.splits is None and found.splits is not None:

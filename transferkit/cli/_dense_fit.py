@@ -1,4 +1,4 @@
-"""``transferkit fit`` of dense tasks: segmentation and anomaly."""
+"""``transferkit fit`` of dense tasks: segmentation, detection and anomaly."""
 
 from __future__ import annotations
 
@@ -103,10 +103,12 @@ def _model(
     extractor = dense_extractor_from(ctx, options, images)
     kind = dense_task_of(task)
     network: dict[str, Any] = {}
-    if kind.needs == "map":
+    if kind.has_network:
         network = {"neck": neck, "neck_options": neck_options, "recipe": recipe, "folder": folder}
     elif neck or neck_options or len(recipe) > 1 or options["resume"]:
-        raise click.UsageError(f"--neck, --set and --resume are for segmentation, not {task}")
+        raise click.UsageError(
+            f"--neck, --set and --resume are for segmentation and detection, not {task}"
+        )
     else:
         network = {"seed": seed}
     return dense_estimator_of(task)(
@@ -125,7 +127,7 @@ def _result(
         "left_out": sum(parts.left_out.values()),
         "parts": parts.line(),
         "task": model.task_name,
-        "classes": list(model.classes_),
+        "classes": model.output_names_.tolist(),
         "features": model.extractor_.feature_names,
         "head": model.head,
         "described": model.description(),

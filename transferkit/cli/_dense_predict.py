@@ -22,11 +22,14 @@ from transferkit.cli._writing import check_file, form_of, write_lines
 if TYPE_CHECKING:
     from transferkit.annotations import Annotations
     from transferkit.images import ImageSet
+    from transferkit.tasks.dense import DenseTask
 
 __all__ = ["ANNOTATION_FORMS", "evaluate_dense", "predict_dense"]
 
-ANNOTATION_FORMS = ("masks", "coco")
-"""Forms of predictions that hold every pixel; the others have one line per image."""
+ANNOTATION_FORMS = ("masks", "coco", "voc", "yolo")
+"""Forms that only predictions of pixels or objects have."""
+# Forms of one file per image.
+_FOLDERS = ("masks", "voc", "yolo")
 
 
 def predict_dense(
@@ -37,13 +40,22 @@ def predict_dense(
     form: str | None,
     out: Path | None,
     overlays: Path | None,
+    threshold: float | None,
     on_error: str,
     options: dict[str, Any],
 ) -> NoReturn:
     """Annotate images, write the annotations and pictures of them, and exit."""
-    form = _checked_form(form, out)
+    from transferkit.artifacts import task_of
+    from transferkit.tasks.dense import dense_task_of
+
+    task = dense_task_of(task_of(model))
+    form = _checked_form(form, out, task)
+    if threshold is not None and task.needs != "boxes":
+        raise click.UsageError(f"--threshold is for detection; this model predicts {task.name}")
     listed = images_from(images, options)
     estimator = estimator_from(model, options)
+    if threshold is not None:
+        estimator.threshold_ = threshold
     maps = estimator.maps(listed, extraction_mode(on_error))
     kept = maps.extraction.kept.tolist()
     lines = [{"path": name, **estimator.line(None), "error": ""} for name in listed.names]
@@ -53,14 +65,14 @@ def predict_dense(
     def predicted() -> Iterator[Annotations]:
         for row, one in estimator.predictions(maps):
             lines[kept[row]] |= estimator.line(one)
+            one = estimator.believed(one)
             if overlays is not None:
                 _draw(overlays, listed, kept[row], one, estimator)
             yield one
 
-    if form in ANNOTATION_FORMS:
+    if out is not None and form in task.forms:
         from transferkit.annotations import write_annotations
 
-        assert out is not None
         names = [listed.names[i] for i in kept]
         write_annotations(out, names, predicted(), estimator.classes_, form=form)
     else:
@@ -76,19 +88,22 @@ def predict_dense(
     ctx.exit(exit_code(maps.extraction.failures, on_error))
 
 
-def _checked_form(form: str | None, out: Path | None) -> str:
+def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
     """Form of the result, and an error now if it can't be written."""
     if form is None and out is not None and not out.suffix:
-        form = "masks"
+        form = next(one for one in task.forms if one in _FOLDERS)
     if form is None and out is not None and out.suffix.lower() == ".json":
         form = "coco"
+    if form in ANNOTATION_FORMS and form not in task.forms:
+        allowed = ", ".join(dict.fromkeys([*task.forms, "csv", "jsonl", "parquet"]))
+        raise click.UsageError(f"--format {form} isn't for {task.name}; choose one of {allowed}")
     if form not in ANNOTATION_FORMS:
         form = form_of(form, out)
         if out is not None:
             check_file(out)
         return form
     if out is None:
-        place = "FOLDER" if form == "masks" else "FILE.json"
+        place = "FOLDER" if form in _FOLDERS else "FILE.json"
         raise click.UsageError(f"--format {form} needs a place: give --out {place}")
     return form
 

@@ -57,7 +57,11 @@ if TYPE_CHECKING:
 @click.argument("images")
 @backbone_options
 @any_task_option
-@click.option("--head", help="See `transferkit heads`.  [default: linear; of segmentation unet]")
+@click.option(
+    "--head",
+    help="See `transferkit heads`.  [default: linear; unet of "
+    "segmentation, faster-rcnn of detection]",
+)
 @values_option(
     "--head-arg",
     "head_parameters",
@@ -111,8 +115,9 @@ def command(
     measured, and val chooses hyper-parameters; without a test part val is measured. Without
     splits a stratified part is held out and the model is measured on it.
 
-    Tasks segmentation and anomaly learn from maps, and predict a class for every pixel, or how
-    strange it is; their masks are found beside IMAGES, or named by --annotations.
+    Tasks segmentation, detection and anomaly learn from maps, and predict a class for every pixel,
+    the objects' boxes, or how strange a pixel is; their masks or boxes are found beside IMAGES, or
+    named by --annotations.
     """
     from transferkit.artifacts import check_writable
     from transferkit.estimators import estimator_of

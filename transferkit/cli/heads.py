@@ -11,7 +11,7 @@ from transferkit.cli._output import print_json, print_pairs, print_table
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """List the heads, those of segmentation and anomaly detection too.
+    """List the heads, those of segmentation, detection and anomalies too.
 
     In Python any scikit-learn classifier is a head too.
     """
@@ -43,7 +43,12 @@ def command(as_json: bool) -> None:
         ],
     )
     click.echo()
-    folders = {"segmentation": "dense.segmentation", "necks": "necks", "anomaly": "dense.anomaly"}
+    folders = {
+        "segmentation": "dense.segmentation",
+        "detection": "dense.detection",
+        "necks": "necks",
+        "anomaly": "dense.anomaly",
+    }
     names = {kind: registry.names(f"transferkit.{folder}") for kind, folder in folders.items()}
     names["anomaly"].append("auto")
     print_pairs([(kind, ", ".join(found)) for kind, found in names.items()])

@@ -39,12 +39,17 @@ if TYPE_CHECKING:
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl", "parquet", *ANNOTATION_FORMS]),
-    help="Form of the result; masks and coco are of segmentation and anomalies, and the first a "
-    "folder of PNGs.  [default: by --out's ending, else csv]",
+    help="Form of the result: masks (a folder of PNGs) or coco of segmentation and anomalies; "
+    "coco, voc, yolo (folders of files) or csv of boxes.  [default: by --out's ending, else csv]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option("--proba", is_flag=True, help="With the probability of every class.")
 @out_file_option("File for the result, not stdout; a folder for masks.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Least score of a box that is written or drawn; 0 for all.  [default: the model's own]",
+)
 @click.option(
     "--overlays",
     type=click.Path(path_type=Path, file_okay=False),
@@ -61,6 +66,7 @@ def command(
     as_json: bool,
     proba: bool,
     out: Path | None,
+    threshold: float | None,
     overlays: Path | None,
     on_error: str,
     **options: Any,
@@ -86,13 +92,15 @@ def command(
             form=form,
             out=out,
             overlays=overlays,
+            threshold=threshold,
             on_error=on_error,
             options=options,
         )
-    if form in ANNOTATION_FORMS or overlays is not None:
-        given = "--overlays" if overlays is not None else f"--format {form}"
+    if form in ANNOTATION_FORMS or overlays is not None or threshold is not None:
+        given = f"--format {form}" if form in ANNOTATION_FORMS else "--overlays"
+        given = given if threshold is None else "--threshold"
         raise click.UsageError(
-            f"{given} is for models of segmentation and anomalies; this one predicts "
+            f"{given} is for models of segmentation, detection and anomalies; this one predicts "
             f"{task_of(model)}"
         )
     form = form_of(form, out)

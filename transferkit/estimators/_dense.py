@@ -380,6 +380,10 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 )
             yield from zip(at, found, strict=True)
 
+    def believed(self, annotations: Annotations) -> Annotations:
+        """What of a prediction is worth showing: of detections, those of a high enough score."""
+        return annotations
+
     @abc.abstractmethod
     def line(self, annotations: Annotations | None) -> dict[str, Any]:
         """Tell of an image in values that a table takes; None is an image that wasn't read."""

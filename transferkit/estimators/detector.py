@@ -239,7 +239,23 @@ class TransferDetector(NetworkEstimator):
         ]
 
     def _report(self, true: Any, predicted: Any) -> DetectionReport:
-        return detection_report(true, predicted, self.classes_, limit=self.suppression_.limit)
+        return detection_report(
+            true,
+            predicted,
+            self.classes_,
+            limit=self.suppression_.limit,
+            threshold=self.threshold_,
+        )
+
+    def believed(self, annotations: Annotations) -> Annotations:
+        """Return the boxes of which the score reaches ``threshold_``."""
+        assert annotations.scores is not None
+        return annotations.select(annotations.scores >= self.threshold_)
+
+    @property
+    def output_names_(self) -> np.ndarray:
+        """Names of the classes, without the background."""
+        return np.array(self.classes_[1:])
 
     def line(self, annotations: Annotations | None) -> dict[str, Any]:
         """Number of objects of each class of which the score reaches ``threshold_``."""

@@ -27,6 +27,12 @@ class DenseTask:
         What a model's outputs are called.
     default_head : str
         Head that is taken if none is named.
+    forms : tuple of str
+        Forms of annotations that predictions are written in, the usual one first.
+    first_class : int, default=0
+        Number of the first class that is told of; 1 where 0 is a background that isn't.
+    fine_tuner : str or None, default=None
+        Name of the estimator that trains the backbone too, if there is one.
     hub_task : str or None, default=None
         The task's name on the model hub, if it has one there.
     """
@@ -38,4 +44,12 @@ class DenseTask:
     needs: str
     outputs: str
     default_head: str
+    forms: tuple[str, ...]
+    first_class: int = 0
+    fine_tuner: str | None = None
     hub_task: str | None = None
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it learns a neck and a head with gradients, from annotations."""
+        return self.needs != "good"

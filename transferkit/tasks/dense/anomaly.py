@@ -12,4 +12,5 @@ TASK = DenseTask(
     needs="good",
     outputs="classes",
     default_head="auto",
+    forms=("masks", "coco"),
 )

@@ -12,5 +12,8 @@ TASK = DenseTask(
     needs="boxes",
     outputs="classes",
     default_head="faster-rcnn",
+    forms=("coco", "voc", "yolo", "csv"),
+    first_class=1,
+    fine_tuner="FineTuneDetector",
     hub_task="object-detection",
 )

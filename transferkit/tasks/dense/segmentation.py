@@ -12,5 +12,7 @@ TASK = DenseTask(
     needs="map",
     outputs="classes",
     default_head="unet",
+    forms=("masks", "coco"),
+    fine_tuner="FineTuneSegmenter",
     hub_task="image-segmentation",
 )

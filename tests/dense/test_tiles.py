@@ -118,3 +118,36 @@ def test_nothing_found_is_nothing(method):
     parts = [found(tile, *nothing) for tile in tiles]
     result = merged(parts, tiles, Suppression(method))
     assert (result.boxes.shape, len(result.labels), len(result.scores)) == ((0, 4), 0, 0)
+
+
+def test_a_piece_within_a_whole_object_of_another_tile_is_dropped():
+    tiles = [(0, 0, 320, 400), (280, 0, 600, 400)]
+    whole, piece = np.array([[290.0, 100, 330, 160]]), np.array([[280.0, 120, 305, 140]])
+    # The first tile sees a part of the object and calls it otherwise placed than the second does.
+    parts = [
+        Annotations(SIZE, boxes=np.zeros((0, 4)), labels=np.zeros(0, int), scores=np.zeros(0)),
+        Annotations(
+            SIZE,
+            boxes=np.concatenate((whole, piece - [0, 0, 2, 0])),
+            labels=np.array([1, 1]),
+            scores=np.array([0.6, 0.9]),
+        ),
+    ]
+    assert len(merged(parts, tiles, Suppression()).boxes) == 2  # half of it only is covered
+    parts[1].boxes[1] = [280.0, 120, 330, 140]
+    assert merged(parts, tiles, Suppression()).boxes.tolist() == whole.tolist()
+
+
+def test_thousands_of_boxes_are_merged_in_a_moment():
+    size = (4000, 4000)
+    tiles = Tiling.of("12x12").boxes(size)
+    rng = np.random.default_rng(0)
+    parts = []
+    for left, top, _, _ in tiles:
+        corner = np.array([left, top]) + rng.uniform(0, 300, (50, 2))
+        boxes = np.concatenate((corner, corner + 40), axis=1)
+        labels, scores = rng.integers(1, 4, 50), rng.uniform(0.05, 1, 50)
+        parts.append(Annotations(size, boxes=boxes, labels=labels, scores=scores))
+    result = merged(parts, tiles, Suppression(limit=1000))
+    assert len(result.boxes) == 1000
+    assert (np.diff(result.scores) <= 0).all()

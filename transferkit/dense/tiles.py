@@ -7,7 +7,6 @@ object over a seam is found once: from the tile that sees all of it, or of its p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -27,8 +26,9 @@ Box = tuple[int, int, int, int]
 _AGREEING = 0.5
 # Share of a box that was cut off, from which a whole box that covers it replaces it.
 _COVERED = 0.7
-# A box is cut off if it ends so near to a tile's edge, as a share of the tile's side.
-_NEAR = 0.01
+# A box is cut off if it ends so near to a tile's edge, as a share of the tile's side. Of an object
+# that ends there by itself the next tile sees no less.
+_NEAR = 0.03
 
 
 def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression) -> Annotations:
@@ -97,7 +97,7 @@ def _are_cut(
     height, width = size
     sides = np.tile(tiles[:, 2:] - tiles[:, :2], 2)
     is_inner = (tiles > 0) & (tiles < [width, height, width, height])
-    # One px, or a little more of large tiles: a head doesn't meet the edge exactly.
+    # A head doesn't meet the edge exactly.
     is_near = np.abs(boxes - tiles) <= np.maximum(1, _NEAR * sides)
     return np.asarray((is_inner & is_near).any(1), dtype=bool)
 
@@ -109,18 +109,33 @@ def _pairs(
     tiles: NDArray[np.float64],
 ) -> Iterator[tuple[int, int]]:
     """Boxes of two tiles that agree best, each with the other, in what both tiles see."""
-    occupied = np.unique(tile_of).tolist()
-    for a, b in combinations(occupied, 2):
-        low, high = np.maximum(tiles[a], tiles[b])[:2], np.minimum(tiles[a], tiles[b])[2:]
-        if (low >= high).any():
-            continue
-        first, second = (np.flatnonzero(tile_of == tile) for tile in (a, b))
-        seen = boxes.clip(np.tile(low, 2), np.tile(high, 2))
-        ious = _ious(seen[first], seen[second])
-        ious[groups[first][:, None] != groups[second]] = 0
-        for i, j in enumerate(ious.argmax(1).tolist()):
-            if ious[i, j] >= _AGREEING and ious[:, j].argmax() == i:
-                yield int(first[i]), int(second[j])
+    occupied = np.unique(tile_of)
+    for i, a in enumerate(occupied.tolist()):
+        later = occupied[i + 1 :]
+        low = np.maximum(tiles[a, :2], tiles[later, :2])
+        high = np.minimum(tiles[a, 2:], tiles[later, 2:])
+        for k in np.flatnonzero((low < high).all(1)).tolist():
+            first, second = (np.flatnonzero(tile_of == tile) for tile in (a, later[k]))
+            yield from _agreeing(boxes, groups, first, second, (low[k], high[k]))
+
+
+def _agreeing(
+    boxes: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
+    shared: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Iterator[tuple[int, int]]:
+    """Pairs of a box of one tile and one of another, within the corners of what both see."""
+    low, high = shared
+    seen_first, seen_second = (
+        boxes[own].clip(np.tile(low, 2), np.tile(high, 2)) for own in (first, second)
+    )
+    ious = _ious(seen_first, seen_second)
+    ious[groups[first][:, None] != groups[second]] = 0
+    for i, j in enumerate(ious.argmax(1).tolist()):
+        if ious[i, j] >= _AGREEING and ious[:, j].argmax() == i:
+            yield int(first[i]), int(second[j])
 
 
 def _ious(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,12 +161,14 @@ def _kept(
 ) -> NDArray[np.intp]:
     """Objects that stay, the highest score first."""
     groups = np.zeros_like(labels) if rule.is_class_agnostic else labels
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clip(0).prod(-1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    covers = (shared >= _COVERED * areas[:, None]) & is_whole & (groups[:, None] == groups)
-    usable = np.flatnonzero(is_whole | ~covers.any(1))
+    is_left = np.ones(len(boxes), dtype=bool)
+    for i in np.flatnonzero(~is_whole).tolist():
+        low = np.maximum(boxes[i, :2], boxes[is_whole, :2])
+        high = np.minimum(boxes[i, 2:], boxes[is_whole, 2:])
+        covers = (high - low).clip(0).prod(1) >= _COVERED * areas[i]
+        is_left[i] = not (covers & (groups[is_whole] == groups[i])).any()
+    usable = np.flatnonzero(is_left)
     if rule.method == "classic":
         tensors = (torch.from_numpy(each[usable]) for each in (boxes, scores, groups))
         usable = usable[batched_nms(*tensors, rule.iou).numpy()]

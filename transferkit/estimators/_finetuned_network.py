@@ -173,7 +173,11 @@ class FineTunedNetwork(NetworkEstimator):
         return self.maps(images, is_training=True).frames
 
     def _head_settings(self) -> Mapping[str, Any]:
-        return {name: value for name, value in (self.recipe or {}).items() if name in self.shared_settings}
+        return {
+            name: value
+            for name, value in (self.recipe or {}).items()
+            if name in self.shared_settings
+        }
 
     def processes(self) -> Processes:
         """Device of this process, and the other processes that share the training."""

@@ -116,9 +116,7 @@ class ObjectPixels(Samples):
             change = change.then(Frame.flip(width))
         return self._drawn(index, change, size), self._target(index, change, size)
 
-    def _mosaic(
-        self, index: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], Target]:
+    def _mosaic(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Target]:
         """The image and three others, each in a corner, smaller than they are."""
         height, width = self.size
         low, high = _MEETING

@@ -164,9 +164,7 @@ class DenseTuning:
             _say_no_gain(loop.metric_name, state.history)
         network = network.cpu().to(memory_format=torch.contiguous_format).eval()
         logger.info("fine-tuned on %d images in %.1f s", len(train), time.monotonic() - began)
-        return TunedNetwork(
-            backbone, network.head.dense, network, state.history, state.best_epoch
-        )
+        return TunedNetwork(backbone, network.head.dense, network, state.history, state.best_epoch)
 
     def _head(self, width: int) -> MapsHead:
         """A copy of the start, on the maps that the body gives."""

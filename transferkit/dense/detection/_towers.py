@@ -127,4 +127,4 @@ def flattened(values: Tensor, n: int) -> Tensor:
     [[[0.0, 2.0], [4.0, 6.0], [1.0, 3.0], [5.0, 7.0]]]
     """
     # Not by `len`, which would fix the batch of an exported graph.
-    return values.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, n)).float()
+    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, n).float()

@@ -36,6 +36,7 @@ def test_fit_predict_and_evaluate(call, squares, tmp_path):
         "--out", tmp_path / "model", "--json",
     )  # fmt: skip
     assert fitted.code == 0, fitted.err
+    assert "on tiles 2x2,overlap=0.2" in json.loads(fitted.out)["described"]
     facts = json.loads((tmp_path / "model" / "model.json").read_text())
     assert "2x2,overlap=0.2" in json.dumps(facts)
     found = tmp_path / "found.json"

@@ -123,3 +123,11 @@ def test_soft_suppression_is_refused(models, tmp_path):
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match=r"suppression 'soft' .* method='classic'"):
         export_model(tmp_path / "model")
+
+
+def test_a_file_takes_a_tile_and_says_so(models, tmp_path):
+    model = TransferDetector.load(models / "fcos")
+    model.tiles = "2x2"
+    done = export_model(model.save(tmp_path / "model"))
+    assert done.check.difference <= 0.01
+    assert outputs_of(done.path)[0]["tiles"] == "2x2,overlap=0.2"

@@ -236,7 +236,8 @@ class NetworkEstimator(DenseEstimator):
         names = self.network_.arguments
         neck = "" if names["neck"] == "none" else f" on neck {names['neck']}"
         n_parameters = sum(p.numel() for p in self.network_.parameters())
-        return f"{names['head']}{neck} ({n_parameters:,} parameters)"
+        tiles = "" if self.tiling_ is None else f" on tiles {self.tiling_}"
+        return f"{names['head']}{neck}{tiles} ({n_parameters:,} parameters)"
 
     # ---- measure ----
 

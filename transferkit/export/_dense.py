@@ -47,6 +47,8 @@ def write_dense(saved: Saved, path: Path) -> None:
     head = saved.model.head
     described = {"type": head.kind, "arguments": dict(head.arguments)}
     content = onnx.metadata(saved, network.outputs) | {"head": described} | network.facts
+    # Who runs the file has to cut images himself: it takes one tile.
+    content |= {name: saved.model.facts[name] for name in ("tiles",) if name in saved.model.facts}
     text = json.dumps(content, ensure_ascii=False)
     library.helper.set_model_props(graph, {"transferkit": text})
     graph.producer_name = "transferkit"

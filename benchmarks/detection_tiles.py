@@ -1,6 +1,6 @@
 """Detection of small objects with and without tiles, from cached maps.
 
-    TRANSFERKIT_DATA=FOLDER python benchmarks/detection_tiles.py [pcb] [aerial-infrared]
+    TRANSFERKIT_DATA=FOLDER python benchmarks/detection_tiles.py --sets pcb aerial-infrared
 
 ``FOLDER`` holds ``images/pcb`` (``defects.json`` beside ``test/defect``; 60 images of 640 px, of
 which 40 are drawn by seed 0 to train on), ``images/aerial-infrared`` (``oriented_{train,val}.json``
@@ -98,7 +98,7 @@ def measured(name: str, setting: str, seed: int, arguments: argparse.Namespace) 
 def main() -> None:
     """Measure what the command line asks for, and add it to the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("sets", nargs="*", default=["pcb"], choices=[*SETS, []])
+    parser.add_argument("--sets", nargs="+", default=["pcb"], choices=list(SETS))
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
     parser.add_argument("--head", default="fcos")
     parser.add_argument("--seeds", type=int, default=1)

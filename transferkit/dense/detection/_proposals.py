@@ -146,10 +146,7 @@ class ProposalNetwork(nn.Module):
             start += count
         boxes, best, levels = (torch.cat(each, 1) for each in zip(*found, strict=True))
         has_area = ((boxes[..., 2:] - boxes[..., :2]) >= 1).all(-1)
-        is_exported = torch.compiler.is_compiling()
-        kept = suppressed(
-            Candidates(boxes, best * has_area, levels), self.rule, at_once=is_exported
-        )
+        kept = suppressed(Candidates(boxes, best * has_area, levels), self.rule)
         return kept.boxes, kept.scores
 
     def loss(self, proposed: Proposed, targets: Sequence[Target]) -> Tensor:

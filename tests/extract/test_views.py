@@ -1,4 +1,4 @@
-"""The mirrored view, against images that were mirrored before they were given."""
+"""Mirrored and zoomed views, against images that were changed before they were given."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 from tests.pictures import picture, write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract import View, extract, mirrored
+from transferkit.extract import View, extract, mirrored, zoomed
 from transferkit.extract.views import MIRRORED
 from transferkit.finetune.augmentation import view_number
 from transferkit.finetune.recipe import Recipe
@@ -146,3 +146,43 @@ def test_a_picture_that_is_resized(tmp_path, spec):
     found = extract(list_images(a), spec, ["pre_logits"], None, view=view).rows["pre_logits"]
     expected = extract(list_images(b), spec, ["pre_logits"], None).rows["pre_logits"]
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * abs(expected).max())
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_zoomed_point_is_where_the_frame_says(spec, direction, is_mirrored):
+    view = zoomed(spec.preprocess, direction, is_mirrored=is_mirrored)
+    frames = [view.frame(bytes([i] * 16)) for i in range(40)]
+    factors = [abs(frame.scale[0]) for frame in frames]
+    low, high = (0.5, 0.9) if direction == "out" else (1.1, 1.6)
+    assert low <= min(factors) < max(factors) <= high
+    assert len({frame.offset for frame in frames}) == 40
+    n_seen = 0
+    for i, frame in enumerate(frames):
+        image = np.zeros((64, 96, 3), np.uint8)
+        image[28:36, 44:52] = 255  # centre (48, 32)
+        seen = view.change(bytes([i] * 16), image)
+        assert seen.shape == image.shape
+        white = np.argwhere(seen[..., 0] > 250)
+        if len(white) < 9:
+            continue
+        n_seen += 1
+        ((x, y),) = frame.forward_points([[48, 32]]).tolist()
+        if 8 < x < 88 and 8 < y < 56:
+            np.testing.assert_allclose(white.mean(0) + 0.5, [y, x], atol=0.6)
+    assert n_seen > 20
+
+
+def test_views_are_rows_of_different_keys(spec, pixels, store):
+    images = list_images(pixels)
+    views = [
+        mirrored(spec.preprocess),
+        *(zoomed(spec.preprocess, d, is_mirrored=m) for d in ("out", "in") for m in (False, True)),
+    ]
+    rows = [extract(images, spec, ["pre_logits"], store, view=v).rows["pre_logits"] for v in views]
+    assert len({view.number for view in views}) == 5
+    for i, one in enumerate(rows):
+        assert all((one != other).any() for other in rows[i + 1 :])
+    again = extract(images, spec, ["pre_logits"], store, view=views[3])
+    assert again.n_computed == 0
+    np.testing.assert_array_equal(again.rows["pre_logits"], rows[3])

@@ -8,7 +8,7 @@ Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg (2016), "SSD: single shot multibox
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from transferkit.dense.detection._anchors import (
     usual_sizes,
 )
 from transferkit.dense.detection._assignment import BACKGROUND, by_iou
-from transferkit.dense.detection._candidates import best_of_level, joined_levels
-from transferkit.dense.detection._coding import boxes_of_deltas, cut_off
+from transferkit.dense.detection._candidates import AnchorLevel, candidates_of_anchors
+from transferkit.dense.detection._coding import boxes_of_deltas
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
 from transferkit.dense.detection._towers import ExtraLevels, Tower, flattened, last_layer
 from transferkit.maps import FeatureMaps
@@ -44,14 +44,6 @@ _HARD_PER_POSITIVE = 3
 _LEAST_HARD = 8
 # Weight of the boxes' loss beside that of the classes.
 _BOX_WEIGHT = 2.0
-
-
-class _Level(NamedTuple):
-    """Scores before softmax ``(B, n, classes)``, deltas ``(B, n, 4)``, anchors ``(n, 4)``."""
-
-    scores: Tensor
-    deltas: Tensor
-    anchors: Tensor
 
 
 class SSDHead(DetectionHead):
@@ -133,21 +125,17 @@ class SSDHead(DetectionHead):
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """The best anchors of each level, moved; see `DetectionHead.candidates`."""
-        found = []
-        for level in self._levels_of(maps, size):
-            scores, labels, at = best_of_level(level.scores.softmax(2)[..., 1:])
-            deltas = level.deltas.gather(1, at[..., None].expand(-1, -1, 4))
-            boxes = boxes_of_deltas(deltas, level.anchors[at])
-            found.append(Candidates(cut_off(boxes, size), scores, labels))
-        return joined_levels(found)
+        levels = self._levels_of(maps, size)
+        probabilities = [level.scores.softmax(2)[..., 1:] for level in levels]
+        return candidates_of_anchors(levels, probabilities, size)
 
-    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[_Level]:
+    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[AnchorLevel]:
         found = []
         for i, level in enumerate(self.extra(self.levels(maps))):
             state = self.towers[i](level)
             stride, cells = self.level_strides[i], level.shape[-2:]
             found.append(
-                _Level(
+                AnchorLevel(
                     flattened(self.scores[i](state), self.n_classes),
                     flattened(self.deltas[i](state), 4),
                     anchors_of_level(cells, stride, size, self.shapes[i], level.device),

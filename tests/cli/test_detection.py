@@ -60,7 +60,7 @@ def test_fit_says_what_it_did(call, folder, tmp_path):
     again = call("fit", folder / "images", *FIT, "--out", tmp_path / "m", "--force", "--json")
     result = json.loads(again.out)
     assert result["report"]["ap50"] > 0.5
-    assert result["classes"] == ["dark", "bright"]
+    assert result["classes"] == ["bright", "dark"]
     assert result["remarks"] == []
 
 
@@ -152,11 +152,11 @@ def test_the_plan_tells_the_bytes(call, folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--head", "fnp"), "did you mean"),
+        (("--head", "fcs"), "did you mean 'fcos'"),
         (("--neck", "pfn"), "did you mean"),
         (("--set", "epoch=3"), "did you mean 'epochs'"),
         (("--annotation-form", "vok"), "did you mean 'voc'"),
-        (("--annotation-form", "masks"), "masks"),
+        (("--annotation-form", "masks"), "no annotations in or beside"),
         (("--folds", 3), "--folds isn't there for detection"),
     ],
 )

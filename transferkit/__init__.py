@@ -17,6 +17,7 @@ _PUBLIC = {
     "FeatureStore": "store",
     "FineTuneClassifier": "estimators",
     "FineTuneRegressor": "estimators",
+    "FineTuneDetector": "estimators",
     "FineTuneSegmenter": "estimators",
     "ImageHead": "finetune.image_head",
     "ImageSet": "images",

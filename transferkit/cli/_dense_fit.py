@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from transferkit.cli._dense import annotated_images, dense_extractor_from
+from transferkit.cli._dense import annotated_images, dense_extractor_from, report_remarks
 from transferkit.cli._options import exit_code, extraction_mode, report_failures
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import measured_pairs, report_unmeasured, save_then_measure
@@ -73,12 +73,14 @@ def fit_dense(
     result = _result(model, out, len(listed), parts, measured) | {
         "fit_seconds": round(seconds, 3),
         "failures": [{"name": f.name, "reason": f.reason} for f in usable.failures],
+        "remarks": [{"name": f.name, "reason": f.reason} for f in usable.remarks],
     }
     if as_json:
         print_json(result)
     else:
         _print(result, model, parts, measured)
     report_failures(usable.failures, len(listed))
+    report_remarks(usable.remarks)
     report_unmeasured(measured, out)
     ctx.exit(1 if measured.has_failed else exit_code(usable.failures, on_error))
 
@@ -100,11 +102,16 @@ def _model(
     folder = options.pop("run") or out.parent / f"{out.name}.run"
     neck, neck_options = options.pop("neck"), options.pop("neck_parameters")
     recipe = {"seed": seed, **options.pop("recipe")}
-    extractor = dense_extractor_from(ctx, options, images)
+    tiles = options.pop("tiles")
+    tiles = None if tiles == "none" else tiles
     kind = dense_task_of(task)
+    if tiles is not None and not kind.has_network:
+        raise click.UsageError(f"--tiles is for segmentation and detection, not {task}")
+    extractor = dense_extractor_from(ctx, options, images, tiles)
     network: dict[str, Any] = {}
     if kind.has_network:
         network = {"neck": neck, "neck_options": neck_options, "recipe": recipe, "folder": folder}
+        network["tiles"] = tiles
     elif neck or neck_options or len(recipe) > 1 or options["resume"]:
         raise click.UsageError(
             f"--neck, --set and --resume are for segmentation and detection, not {task}"

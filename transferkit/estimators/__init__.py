@@ -10,6 +10,7 @@ from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.detector import TransferDetector
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
+from transferkit.estimators.finetuned_detector import FineTuneDetector
 from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
 from transferkit.estimators.folds import FoldModels, fit_folds
 from transferkit.estimators.regressor import TransferRegressor
@@ -21,6 +22,7 @@ __all__ = [
     "AnomalyDetector",
     "FeatureExtractor",
     "FineTuneClassifier",
+    "FineTuneDetector",
     "FineTuneRegressor",
     "FineTuneSegmenter",
     "FoldModels",

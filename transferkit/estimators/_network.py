@@ -105,13 +105,13 @@ class NetworkEstimator(DenseEstimator):
         with self._as_before_on_error():
             usable = self.usable(listed, found, on_error)
             self.fit_parts(usable, self._division(usable, held_from), resume=resume)
-            self.failures_ = usable.failures
+            self.failures_, self.remarks_ = usable.failures, usable.remarks
         return self
 
     def _read(
         self, annotations: Any, images: ImageSet, classes: Sequence[str] | None = None
     ) -> AnnotationSet:
-        return read_annotations(annotations, images, classes=classes)
+        return read_annotations(annotations, images, classes=classes, needs=self._needs)
 
     def _division(self, usable: Usable, held_from: int | None) -> Division:
         """All images are trained on, but for the splits and the validation part."""
@@ -150,7 +150,8 @@ class NetworkEstimator(DenseEstimator):
         assert usable.annotations is not None
         self.classes_ = usable.annotations.classes
         self.failures_, self.facts_ = usable.failures, {}
-        recipe = choose_recipe(self.recipe_kind, self._head_settings(), len(parts.train))
+        n_rows = self._n_rows(usable.images.select(parts.train))
+        recipe = choose_recipe(self.recipe_kind, self._head_settings(), n_rows)
         train = self._samples(*usable.select(parts.train), recipe=recipe)
         held = None
         if len(parts.validation):
@@ -235,7 +236,8 @@ class NetworkEstimator(DenseEstimator):
         names = self.network_.arguments
         neck = "" if names["neck"] == "none" else f" on neck {names['neck']}"
         n_parameters = sum(p.numel() for p in self.network_.parameters())
-        return f"{names['head']}{neck} ({n_parameters:,} parameters)"
+        tiles = "" if self.tiling_ is None else f" on tiles {self.tiling_}"
+        return f"{names['head']}{neck}{tiles} ({n_parameters:,} parameters)"
 
     # ---- measure ----
 
@@ -254,7 +256,7 @@ class NetworkEstimator(DenseEstimator):
         """
         listed = self._listed(images)
         found = self._read(annotations, listed, self.classes_)
-        faults = annotation_faults(found, listed)
+        faults = annotation_faults(found, listed, needs=self._needs)
         if faults and (on_error == "raise" or len(faults) == len(listed)):
             raise FaultyAnnotations(faults, len(listed))
         bad = {fault.index for fault in faults}

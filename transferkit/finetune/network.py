@@ -69,13 +69,16 @@ class BackboneWithHead(nn.Module, Generic[H]):
         head: Any = self.head
         return set(head.layers)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, *others: Any) -> Any:
         """Return the head's outputs.
 
         Parameters
         ----------
         inputs : Tensor
             uint8 pixels ``(B, 3, H, W)``, or the stage's maps ``(B, D, H, W)``.
+        *others
+            What the head takes beside the maps. Targets come this way, so that a loss is a
+            head's output too, and several processes can share it.
         """
         inputs = inputs.float()
         if self.stage is None:
@@ -84,9 +87,7 @@ class BackboneWithHead(nn.Module, Generic[H]):
             inputs = inputs.permute(0, 2, 3, 1)
         else:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        outputs = self.head(self.body(inputs, self.wanted))
-        assert isinstance(outputs, Tensor)
-        return outputs
+        return self.head(self.body(inputs, self.wanted), *others)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode. Batch norm stays in eval mode if its statistics are frozen."""
@@ -164,7 +165,9 @@ def build_network(
 def _freeze_unused(network: BackboneWithHead[Any], example: Tensor) -> None:
     """Freeze what the head doesn't depend on, such as the backbone's own classifier."""
     network.eval()
-    network.head(network.body(example, network.wanted)).sum().backward()
+    # A detection head's outputs are no tensor; it says itself what it depends on.
+    reach = getattr(network.head, "reach", network.head)
+    reach(network.body(example, network.wanted)).sum().backward()
     for parameter in network.body.parameters():
         if parameter.grad is None:
             parameter.requires_grad_(False)

@@ -1,5 +1,7 @@
 """What a run trains, what it leaves alone, and what it starts from."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ import torch
 from tests.estimators.test_segmenter import picture
 from transferkit.backbones import build_backbone, is_batch_norm
 from transferkit.dense.network import Level, SegmentationNetwork
+from transferkit.dense.segmentation_loop import create_segmentation_loop
 from transferkit.estimators import FeatureExtractor
-from transferkit.finetune.dense import choose_live_recipe, dense_strategy
-from transferkit.finetune.dense.run import SegmentationTuning, _groups
+from transferkit.finetune.dense import LiveRecipe, choose_live_recipe, dense_strategy
+from transferkit.finetune.dense.run import DenseTuning, _groups
 from transferkit.finetune.dense.samples import MaskedPixels
 from transferkit.images import list_images
 from transferkit.training import Processes
@@ -39,8 +42,8 @@ def start(seed=0):
 def tuning(folder, strategy="lp-ft", **settings):
     settings = {"epochs": 1, "batch_size": 4, "mirrored": False, **settings}
     found = dense_strategy(strategy)
-    return SegmentationTuning(
-        spec(), FEATURES, start(), found, choose_live_recipe(settings, found, 8),
+    return DenseTuning(
+        spec(), FEATURES, start(), found, choose_live_recipe(settings, found, 8, LiveRecipe),
         Processes(torch.device("cpu")), folder, keeps_start=True, keys=[],
     )  # fmt: skip
 
@@ -50,6 +53,11 @@ def samples(run, n=8, seed=0):
     pixels = np.stack([p for p, _ in pictures])
     targets = np.stack([c for _, c in pictures]).astype(np.uint8)
     return MaskedPixels(list_images(pixels), targets, spec().preprocess, run.recipe)
+
+
+def finish(run, train, held=None):
+    create_loop = functools.partial(create_segmentation_loop, targets=train.targets, n_classes=2)
+    return run.finish(create_loop, train, held)
 
 
 def weights(backbone):
@@ -79,7 +87,7 @@ def test_a_strategy_trains_its_parameters_and_no_others(tmp_path, strategy):
     if strategy == "lora":
         pytest.importorskip("peft")
     run = tuning(tmp_path, strategy)
-    result = run.finish(samples(run), None)
+    result = finish(run, samples(run), None)
     before, after = weights(spec()), weights(result.backbone)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -108,7 +116,7 @@ def test_a_strategy_trains_its_parameters_and_no_others(tmp_path, strategy):
 
 def test_statistics_move_only_if_they_are_not_frozen(tmp_path):
     run = tuning(tmp_path, freeze_statistics=False)
-    result = run.finish(samples(run), None)
+    result = finish(run, samples(run), None)
     before, after = weights(spec()), weights(result.backbone)
     moved = {n for n in before if "running_" in n and not torch.equal(before[n], after[n])}
     assert moved >= below({n for n in before if "running_mean" in n})
@@ -117,7 +125,7 @@ def test_statistics_move_only_if_they_are_not_frozen(tmp_path):
 def test_the_start_is_the_head_on_the_frozen_backbone(tmp_path):
     # With a rate of next to nothing one epoch changes nothing: the result is the start.
     run = tuning(tmp_path, learning_rate=1e-12)
-    result = run.finish(samples(run), None)
+    result = finish(run, samples(run), None)
     pixels = np.stack([picture(50 + i, (32, 32))[0] for i in range(3)])
     rows = FeatureExtractor(spec(), FEATURES, store=False).extract(list_images(pixels)).rows
     levels = [torch.from_numpy(np.asarray(rows[name])) for name in FEATURES]
@@ -133,7 +141,7 @@ def test_the_start_is_the_head_on_the_frozen_backbone(tmp_path):
 def test_the_first_line_of_the_history_measures_the_start(tmp_path):
     run = tuning(tmp_path)
     held = samples(run, 4, seed=100)
-    result = run.finish(samples(run), held)
+    result = finish(run, samples(run), held)
     backbone = build_backbone(spec())
     counts = np.zeros((2, 2))
     for i in range(4):
@@ -160,7 +168,7 @@ def test_nothing_better_keeps_the_start(tmp_path, caplog):
             scores = run.start([maps["stage1"], maps["stage2"]])
         scores = torch.nn.functional.interpolate(scores, (32, 32), mode="bilinear")
         held.targets[i] = scores[0].argmax(0).numpy()
-    result = run.finish(samples(run), held)
+    result = finish(run, samples(run), held)
     assert "no gain" in caplog.text
     assert result.best_epoch == 0
     assert result.backbone == spec()
@@ -192,7 +200,7 @@ def test_accumulated_parts_are_one_batch(tmp_path):
             learning_rate=0.01, clip=0.0,
         )  # fmt: skip
         run.folder.mkdir()
-        result = run.finish(samples(run), None)
+        result = finish(run, samples(run), None)
         states.append({**weights(result.backbone), **result.network.state_dict()})
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():

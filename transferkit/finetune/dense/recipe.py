@@ -1,25 +1,35 @@
-"""`LiveRecipe`: everything that decides how backbone, neck and head are trained together."""
+"""Live recipes: all that decides how backbone, neck and head are trained together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-from transferkit.dense.recipe import SegmentationRecipe, choose_recipe
+from transferkit.dense.recipe import (
+    DenseRecipe,
+    DetectionRecipe,
+    SegmentationRecipe,
+    choose_recipe,
+)
 from transferkit.finetune.recipe import Strategy, check_number, check_whole
 from transferkit.finetune.strategies import parse_strategy, strategy_names
 from transferkit.registry import unknown
 
-__all__ = ["LiveRecipe", "choose_live_recipe", "dense_strategy"]
+__all__ = [
+    "LiveDetectionRecipe",
+    "LiveRecipe",
+    "LiveSettings",
+    "choose_live_recipe",
+    "dense_strategy",
+]
+
+L = TypeVar("L", bound="LiveSettings")
 
 
 @dataclass(frozen=True)
-class LiveRecipe(SegmentationRecipe):
-    """How a whole network is trained to segment.
-
-    Its other fields are those of `SegmentationRecipe`, and mean the same: a ``mirrored`` image
-    is one whose pixels and mask are mirrored, half of all that are drawn.
+class LiveSettings(DenseRecipe):
+    """What the live recipes of all tasks have beside the fields of `DenseRecipe`.
 
     Parameters
     ----------
@@ -32,8 +42,6 @@ class LiveRecipe(SegmentationRecipe):
         (``norm-only``, ``bias-only``, ``lora``) it is 1 by default.
     layer_decay : float, default=1
         Factor of the rate from each of the backbone's layers to the one below it.
-    crop_scale : float, default=1
-        Smallest share of an image's area that is cropped and resized; 1 doesn't crop.
     jitter : float, default=0
         Strength of random changes of brightness, contrast and colour.
     drop_path : float, default=0
@@ -51,11 +59,13 @@ class LiveRecipe(SegmentationRecipe):
         Time that training may take; the epochs are cut down to what fits. 0 for no limit.
     """
 
+    # The recipe of neck and head on stored maps, which has the fields that both have.
+    of_head: ClassVar[type[DenseRecipe]] = DenseRecipe
+
     accumulate: int = 1
     optimizer: str = "adamw"
     backbone_rate: float = 0.1
     layer_decay: float = 1.0
-    crop_scale: float = 1.0
     jitter: float = 0.0
     drop_path: float = 0.0
     checkpointing: bool = False
@@ -73,10 +83,7 @@ class LiveRecipe(SegmentationRecipe):
             check_number(
                 name, getattr(self, name), "a number from 0 up to, but not, 1", least=0, below=1
             )
-        for name in ("crop_scale", "layer_decay"):
-            check_number(
-                name, getattr(self, name), "a number above 0 and at most 1", above=0, most=1
-            )
+        _check_share("layer_decay", self.layer_decay)
         check_number("backbone_rate", self.backbone_rate, "a number above 0", above=0)
         if self.batch_size % self.accumulate:
             raise ValueError(
@@ -89,7 +96,7 @@ class LiveRecipe(SegmentationRecipe):
 
         Examples
         --------
-        >>> LiveRecipe(epochs=3).lines()[0]
+        >>> LiveSettings(epochs=3).lines()[0]
         'epochs 3'
         """
         shown = ("epochs", "batch_size", "learning_rate", "seed")
@@ -98,6 +105,63 @@ class LiveRecipe(SegmentationRecipe):
             for name, value in asdict(self).items()
             if name in shown or value not in (0, False, "none")
         ]
+
+
+@dataclass(frozen=True)
+class LiveRecipe(LiveSettings, SegmentationRecipe):
+    """How a whole network is trained to segment.
+
+    Its other fields are those of `LiveSettings` and `SegmentationRecipe`, and mean the same: a
+    ``mirrored`` image is one whose pixels and mask are mirrored, half of all that are drawn.
+
+    Parameters
+    ----------
+    crop_scale : float, default=1
+        Smallest share of an image's area that is cropped and resized; 1 doesn't crop.
+    """
+
+    of_head: ClassVar[type[DenseRecipe]] = SegmentationRecipe
+
+    crop_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("crop_scale", self.crop_scale)
+
+
+@dataclass(frozen=True)
+class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
+    """How a whole network is trained to find objects.
+
+    Its other fields are those of `LiveSettings` and `DetectionRecipe`. Images are changed anew
+    in every epoch: half of them are ``mirrored``, and ``zoomed`` ones are shrunk or enlarged by
+    a factor, and put at a place, of their own.
+
+    Parameters
+    ----------
+    zoom_out : float, default=0.5
+        Smallest factor of a zoom.
+    zoom_in : float, default=1.6
+        Largest factor of a zoom.
+    mosaic : float, default=0
+        Share of the images that are put together of four.
+    """
+
+    of_head: ClassVar[type[DenseRecipe]] = DetectionRecipe
+
+    zoom_out: float = 0.5
+    zoom_in: float = 1.6
+    mosaic: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("zoom_out", self.zoom_out)
+        check_number("zoom_in", self.zoom_in, "a number from 1 to 10", least=1, most=10)
+        check_number("mosaic", self.mosaic, "a number from 0 to 1", least=0, most=1)
+
+
+def _check_share(name: str, value: float) -> None:
+    check_number(name, value, "a number above 0 and at most 1", above=0, most=1)
 
 
 def dense_strategy(name: str) -> Strategy:
@@ -124,18 +188,20 @@ def dense_strategy(name: str) -> Strategy:
 
 
 def choose_live_recipe(
-    settings: Mapping[str, Any], strategy: Strategy, n_images: int
-) -> LiveRecipe:
+    settings: Mapping[str, Any], strategy: Strategy, n_images: int, kind: type[L]
+) -> L:
     """Complete what the user sets of a recipe.
 
     Parameters
     ----------
     settings : mapping
-        Fields of `LiveRecipe`.
+        Fields of the recipe.
     strategy : Strategy
         What is trained.
     n_images : int
         Training images.
+    kind : type
+        `LiveRecipe` or `LiveDetectionRecipe`.
 
     Raises
     ------
@@ -144,19 +210,20 @@ def choose_live_recipe(
 
     Examples
     --------
-    >>> choose_live_recipe({"epochs": 3}, dense_strategy("norm-only"), 100).backbone_rate
+    >>> strategy = dense_strategy("norm-only")
+    >>> choose_live_recipe({"epochs": 3}, strategy, 100, LiveRecipe).backbone_rate
     1.0
     """
-    known = [field.name for field in fields(LiveRecipe)]
+    known = [field.name for field in fields(kind)]
     for name in settings:
         if name not in known:
             raise unknown("setting of the recipe:", name, known)
-    of_head = {field.name for field in fields(SegmentationRecipe)}
+    of_head = {field.name for field in fields(kind.of_head)}
     shared = {name: value for name, value in settings.items() if name in of_head}
     own = {name: value for name, value in settings.items() if name not in of_head}
     for name in ("checkpointing", "freeze_statistics"):
         if not isinstance(own.get(name, False), bool):
             raise ValueError(f"{name} is {own[name]!r}; give true or false")
     # An epoch of the whole network takes long, and the head has been trained before it.
-    head = choose_recipe(SegmentationRecipe, {"epochs": LiveRecipe.epochs, **shared}, n_images)
-    return LiveRecipe(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})
+    head = choose_recipe(kind.of_head, {"epochs": kind.epochs, **shared}, n_images)
+    return kind(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})

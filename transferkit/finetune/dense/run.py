@@ -1,4 +1,4 @@
-"""A fine-tuning run for segmentation: from a trained head and pixels to a tuned network."""
+"""A fine-tuning run of a dense task: from a trained head and pixels to a tuned network."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transferkit.dense.network import SegmentationNetwork
-from transferkit.dense.segmentation_loop import create_segmentation_loop
+from transferkit.dense.fitting import LoopOf
+from transferkit.dense.network import DenseNetwork
 from transferkit.finetune.dense.head import MapsHead
-from transferkit.finetune.dense.recipe import LiveRecipe
-from transferkit.finetune.dense.samples import MaskedPixels
+from transferkit.finetune.dense.recipe import LiveSettings
 from transferkit.finetune.network import BackboneWithHead, build_network
 from transferkit.finetune.recipe import Strategy
 from transferkit.finetune.training_loop import describe_shortage
@@ -29,13 +29,24 @@ from transferkit.spec import BackboneSpec, canonical_json
 from transferkit.training import Processes, TrainingLoop
 from transferkit.training.schedule import parameter_groups
 
-__all__ = ["SegmentationTuning", "TunedSegmentation", "announce"]
+__all__ = ["DenseTuning", "LiveSamples", "TunedNetwork", "announce"]
 
 logger = logging.getLogger(__name__)
 
 
+class LiveSamples(Protocol):
+    """Pairs of pixels and a target, by the keys of `transferkit.training.Samples`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int], /) -> Any: ...
+
+    def truth(self) -> Iterator[NDArray[Any]]:
+        """Yield all that is true of the images, as arrays."""
+
+
 def announce(
-    backbone: BackboneSpec, strategy: Strategy, recipe: LiveRecipe, n_train: int, n_held: int
+    backbone: BackboneSpec, strategy: Strategy, recipe: LiveSettings, n_train: int, n_held: int
 ) -> None:
     """Say what will be trained, and how, in the log."""
     logger.info(
@@ -51,15 +62,17 @@ def announce(
 
 
 @dataclass(frozen=True, eq=False)
-class TunedSegmentation:
-    """Result of a fine-tuning run for segmentation.
+class TunedNetwork:
+    """Result of a fine-tuning run.
 
     Parameters
     ----------
     backbone : BackboneSpec
         With the tuned weights; the one that was given, if no epoch was better than the start.
-    network : SegmentationNetwork
+    network : DenseNetwork
         Neck and head, on the CPU and in eval mode.
+    whole : BackboneWithHead
+        The backbone's body with them, on the CPU and in eval mode: pixels → what they make.
     history : list of dict
         One line for each epoch; the first is the start, before any step.
     best_epoch : int
@@ -67,13 +80,14 @@ class TunedSegmentation:
     """
 
     backbone: BackboneSpec
-    network: SegmentationNetwork
+    network: DenseNetwork
+    whole: BackboneWithHead[MapsHead]
     history: list[dict[str, float]]
     best_epoch: int
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationTuning:
+class DenseTuning:
     """A run that trains a backbone together with its neck and head.
 
     Parameters
@@ -82,11 +96,11 @@ class SegmentationTuning:
         What is tuned.
     features : sequence of str
         The maps that the neck takes, in the order of its levels.
-    start : SegmentationNetwork
+    start : DenseNetwork
         Neck and head as they start; left as it is.
     strategy : Strategy
         Which of the backbone's parameters learn.
-    recipe : LiveRecipe
+    recipe : LiveSettings
         How.
     processes : Processes
         This process's device, and the other processes of the run.
@@ -103,9 +117,9 @@ class SegmentationTuning:
 
     backbone: BackboneSpec
     features: Sequence[str]
-    start: SegmentationNetwork
+    start: DenseNetwork
     strategy: Strategy
-    recipe: LiveRecipe
+    recipe: LiveSettings
     processes: Processes
     folder: Path
     keeps_start: bool
@@ -114,15 +128,22 @@ class SegmentationTuning:
     progress: bool = False
 
     def finish(
-        self, train: MaskedPixels, held: MaskedPixels | None, *, resume: bool = False
-    ) -> TunedSegmentation:
+        self,
+        create_loop: LoopOf,
+        train: LiveSamples,
+        held: LiveSamples | None,
+        *,
+        resume: bool = False,
+    ) -> TunedNetwork:
         """Train, and write the tuned weights.
 
         Parameters
         ----------
-        train : MaskedPixels
-            What is trained on.
-        held : MaskedPixels or None
+        create_loop : callable
+            Makes the loop of the network's task.
+        train : LiveSamples
+            What is trained on, such as `MaskedPixels` or `ObjectPixels`.
+        held : LiveSamples or None
             What the best epoch is chosen by; None for the last.
         resume : bool, default=False
             Whether to go on from the folder's checkpoint.
@@ -133,41 +154,40 @@ class SegmentationTuning:
             network, before = build_network(
                 self.backbone, self.strategy, self.recipe, self._head, None
             )
-        loop = self._loop(network, train, held, began)
+        loop = self._loop(create_loop, network, train, held, began)
         loop.fit(resume=resume)
         state = loop.state
         backbone = self.backbone
         if state.best_epoch:
             backbone = self._written(network.body, before)
         else:
-            _say_no_gain(state.history)
-        dense = network.head.dense.cpu().to(memory_format=torch.contiguous_format).eval()
+            _say_no_gain(loop.metric_name, state.history)
+        network = network.cpu().to(memory_format=torch.contiguous_format).eval()
         logger.info("fine-tuned on %d images in %.1f s", len(train), time.monotonic() - began)
-        return TunedSegmentation(backbone, dense, state.history, state.best_epoch)
+        return TunedNetwork(backbone, network.head.dense, network, state.history, state.best_epoch)
 
     def _head(self, width: int) -> MapsHead:
         """A copy of the start, on the maps that the body gives."""
-        dense = SegmentationNetwork.from_arguments(self.start.arguments)
+        dense = self.start.from_arguments(self.start.arguments)
         dense.load_state_dict(self.start.state_dict())
         return MapsHead(dense, self.features)
 
     def _loop(
         self,
+        create_loop: LoopOf,
         network: BackboneWithHead[MapsHead],
-        train: MaskedPixels,
-        held: MaskedPixels | None,
+        train: Any,
+        held: Any,
         began: float,
     ) -> TrainingLoop:
         recipe = self.recipe
-        return create_segmentation_loop(
+        return create_loop(
             network,
             train,
             held,
             recipe,
             self.processes,
             self.folder,
-            targets=train.targets,
-            n_classes=int(self.start.arguments["n_classes"]),
             groups=_groups(network, recipe),
             signature=self._signature(train, held),
             keeps_start=self.keeps_start,
@@ -188,7 +208,7 @@ class SegmentationTuning:
         self.processes.wait()
         return resolve_tuned(folder, self.backbone)
 
-    def _signature(self, train: MaskedPixels, held: MaskedPixels | None) -> str:
+    def _signature(self, train: LiveSamples, held: LiveSamples | None) -> str:
         """Digest of everything that decides the result, except for the number of processes."""
         digest = hashlib.sha256()
         known = {
@@ -201,12 +221,12 @@ class SegmentationTuning:
         }
         digest.update(canonical_json(known).encode())
         for part in (train, held):
-            for one in () if part is None else part.targets:
+            for one in () if part is None else part.truth():
                 digest.update(np.ascontiguousarray(one).tobytes())
         return digest.hexdigest()
 
 
-def _groups(network: BackboneWithHead[MapsHead], recipe: LiveRecipe) -> list[dict[str, Any]]:
+def _groups(network: BackboneWithHead[MapsHead], recipe: LiveSettings) -> list[dict[str, Any]]:
     """Parameters with their share of the rate: the backbone's is smaller than the head's."""
     settings = recipe.settings()
     body: Any = getattr(network.body, "network", network.body)
@@ -218,12 +238,13 @@ def _groups(network: BackboneWithHead[MapsHead], recipe: LiveRecipe) -> list[dic
     return groups
 
 
-def _say_no_gain(history: list[dict[str, float]]) -> None:
+def _say_no_gain(metric: str, history: list[dict[str, float]]) -> None:
     before, *epochs = (line["val_metric"] for line in history)
     logger.warning(
         "no gain: the head on the frozen backbone is kept; none of %d epochs was better on the "
-        "held-out part (mean IoU at best %.3f, before %.3f)",
+        "held-out part (%s at best %.3f, before %.3f)",
         len(epochs),
+        metric,
         max(epochs),
         before,
     )

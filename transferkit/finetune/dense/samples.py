@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -60,6 +61,10 @@ class MaskedPixels(Samples):
         classes = torch.from_numpy(self.targets[index])
         image, mask = self.change(tv_tensors.Image(pixels), tv_tensors.Mask(classes))
         return image.as_subclass(Tensor), target_of(mask.numpy())
+
+    def truth(self) -> Iterator[NDArray[Any]]:
+        """Yield all that is true of the images, as arrays: what the result depends on."""
+        yield from self.targets
 
 
 def _changes(recipe: LiveRecipe, size: tuple[int, int]) -> Any:

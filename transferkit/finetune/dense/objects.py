@@ -1,0 +1,176 @@
+"""Decoded images with their objects, changed at random together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from transferkit.annotations import AnnotationSet
+from transferkit.dense.detection import Target
+from transferkit.dense.targets import object_target
+from transferkit.finetune.dense.recipe import LiveDetectionRecipe
+from transferkit.finetune.samples import decoded_pixels
+from transferkit.images import Frame, ImageSet
+from transferkit.spec import Preprocess
+from transferkit.training import Samples
+from transferkit.training.batches import Key
+
+__all__ = ["ObjectPixels"]
+
+# The four tiles of a mosaic meet in this middle part of the image's height and width.
+_MEETING = (0.3, 0.7)
+
+
+class ObjectPixels(Samples):
+    """Images at the network's input size, each with its objects.
+
+    They are decoded once. What moves an image moves its boxes too, by the rules of
+    `object_target`: of each object a change that leaves too little is ignored.
+
+    Parameters
+    ----------
+    images : ImageSet
+        All readable.
+    annotations : AnnotationSet
+        Theirs, with boxes.
+    frames : sequence of Frame
+        From each image's px to the input's.
+    preprocess : Preprocess
+        Of the backbone; its mean colour fills what is bare.
+    recipe : LiveDetectionRecipe
+        The random changes.
+
+    Attributes
+    ----------
+    objects : list of list of Target
+        The objects of every image, unchanged: the only view.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        annotations: AnnotationSet,
+        frames: Sequence[Frame],
+        preprocess: Preprocess,
+        recipe: LiveDetectionRecipe,
+    ) -> None:
+        self.pixels = decoded_pixels(images, preprocess)
+        self.size, self.frames, self.recipe = preprocess.image_size, list(frames), recipe
+        # Files are read once, and not in every epoch.
+        self.annotations = [dataclasses.replace(one, masks=None, map=None) for one in annotations]
+        self.colour = tuple(round(255 * value) for value in preprocess.mean)
+        self.objects = [[self._target(i, Frame(), self.size) for i in range(len(self))]]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
+        index, seed = key
+        if seed < 0:
+            return _channels_first(self.pixels[index]), self.objects[0][index]
+        rng = np.random.default_rng(seed)
+        if self.recipe.mosaic and rng.random() < self.recipe.mosaic:
+            pixels, target = self._mosaic(index, rng)
+        else:
+            pixels, target = self._changed(index, self.size, self._zoom(rng), rng)
+        image = _channels_first(pixels)
+        return self._coloured(image, seed), target
+
+    @property
+    def n_objects(self) -> int:
+        """Objects of all images that are learnt."""
+        return sum(int((target["labels"] > 0).sum()) for target in self.objects[0])
+
+    def truth(self) -> Iterator[NDArray[Any]]:
+        """Yield all that is true of the images, as arrays: what the result depends on."""
+        for target in self.objects[0]:
+            yield target["boxes"].numpy()
+            yield target["labels"].numpy()
+
+    # ---- changes ----
+
+    def _zoom(self, rng: np.random.Generator) -> float:
+        """Draw a factor, even on a logarithmic scale; 1 if nothing is zoomed."""
+        recipe = self.recipe
+        if not recipe.zoomed:
+            return 1.0
+        return math.exp(rng.uniform(math.log(recipe.zoom_out), math.log(recipe.zoom_in)))
+
+    def _changed(
+        self, index: int, size: tuple[int, int], factor: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Target]:
+        """An image that is resized by a factor and put at a random place, perhaps mirrored."""
+        (height, width), (own_height, own_width) = size, self.size
+        left = rng.uniform() * (width - factor * own_width)
+        top = rng.uniform() * (height - factor * own_height)
+        change = Frame((factor, factor), (left, top))
+        if self.recipe.mirrored and rng.random() < 0.5:
+            change = change.then(Frame.flip(width))
+        return self._drawn(index, change, size), self._target(index, change, size)
+
+    def _mosaic(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Target]:
+        """The image and three others, each in a corner, smaller than they are."""
+        height, width = self.size
+        low, high = _MEETING
+        y, x = round(height * rng.uniform(low, high)), round(width * rng.uniform(low, high))
+        others = rng.integers(len(self), size=3).tolist()
+        canvas = np.empty((height, width, 3), dtype=np.uint8)
+        found: list[Target] = []
+        corners = [(0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width)]
+        order = rng.permutation(4).tolist()
+        for one, at in zip([index, *others], order, strict=True):
+            top, left, bottom, right = corners[at]
+            size = bottom - top, right - left
+            # It fills its corner at least along one side, and isn't enlarged.
+            share = size[0] / height, size[1] / width
+            factor = min(1.0, rng.uniform(min(share), 1.25 * max(share)))
+            canvas[top:bottom, left:right], target = self._changed(one, size, factor, rng)
+            shift = torch.tensor([left, top, left, top])
+            found.append(Target(boxes=target["boxes"] + shift, labels=target["labels"]))
+        return canvas, Target(
+            boxes=torch.cat([t["boxes"] for t in found]),
+            labels=torch.cat([t["labels"] for t in found]),
+        )
+
+    def _target(self, index: int, change: Frame, size: tuple[int, int]) -> Target:
+        return object_target(self.annotations[index], self.frames[index].then(change), size)
+
+    def _drawn(self, index: int, change: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The input's px where a frame puts them."""
+        pixels = self.pixels[index]
+        if change == Frame() and size == self.size:
+            return pixels
+        (scale_x, scale_y), (x, y) = change.scale, change.offset
+        # PIL asks, for a point of the result, where it lies in the source.
+        back = (1 / scale_x, 0, -x / scale_x, 0, 1 / scale_y, -y / scale_y)
+        image = Image.fromarray(pixels).transform(
+            (size[1], size[0]),
+            Image.Transform.AFFINE,
+            back,
+            Image.Resampling.BILINEAR,
+            fillcolor=self.colour,
+        )
+        return np.array(image)
+
+    def _coloured(self, image: Tensor, seed: int) -> Tensor:
+        if not self.recipe.jitter:
+            return image
+        from torchvision.transforms import v2
+
+        torch.manual_seed(seed)
+        strength = self.recipe.jitter
+        changed = v2.ColorJitter(strength, strength, strength)(image)
+        assert isinstance(changed, Tensor)
+        return changed
+
+
+def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

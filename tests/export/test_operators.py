@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torchvision.ops import roi_align
 
+from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._survivors import survivors
 from transferkit.export._operators import operators
 
@@ -85,3 +86,30 @@ def test_regions(aligned, samples):
     for n_images in (2, 5):
         given = torch.rand(n_images, 4, 16, 20), regions(n_images)
         torch.testing.assert_close(outputs(*given), network(*given), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [300, 30_000])
+def test_order_of_equal_scores(n):
+    torch.manual_seed(0)
+    outputs = session_of(Ordering(), tied(2, n))
+    for n_images in (1, 5):
+        scores = tied(n_images, n)
+        places = outputs(scores)
+        assert torch.equal(places, highest(scores, 50)[1])
+        # The last ones are equal to others that were left out.
+        sure = [i for i in range(50) if scores[0, places[0, i]] > scores[0, places[0, -1]]]
+        expected = sorted(range(n), key=lambda at: (-scores[0, at].item(), at))
+        assert places[0, : len(sure)].tolist() == expected[: len(sure)]
+
+
+class Ordering(nn.Module):
+    def forward(self, scores):
+        return highest(scores, 50)[1]
+
+
+def tied(n_images, n):
+    """Ten scores that are higher than the others, of which each occurs many times."""
+    scores = torch.rand(n_images, n) / 2
+    for row in scores:
+        row[torch.randperm(n)[:45]] = torch.randint(5, 10, (45,)) / 10
+    return scores

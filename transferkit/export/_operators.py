@@ -19,6 +19,7 @@ def operators() -> dict[Any, Callable[..., Any]]:
     RoIAlign is among them because only newer exporters know it.
     """
     return {
+        torch.ops.aten.sort.stable: _sort,
         torch.ops.transferkit.survivors.default: _survivors,
         torch.ops.torchvision.roi_align.default: _roi_align,
     }
@@ -49,6 +50,14 @@ def _survivors(boxes: Any, scores: Any, groups: Any, iou: float) -> Any:
     ones = op.Expand(op.Constant(value_float=1.0), op.Shape(at, end=1))
     counts = op.ScatterND(op.ConstantOfShape(op.Shape(scores)), at, ones)
     return op.Greater(counts, op.Constant(value_float=0.0))
+
+
+def _sort(self: Any, stable: bool, dim: int = -1, descending: bool = False) -> Any:
+    """See `torch.sort`. TopK has the first of equal values first, as a stable sort has."""
+    from onnxscript import opset18 as op
+
+    n = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]))
+    return op.TopK(self, n, axis=dim, largest=int(descending), sorted=1)
 
 
 def _roi_align(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from transferkit.dense.detection._head import Candidates
+from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._survivors import survivors
 from transferkit.registry import unknown
 
@@ -122,7 +123,7 @@ def suppressed(candidates: Candidates, rule: Suppression) -> Detections:
 def _best(candidates: Candidates, limit: int) -> Detections:
     """Boxes of the highest scores, or 0 where there are too few of a score above 0."""
     n = min(limit, candidates.scores.shape[1])
-    scores, at = candidates.scores.topk(n, dim=1)
+    scores, at = highest(candidates.scores, n)
     is_box = scores > 0
     boxes = candidates.boxes.gather(1, at[..., None].expand(-1, -1, 4)) * is_box[..., None]
     labels = candidates.labels.gather(1, at) * is_box

@@ -338,7 +338,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         on_error : {"raise", "skip"}, default="raise"
             Whether the others raise an error that names all of them, or are left out.
         """
-        faults, remarks = ([], [])
+        faults: list[Failure] = []
+        remarks: list[Failure] = []
         if annotations is not None:
             faults, remarks = inspected(annotations, images, needs=self._needs)
         if faults and (on_error == "raise" or len(faults) == len(images)):

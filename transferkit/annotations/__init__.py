@@ -6,7 +6,12 @@ here; it offers what `AnnotationForm` says.
 
 from transferkit.annotations._annotations import VOID, Annotations, AnnotationSet
 from transferkit.annotations._classes import ClassEntry, ClassTable, class_table, is_background
-from transferkit.annotations._faults import FaultyAnnotations, annotation_faults
+from transferkit.annotations._faults import (
+    FaultyAnnotations,
+    annotation_faults,
+    annotation_remarks,
+    inspected,
+)
 from transferkit.annotations._form import AnnotationForm
 from transferkit.annotations._reading import (
     NoAnnotations,
@@ -26,7 +31,9 @@ __all__ = [
     "NoAnnotations",
     "annotation_faults",
     "annotation_forms",
+    "annotation_remarks",
     "class_table",
+    "inspected",
     "is_background",
     "read_annotations",
     "write_annotations",

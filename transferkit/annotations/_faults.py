@@ -10,7 +10,7 @@ import numpy as np
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.images import Failure, ImageError, ImageSet, size_of
 
-__all__ = ["FaultyAnnotations", "annotation_faults"]
+__all__ = ["FaultyAnnotations", "annotation_faults", "annotation_remarks", "inspected"]
 
 _SHOWN_FAULTS = 20
 
@@ -43,9 +43,51 @@ class FaultyAnnotations(ValueError):
 
 
 def annotation_faults(
-    annotations: AnnotationSet, images: ImageSet | Any = None, *, exif: bool = False
+    annotations: AnnotationSet,
+    images: ImageSet | Any = None,
+    *,
+    exif: bool = False,
+    needs: str | None = None,
 ) -> list[Failure]:
     """Read all annotations once and find those that can't be used.
+
+    Parameters
+    ----------
+    annotations, images, exif, needs
+        As for `inspected`.
+
+    Returns
+    -------
+    list of Failure
+        The first part of what `inspected` returns.
+    """
+    return inspected(annotations, images, exif=exif, needs=needs)[0]
+
+
+def annotation_remarks(annotations: AnnotationSet) -> list[Failure]:
+    """Read all annotations once and tell what was mended or left out.
+
+    Parameters
+    ----------
+    annotations : AnnotationSet
+        One per image.
+
+    Returns
+    -------
+    list of Failure
+        One for each of an image's `remarks`.
+    """
+    return inspected(annotations)[1]
+
+
+def inspected(
+    annotations: AnnotationSet,
+    images: ImageSet | Any = None,
+    *,
+    exif: bool = False,
+    needs: str | None = None,
+) -> tuple[list[Failure], list[Failure]]:
+    """Read all annotations once; find those that can't be used, and what was mended in others.
 
     Parameters
     ----------
@@ -56,12 +98,16 @@ def annotation_faults(
         below isn't compared. Without it only the annotations themselves are looked at.
     exif : bool, default=False
         Whether the images' EXIF orientation counts.
+    needs : {"map", "boxes"}, optional
+        What every image's annotations have to hold.
 
     Returns
     -------
-    list of Failure
+    faults : list of Failure
         By position: images without annotations, with such of another size, and with such that
-        can't be read. An image that can't be read itself isn't named here.
+        can't be read or lack what is needed. An image that can't be read itself isn't named here.
+    remarks : list of Failure
+        One for each of an image's `remarks`.
 
     Raises
     ------
@@ -72,20 +118,39 @@ def annotation_faults(
         raise ValueError(
             f"{len(annotations):,} annotations for {len(images):,} images; give one for each"
         )
-    faults = []
+    faults, remarks = [], []
     for i, name in enumerate(annotations.names):
-        if (reason := _fault(annotations, images, i, exif)) is not None:
+        one = _read(annotations, i)
+        reason = one if isinstance(one, str) else _fault(one, images, i, exif, needs)
+        if reason is not None:
             faults.append(Failure(i, name, reason))
-    return faults
+        elif isinstance(one, Annotations):
+            remarks += [Failure(i, name, remark) for remark in one.remarks]
+    return faults, remarks
 
 
-def _fault(annotations: AnnotationSet, images: Any, i: int, exif: bool) -> str | None:
+def _read(annotations: AnnotationSet, i: int) -> Annotations | str:
+    """Annotations of an image, or why there are none."""
     if annotations.items[i] is None:
         return "no annotations were found for it"
     try:
         one: Annotations = annotations[i]
     except (ValueError, OSError) as error:
         return str(error)
+    return one
+
+
+_LACKS = {
+    "boxes": "it has no boxes; give annotations of objects, such as VOC, YOLO or COCO files",
+    "map": "it has no class per pixel; give masks, or COCO with polygons or run lengths",
+}
+
+
+def _fault(one: Annotations, images: Any, i: int, exif: bool, needs: str | None) -> str | None:
+    if needs in _LACKS and (
+        getattr(one, needs) is None or (needs == "boxes" and one.labels is None)
+    ):
+        return _LACKS[needs]
     if isinstance(images, ImageSet):
         try:
             size = size_of(images.items[i], exif=exif)

@@ -17,10 +17,13 @@ class AnnotationForm(Protocol):
     """The functions that a file of this folder offers.
 
     ``SUMMARY`` says what it is, for messages, such as ``"a folder of mask files"``. A form that
-    is only written offers `write` alone, and one that is only read everything else.
+    is only written offers `write` alone, and one that is only read everything else. ``GIVES``
+    names what can be read of it: ``"map"``, ``"boxes"``, or ``"good"`` where it tells which
+    images are good.
     """
 
     SUMMARY: str
+    GIVES: frozenset[str]
 
     def accepts(self, given: Path) -> bool:
         """Whether a path is of this form. This is quick: no file is read."""

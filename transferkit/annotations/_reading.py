@@ -21,7 +21,7 @@ __all__ = ["NoAnnotations", "annotation_forms", "read_annotations", "write_annot
 
 _PACKAGE = "transferkit.annotations"
 # The more a form's files say by where they stand, the earlier it is asked.
-_ORDER = ("mvtec", "masks", "coco")
+_ORDER = ("mvtec", "voc", "yolo", "masks", "coco", "csv")
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +64,20 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def read_annotations(
-    given: Any, images: ImageSet, *, form: str | None = None, classes: Any = None
+    given: Any,
+    images: ImageSet,
+    *,
+    form: str | None = None,
+    classes: Any = None,
+    needs: str | None = None,
 ) -> AnnotationSet:
     """List the annotations of images. Each is read when it is asked for.
 
     Parameters
     ----------
     given : path, sequence of paths, AnnotationSet, sequence or None
-        - A folder of masks, a COCO file or several, the root of a set in MVTec's layout.
+        - A folder of masks, of VOC or of YOLO files, a COCO file or several, a CSV of boxes, the
+          root of a set in MVTec's layout.
         - None: what stands in or beside the images' folder, under one of the usual names.
         - An array (height, width) of classes per image, None where there is none.
         - An `Annotations` per image, None where there is none.
@@ -83,6 +89,8 @@ def read_annotations(
     classes : path, mapping, sequence or ClassTable, optional
         Names of the classes, with their values or colours if need be: see `class_table`. A file
         that stands beside masks and is called ``classes.txt`` or so is found by itself.
+    needs : {"map", "boxes"}, optional
+        What is to be read. Forms that can't give it are passed over; by default all are asked.
 
     Returns
     -------
@@ -112,16 +120,17 @@ def read_annotations(
     """
     table = None if classes is None else class_table(classes)
     if given is None:
-        return _found(images, form, table)
+        return _found(images, form, table, needs)
     if isinstance(given, str | os.PathLike):
-        return _from_paths([Path(given).expanduser()], images, form, table)
+        return _from_paths([Path(given).expanduser()], images, form, table, needs)
     if isinstance(given, AnnotationSet):
         return _checked(given, images)
     if isinstance(given, np.ndarray):
         given = list(given)
     if isinstance(given, Sequence) and len(given):
         if all(isinstance(one, str | os.PathLike) for one in given):
-            return _from_paths([Path(one).expanduser() for one in given], images, form, table)
+            paths = [Path(one).expanduser() for one in given]
+            return _from_paths(paths, images, form, table, needs)
         if len(given) != len(images):
             raise ValueError(
                 f"annotations of {len(given):,} images for {len(images):,} images; give one for "
@@ -160,12 +169,16 @@ def _names(given: Sequence[Any], table: ClassTable | None) -> tuple[str, ...]:
     return ("background", *(f"class {i}" for i in range(1, largest + 1)))
 
 
-def _taken() -> str:
-    return ", ".join(form.SUMMARY for form in _readable().values())
+def _taken(needs: str | None = None) -> str:
+    return ", ".join(form.SUMMARY for form in _giving(needs).values())
 
 
 def _from_paths(
-    paths: list[Path], images: ImageSet, form: str | None, table: ClassTable | None
+    paths: list[Path],
+    images: ImageSet,
+    form: str | None,
+    table: ClassTable | None,
+    needs: str | None,
 ) -> AnnotationSet:
     for path in paths:
         if not path.exists():
@@ -173,21 +186,28 @@ def _from_paths(
     paths = [path.absolute() for path in paths]
     if form is not None:
         return form_of(form).read(paths, images, table)
-    for candidate in _readable().values():
+    for candidate in _giving(needs).values():
         if all(map(candidate.accepts, paths)):
             return candidate.read(paths, images, table)
     shown = ", ".join(repr(str(path)) for path in paths[:3])
-    raise ValueError(f"{shown} is of no form of annotations; give {_taken()}")
+    raise ValueError(f"{shown} is of no form of annotations; give {_taken(needs)}")
 
 
-def _found(images: ImageSet, form: str | None, table: ClassTable | None) -> AnnotationSet:
+def _giving(needs: str | None) -> dict[str, AnnotationForm]:
+    """Forms that give what is needed, in the order in which they are asked."""
+    return {n: form for n, form in _readable().items() if needs is None or needs in form.GIVES}
+
+
+def _found(
+    images: ImageSet, form: str | None, table: ClassTable | None, needs: str | None
+) -> AnnotationSet:
     """Take what stands in or beside the images' folder, of the first form that is there."""
-    forms = _readable() if form is None else {form: form_of(form)}
+    forms = _giving(needs) if form is None else {form: form_of(form)}
     places = {name: places for name, one in forms.items() if (places := one.found(images))}
     if not places:
         raise NoAnnotations(
             f"no annotations in or beside the folder of {images.names[0]!r}; say where they are "
-            f"(annotations, --annotations): {_taken()}"
+            f"(annotations, --annotations): {_taken(needs)}"
         )
     misfit: NothingFits | None = None
     for name, chosen in places.items():

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.annotations._annotations import Annotations, AnnotationSet
+from transferkit.annotations._boxes import mended_boxes
 from transferkit.annotations._classes import ClassTable, is_background
 from transferkit.annotations._json import elements, read_text
 from transferkit.annotations._matching import NothingFits, match, root_of
@@ -33,8 +34,9 @@ from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
 from transferkit.images.splits import split_of
 
-__all__ = ["SUMMARY", "CocoReader", "accepts", "found", "image_ids", "read", "write"]
+__all__ = ["GIVES", "SUMMARY", "CocoReader", "accepts", "found", "image_ids", "read", "write"]
 
+GIVES = frozenset(("map", "boxes"))
 SUMMARY = "a COCO file (.json) or several"
 
 MAX_MASK_BYTES = 2**30
@@ -86,8 +88,8 @@ class CocoReader:
     def __call__(self, entry: CocoEntry) -> Annotations:
         """Read the annotations of an image.
 
-        ``boxes``, ``labels``, ``scores`` and ``masks`` are those of its objects; a crowd's
-        region (``iscrowd``) is no object. ``map`` has larger objects beneath smaller ones,
+        ``boxes``, ``labels``, ``scores`` and ``masks`` are those of its objects; a crowd
+        (``iscrowd``) is one that is ignored. ``map`` has larger objects beneath smaller ones,
         and is None if an object is told by its box alone.
 
         Raises
@@ -103,15 +105,16 @@ class CocoReader:
             objects = json.loads(entry.objects)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{entry.source}: {error}") from error
-        read = []
+        read, names = [], []
         for one in objects:
             try:
                 read.append(_object(one, size, self.numbers[entry.source]))
+                names.append(f"{Path(entry.source).name}: annotation {one.get('id')!r}")
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(
                     f"{entry.source}: annotation {one.get('id')!r}: {error}"
                 ) from error
-        return _annotations(read, size)
+        return _annotations(read, size, names)
 
 
 class _Object(NamedTuple):
@@ -354,7 +357,7 @@ def _box(given: Any, region: Region | None) -> tuple[float, float, float, float]
             raise ValueError("it has neither 'segmentation' nor 'bbox'")
         return region.box
     left, top, width, height = map(float, given)
-    if not all(map(math.isfinite, (left, top, width, height))) or min(width, height) < 0:
+    if not all(map(math.isfinite, (left, top, width, height))):
         raise ValueError(f"bbox {given} isn't [left, top, width, height] in px")
     return left, top, left + width, top + height
 
@@ -391,8 +394,12 @@ def _polygon(ring: Any) -> NDArray[np.float64]:
     return corners.reshape(-1, 2)
 
 
-def _annotations(objects: Sequence[_Object], size: tuple[int, int]) -> Annotations:
-    kept = [one for one in objects if not one.is_crowd]
+def _annotations(
+    objects: Sequence[_Object], size: tuple[int, int], names: Sequence[str]
+) -> Annotations:
+    edges = np.array([one.box for one in objects], dtype=np.float64).reshape(-1, 4)
+    boxes, is_kept, remarks = mended_boxes(edges, size, names)
+    kept = [one for one, is_good in zip(objects, is_kept.tolist(), strict=True) if is_good]
     scores = [one.score for one in kept]
     regions = [one.region for one in kept if one.region is not None]
     fits = len(regions) == len(kept) and len(kept) * size[0] * size[1] <= MAX_MASK_BYTES
@@ -400,13 +407,16 @@ def _annotations(objects: Sequence[_Object], size: tuple[int, int]) -> Annotatio
     if masks is not None:
         for mask, region in zip(masks, regions, strict=True):
             region.paint(mask, True)
+    crowds = np.array([one.is_crowd for one in kept], dtype=bool)
     return Annotations(
         size,
         map=_painted(objects, size),
-        boxes=np.array([one.box for one in kept], dtype=np.float64).reshape(-1, 4),
+        boxes=boxes[is_kept],
         masks=masks,
         labels=np.array([one.label for one in kept], dtype=np.int64),
         scores=None if None in scores or not scores else np.array(scores, dtype=np.float64),
+        ignored=crowds if crowds.any() else None,
+        remarks=tuple(remarks),
     )
 
 
@@ -478,7 +488,7 @@ def _dataset(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -
             for written in _objects(one, classes, name):
                 number = next(numbers)
                 before = b"\n" if number == 1 else b",\n"
-                yield before + _dumped({"id": number, "image_id": i, "iscrowd": 0, **written})
+                yield before + _dumped({"id": number, "image_id": i, **written})
         yield b'\n], "images": [\n'
         images.seek(0)
         while part := images.read(shutil.COPY_BUFSIZE):  # type: ignore[attr-defined]  # opened for bytes
@@ -528,13 +538,14 @@ def _objects(one: Annotations, classes: Sequence[str], name: str) -> Iterator[di
     for label in np.unique(one.map).tolist():
         if label < 0 or (label == 0 and is_background(classes[0])):
             continue
-        yield {"category_id": label, **_told(one.map == label)}
+        yield {"category_id": label, "iscrowd": 0, **_told(one.map == label)}
 
 
 def _single_objects(one: Annotations) -> Iterator[dict[str, Any]]:
     labels = np.asarray(one.labels).tolist()
     for i, label in enumerate(labels):
-        written: dict[str, Any] = {"category_id": label}
+        is_crowd = one.ignored is not None and bool(one.ignored[i])
+        written: dict[str, Any] = {"category_id": label, "iscrowd": int(is_crowd)}
         if one.masks is not None:
             written |= _told(one.masks[i])
         if one.boxes is not None:

@@ -1,21 +1,171 @@
-"""A table of what was found: pixels of each class in each image, or each image's score."""
+"""Tables: a box per line, read and written; or pixels and scores of images, only written.
+
+A table of boxes has the columns ``path, x1, y1, x2, y2, label``, in px of the image, and perhaps
+``score`` and ``ignored``; other usual names are understood. A line without edges stands for an
+image without objects.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transferkit.annotations._annotations import Annotations
-from transferkit.files import write_whole
+from transferkit.annotations._annotations import Annotations, AnnotationSet
+from transferkit.annotations._boxes import annotations_of_boxes
+from transferkit.annotations._classes import ClassTable
+from transferkit.annotations._matching import NothingFits, match
+from transferkit.annotations._objects import class_numbers, label_names, number, objects_of
+from transferkit.files import open_regular, write_whole
+from transferkit.images import ImageSet, size_of
+from transferkit.images.items import Item
 
-__all__ = ["SUMMARY", "write"]
+__all__ = ["GIVES", "SUMMARY", "TableReader", "accepts", "found", "read", "write"]
 
-SUMMARY = "a table of pixel counts or scores (.csv)"
+SUMMARY = "a table of boxes (.csv: path, x1, y1, x2, y2, label)"
+GIVES = frozenset(("boxes",))
+
+MAX_TABLE_BYTES = 2**31
+"""Largest table that is read."""
+COLUMNS = ("path", "x1", "y1", "x2", "y2", "label")
+_NAMES = {
+    "path": ("path", "image", "filename", "file_name", "file", "image_path", "image_id", "img"),
+    "x1": ("x1", "xmin", "x_min", "left"),
+    "y1": ("y1", "ymin", "y_min", "top"),
+    "x2": ("x2", "xmax", "x_max", "right"),
+    "y2": ("y2", "ymax", "y_max", "bottom"),
+    "label": ("label", "class", "class_name", "name", "category", "label_name"),
+    "score": ("score", "confidence", "conf"),
+    "ignored": ("ignored", "ignore", "difficult", "iscrowd"),
+}
+_YES = frozenset(("1", "true", "yes"))
+
+
+@dataclass(frozen=True, eq=False)
+class TableReader:
+    """Reads the objects of an image from its lines.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file.
+    numbers : mapping of str to int
+        Class of each name.
+    """
+
+    source: str
+    numbers: Mapping[str, int]
+
+    def __call__(self, item: tuple[Sequence[tuple[int, Mapping[str, str]]], Item]) -> Annotations:
+        """Read the lines of an image.
+
+        Parameters
+        ----------
+        item : (sequence of (int, mapping of str to str), Item)
+            Number and cells of each line, and the image.
+
+        Raises
+        ------
+        ValueError
+            If a line can't be understood.
+        """
+        lines, image = item
+        boxes, labels, scores, ignored, names = [], [], [], [], []
+        for at, cells in lines:
+            called = f"{self.source}: line {at}"
+            edges = [cells[edge].strip() for edge in COLUMNS[1:5]]
+            if not any(edges):
+                continue
+            label = cells["label"].strip()
+            if label not in self.numbers:
+                raise ValueError(f"{called} has class {label!r}, which is none of those named")
+            boxes.append([number(edge, called) for edge in edges])
+            labels.append(self.numbers[label])
+            score = cells.get("score", "").strip()
+            scores.append(number(score, called) if score else None)
+            ignored.append(cells.get("ignored", "").strip().casefold() in _YES)
+            names.append(called)
+        size = size_of(image)
+        return annotations_of_boxes(size, boxes, labels, names, scores=scores, ignored=ignored)
+
+
+def accepts(given: Path) -> bool:
+    """Whether a path is a ``.csv`` file."""
+    return given.suffix.lower() == ".csv" and given.is_file()
+
+
+def found(images: ImageSet) -> list[Path]:
+    """None: a table beside images may be of anything, so it has to be named."""
+    return []
+
+
+def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) -> AnnotationSet:
+    """List the lines of images in one or several tables, found by their paths."""
+    lines: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
+    for path in given:
+        for at, cells in _cells(path):
+            lines.setdefault(cells["path"].strip().replace("\\", "/"), []).append((at, cells))
+    told = {name.removeprefix("./"): rows for name, rows in lines.items()}
+    matched = match(images, list(told), "path")
+    if not any(matched):
+        shown = next(iter(told), "none")
+        raise NothingFits(
+            f"no image is named in {', '.join(path.name for path in given)}: the images are such "
+            f"as {images.names[0]!r}, and the table names such as {shown!r}"
+        )
+    every = (cells["label"].strip() for rows in told.values() for _, cells in rows)
+    names = label_names(classes, (label for label in every if label))
+    items = [
+        None if name is None else (told[name], image)
+        for name, image in zip(matched, images.items, strict=True)
+    ]
+    reader = TableReader(given[0].name, class_numbers(names))
+    return AnnotationSet(names, items, reader, images.names)
+
+
+def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Number and cells of each line of a table, by what the columns mean."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_TABLE_BYTES:
+            raise ValueError(f"{path.name} is larger than {MAX_TABLE_BYTES / 2**30:.0f} GiB")
+        try:
+            rows = csv.reader(io.StringIO(file.read().decode("utf-8-sig"), newline=""))
+            columns: list[str | None] | None = None
+            for row in rows:
+                if not any(cell.strip() for cell in row):
+                    continue
+                if columns is None:
+                    columns = _columns(row, path.name)
+                    if columns is not None:
+                        continue
+                    columns = [*COLUMNS, "score"]
+                cells = dict.fromkeys((*COLUMNS, "score"), "")
+                cells |= {n: v for n, v in zip(columns, row, strict=False) if n is not None}
+                yield rows.line_num, cells
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path.name} is no table of text: {error}") from error
+
+
+def _columns(row: Sequence[str], name: str) -> list[str | None] | None:
+    """What the columns of a header mean; None if the line is no header."""
+    meaning = {word: column for column, words in _NAMES.items() for word in words}
+    found = [meaning.get(cell.strip().casefold()) for cell in row]
+    missing = [column for column in COLUMNS if column not in found]
+    if not missing:
+        return [column if found.index(column) == i else None for i, column in enumerate(found)]
+    if any(column in found for column in COLUMNS[1:5]) or len(row) < len(COLUMNS):
+        raise ValueError(
+            f"{name} has no column {', '.join(missing)}: {', '.join(row[:10])} are there; name "
+            f"them {', '.join(COLUMNS)}"
+        )
+    return None
 
 
 def write(
@@ -25,12 +175,30 @@ def write(
     classes: Sequence[str],
     **options: Any,
 ) -> None:
-    """Write a line per image and class, or per image if it has a score.
+    """Write a line per box; or per image and class; or per image if it has a score.
 
-    With a score the columns are ``image,score``. Else they are ``image,class,pixels,share``,
-    with a line for every class; the share is that of the pixels whose class isn't void.
+    Of boxes the columns are ``path, x1, y1, x2, y2, label, score, ignored``, and an image without
+    objects has a line without edges. With a score of the image they are ``image,score``. Else
+    they are ``image,class,pixels,share``, with a line for every class; the share is that of the
+    pixels whose class isn't void.
     """
-    write_whole(path, _lines(zip(names, annotations, strict=True), classes))
+    pairs = iter(zip(names, annotations, strict=True))
+    first = next(pairs, None)
+    every = () if first is None else itertools.chain([first], pairs)
+    is_of_boxes = first is not None and first[1].boxes is not None
+    write_whole(path, _boxes(every, classes) if is_of_boxes else _lines(every, classes))
+
+
+def _boxes(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -> Iterator[bytes]:
+    yield _line(*COLUMNS, "score", "ignored")
+    for name, one in pairs:
+        objects = list(objects_of(one, classes, name))
+        for thing in objects:
+            edges = [np.format_float_positional(edge, trim="-") for edge in thing.box]
+            score = "" if thing.score is None else repr(thing.score)
+            yield _line(name, *edges, thing.label, score, int(thing.is_ignored))
+        if not objects:
+            yield _line(name, *[""] * (len(COLUMNS) + 1))
 
 
 def _lines(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -> Iterator[bytes]:

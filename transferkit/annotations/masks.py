@@ -19,14 +19,16 @@ from transferkit.annotations._classes import ClassTable, class_table, find_class
 from transferkit.annotations._coding import MaskCoding, MaskSample, coding_of, sample_of
 from transferkit.annotations._matching import NothingFits, match, root_of
 from transferkit.annotations._pixels import MaskPixels, pixels_of
+from transferkit.annotations._places import written_name
 from transferkit.images import EXTENSIONS, ImageError, ImageSet, size_of
 from transferkit.images.items import file_of
 from transferkit.images.layouts import MASK_FOLDERS, MASK_SUFFIXES
 from transferkit.images.sources.folder import files_below
 from transferkit.images.splits import split_of
 
-__all__ = ["SUMMARY", "MaskReader", "accepts", "found", "of_arrays", "read", "write"]
+__all__ = ["GIVES", "SUMMARY", "MaskReader", "accepts", "found", "of_arrays", "read", "write"]
 
+GIVES = frozenset(("map",))
 SUMMARY = "a folder of mask files (PNG, TIFF, BMP, GIF; index, palette or colours)"
 
 MAX_SAMPLE, MIN_SAMPLE = 2_000, 50
@@ -245,22 +247,9 @@ def write(
     for name, one in zip(names, annotations, strict=True):
         if one.map is None:
             raise ValueError(f"{name!r} has no class per pixel; masks are written of maps")
-        target = path / _file_name(name)
+        target = path / written_name(name, ".png")
         target.parent.mkdir(parents=True, exist_ok=True)
         _mask_image(one.map, len(classes)).save(target, format="PNG")
-
-
-def _file_name(name: str) -> str:
-    """Path of an image's mask: its own, with the suffix .png, and never outside of a folder."""
-    parts = [
-        part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")
-    ]
-    file = PurePosixPath(*parts)
-    return (
-        file.with_suffix(".png")
-        if file.suffix.lower() in EXTENSIONS
-        else file.with_name(f"{file.name}.png")
-    ).as_posix()
 
 
 def _mask_image(classes: NDArray[Any], n_classes: int) -> Image.Image:

@@ -22,8 +22,9 @@ from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item, file_of
 from transferkit.images.sources.folder import files_below
 
-__all__ = ["SUMMARY", "MvtecReader", "accepts", "found", "read"]
+__all__ = ["GIVES", "SUMMARY", "MvtecReader", "accepts", "found", "read"]
 
+GIVES = frozenset(("map", "good"))
 SUMMARY = "the root of a set in MVTec's layout (ground_truth/ beside test/)"
 
 GROUND_TRUTH = "ground_truth"

@@ -11,11 +11,12 @@ import click
 from click.core import ParameterSource
 
 from transferkit.cli._options import extractor_from, images_from, values_option
+from transferkit.cli._output import printable
 
 if TYPE_CHECKING:
     from transferkit.annotations import AnnotationSet
     from transferkit.estimators import FeatureExtractor
-    from transferkit.images import ImageSet
+    from transferkit.images import Failure, ImageSet
 
 __all__ = [
     "annotated_images",
@@ -26,6 +27,7 @@ __all__ = [
     "is_dense",
     "neck_options",
     "network_options",
+    "report_remarks",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,11 +158,15 @@ def annotated_images(
     from transferkit.tasks.dense import dense_task_of
 
     given, form = options.pop("annotations"), options.pop("annotation_form")
-    named = options.pop("classes")
+    named, needs = options.pop("classes"), dense_task_of(task).needs
     images = images_from(source, options, is_annotated=True)
     try:
         found: AnnotationSet = read_annotations(
-            given, images, form=form, classes=classes if named is None else named
+            given,
+            images,
+            form=form,
+            classes=classes if named is None else named,
+            needs=None if needs == "good" else needs,
         )
     except ValueError:
         if given is not None or dense_task_of(task).has_network:
@@ -169,3 +175,9 @@ def annotated_images(
     if images.splits is None and found.splits is not None:
         images = replace(images, splits=found.splits)
     return images, found
+
+
+def report_remarks(remarks: Sequence[Failure]) -> None:
+    """Say on stderr what was mended in annotations."""
+    for remark in remarks:
+        click.echo(f"Warning: {printable(remark.name)}: {printable(remark.reason)}", err=True)

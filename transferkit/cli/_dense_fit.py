@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from transferkit.cli._dense import annotated_images, dense_extractor_from
+from transferkit.cli._dense import annotated_images, dense_extractor_from, report_remarks
 from transferkit.cli._options import exit_code, extraction_mode, report_failures
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
 from transferkit.cli._training import measured_pairs, report_unmeasured, save_then_measure
@@ -73,12 +73,14 @@ def fit_dense(
     result = _result(model, out, len(listed), parts, measured) | {
         "fit_seconds": round(seconds, 3),
         "failures": [{"name": f.name, "reason": f.reason} for f in usable.failures],
+        "remarks": [{"name": f.name, "reason": f.reason} for f in usable.remarks],
     }
     if as_json:
         print_json(result)
     else:
         _print(result, model, parts, measured)
     report_failures(usable.failures, len(listed))
+    report_remarks(usable.remarks)
     report_unmeasured(measured, out)
     ctx.exit(1 if measured.has_failed else exit_code(usable.failures, on_error))
 

@@ -22,7 +22,7 @@ from transferkit.annotations import (
     Annotations,
     AnnotationSet,
     FaultyAnnotations,
-    annotation_faults,
+    inspected,
 )
 from transferkit.backbones import Backbone, layers_of
 from transferkit.datasets import Division, divide, roles_of
@@ -92,12 +92,15 @@ class Usable:
         Their row ids.
     failures : list of Failure
         The images that were left out, and why.
+    remarks : list of Failure
+        What was mended in the annotations of the others.
     """
 
     images: ImageSet
     annotations: AnnotationSet | None
     ids: tuple[bytes, ...]
     failures: list[Failure]
+    remarks: list[Failure]
 
     def select(self, indices: Any) -> tuple[ImageSet, AnnotationSet | None]:
         """Return some of the images with their annotations."""
@@ -140,6 +143,11 @@ class DenseEstimator(BaseEstimator, abc.ABC):
     def task_(self) -> DenseTask:
         """The task."""
         return dense_task_of(self.task_name)
+
+    @property
+    def _needs(self) -> str | None:
+        """What annotations of images have to hold."""
+        return self.task_.needs if self.task_.has_network else None
 
     # ---- maps ----
 
@@ -266,7 +274,10 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         on_error : {"raise", "skip"}, default="raise"
             Whether the others raise an error that names all of them, or are left out.
         """
-        faults = [] if annotations is None else annotation_faults(annotations, images)
+        faults: list[Failure] = []
+        remarks: list[Failure] = []
+        if annotations is not None:
+            faults, remarks = inspected(annotations, images, needs=self._needs)
         if faults and (on_error == "raise" or len(faults) == len(images)):
             raise FaultyAnnotations(faults, len(images))
         bad = {fault.index for fault in faults}
@@ -283,6 +294,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             None if annotations is None else annotations.select(kept),
             extraction.ids,
             sorted([*faults, *unreadable], key=lambda failure: failure.index),
+            remarks,
         )
 
     def divided(self, usable: Usable, share: float, seed: int = 0) -> Division:

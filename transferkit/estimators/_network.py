@@ -105,13 +105,13 @@ class NetworkEstimator(DenseEstimator):
         with self._as_before_on_error():
             usable = self.usable(listed, found, on_error)
             self.fit_parts(usable, self._division(usable, held_from), resume=resume)
-            self.failures_ = usable.failures
+            self.failures_, self.remarks_ = usable.failures, usable.remarks
         return self
 
     def _read(
         self, annotations: Any, images: ImageSet, classes: Sequence[str] | None = None
     ) -> AnnotationSet:
-        return read_annotations(annotations, images, classes=classes)
+        return read_annotations(annotations, images, classes=classes, needs=self._needs)
 
     def _division(self, usable: Usable, held_from: int | None) -> Division:
         """All images are trained on, but for the splits and the validation part."""
@@ -254,7 +254,7 @@ class NetworkEstimator(DenseEstimator):
         """
         listed = self._listed(images)
         found = self._read(annotations, listed, self.classes_)
-        faults = annotation_faults(found, listed)
+        faults = annotation_faults(found, listed, needs=self._needs)
         if faults and (on_error == "raise" or len(faults) == len(listed)):
             raise FaultyAnnotations(faults, len(listed))
         bad = {fault.index for fault in faults}

@@ -1,0 +1,95 @@
+"""What formats of boxes share: names of classes, numbers, and the objects that are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from transferkit.annotations._annotations import Annotations
+from transferkit.annotations._classes import ClassTable, is_background
+
+__all__ = ["BoxedObject", "class_numbers", "label_names", "named_classes", "number", "objects_of"]
+
+
+class BoxedObject(NamedTuple):
+    """One object, as formats of boxes write it.
+
+    Parameters
+    ----------
+    label : str
+        Name of its class.
+    box : (float, float, float, float)
+        Left, top, right and bottom edge, px.
+    score : float or None
+        Of a prediction.
+    is_ignored : bool
+        Whether it counts neither way.
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    score: float | None
+    is_ignored: bool
+
+
+def label_names(table: ClassTable | None, found: Iterable[str]) -> tuple[str, ...]:
+    """Names of the classes: those of a table, else those found, sorted; a background first."""
+    names = sorted(set(found)) if table is None else list(table.names)
+    if not names or not is_background(names[0]):
+        names = ["background", *(name for name in names if not is_background(name))]
+    return tuple(names)
+
+
+def class_numbers(names: Sequence[str]) -> dict[str, int]:
+    """Class of each name; that of the background stands for no object."""
+    return {name: i for i, name in enumerate(names) if i or not is_background(name)}
+
+
+def named_classes(classes: Sequence[str]) -> tuple[list[str], int]:
+    """Classes that objects can have, and the number of the first of them."""
+    first = 1 if classes and is_background(classes[0]) else 0
+    return list(classes[first:]), first
+
+
+def number(text: str, called: str) -> float:
+    """Read a number.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or not finite.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{called}: {text.strip()[:40]!r} is no number")
+    return value
+
+
+def objects_of(one: Annotations, classes: Sequence[str], name: str) -> Iterator[BoxedObject]:
+    """Go through the objects of an image.
+
+    Raises
+    ------
+    ValueError
+        If the annotations have no boxes or labels, or a label no name.
+    """
+    if one.boxes is None or one.labels is None:
+        raise ValueError(f"{name!r} has no boxes with labels to be written")
+    for i, label in enumerate(one.labels.tolist()):
+        if not 0 <= label < len(classes):
+            raise ValueError(
+                f"{name!r} has an object of class {label}; there are {len(classes)} classes"
+            )
+        left, top, right, bottom = np.asarray(one.boxes[i], dtype=float).tolist()
+        yield BoxedObject(
+            str(classes[label]),
+            (left, top, right, bottom),
+            None if one.scores is None else float(one.scores[i]),
+            one.ignored is not None and bool(one.ignored[i]),
+        )

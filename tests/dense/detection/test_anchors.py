@@ -202,7 +202,7 @@ def expected_by_statistics(levels, target, n_nearest):
         for i, iou in zip(near, ious, strict=True):
             x, y = ((joined[i, :2] + joined[i, 2:]) / 2).tolist()
             inside = box[0] < x < box[2] and box[1] < y < box[3]
-            if inside and iou >= ious.mean() + ious.std() and iou > owners[i][0]:
+            if inside and iou >= (ious.mean() + ious.std()) * (1 - 1e-4) and iou > owners[i][0]:
                 owners[i] = (float(iou), o)
     return [o for _, o in owners]
 
@@ -217,6 +217,20 @@ def test_assignment_by_statistics_is_that_of_a_plain_loop():
     found = by_statistics(levels, target, n_nearest=9)
     assert found.tolist() == expected_by_statistics(levels, target, 9)
     assert len(set(found.tolist())) > 4
+
+
+@pytest.mark.parametrize("strides", [(8,), (8, 16), (8, 16, 32)])
+def test_a_small_object_has_the_cells_inside_of_it(strides):
+    levels = [
+        anchors_of_level((96 // s, 96 // s), s, (96, 96), [(8.0 * s, 8.0 * s)]) for s in strides
+    ]
+    points = points_of_level((12, 12), 8, (96, 96))
+    for corner in np.random.default_rng(0).uniform(20, 60, (50, 2)):
+        box = [*corner, *(corner + 13.7)]
+        found = by_statistics(levels, target_of([box], [1]), n_nearest=9)[:144]
+        inside = (distances_of(torch.tensor(box).float(), points) > 0).all(1)
+        assert 1 <= inside.sum() <= 4
+        assert torch.equal(found == 0, inside)
 
 
 def test_without_objects_all_is_background():

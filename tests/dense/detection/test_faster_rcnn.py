@@ -384,29 +384,3 @@ def test_anchors_suit_the_boxes():
     head = make(**options)
     assert len(head.proposals.shapes) == 2
     assert len(head.proposals.shapes[0]) == 3
-
-
-def test_it_learns_where_a_bright_square_is():
-    torch.manual_seed(0)
-    head = make(n_classes=2, sizes=[[24.0], [40.0]])
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3)
-    boxes = [[24.0, 24, 56, 56], [64.0, 40, 96, 72], [8.0, 56, 40, 88], [80.0, 8, 112, 40]]
-    levels = []
-    for stride in STRIDES:
-        level = torch.zeros(4, 8, round(SIZE[0] / stride), round(SIZE[1] / stride))
-        for image, box in enumerate(boxes):
-            left, top, right, bottom = (round(edge / stride) for edge in box)
-            level[image, :, top:bottom, left:right] = 1
-        levels.append(level)
-    maps = FeatureMaps({"a": levels[0], "b": levels[1]}, {"a": 8, "b": 16})
-    for _ in range(150):
-        loss = head.loss(maps, SIZE, [target_of([box], [1]) for box in boxes])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        found = head.eval().candidates(maps, SIZE)
-    for image, box in enumerate(boxes):
-        best = found.scores[image].argmax()
-        assert found.scores[image, best] > 0.5
-        assert box_iou(found.boxes[image, best][None], torch.tensor([box])) > 0.7

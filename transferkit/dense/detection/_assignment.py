@@ -32,6 +32,8 @@ LEFT_OUT = -2
 
 # An anchor of which this share lies over an ignored object is left out.
 _COVERED = 0.5
+# Share of an IoU that may be rounding.
+_TOLERANCE = 1e-4
 
 
 def known_objects(target: Target) -> Tensor:
@@ -144,14 +146,16 @@ def by_statistics(anchors: Sequence[Tensor], target: Target, *, n_nearest: int) 
         boxes = target["boxes"][objects]
         away = torch.cdist(points, (boxes[:, :2] + boxes[:, 2:]) / 2)
         at, start = [], 0
-        for level in away.split([len(each) for each in anchors]):
+        for level in torch.split(away, [len(each) for each in anchors]):
             nearest = level.topk(min(n_nearest, len(level)), dim=0, largest=False)
             at.append(nearest.indices + start)
             start += len(level)
         near = torch.cat(at)
         ious = box_iou(joined, boxes)
         of_near = ious.gather(0, near)
-        least = of_near.mean(0) + of_near.std(0, correction=0)
+        # Anchors around a small object have the same IoU. On one level it is the threshold itself,
+        # on two as well, and which of both is larger must not be up to the last digit.
+        least = (of_near.mean(0) + of_near.std(0, correction=0)) * (1 - _TOLERANCE)
         is_near = torch.zeros_like(ious, dtype=torch.bool).scatter(0, near, True)
         is_positive = is_near & inside[:, objects] & (ious >= least)
         most, owner = torch.where(is_positive, ious, -1.0).max(1)

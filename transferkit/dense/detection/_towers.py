@@ -126,5 +126,5 @@ def flattened(values: Tensor, n: int) -> Tensor:
     >>> flattened(torch.arange(8.0).reshape(1, 4, 1, 2), 2).tolist()
     [[[0.0, 2.0], [4.0, 6.0], [1.0, 3.0], [5.0, 7.0]]]
     """
-    rows = values.permute(0, 2, 3, 1).flatten(1)
-    return rows.reshape(rows.shape[0], -1, n).float()
+    # Not by `len`, which would fix the batch of an exported graph.
+    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, n).float()

@@ -8,7 +8,7 @@ Lin, Goyal, Girshick, He, Dollár (2017), "Focal loss for dense object detection
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from transferkit.dense.detection._anchors import (
     usual_sizes,
 )
 from transferkit.dense.detection._assignment import by_iou
-from transferkit.dense.detection._candidates import best_of_level, joined_levels
-from transferkit.dense.detection._coding import boxes_of_deltas, cut_off
+from transferkit.dense.detection._candidates import AnchorLevel, candidates_of_anchors
+from transferkit.dense.detection._coding import boxes_of_deltas
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
 from transferkit.dense.detection._losses import focal_sum
 from transferkit.dense.detection._towers import (
@@ -44,14 +44,8 @@ _SIZES_PER_LEVEL = 2
 _N_RATIOS = 3
 # An anchor is background below the first IoU, and an object's from the second on.
 _BACKGROUND, _OBJECT = 0.4, 0.5
-
-
-class _Level(NamedTuple):
-    """Scores before the sigmoid ``(B, n, classes)``, deltas ``(B, n, 4)``, anchors ``(n, 4)``."""
-
-    scores: Tensor
-    deltas: Tensor
-    anchors: Tensor
+# Weight of the loss of the boxes beside that of the classes.
+_BOX_WEIGHT = 1.0
 
 
 class RetinaNetHead(DetectionHead):
@@ -122,25 +116,22 @@ class RetinaNetHead(DetectionHead):
             boxes = boxes_of_deltas(own_deltas[positive], anchors[positive])
             true = target["boxes"][assignment[positive]]
             losses.append(focal_sum(own_scores, assignment, target))
-            losses.append(generalized_box_iou_loss(boxes, true, reduction="sum"))
+            off = generalized_box_iou_loss(boxes, true, reduction="sum")
+            losses.append(_BOX_WEIGHT * off)
             n_positive += len(positive)
         return torch.stack(losses).sum() / max(n_positive, 1)
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """The best anchors of each level, moved; see `DetectionHead.candidates`."""
-        found = []
-        for level in self._levels_of(maps, size):
-            scores, labels, at = best_of_level(level.scores.sigmoid())
-            deltas = level.deltas.gather(1, at[..., None].expand(-1, -1, 4))
-            boxes = boxes_of_deltas(deltas, level.anchors[at])
-            found.append(Candidates(cut_off(boxes, size), scores, labels))
-        return joined_levels(found)
+        levels = self._levels_of(maps, size)
+        probabilities = [level.scores.sigmoid() for level in levels]
+        return candidates_of_anchors(levels, probabilities, size)
 
-    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[_Level]:
+    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[AnchorLevel]:
         given = zip(self.laterals, self.levels(maps), strict=True)
         levels = self.extra([layer(level) for layer, level in given])
         return [
-            _Level(
+            AnchorLevel(
                 flattened(self.scores(self.class_tower(level)), self.n_classes - 1),
                 flattened(self.deltas(self.box_tower(level)), 4),
                 anchors_of_level(level.shape[-2:], stride, size, shapes, level.device),

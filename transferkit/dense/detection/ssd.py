@@ -1,4 +1,4 @@
-"""SSD: one convolution on each level scores and moves its anchors.
+"""SSD: each level has layers of its own that score and move its anchors.
 
 References
 ----------
@@ -8,12 +8,13 @@ Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg (2016), "SSD: single shot multibox
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, smooth_l1_loss
+from torch.nn.functional import cross_entropy
+from torchvision.ops import generalized_box_iou_loss
 
 from transferkit.dense.detection._anchors import (
     anchors_of_level,
@@ -23,10 +24,10 @@ from transferkit.dense.detection._anchors import (
     usual_sizes,
 )
 from transferkit.dense.detection._assignment import BACKGROUND, by_iou
-from transferkit.dense.detection._candidates import best_of_level, joined_levels
-from transferkit.dense.detection._coding import boxes_of_deltas, cut_off, deltas_of
+from transferkit.dense.detection._candidates import AnchorLevel, candidates_of_anchors
+from transferkit.dense.detection._coding import boxes_of_deltas
 from transferkit.dense.detection._head import Candidates, DetectionHead, Target
-from transferkit.dense.detection._towers import ExtraLevels, flattened, last_layer
+from transferkit.dense.detection._towers import ExtraLevels, Tower, flattened, last_layer
 from transferkit.maps import FeatureMaps
 
 __all__ = ["NECK", "Head", "SSDHead", "suited_options"]
@@ -41,20 +42,17 @@ _OBJECT = 0.5
 # negative mining". Of an image without objects there are a few nevertheless.
 _HARD_PER_POSITIVE = 3
 _LEAST_HARD = 8
-# Deltas are learnt ten times and five times as large, as in the authors' code ("variances").
-_SCALE = (10.0, 5.0)
-
-
-class _Level(NamedTuple):
-    """Scores before softmax ``(B, n, classes)``, deltas ``(B, n, 4)``, anchors ``(n, 4)``."""
-
-    scores: Tensor
-    deltas: Tensor
-    anchors: Tensor
+# Weight of the boxes' loss beside that of the classes.
+_BOX_WEIGHT = 2.0
 
 
 class SSDHead(DetectionHead):
-    """A convolution of 3 × 3 for each level, which may have any width.
+    """For each level, which may have any width, a few convolutions, and one that predicts.
+
+    The paper's has no convolution before the last one, on levels of a deep network that learns
+    too; and it learns deltas by smooth L1. On raccoon, with a frozen MobileNetV2, one convolution
+    and the GIoU loss together gave 42.5 AP for 34.9 in 14 s for 10, one seed; each alone gave 36.9
+    and 33.8.
 
     Parameters
     ----------
@@ -62,7 +60,9 @@ class SSDHead(DetectionHead):
         As for `DetectionHead`.
     width : int, default=64
         Of the extra levels.
-    extra_levels : int, default=1
+    depth : int, default=1
+        Convolutions of a level before the last one, as wide as the level.
+    extra_levels : int, default=0
         Levels that are added behind the coarsest, each of half its size.
     sizes : sequence of sequence of float, optional
         Square roots of the anchors' areas, px: a list for each level that it is given; by default
@@ -77,7 +77,7 @@ class SSDHead(DetectionHead):
 
     Examples
     --------
-    >>> head = SSDHead([8, 12], [8, 16], n_classes=3, width=8, extra_levels=0)
+    >>> head = SSDHead([8, 12], [8, 16], n_classes=3, width=8)
     >>> maps = {"a": torch.zeros(1, 8, 4, 6), "b": torch.zeros(1, 12, 2, 3)}
     >>> head.candidates(FeatureMaps(maps, {"a": 8, "b": 16}), (32, 48)).boxes.shape
     torch.Size([1, 360, 4])
@@ -90,7 +90,8 @@ class SSDHead(DetectionHead):
         n_classes: int,
         *,
         width: int = 64,
-        extra_levels: int = 1,
+        depth: int = 1,
+        extra_levels: int = 0,
         sizes: Sequence[Sequence[float]] | None = None,
         ratios: Sequence[float] = (0.5, 1.0, 2.0),
     ) -> None:
@@ -101,11 +102,12 @@ class SSDHead(DetectionHead):
         self.shapes = level_shapes(given, ratios, strides, extra_levels)
         n_anchors = len(self.shapes[0])
         widths = [*channels, *[width] * extra_levels]
+        self.towers = nn.ModuleList(Tower(n, depth) for n in widths)
         self.scores = nn.ModuleList(last_layer(n, n_anchors * n_classes) for n in widths)
         self.deltas = nn.ModuleList(last_layer(n, n_anchors * 4) for n in widths)
 
     def loss(self, maps: FeatureMaps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
-        """Cross-entropy and smooth L1, equation 1 of the paper; see `DetectionHead.loss`."""
+        """Cross-entropy of the classes and GIoU loss; see `DetectionHead.loss`."""
         levels = self._levels_of(maps, size)
         scores = torch.cat([level.scores for level in levels], 1)
         deltas = torch.cat([level.deltas for level in levels], 1)
@@ -115,33 +117,31 @@ class SSDHead(DetectionHead):
             assignment = by_iou(anchors, target, low=_OBJECT, high=_OBJECT, keeps_best=True)
             positive = (assignment >= 0).nonzero()[:, 0]
             objects = assignment[positive]
-            true = deltas_of(target["boxes"][objects], anchors[positive], _SCALE)
-            losses.append(_class_loss(own_scores, assignment, target))
-            losses.append(smooth_l1_loss(own_deltas[positive], true, reduction="sum"))
+            boxes = boxes_of_deltas(own_deltas[positive], anchors[positive])
+            off = generalized_box_iou_loss(boxes, target["boxes"][objects], reduction="sum")
+            losses += [_class_loss(own_scores, assignment, target), _BOX_WEIGHT * off]
             n_positive += len(positive)
         return torch.stack(losses).sum() / max(n_positive, 1)
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """The best anchors of each level, moved; see `DetectionHead.candidates`."""
-        found = []
-        for level in self._levels_of(maps, size):
-            scores, labels, at = best_of_level(level.scores.softmax(2)[..., 1:])
-            deltas = level.deltas.gather(1, at[..., None].expand(-1, -1, 4))
-            boxes = boxes_of_deltas(deltas, level.anchors[at], _SCALE)
-            found.append(Candidates(cut_off(boxes, size), scores, labels))
-        return joined_levels(found)
+        levels = self._levels_of(maps, size)
+        probabilities = [level.scores.softmax(2)[..., 1:] for level in levels]
+        return candidates_of_anchors(levels, probabilities, size)
 
-    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[_Level]:
-        levels = self.extra(self.levels(maps))
-        parts = zip(levels, self.scores, self.deltas, self.level_strides, self.shapes, strict=True)
-        return [
-            _Level(
-                flattened(to_scores(level), self.n_classes),
-                flattened(to_deltas(level), 4),
-                anchors_of_level(level.shape[-2:], stride, size, shapes, level.device),
+    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[AnchorLevel]:
+        found = []
+        for i, level in enumerate(self.extra(self.levels(maps))):
+            state = self.towers[i](level)
+            stride, cells = self.level_strides[i], level.shape[-2:]
+            found.append(
+                AnchorLevel(
+                    flattened(self.scores[i](state), self.n_classes),
+                    flattened(self.deltas[i](state), 4),
+                    anchors_of_level(cells, stride, size, self.shapes[i], level.device),
+                )
             )
-            for level, to_scores, to_deltas, stride, shapes in parts
-        ]
+        return found
 
 
 def _class_loss(scores: Tensor, assignment: Tensor, target: Target) -> Tensor:

@@ -138,9 +138,11 @@ def test_segmentation(call, masked, tmp_path):
     ("options", "message"),
     [
         (("--protocols", "dinov2-linear-seg"), "is for --task segmentation, not classification"),
-        (("--annotations", "."), "masks are for --task segmentation"),
+        (("--annotations", "."), "annotations are for --task segmentation and detection"),
         (("--task", "segmentation", "--protocols", "clip"), "'clip' isn't for segmentation; use"),
         (("--task", "segmentation"), "annotations"),
+        (("--task", "detection", "--protocols", "clip"), "'clip' isn't for detection, of which no"),
+        (("--task", "detection"), "annotations"),
         (("--task", "anomaly"), "there is no benchmark of anomaly yet"),
     ],
 )
@@ -156,4 +158,43 @@ def test_masks_of_one_dataset(call, masked, tmp_path):
         "--annotations", masked / "masks", "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.code == 2
-    assert "--annotations names the masks of one dataset, and 2 were given" in done.err
+    assert "--annotations names those of one dataset, and 2 were given" in done.err
+
+
+@pytest.fixture
+def boxed(tmp_path):
+    """Eight pictures with a bright square, and its box in a COCO file."""
+    root = tmp_path / "squares"
+    root.mkdir()
+    images, objects = [], []
+    for i in range(8):
+        pixels = picture(i, (40, 40)) // 4
+        pixels[8:28, 2 * i : 2 * i + 20] += 150
+        Image.fromarray(pixels).save(root / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 40, "height": 40})
+        box = [2 * i, 8, 20, 20]
+        objects.append({"id": i, "image_id": i, "category_id": 1, "bbox": box, "area": 400})
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "sq"}]}
+    (root / "_annotations.coco.json").write_text(json.dumps(content))
+    return root
+
+
+def test_detection(call, boxed, tmp_path):
+    command = (
+        "benchmark", boxed, "--task", "detection", "--backbones", "test_resnet@random",
+        "--heads", "fcos", "--seeds", 1, "--shots", "2", "--image-size", 48,
+        "--out", tmp_path / "results",
+    )  # fmt: skip
+    planned = call(*command, "--plan")
+    assert planned.code == 0, planned.err
+    assert "1 in 1 pass" in planned.out
+    done = call(*command)
+    assert done.code == 0, done.err
+    assert "squares, fcos, 2 training images, 2 test images; baseline" in done.out
+    assert "average_precision %" in done.out
+    assert "ap50" in done.out
+    assert "ECE" not in done.out
+    again = json.loads(call(*command, "--json").out)
+    assert again["cells"] == {"done": 0, "kept": 1, "failed": 0}
+    assert {board["metric"] for board in again["boards"]} == {"average_precision"}
+    assert all("ap50" in place for board in again["boards"] for place in board["places"])

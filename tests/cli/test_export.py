@@ -9,7 +9,9 @@ import onnxruntime
 import pytest
 
 from tests.cli.conftest import BACKBONE
+from transferkit.annotations import Annotations
 from transferkit.cli import export
+from transferkit.estimators import FeatureExtractor, TransferDetector
 from transferkit.export import format_names
 
 pytestmark = pytest.mark.engines
@@ -34,6 +36,20 @@ def test_onnx(call, model: Path, images: Path) -> None:
     refused = call("export", model, "--format", "timm", "--tolerance", "1e-30")
     assert refused.code == 1
     assert "wasn't kept" in refused.err
+
+
+def test_a_detector(call, tmp_path: Path) -> None:
+    images = np.zeros((4, 64, 64, 3), np.uint8)
+    images[:, 16:48, 24:56] = 255
+    square = Annotations((64, 64), boxes=np.array([[24.0, 16.0, 56.0, 48.0]]), labels=np.array([1]))
+    extractor = FeatureExtractor(
+        "test_resnet", pretrained=False, image_size=64, crop_pct=1.0, store=False
+    )
+    recipe = {"epochs": 1, "zoomed": False}
+    TransferDetector(extractor, recipe=recipe).fit(images, [square] * 4).save(tmp_path / "model")
+    result = call("export", tmp_path / "model")
+    assert result.code == 0
+    assert "(edges of boxes, px; allowed 0.01) on 17 images; same boxes for" in result.out
 
 
 def test_every_format_is_a_choice() -> None:

@@ -15,7 +15,7 @@ from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
 from transferkit.extract import job as module
 from transferkit.forward import choose_device
-from transferkit.images import UnreadableImages, list_images
+from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore
 
 pytestmark = pytest.mark.kills
@@ -200,3 +200,14 @@ def test_a_plan_of_several(files, spec, store, monkeypatch):
     made = plan(images, spec, FEATURES, store, device="cpu,cpu", batch_size=4)
     assert made.n_missing == len(files)
     assert set(seen) == {2}
+
+
+def test_tiles_of_files_and_of_images_in_memory(files, spec, store):
+    pictures = [Image.open(path).convert("P") for path in files[:6]]
+    items = list_images([*pictures, *files[6:12]])
+    found = tiled(items, Tiling.of("2x2")).images
+    result = extract(found, spec, FEATURES, store, device="cpu,cpu", batch_size=4)
+    expected = extract(found, spec, FEATURES, None, batch_size=4)
+    assert result.ids == expected.ids
+    for name in FEATURES:
+        np.testing.assert_array_equal(result.rows[name], expected.rows[name])

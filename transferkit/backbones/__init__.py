@@ -6,9 +6,9 @@ a known source are timm's. What a file offers is written down as `Source`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 from transferkit import registry
 from transferkit.backbones._backbone import Backbone
 from transferkit.backbones._cutting import checkpoint_activations, cut_above
+from transferkit.backbones._features import FeatureBackbone, layers_at
 from transferkit.backbones._source import BackboneInfo, Overrides, Source
 from transferkit.backbones._timm_layers import activation_of, is_batch_norm, is_norm
 from transferkit.backbones._weights import hub_snapshot
@@ -25,6 +26,7 @@ from transferkit.spec import BackboneSpec
 __all__ = [
     "Backbone",
     "BackboneInfo",
+    "FeatureBackbone",
     "Overrides",
     "Source",
     "activation_of",
@@ -186,14 +188,43 @@ def layers_of(spec: BackboneSpec) -> dict[str, LayerInfo]:
     return _named(spec.source).layers(spec)
 
 
+@overload
 def create_backbone(
     name: str,
     pretrained: bool = True,
     *,
     layers: Iterable[str] | None = None,
+    features_only: Literal[False] = False,
     **options: Any,
-) -> Backbone:
-    """Build a frozen backbone.
+) -> Backbone: ...
+
+
+@overload
+def create_backbone(
+    name: str,
+    pretrained: bool = True,
+    *,
+    layers: Iterable[str] | None = None,
+    features_only: Literal[True],
+    output_indices: Sequence[int] | None = None,
+    trainable: bool = False,
+    freeze_statistics: bool = True,
+    **options: Any,
+) -> FeatureBackbone: ...
+
+
+def create_backbone(
+    name: str,
+    pretrained: bool = True,
+    *,
+    layers: Iterable[str] | None = None,
+    features_only: bool = False,
+    output_indices: Sequence[int] | None = None,
+    trainable: bool = False,
+    freeze_statistics: bool = True,
+    **options: Any,
+) -> Backbone | FeatureBackbone:
+    """Build a frozen backbone, or one that returns maps for a network of your own.
 
     Parameters
     ----------
@@ -203,9 +234,24 @@ def create_backbone(
         False draws random weights.
     layers : iterable of str, optional
         The layers that will be asked for; None for all.
+    features_only : bool, default=False
+        Whether the result is a `FeatureBackbone`: a torch module from images to maps, with
+        gradient on request. The four parameters below are its.
+    output_indices : sequence of int, optional
+        Which maps, by timm's numbers: stages from 0, or blocks of a plain transformer; negative
+        ones count from the end. By default those of `layers`, or all stages, or the last block.
+    trainable : bool, default=False
+        Whether its parameters require a gradient.
+    freeze_statistics : bool, default=True
+        Whether batch norm keeps its means and variances in training.
     **options
         As for `resolve_backbone`: ``weights``, ``seed``, ``image_size``, … and timm's
-        creation arguments.
+        creation arguments, such as ``output_stride``.
+
+    Raises
+    ------
+    ValueError
+        If there's no such backbone or map, or an option doesn't go with another.
 
     See Also
     --------
@@ -218,8 +264,30 @@ def create_backbone(
     >>> backbone = create_backbone("resnet18", pretrained=False)
     >>> backbone.channels["final"], backbone.strides["stage3"]
     (512, 16)
+    >>> stages = create_backbone(
+    ...     "resnet18", pretrained=False, features_only=True, output_indices=(2, 3, 4),
+    ...     output_stride=16,
+    ... )
+    >>> stages.out_channels, stages.strides
+    ((128, 256, 512), (8, 16, 16))
     """
-    return build_backbone(resolve_backbone(name, pretrained, **options), layers=layers)
+    spec = resolve_backbone(name, pretrained, **options)
+    if not features_only:
+        if output_indices is not None or trainable:
+            raise ValueError(
+                "output_indices and trainable are those of a module that returns maps; give "
+                "features_only=True with them"
+            )
+        return build_backbone(spec, layers=layers)
+    if layers is not None and output_indices is not None:
+        raise ValueError("layers and output_indices were both given; give one of them")
+    chosen = layers_at(layers_of(spec), output_indices, name) if layers is None else tuple(layers)
+    return FeatureBackbone(
+        build_backbone(spec, layers=chosen),
+        chosen,
+        trainable=trainable,
+        freeze_statistics=freeze_statistics,
+    )
 
 
 def search_backbones(pattern: str = "*", *, details: int = 20) -> list[BackboneInfo]:

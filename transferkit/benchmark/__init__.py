@@ -1,10 +1,16 @@
 """Compare backbones under published protocols, with resumable results and intervals."""
 
-from transferkit.benchmark.data import BenchmarkDataset, SegmentationDataset, load_dataset
+from transferkit.benchmark.data import (
+    BenchmarkDataset,
+    DetectionDataset,
+    SegmentationDataset,
+    load_dataset,
+)
 from transferkit.benchmark.grid import (
     Cell,
     Want,
     check_protocols,
+    default_heads,
     default_protocols,
     named_backbones,
 )
@@ -21,6 +27,7 @@ __all__ = [
     "Board",
     "Cell",
     "Dataset",
+    "DetectionDataset",
     "Finished",
     "Hint",
     "Place",
@@ -31,6 +38,7 @@ __all__ = [
     "agreement",
     "benchmark",
     "check_protocols",
+    "default_heads",
     "default_protocols",
     "leaderboards",
     "load_dataset",

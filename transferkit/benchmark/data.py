@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.annotations import AnnotationSet, read_annotations
+from transferkit.annotations import Annotations, AnnotationSet, read_annotations
 from transferkit.datasets import Division, Roles, blocks_of, hold_out, keep_apart, roles_of
 from transferkit.estimators import targets_of
 from transferkit.images import ImageSet, list_images
 from transferkit.tasks import dense, task_of
 
-__all__ = ["BenchmarkDataset", "SegmentationDataset", "load_dataset"]
+__all__ = [
+    "AnnotatedDataset",
+    "BenchmarkDataset",
+    "DetectionDataset",
+    "SegmentationDataset",
+    "load_dataset",
+]
 
 Array = NDArray[Any]
 TEST_SHARE = 0.2
@@ -88,8 +94,8 @@ _NONE = AnnotationSet((), ())
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationDataset(BenchmarkDataset):
-    """Images with maps of classes. Its `y` says nothing.
+class AnnotatedDataset(BenchmarkDataset):
+    """Images with annotations. Its `y` says nothing.
 
     Parameters
     ----------
@@ -102,16 +108,43 @@ class SegmentationDataset(BenchmarkDataset):
     annotations: AnnotationSet = field(default=_NONE)
 
     def digest(self, kept: Array, ids: tuple[bytes, ...], division: Division) -> str:
-        """Digest of the readable images' bytes, parts, classes, and classes of pixels."""
+        """Digest of the readable images' bytes, parts, classes, and what is true of them."""
         parts = self.parts[kept]
         parts[division.train] = "train"
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for row, part, i in zip(ids, parts, kept, strict=True):
             found = self.annotations[int(i)]
-            assert found.map is not None
             digest.update(row + f"{part}{found.size}".encode())
-            digest.update(np.ascontiguousarray(found.map, dtype="<i4").tobytes())
+            for values in self._truth(found):
+                digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()[:16]
+
+    def _truth(self, found: Annotations) -> list[Array]:
+        """All that is true of an image, in types that don't depend on the file's format."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationDataset(AnnotatedDataset):
+    """Images with maps of classes; see `AnnotatedDataset`."""
+
+    def _truth(self, found: Annotations) -> list[Array]:
+        assert found.map is not None
+        return [found.map.astype("<i4")]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionDataset(AnnotatedDataset):
+    """Images with boxes of objects; see `AnnotatedDataset`."""
+
+    def _truth(self, found: Annotations) -> list[Array]:
+        assert found.boxes is not None
+        assert found.labels is not None
+        ignored = np.zeros(len(found.labels)) if found.ignored is None else found.ignored
+        return [found.boxes.astype("<f8"), found.labels.astype("<i4"), ignored.astype(np.uint8)]
+
+
+_ANNOTATED = {"segmentation": SegmentationDataset, "detection": DetectionDataset}
 
 
 def load_dataset(
@@ -135,12 +168,12 @@ def load_dataset(
         What it is called; by default the folder's or file's name.
     task : str, default="classification"
         One of `transferkit.tasks.asked_names`; several label columns make it multi-label. Or
-        ``segmentation``: then images need no labels, but masks.
+        ``segmentation`` or ``detection``: then images need no labels, but masks or boxes.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
     annotations, form, names_of_classes : optional
-        Masks, their format, and their classes' names, as `read_annotations` takes ``given``,
-        ``form`` and ``classes``; by default they are looked for.
+        Masks or boxes, their format, and their classes' names, as `read_annotations` takes
+        ``given``, ``form`` and ``classes``; by default they are looked for.
     **listing
         Other options of `list_images`, such as ``exclude``.
 
@@ -159,12 +192,13 @@ def load_dataset(
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
     if task in dense.names():
         images = list_images(source, group_column=group_column, annotated=True, **listing)
-        if task != "segmentation":
+        if task not in _ANNOTATED:
             raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
         found = read_annotations(annotations, images, form=form, classes=names_of_classes)
         nothing = np.zeros(len(images), dtype=np.int64)
         parts, line = _parts(images, None)
-        return SegmentationDataset(name, images, nothing, found.classes, task, parts, line, found)
+        kind = _ANNOTATED[task]
+        return kind(name, images, nothing, found.classes, task, parts, line, found)
     images = list_images(source, group_column=group_column, **listing)
     targets = targets_of(images, None, "benchmark", task)
     meant = task_of(task).of_targets(targets)

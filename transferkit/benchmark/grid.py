@@ -22,6 +22,7 @@ __all__ = [
     "Want",
     "cells_of",
     "check_protocols",
+    "default_heads",
     "default_protocols",
     "named_backbones",
     "resolved",
@@ -128,6 +129,11 @@ def check_protocols(names: Sequence[str], task: str) -> None:
         If there is none of a name, or it is another task's.
     """
     of_maps = segmentation_protocol_names()
+    if task == "detection" and names:
+        raise ValueError(
+            f"protocol {names[0]!r} isn't for detection, of which no protocol is published whose "
+            "backbone is frozen and which is short enough to be followed; name heads (--heads)"
+        )
     for name in names:
         if task == "segmentation":
             if name in protocol_names():
@@ -149,7 +155,20 @@ def default_protocols(task: str) -> tuple[str, ...]:
     >>> default_protocols("segmentation"), default_protocols("multilabel")
     (('dinov2-linear-seg-4k',), ('transfer-logreg',))
     """
+    if task == "detection":
+        return ()
     return ("dinov2-linear-seg-4k",) if task == "segmentation" else ("transfer-logreg",)
+
+
+def default_heads(task: str) -> tuple[str, ...]:
+    """Heads that a task's datasets are measured with if neither head nor protocol is named.
+
+    Examples
+    --------
+    >>> default_heads("detection"), default_heads("classification")
+    (('faster-rcnn',), ())
+    """
+    return ("faster-rcnn",) if task == "detection" else ()
 
 
 def named_backbones(text: str) -> list[str]:

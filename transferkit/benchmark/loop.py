@@ -16,17 +16,20 @@ import torch
 
 import transferkit
 from transferkit.backbones import build_backbone
+from transferkit.benchmark._annotated import ExtractedAnnotations
+from transferkit.benchmark._detected import DetectedDataset
 from transferkit.benchmark._extracted import ExtractedDataset
 from transferkit.benchmark._segmented import SegmentedDataset
-from transferkit.benchmark.data import BenchmarkDataset, SegmentationDataset
+from transferkit.benchmark.data import (
+    AnnotatedDataset,
+    BenchmarkDataset,
+    DetectionDataset,
+    SegmentationDataset,
+)
+from transferkit.benchmark.detection_grid import detection_cells
 from transferkit.benchmark.grid import Cell, Want, cells_of, default_protocols, resolved
 from transferkit.benchmark.results import Results
-from transferkit.benchmark.segmentation_grid import (
-    SegmentationCell,
-    head_geometry,
-    map_features,
-    segmentation_cells,
-)
+from transferkit.benchmark.segmentation_grid import MapCell, head_geometry, segmentation_cells
 from transferkit.estimators import FeatureExtractor
 from transferkit.extract import Estimate, mirrored
 from transferkit.spec import BackboneSpec
@@ -34,6 +37,11 @@ from transferkit.spec import BackboneSpec
 __all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
 
 logger = logging.getLogger(__name__)
+
+_ANNOTATED: dict[str, type[ExtractedAnnotations]] = {
+    "segmentation": SegmentedDataset,
+    "detection": DetectedDataset,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +73,18 @@ class ExtractionGroup:
 
     def features(self) -> list[str]:
         """All feature names that the cells need."""
-        if isinstance(self.dataset, SegmentationDataset):
-            maps = [map_features(cell.feature, self.spec) for cell in self.cells]
+        of_maps = [cell for cell in self.cells if isinstance(cell, MapCell)]
+        if of_maps:
+            maps = [cell.maps_of(cell.feature, self.spec) for cell in of_maps]
             return list(dict.fromkeys(name for names in maps for name in names))
         names = [cell.feature for cell in self.cells if cell.feature != "auto"]
         if any(cell.feature == "auto" for cell in self.cells):
             names += candidates(self.spec)
         return list(dict.fromkeys(names))
 
-    def is_mirrored(self) -> bool:
-        """Whether mirror images of the training images are extracted too."""
-        return any(isinstance(c, SegmentationCell) and c.is_mirrored() for c in self.cells)
+    def n_views(self) -> int:
+        """How many views of a training image are extracted, itself among them."""
+        return max((c.n_views() for c in self.cells if isinstance(c, MapCell)), default=1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def passes(
     collected: list[ExtractionGroup] = []
     for dataset in datasets:
         numeric = {name: machine[name] for name in ("precision", "storage") if name in machine}
-        if isinstance(dataset, SegmentationDataset):
+        if isinstance(dataset, AnnotatedDataset):
             numeric = {"storage": "float16", **numeric}
         for backbone in backbones:
             groups: dict[str, ExtractionGroup] = {}
@@ -136,6 +145,8 @@ def passes(
 def _grid(dataset: BenchmarkDataset, backbone: str, want: Want) -> list[Cell]:
     if isinstance(dataset, SegmentationDataset):
         return segmentation_cells(backbone, want)
+    if isinstance(dataset, DetectionDataset):
+        return detection_cells(backbone, want)
     return cells_of(backbone, want, has_val=bool((dataset.parts == "val").any()))
 
 
@@ -150,7 +161,7 @@ def _resolved(
         published = settings.geometry.options()
         deviates = list(getattr(settings, "deviates", ()))
         deviates += ["feature"] * (cell.feature != settings.feature)
-    elif isinstance(dataset, SegmentationDataset):
+    elif isinstance(dataset, AnnotatedDataset):
         published = head_geometry(cell.backbone, dataset)
     spec, fixed = resolved(cell.backbone, {**published, **geometry})
     if geometry and settings is not None:
@@ -164,12 +175,14 @@ def plan_benchmark(
 ) -> list[tuple[ExtractionGroup, Estimate]]:
     """Estimate what the extractions would take, by timing a few batches. Nothing is stored.
 
-    Mirror images are counted for all images, though only those to train on need one.
+    Mirror images and other views are counted for all images, though only those to train on need
+    them.
     """
     planned = []
     for group in passes(datasets, backbones, want, machine):
         extractor = FeatureExtractor(group.spec, group.features(), **{**machine, **group.numeric})
-        views = [None, mirrored(group.spec.preprocess)] if group.is_mirrored() else [None]
+        # One view takes as long as another.
+        views = [None] + [mirrored(group.spec.preprocess)] * (group.n_views() - 1)
         planned.append((group, extractor.plan(group.dataset.images, views=views)))
     return planned
 
@@ -215,17 +228,18 @@ def benchmark(
 
 def _extracted(
     group: ExtractionGroup, machine: dict[str, Any]
-) -> ExtractedDataset | SegmentedDataset:
+) -> ExtractedDataset | ExtractedAnnotations:
     """Pass a dataset through the network once."""
     options = {**machine, **group.numeric}
-    if isinstance(group.dataset, SegmentationDataset):
-        return SegmentedDataset(group.dataset, group.spec, group.features(), options)
+    if isinstance(group.dataset, AnnotatedDataset):
+        kind = _ANNOTATED[group.dataset.task]
+        return kind(group.dataset, group.spec, group.features(), options)
     extractor = FeatureExtractor(group.spec, group.features(), **options)
     return ExtractedDataset(group.dataset, extractor.extract(group.dataset.images, on_error="skip"))
 
 
 def _cells(
-    group: ExtractionGroup, extracted: ExtractedDataset | SegmentedDataset, results: Results
+    group: ExtractionGroup, extracted: ExtractedDataset | ExtractedAnnotations, results: Results
 ) -> Iterator[Finished]:
     if left_out := extracted.division.left_out_line():
         logger.warning("%s: %s; nothing is measured on them", group.dataset.name, left_out)
@@ -245,7 +259,7 @@ def _measured(
     group: ExtractionGroup,
     cell: Cell,
     key: str,
-    extracted: ExtractedDataset | SegmentedDataset,
+    extracted: ExtractedDataset | ExtractedAnnotations,
     results: Results,
 ) -> Finished:
     if not len(extracted.division.measured):

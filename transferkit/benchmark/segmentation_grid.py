@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferkit.backbones import layers_of
-from transferkit.benchmark.data import SegmentationDataset
+from transferkit.benchmark.data import AnnotatedDataset
 from transferkit.benchmark.grid import Cell, Want, resolved
 from transferkit.dense.pyramid import pyramid_layers
 from transferkit.dense.recipe import SegmentationRecipe
@@ -16,7 +16,15 @@ from transferkit.estimators import FeatureExtractor, suited_size
 from transferkit.protocols.segmentation import create_segmentation_protocol
 from transferkit.spec import BackboneSpec
 
-__all__ = ["PYRAMID", "SegmentationCell", "head_geometry", "map_features", "segmentation_cells"]
+__all__ = [
+    "PYRAMID",
+    "MapCell",
+    "SegmentationCell",
+    "head_geometry",
+    "map_features",
+    "seeded",
+    "segmentation_cells",
+]
 
 PYRAMID = "pyramid"
 """Feature that stands for the last layer of each stride from 4 to 32 px."""
@@ -26,7 +34,24 @@ PYRAMID = "pyramid"
 VERSION = 1
 
 
-class SegmentationCell(Cell):
+class MapCell(Cell):
+    """A cell whose feature is several maps."""
+
+    def maps_of(self, feature: str, spec: BackboneSpec) -> list[str]:
+        """Names of the maps that a feature stands for, fine to coarse."""
+        raise NotImplementedError
+
+    def n_views(self) -> int:
+        """How many views of a training image are extracted, at most."""
+        raise NotImplementedError
+
+    def spec_key(self, feature: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
+        """Keys of the maps of a feature."""
+        names = self.maps_of(feature, spec)
+        return "+".join(spec.feature_spec(name, **numeric).key for name in names)
+
+
+class SegmentationCell(MapCell):
     """One number to measure: a probe on some maps of a backbone, for some images and a seed.
 
     Parameters
@@ -39,10 +64,9 @@ class SegmentationCell(Cell):
         Training images in all; None for all there are.
     """
 
-    def spec_key(self, feature: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
-        """Keys of the maps of a feature."""
-        names = map_features(feature, spec)
-        return "+".join(spec.feature_spec(name, **numeric).key for name in names)
+    def maps_of(self, feature: str, spec: BackboneSpec) -> list[str]:
+        """Names of the maps that a feature stands for, fine to coarse."""
+        return map_features(feature, spec)
 
     def published(self) -> Any:
         """Settings of the protocol; None for a head."""
@@ -50,10 +74,10 @@ class SegmentationCell(Cell):
             return None
         return create_segmentation_protocol(self.probe).settings
 
-    def is_mirrored(self) -> bool:
-        """Whether it trains on mirror images too."""
+    def n_views(self) -> int:
+        """How many views of a training image are extracted: the image, and its mirror image."""
         settings = self.published()
-        return bool((SegmentationRecipe() if settings is None else settings).mirrored)
+        return 1 + bool((SegmentationRecipe() if settings is None else settings).mirrored)
 
     def _settings(self) -> str:
         """All settings that a probe is trained with, as a text for the key."""
@@ -94,14 +118,14 @@ def map_features(feature: str, spec: BackboneSpec) -> list[str]:
     return [f"{layer}.map" for layer in layers]
 
 
-def head_geometry(backbone: str, dataset: SegmentationDataset) -> dict[str, Any]:
-    """Geometry of heads, as `TransferSegmenter` has it: the whole image, at a size that suits.
+def head_geometry(backbone: str, dataset: AnnotatedDataset) -> dict[str, Any]:
+    """Geometry of heads, as estimators have it: the whole image, at a size that suits.
 
     Parameters
     ----------
     backbone : str
         As the user wrote it.
-    dataset : SegmentationDataset
+    dataset : AnnotatedDataset
         Whose images' sizes count.
     """
     whole: dict[str, Any] = {"crop_mode": "squash", "crop_pct": 1.0}
@@ -123,15 +147,15 @@ def segmentation_cells(backbone: str, want: Want) -> list[Cell]:
                         "features 'auto' are chosen for vectors; for segmentation name 'pyramid', "
                         "or layers as in stage2+stage3"
                     )
-                cells += _seeded(backbone, probe, kind, feature, want)
+                cells += seeded(SegmentationCell, backbone, probe, kind, feature, want)
     return cells
 
 
-def _seeded(backbone: str, probe: str, kind: str, feature: str, want: Want) -> list[Cell]:
-    """A cell for each number of images and seed: the start of every head is drawn."""
+def seeded(
+    cell: type[Cell], backbone: str, probe: str, kind: str, feature: str, want: Want
+) -> list[Cell]:
+    """Make a cell for each number of images and seed: the start of every head is drawn."""
     shots: Sequence[int | None] = want.shots or (None,)
     return [
-        SegmentationCell(backbone, probe, kind, feature, n, seed)
-        for n in shots
-        for seed in range(want.seeds)
+        cell(backbone, probe, kind, feature, n, seed) for n in shots for seed in range(want.seeds)
     ]

@@ -28,6 +28,7 @@ __all__ = [
     "neck_options",
     "network_options",
     "report_remarks",
+    "tiles_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +43,7 @@ _FLAGS = {
     "classes": "--classes",
     "run": "--run",
     "resume": "--resume",
+    "tiles": "--tiles",
 }
 
 
@@ -103,7 +105,38 @@ network_options = _apply(
         click.option("--resume", is_flag=True, help="Go on from that folder's checkpoint."),
     ]
 )
-dense_options = _apply([network_options, annotation_options])
+
+
+def _tiling(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Check now what tiles are wanted, and spell them as a model's file does."""
+    from transferkit.images import Tiling
+
+    if value is None or value == "none":
+        return value
+    try:
+        return str(Tiling.of(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def tiles_option(default: str) -> Callable[[F], F]:
+    """Option ``--tiles``; the help tells what happens without it.
+
+    Parameters
+    ----------
+    default : str
+        What that is.
+    """
+    return click.option(
+        "--tiles",
+        callback=_tiling,
+        metavar="ROWSxCOLUMNS|HEIGHTxWIDTHpx",
+        help="For segmentation and detection: cut large images into overlapping tiles, as in 2x3, "
+        f"512px or 512x640px,overlap=0.3,whole.  [default: {default}]",
+    )
+
+
+dense_options = _apply([network_options, annotation_options, tiles_option("whole images")])
 
 
 def is_dense(task: str) -> bool:
@@ -121,19 +154,23 @@ def check_only_vectors(options: dict[str, Any], task: str) -> None:
 
 
 def dense_extractor_from(
-    ctx: click.Context, options: dict[str, Any], images: ImageSet
+    ctx: click.Context, options: dict[str, Any], images: ImageSet, tiles: str | None = None
 ) -> FeatureExtractor:
     """Make an extractor of maps: of the whole image, in float16, unless the user says otherwise.
 
-    Its features are those of the user, or ``pre_logits`` where the estimator is to choose.
+    Its features are those of the user, or ``pre_logits`` where the estimator is to choose. Its
+    input's size suits the images or, if they are cut, their tiles.
     """
     for name, value in {"crop_mode": "squash", "crop_pct": 1.0, "storage": "float16"}.items():
         if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
             options[name] = value
     from transferkit.estimators import suited_size
+    from transferkit.images import Tiling, tiled
 
     extractor = extractor_from(options)
     if extractor.image_size is None:
+        if tiles is not None:
+            images = tiled(images, Tiling.of(tiles)).images
         extractor.image_size = suited_size(extractor, images)
     return extractor
 

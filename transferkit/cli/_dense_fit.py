@@ -102,11 +102,16 @@ def _model(
     folder = options.pop("run") or out.parent / f"{out.name}.run"
     neck, neck_options = options.pop("neck"), options.pop("neck_parameters")
     recipe = {"seed": seed, **options.pop("recipe")}
-    extractor = dense_extractor_from(ctx, options, images)
+    tiles = options.pop("tiles")
+    tiles = None if tiles == "none" else tiles
     kind = dense_task_of(task)
+    if tiles is not None and not kind.has_network:
+        raise click.UsageError(f"--tiles is for segmentation and detection, not {task}")
+    extractor = dense_extractor_from(ctx, options, images, tiles)
     network: dict[str, Any] = {}
     if kind.has_network:
         network = {"neck": neck, "neck_options": neck_options, "recipe": recipe, "folder": folder}
+        network["tiles"] = tiles
     elif neck or neck_options or len(recipe) > 1 or options["resume"]:
         raise click.UsageError(
             f"--neck, --set and --resume are for segmentation and detection, not {task}"

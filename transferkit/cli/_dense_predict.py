@@ -41,6 +41,7 @@ def predict_dense(
     out: Path | None,
     overlays: Path | None,
     threshold: float | None,
+    tiles: str | None,
     on_error: str,
     options: dict[str, Any],
 ) -> NoReturn:
@@ -56,6 +57,7 @@ def predict_dense(
     estimator = estimator_from(model, options)
     if threshold is not None:
         estimator.threshold_ = threshold
+    _set_tiles(estimator, tiles)
     maps = estimator.maps(listed, extraction_mode(on_error))
     kept = maps.extraction.kept.tolist()
     lines = [{"path": name, **estimator.line(None), "error": ""} for name in listed.names]
@@ -86,6 +88,19 @@ def predict_dense(
         click.echo(f"pictures: {printable(str(overlays))}", err=True)
     report_failures(maps.extraction.failures, len(listed))
     ctx.exit(exit_code(maps.extraction.failures, on_error))
+
+
+def _set_tiles(estimator: Any, tiles: str | None) -> None:
+    """Cut images into other tiles than the model does, if the user says so."""
+    from transferkit.tasks.dense import dense_task_of
+
+    if tiles is None:
+        return
+    if not dense_task_of(estimator.task_name).has_network:
+        raise click.UsageError(
+            f"--tiles is for segmentation and detection; this model predicts {estimator.task_name}"
+        )
+    estimator.tiles = None if tiles == "none" else tiles
 
 
 def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
@@ -131,6 +146,7 @@ def evaluate_dense(
     *,
     use_all: bool,
     out: Path | None,
+    tiles: str | None,
     on_error: str,
     as_json: bool,
     options: dict[str, Any],
@@ -144,6 +160,7 @@ def evaluate_dense(
             f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
         )
     estimator = estimator_from(model, options)
+    _set_tiles(estimator, tiles)
     listed, found = annotated_images(images, task, options, estimator.classes_)
     part = None if use_all else measured_of(listed.split_names)
     if part is not None:

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from transferkit.benchmark import Board, TransferabilityScores
 
 _FAILED = 3
+_ANNOTATED = ("segmentation", "detection")
+# Columns beside the main metric.
+_SHOWN = {"detection": ("ap50",)}
+# Their shots are images in all, and nothing is calibrated.
+_OF_MAPS = ("mean_iou", "average_precision")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -58,19 +63,23 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @click.option(
     "--protocols",
     help="Published protocols; without --heads transfer-logreg, and dinov2-linear-seg-4k for "
-    "segmentation.",
+    "segmentation. There is none for detection.",
 )
-@click.option("--heads", default="", help="Heads, on the backbone's own geometry.")
+@click.option(
+    "--heads",
+    default="",
+    help="Heads, on the backbone's own geometry; for detection faster-rcnn if none is named.",
+)
 @click.option(
     "--features",
     default="",
-    help="Instead of the protocols' own; or 'auto'. For segmentation 'pyramid', or layers as in "
-    "stage2+stage3.",
+    help="Instead of the protocols' own; or 'auto'. For segmentation and detection 'pyramid', or "
+    "layers as in stage2+stage3.",
 )
 @click.option(
     "--shots",
     callback=_shots,
-    help="Images per class, or in all for segmentation: 1,5,10,full.",
+    help="Images per class, or in all for segmentation and detection: 1,5,10,full.",
 )
 @click.option(
     "--seeds",
@@ -120,7 +129,8 @@ def command(
 ) -> None:
     """Compare backbones on DATASETS (folders or CSVs, as for fit) under published protocols.
 
-    With --task segmentation they are folders of images with masks.
+    With --task segmentation they are folders of images with masks, with --task detection with
+    boxes.
 
     Every finished cell is a line of OUT/rows.jsonl and is not measured again; the same
     command goes on where it was stopped. No protocol sees the test part.
@@ -130,7 +140,7 @@ def command(
     default = () if heads else b.default_protocols(task)
     want = b.Want(
         _names(protocols) if protocols else default,
-        _names(heads),
+        _names(heads) if heads or protocols else b.default_heads(task),
         _names(features),
         shots,
         seeds,
@@ -164,7 +174,8 @@ def command(
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
-    boards = b.leaderboards(results, _names(metrics))
+    others = [name for name in _SHOWN.get(task, ()) if counts["done"] or counts["kept"]]
+    boards = b.leaderboards(results, tuple(dict.fromkeys((*others, *_names(metrics)))))
     if as_json:
         lines = {dataset.name: dataset.line for dataset in loaded}
         documents = [board.to_dict() for board in boards]
@@ -185,28 +196,28 @@ def _reading(
     form: str | None,
     classes: Path | None,
 ) -> dict[str, Any]:
-    """Where masks are and what they mean, as options of `load_dataset`."""
+    """Where annotations are and what they mean, as options of `load_dataset`."""
     given = {"annotations": annotations, "form": form, "names_of_classes": classes}
     named = {name: value for name, value in given.items() if value is not None}
-    if named and task != "segmentation":
-        raise click.UsageError("masks are for --task segmentation")
+    if named and task not in _ANNOTATED:
+        raise click.UsageError("annotations are for --task segmentation and detection")
     if annotations is not None and len(datasets) > 1:
         raise click.UsageError(
-            f"--annotations names the masks of one dataset, and {len(datasets)} were given; put "
-            "masks beside the images of each, or measure them one by one"
+            f"--annotations names those of one dataset, and {len(datasets)} were given; put them "
+            "beside the images of each, or measure the datasets one by one"
         )
     return named
 
 
 def _print_board(board: Board) -> None:
-    unit = "training image" if board.metric == "mean_iou" else "shot"
+    unit = "training image" if board.metric in _OF_MAPS else "shot"
     shots = "all training images" if board.shots is None else counted(board.shots, unit)
     seeds = f", {board.n_seeds} seeds" if board.n_seeds > 1 else ""
     tested = counted(board.n_test, "test image")
     baseline = "" if board.baseline is None else f"; baseline {100 * board.baseline:.1f} %"
     dataset = printable(board.dataset)
     click.echo(f"{dataset}, {board.probe}, {shots}{seeds}, {tested}{baseline}")
-    has_ece = board.metric != "mean_iou"
+    has_ece = board.metric not in _OF_MAPS
     header = ["backbone", "feature", f"{board.metric} %", "±", "95 %", "group"]
     header += ["ECE", "scaled"] * has_ece
     others = list(board.places[0].others)
@@ -261,7 +272,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
         (
             n_bytes / max(missing, 1) * len(g.dataset.images)
             for (g, _), (*_, missing, _, n_bytes) in zip(planned, rows, strict=True)
-            if g.dataset.task != "segmentation"  # whose maps are read from the store
+            if g.dataset.task not in _ANNOTATED  # whose maps are read from the store
         ),
         default=0.0,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._dense import annotation_options, check_only_vectors, is_dense
+from transferkit.cli._dense import annotation_options, check_only_vectors, is_dense, tiles_option
 from transferkit.cli._dense_predict import evaluate_dense
 from transferkit.cli._lines import predictions, truth_lines
 from transferkit.cli._options import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @out_file_option("File for one line per image: label, prediction, whether it is right.")
 @format_option
 @annotation_options
+@tiles_option("as the model was trained")
 @run_options
 @json_option
 @click.pass_context
@@ -80,6 +81,7 @@ def command(
             task,
             use_all=use_all,
             out=out,
+            tiles=options.pop("tiles"),
             on_error=on_error,
             as_json=as_json,
             options=options,

@@ -30,7 +30,8 @@ from transferkit.cli._output import print_json, print_pairs, size_of
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),
-    help="Largest difference allowed.  [default: 0.001; 0.05 for trees, neighbours and votes]",
+    help="Largest difference allowed.  [default: 0.001; 0.05 for trees, neighbours and votes; "
+    "0.01 px for boxes, 0.1 of float16 maps]",
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @json_option
@@ -47,7 +48,10 @@ def command(
 
     Backbone, pooling and head become one. What was written is run on real images and compared
     with the model; if the largest difference (of probabilities; of scores and values relative
-    to the largest) is above the tolerance, it isn't kept and the exit code is 1.
+    to the largest; of boxes in px) is above the tolerance, it isn't kept and the exit code is 1.
+
+    Of a detector, suppression of boxes is inside: the file gives boxes, scores and labels, as many
+    for each image as the model's limit, zeros where there is no further box.
     """
     from transferkit.export import export_model
 
@@ -59,14 +63,13 @@ def command(
         values = {"path": str(made.path), "format": made.format, "bytes": made.n_bytes}
         print_json(values | {"check": dataclasses.asdict(found)})
         return
-    kind = found.kind if found.kind == "probabilities" else f"{found.kind}, relative"
-    same = "" if found.n_same is None else f"; same label for {found.n_same} of {found.n}"
+    same = f"; {found.same}" if found.same else ""
     print_pairs(
         [
             (made.format, f"{made.path} ({size_of(made.n_bytes)})"),
             (
                 "check",
-                f"largest difference {found.difference:.2g} ({kind}; allowed "
+                f"largest difference {found.difference:.2g} ({found.measured}; allowed "
                 f"{found.tolerance:.2g}) on {found.n} images{same}",
             ),
         ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._dense import is_dense
+from transferkit.cli._dense import is_dense, tiles_option
 from transferkit.cli._dense_predict import ANNOTATION_FORMS, predict_dense
 from transferkit.cli._lines import own_columns, predicted_lines, predictions
 from transferkit.cli._options import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for pictures of the images with what was found in them.",
 )
+@tiles_option("as the model was trained")
 @run_options
 @click.pass_context
 def command(
@@ -68,6 +69,7 @@ def command(
     out: Path | None,
     threshold: float | None,
     overlays: Path | None,
+    tiles: str | None,
     on_error: str,
     **options: Any,
 ) -> None:
@@ -93,14 +95,16 @@ def command(
             out=out,
             overlays=overlays,
             threshold=threshold,
+            tiles=tiles,
             on_error=on_error,
             options=options,
         )
-    if form in ANNOTATION_FORMS or overlays is not None or threshold is not None:
-        given = f"--format {form}" if form in ANNOTATION_FORMS else "--overlays"
-        given = given if threshold is None else "--threshold"
+    given = {"--threshold": threshold, "--tiles": tiles, "--overlays": overlays}
+    given = {flag: value for flag, value in given.items() if value is not None}
+    if form in ANNOTATION_FORMS or given:
+        shown = next(iter(given), f"--format {form}")
         raise click.UsageError(
-            f"{given} is for models of segmentation, detection and anomalies; this one predicts "
+            f"{shown} is for models of segmentation, detection and anomalies; this one predicts "
             f"{task_of(model)}"
         )
     form = form_of(form, out)

@@ -42,7 +42,7 @@ def command(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
         made = export_model(model, folder, format="timm", check=check, overwrite=force)
         found = made.check
-        same = "" if found.n_same is None else f"; same label for {found.n_same} of {found.n}"
+        same = f"; {found.same}" if found.same else ""
         pairs = [
             ("check", f"largest difference {found.difference:.2g} ({found.kind}){same}"),
             *(("file", _described(p)) for p in sorted(folder.iterdir())),

@@ -140,13 +140,25 @@ class ObjectSamples(DenseSamples):
         Of each view the rows of each level, ``(n, D, H, W)``; the plain view first.
     objects : sequence of sequence of Target
         Of each view the objects of every image, in its own px.
+    image_of : ndarray of int, optional
+        The image that each row is a tile of; None if the rows are images.
     """
 
     def __init__(
-        self, views: Sequence[Sequence[Rows]], objects: Sequence[Sequence[Target]]
+        self,
+        views: Sequence[Sequence[Rows]],
+        objects: Sequence[Sequence[Target]],
+        image_of: NDArray[np.intp] | None = None,
     ) -> None:
         super().__init__(views)
         self.objects = [list(view) for view in objects]
+        self.image_of = np.arange(len(self.objects[0])) if image_of is None else image_of
+
+    @property
+    def most_objects(self) -> int:
+        """Objects of the fullest image, ignored ones too; of its tiles each counts for itself."""
+        numbers = [len(target["labels"]) for target in self.objects[0]]
+        return int(np.bincount(self.image_of, numbers).max(initial=0))
 
     @property
     def n_objects(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -29,10 +30,19 @@ from transferkit.datasets import Division, divide, roles_of
 from transferkit.dense.network import Level
 from transferkit.dense.pyramid import check_image_size, pyramid_layers
 from transferkit.digests import ID_BYTES
+from transferkit.estimators._tiles import Box, ExtractedTiles, cut, extract_tiles
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import Estimate, Extraction, View
 from transferkit.forward import choose_device
-from transferkit.images import Failure, Frame, ImageSet, frame_of, list_images, typical_size
+from transferkit.images import (
+    Failure,
+    Frame,
+    ImageSet,
+    Tiling,
+    frame_of,
+    list_images,
+    typical_size,
+)
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore, StoredRows
@@ -55,20 +65,43 @@ class Maps:
     extraction : Extraction
         Which images have maps, and which could not be read.
     levels : list of ndarray or StoredRows
-        Rows of each level ``(n, D, H, W)``, fine to coarse.
+        Rows of each level ``(n, D, H, W)``, fine to coarse, for each image or for each tile.
     frames : list of Frame
-        From each image's px to the network's.
+        From the px of each row's image to the network's.
     sizes : list of (int, int)
-        Height and width of each image, px.
+        Height and width of each row's image, px.
+    image_of : ndarray of int, optional
+        Position, among the kept images, of the one that each row is a tile of, image by image;
+        None if the rows are images.
+    boxes : list of (int, int, int, int), default=[]
+        Left, top, right and bottom edge of each tile, px of its image.
     """
 
     extraction: Extraction
     levels: list[Rows]
     frames: list[Frame]
     sizes: list[tuple[int, int]]
+    image_of: NDArray[np.intp] | None = None
+    boxes: list[Box] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def image_of_rows(self) -> NDArray[np.intp]:
+        """Position, among the kept images, of the image of each row."""
+        return np.arange(len(self)) if self.image_of is None else self.image_of
+
+    def of_rows(self, annotations: AnnotationSet) -> AnnotationSet:
+        """Annotations of the image of each row, in the image's px, from those of the images."""
+        return annotations.select(self.image_of_rows)
+
+    def frame_of_row(self, i: int) -> tuple[Frame, tuple[int, int]]:
+        """Frame from the px of an image or tile to the network's, and its height and width."""
+        if self.image_of is None:
+            return self.frames[i], self.sizes[i]
+        left, top, right, bottom = self.boxes[i]
+        return Frame((1, 1), (left, top)).then(self.frames[i]), (bottom - top, right - left)
 
     def batches(self, size: int = _AT_ONCE) -> Iterator[tuple[range, list[Tensor]]]:
         """Yield positions and the maps of each level, a batch at a time."""
@@ -129,6 +162,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
 
     task_name: ClassVar[str]
     strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
+    tiles: Tiling | str | tuple[int, int] | None = None
 
     backbone: str | Backbone | BackboneSpec | FeatureExtractor
     head: str
@@ -149,6 +183,11 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         """What annotations of images have to hold."""
         return self.task_.needs if self.task_.has_network else None
 
+    @property
+    def tiling_(self) -> Tiling | None:
+        """How images are cut into tiles; None if they aren't."""
+        return None if self.tiles is None else Tiling.of(self.tiles)
+
     # ---- maps ----
 
     def _extractor(self, images: ImageSet) -> FeatureExtractor:
@@ -164,7 +203,10 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 storage="float16",
             )
             if self.image_size is None:
-                extractor.image_size = suited_size(extractor, images)
+                parts = (
+                    images if self.tiling_ is None else cut(extractor, images, self.tiling_).images
+                )
+                extractor.image_size = suited_size(extractor, parts)
         else:
             extractor = FeatureExtractor(self.backbone, storage="float16")
         if not isinstance(self.backbone, str) and self.image_size is not None:
@@ -230,9 +272,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             An augmented view instead of the images themselves.
         """
         listed = self._listed(images)
-        extraction = self.extractor_.extract(
-            listed, on_error=on_error, keep_rows="stored", remember=is_training, view=view
-        )
+        found = self._extracted(listed, on_error, remember=is_training, view=view)
+        extraction = found.tiles if isinstance(found, ExtractedTiles) else found
         rows: Mapping[str, Rows] = extraction.stored or extraction.rows
         sizes = [(int(h), int(w)) for h, w in extraction.sizes]
         preprocess = self.extractor_.resolve().preprocess
@@ -241,7 +282,30 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             frame_of(size, preprocess, flip[i] if flip else None) for i, size in enumerate(sizes)
         ]
         levels = [rows[str(parse_feature(name))] for name in self.extractor_.feature_names]
-        return Maps(extraction, levels, frames, sizes)
+        if not isinstance(found, ExtractedTiles):
+            return Maps(extraction, levels, frames, sizes)
+        of_images = [(int(h), int(w)) for h, w in found.images.sizes]
+        frames = [
+            Frame((1, 1), (-left, -top)).then(frame)
+            for frame, (left, top, _, _) in zip(frames, found.boxes, strict=True)
+        ]
+        sizes = [of_images[i] for i in found.image_of]
+        return Maps(found.images, levels, frames, sizes, found.image_of, found.boxes)
+
+    def _n_rows(self, images: ImageSet) -> int:
+        """How many images, or tiles of them, are seen one by one."""
+        if self.tiling_ is None:
+            return len(images)
+        return len(cut(self.extractor_, images, self.tiling_).images)
+
+    def _extracted(
+        self, images: ImageSet, on_error: str, *, remember: bool, view: View | None = None
+    ) -> Extraction | ExtractedTiles:
+        """Extract maps of images, or of their tiles, and leave them in the store."""
+        options: dict[str, Any] = {"keep_rows": "stored", "remember": remember, "view": view}
+        if self.tiling_ is None:
+            return self.extractor_.extract(images, on_error=on_error, **options)
+        return extract_tiles(self.extractor_, images, self.tiling_, on_error=on_error, **options)
 
     def _listed(self, images: Any) -> ImageSet:
         listed = list_images(images)
@@ -283,9 +347,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         bad = {fault.index for fault in faults}
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
         self.extractor_ = self._extractor(images)
-        extraction = self.extractor_.extract(
-            images.select(good), on_error=on_error, keep_rows="stored", remember=True
-        )
+        found = self._extracted(images.select(good), on_error, remember=True)
+        extraction = found.images if isinstance(found, ExtractedTiles) else found
         self.summary_ = extraction.summary()
         kept = good[extraction.kept]
         unreadable = [replace(f, index=int(good[f.index])) for f in extraction.failures]
@@ -345,6 +408,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         """
         listed = self._listed(images)
         extractor = self._extractor(listed)
+        if self.tiling_ is not None:
+            listed = cut(extractor, listed, self.tiling_).images
         return extractor.plan(listed, views=self._views(extractor))
 
     def _views(self, extractor: FeatureExtractor) -> list[View | None]:
@@ -382,15 +447,31 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         maps : Maps
             Of the images, from this estimator's own extractor.
         """
+        rows = self._annotated_rows(maps)
+        if maps.image_of is None:
+            yield from rows
+            return
+        for image, own in itertools.groupby(rows, lambda row: int(maps.image_of[row[0]])):  # type: ignore[index]
+            at, found = zip(*own, strict=True)
+            boxes = [maps.boxes[i] for i in at]
+            yield image, self._merged(found, boxes, maps.sizes[at[0]])
+
+    def _annotated_rows(self, maps: Maps) -> Iterator[tuple[int, Annotations]]:
+        """Yield the position and the annotations of each image, or of each tile in its own px."""
         device = choose_device(self.extractor_.device.partition(",")[0])
         for at, levels in maps.batches():
+            frames, sizes = zip(*(maps.frame_of_row(i) for i in at), strict=True)
             with torch.inference_mode():
                 found = self._annotated(
-                    [level.to(device) for level in levels],
-                    [maps.frames[i] for i in at],
-                    [maps.sizes[i] for i in at],
+                    [level.to(device) for level in levels], list(frames), list(sizes)
                 )
             yield from zip(at, found, strict=True)
+
+    def _merged(
+        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
+    ) -> Annotations:
+        """Make of what is on the tiles of an image, in their px, what is on the image."""
+        raise NotImplementedError
 
     def believed(self, annotations: Annotations) -> Annotations:
         """What of a prediction is worth showing: of detections, those of a high enough score."""
@@ -433,7 +514,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             classes=np.array(self.classes_),
             head=self._head_to_save(),
             train_ids=self.train_ids_,
-            facts=self.facts_,
+            facts={**self.facts_, **({"tiles": str(self.tiling_)} if self.tiling_ else {})},
         )
         return artifacts.save(path, model, overwrite=overwrite, include_weights=include_weights)
 
@@ -486,6 +567,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         estimator.failures_ = []
         estimator.facts_ = dict(model.facts)
         try:
+            estimator.tiles = estimator.facts_.pop("tiles", None)
             estimator._restore(model.head)
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(

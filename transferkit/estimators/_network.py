@@ -150,7 +150,8 @@ class NetworkEstimator(DenseEstimator):
         assert usable.annotations is not None
         self.classes_ = usable.annotations.classes
         self.failures_, self.facts_ = usable.failures, {}
-        recipe = choose_recipe(self.recipe_kind, self._head_settings(), len(parts.train))
+        n_rows = self._n_rows(usable.images.select(parts.train))
+        recipe = choose_recipe(self.recipe_kind, self._head_settings(), n_rows)
         train = self._samples(*usable.select(parts.train), recipe=recipe)
         held = None
         if len(parts.validation):
@@ -235,7 +236,8 @@ class NetworkEstimator(DenseEstimator):
         names = self.network_.arguments
         neck = "" if names["neck"] == "none" else f" on neck {names['neck']}"
         n_parameters = sum(p.numel() for p in self.network_.parameters())
-        return f"{names['head']}{neck} ({n_parameters:,} parameters)"
+        tiles = "" if self.tiling_ is None else f" on tiles {self.tiling_}"
+        return f"{names['head']}{neck}{tiles} ({n_parameters:,} parameters)"
 
     # ---- measure ----
 

@@ -28,11 +28,13 @@ from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.recipe import DetectionRecipe
 from transferkit.dense.samples import DenseSamples, ObjectSamples
 from transferkit.dense.targets import object_target
+from transferkit.dense.tiles import merged
 from transferkit.estimators._dense import Maps
 from transferkit.estimators._network import NetworkEstimator
+from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored, zoomed
-from transferkit.images import Frame
+from transferkit.images import Frame, Tiling
 from transferkit.metrics import DetectionReport, detection_report
 from transferkit.registry import unknown
 from transferkit.spec import BackboneSpec
@@ -75,6 +77,10 @@ class TransferDetector(NetworkEstimator):
     suppression : mapping, optional
         Fields of `transferkit.dense.detection.Suppression`, such as ``{"method": "soft"}``. The
         most boxes of an image are by default 100, or twice what the fullest training image has.
+    tiles : str or (int, int), optional
+        Cuts large images into overlapping tiles, in which small objects are large enough:
+        ``"2x3"`` (rows and columns) or their height and width in px, such as ``"512px"``; see
+        `transferkit.images.Tiling`. Then `image_size` is that of a tile.
     store, device, batch_size, progress
         As for `FeatureExtractor`.
     folder : path, optional
@@ -132,6 +138,7 @@ class TransferDetector(NetworkEstimator):
         neck_options: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
         suppression: Mapping[str, Any] | None = None,
+        tiles: Tiling | str | tuple[int, int] | None = None,
         store: FeatureStore | str | Path | bool | None = None,
         device: str | None = None,
         batch_size: int | None = None,
@@ -147,6 +154,7 @@ class TransferDetector(NetworkEstimator):
         self.neck_options = neck_options
         self.recipe = recipe
         self.suppression = suppression
+        self.tiles = tiles
         self.store = store
         self.device = device
         self.batch_size = batch_size
@@ -174,10 +182,13 @@ class TransferDetector(NetworkEstimator):
         # Files are read once, and not once for each view.
         objects = [dataclasses.replace(one, masks=None, map=None) for one in annotations]
         targets = [
-            [object_target(one, f, size) for one, f in zip(objects, maps.frames, strict=True)]
+            [
+                object_target(objects[i], frame, size)
+                for i, frame in zip(maps.image_of_rows, maps.frames, strict=True)
+            ]
             for maps in views
         ]
-        return ObjectSamples([maps.levels for maps in views], targets)
+        return ObjectSamples([maps.levels for maps in views], targets, views[0].image_of)
 
     def _loop(self, train: ObjectSamples) -> LoopOf:
         self.suppression_ = self._suppression(train)
@@ -190,8 +201,7 @@ class TransferDetector(NetworkEstimator):
         )
 
     def _suppression(self, train: ObjectSamples) -> Suppression:
-        most = max((len(target["labels"]) for target in train.objects[0]), default=0)
-        given = {"limit": max(_LEAST_LIMIT, 2 * most), **(self.suppression or {})}
+        given = {"limit": max(_LEAST_LIMIT, 2 * train.most_objects), **(self.suppression or {})}
         try:
             return Suppression(**given)
         except TypeError as error:
@@ -237,6 +247,16 @@ class TransferDetector(NetworkEstimator):
             _in_image(found, i, frame, size)
             for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
         ]
+
+    def _merged(
+        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
+    ) -> Annotations:
+        moved = [
+            # Its size changes with it; a tile's px are as large as the image's.
+            one.moved(Frame((1, 1), (left, top)), size)
+            for one, (left, top, _, _) in zip(found, boxes, strict=True)
+        ]
+        return merged(moved, boxes, self.suppression_)
 
     def _report(self, true: Any, predicted: Any) -> DetectionReport:
         return detection_report(

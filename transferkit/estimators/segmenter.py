@@ -21,9 +21,10 @@ from transferkit.dense.segmentation import default_neck
 from transferkit.dense.segmentation_loop import create_segmentation_loop
 from transferkit.estimators._dense import Maps
 from transferkit.estimators._network import NetworkEstimator
+from transferkit.estimators._tiles import Box, map_of_tiles
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored
-from transferkit.images import Frame
+from transferkit.images import Frame, Tiling
 from transferkit.metrics import SegmentationReport, segmentation_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
@@ -56,6 +57,10 @@ class TransferSegmenter(NetworkEstimator):
         Options of the head and the neck, such as ``{"width": 128}``.
     recipe : mapping, optional
         Fields of `transferkit.dense.recipe.SegmentationRecipe`, such as ``{"epochs": 20}``.
+    tiles : str or (int, int), optional
+        Cuts large images into overlapping tiles, in which small objects are large enough:
+        ``"2x3"`` (rows and columns) or their height and width in px, such as ``"512px"``; see
+        `transferkit.images.Tiling`. Then `image_size` is that of a tile.
     store, device, batch_size, progress
         As for `FeatureExtractor`.
     folder : path, optional
@@ -105,6 +110,7 @@ class TransferSegmenter(NetworkEstimator):
         head_options: Mapping[str, Any] | None = None,
         neck_options: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
+        tiles: Tiling | str | tuple[int, int] | None = None,
         store: FeatureStore | str | Path | bool | None = None,
         device: str | None = None,
         batch_size: int | None = None,
@@ -119,6 +125,7 @@ class TransferSegmenter(NetworkEstimator):
         self.head_options = head_options
         self.neck_options = neck_options
         self.recipe = recipe
+        self.tiles = tiles
         self.store = store
         self.device = device
         self.batch_size = batch_size
@@ -134,7 +141,8 @@ class TransferSegmenter(NetworkEstimator):
         return [mirrored(extractor.resolve().preprocess)] if recipe.mirrored else []
 
     def _samples_of(self, views: Sequence[Maps], annotations: AnnotationSet) -> DenseSamples:
-        targets = class_maps(annotations, views[0].frames, self.input_size_)
+        plain = views[0]
+        targets = class_maps(plain.of_rows(annotations), plain.frames, self.input_size_)
         return DenseSamples([maps.levels for maps in views], targets)
 
     def _loop(self, train: DenseSamples) -> LoopOf:
@@ -162,6 +170,11 @@ class TransferSegmenter(NetworkEstimator):
 
     def _report(self, true: Any, predicted: Any) -> SegmentationReport:
         return segmentation_report(true, predicted, self.classes_)
+
+    def _merged(
+        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
+    ) -> Annotations:
+        return map_of_tiles(found, boxes, size)
 
     def line(self, annotations: Annotations | None) -> dict[str, Any]:
         """Confidence of an image's classes, and the share of the pixels that each has."""

@@ -96,8 +96,9 @@ def export_model(
         that come with scikit-learn.
     tolerance : float, optional
         Largest difference that is allowed: of probabilities as they are, of scores and
-        values relative to the largest. By default 0.001; 0.05 for heads with jumps (trees,
-        neighbours, votes), scikit-learn's own, and for features stored as float16.
+        values relative to the largest, of boxes in px. By default 0.001; 0.05 for heads with jumps
+        (trees, neighbours, votes), scikit-learn's own, and for features stored as float16. Of
+        boxes, 0.01 px, or 0.1 for maps stored as float16.
     overwrite : bool, default=False
         Whether something that is there is replaced.
 
@@ -140,7 +141,7 @@ def export_model(
         if not found.passed:
             raise RuntimeError(
                 f"what was written for {format} differs from the model by {found.difference:.2g} "
-                f"({found.kind}, allowed {found.tolerance:.2g}) on {found.n} images and wasn't "
+                f"({found.measured}; allowed {found.tolerance:.2g}) on {found.n} images and wasn't "
                 f"kept; if that is near enough for you, allow it (tolerance, --tolerance)"
             )
         if path.is_dir():

@@ -41,14 +41,15 @@ class Check:
     ----------
     n : int
         Images that were compared.
-    kind : {"probabilities", "scores", "values"}
+    kind : {"probabilities", "scores", "values", "boxes"}
         What was compared.
     difference : float
-        The largest: of probabilities as it is, of others relative to the largest of them.
+        The largest: of probabilities as it is, of boxes in px of the network's input, of others
+        relative to the largest of them.
     tolerance : float
         What is allowed.
     n_same : int or None
-        Images with the same label, or the same labels; None for a regression.
+        Images with the same label, labels or boxes; None for a regression.
     """
 
     n: int
@@ -56,6 +57,18 @@ class Check:
     difference: float
     tolerance: float
     n_same: int | None
+
+    @property
+    def measured(self) -> str:
+        """What the difference is of, in words."""
+        known = {"probabilities": "probabilities", "boxes": "edges of boxes, px"}
+        return known.get(self.kind, f"{self.kind}, relative")
+
+    @property
+    def same(self) -> str:
+        """How many images are the same, in words; empty for a regression."""
+        what = "boxes" if self.kind == "boxes" else "label"
+        return "" if self.n_same is None else f"same {what} for {self.n_same} of {self.n}"
 
     @property
     def passed(self) -> bool:

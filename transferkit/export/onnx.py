@@ -12,6 +12,7 @@ import dataclasses
 import importlib.metadata
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,12 @@ def needed() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def exported(saved: Saved, network: torch.nn.Module, names: list[str]) -> Any:
+def exported(
+    saved: Saved,
+    network: torch.nn.Module,
+    names: list[str],
+    operators: Mapping[Any, Any] | None = None,
+) -> Any:
     """Export a network with torch's exporter, for any number of images.
 
     Parameters
@@ -107,6 +113,8 @@ def exported(saved: Saved, network: torch.nn.Module, names: list[str]) -> Any:
         From ``pixels`` to its outputs.
     names : list of str
         What the outputs are called.
+    operators : mapping, optional
+        How operators of torch that the exporter doesn't know are told in ONNX.
     """
     height, width = saved.model.backbone.preprocess.image_size
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
@@ -126,6 +134,7 @@ def exported(saved: Saved, network: torch.nn.Module, names: list[str]) -> Any:
             input_names=["pixels"],
             output_names=names,
             dynamic_shapes=({0: torch.export.Dim("n")},),
+            custom_translation_table=dict(operators or {}),
         )
     except Exception as error:  # whatever the network's own code raises while it is traced
         reason = " ".join(str(error).split())[:200]

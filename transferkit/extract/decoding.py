@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import struct
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from transferkit.digests import pixel_digest, row_id
-from transferkit.extract.pixels import network_input
+from transferkit.extract.pixels import network_input, part_pixels
 from transferkit.images import (
     Content,
     ImageError,
+    ImagePart,
     ImageSet,
     content_of,
     crop_fraction,
@@ -23,9 +25,12 @@ from transferkit.images import (
 from transferkit.images.items import is_in_memory
 from transferkit.spec import Preprocess
 
-__all__ = ["Decoded", "content_id", "decode", "warn_of_crop", "warn_of_size"]
+__all__ = ["Decoded", "content_id", "decode", "part_id", "warn_of_crop", "warn_of_size"]
 
 logger = logging.getLogger(__name__)
+
+# So that no file has a part's digest.
+_PART_PREFIX = b"transferkit-part\0"
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,15 @@ def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
     pixels, reason, size = None, "", (0, 0)
     start = read = time.perf_counter()
     try:
-        content = content_of(item)
+        content = content_of(item.whole if isinstance(item, ImagePart) else item)
         if row is not None:
             # The digest is of the very bytes that are decoded, because a file may have changed
             # since it was looked at first.
             row = content_id(content, exif=preprocess.exif)
             read = time.perf_counter()
+        if isinstance(item, ImagePart):
+            row = None if row is None else part_id(row, item)
+            content = part_pixels(item, content)
         pixels, size = network_input(content, preprocess)
     except ImageError as error:
         reason = str(error)
@@ -99,6 +107,21 @@ def content_id(content: Content, *, exif: bool) -> bytes:
     if isinstance(content, bytes):
         return row_id(hashlib.sha256(content).digest())
     return row_id(pixel_digest(np.asarray(read_rgb(content, exif=exif))))
+
+
+def part_id(whole: bytes, part: ImagePart) -> bytes:
+    """Row id of a part of an image.
+
+    Parameters
+    ----------
+    whole : bytes
+        Row id of the image.
+    part : ImagePart
+        Which.
+    """
+    # Four edges, px, and whether the image was turned before it was cut.
+    where = struct.pack("<4q?", *part.box, part.exif)
+    return row_id(hashlib.sha256(_PART_PREFIX + whole + where).digest())
 
 
 def warn_of_size(preprocess: Preprocess) -> None:

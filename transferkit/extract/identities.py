@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transferkit.digests import DigestMemory, row_id
-from transferkit.extract.decoding import Decoded, content_id
+from transferkit.extract.decoding import Decoded, content_id, part_id
 from transferkit.images import (
     EXTENSIONS,
     Failure,
     ImageError,
+    ImagePart,
     ImageSet,
+    Item,
     UnreadableImages,
     check_file_size,
     content_of,
@@ -61,12 +63,16 @@ class Identities:
             if isinstance(digest, OSError):
                 self.fail(i, self._reason(i, digest))
             else:
-                self.ids[i] = row_id(digest)
+                self.ids[i] = self._own_id(i, row_id(digest))
+        known: dict[int, bytes] = {}  # an image of which there are several parts is digested once
         for i, item in enumerate(self.images.items):
             if i in files:
                 continue
+            whole = _whole(item)
             try:
-                self.ids[i] = content_id(content_of(item), exif=exif)
+                if id(whole) not in known:
+                    known[id(whole)] = content_id(content_of(whole), exif=exif)
+                self.ids[i] = self._own_id(i, known[id(whole)])
             except ImageError as error:
                 self.fail(i, str(error))
             except OSError as error:
@@ -74,9 +80,14 @@ class Identities:
             except MemoryError:
                 self.fail(i, "not enough memory to decode it")
 
+    def _own_id(self, index: int, whole: bytes) -> bytes:
+        """Row id of an item, from that of the image that it is, or is a part of."""
+        item = self.images.items[index]
+        return part_id(whole, item) if isinstance(item, ImagePart) else whole
+
     def _files(self) -> dict[int, Path]:
         """Files of the images that have one, by position."""
-        files = enumerate(map(file_of, self.images.items))
+        files = enumerate(file_of(_whole(item)) for item in self.images.items)
         return {i: file for i, file in files if file is not None}
 
     @property
@@ -147,6 +158,15 @@ class Identities:
         """Positions at which an image's file is listed, which is often once."""
         if not self._positions:
             for i, file in self._files().items():
+                if isinstance(self.images.items[i], ImagePart):
+                    continue
                 self._positions.setdefault(file, []).append(i)
-        file_here = file_of(self.images.items[index])
+        item = self.images.items[index]
+        # Parts of a changed file get their new ids one by one, each from its own.
+        file_here = None if isinstance(item, ImagePart) else file_of(item)
         return [index] if file_here is None else self._positions[file_here]
+
+
+def _whole(item: Item) -> Item:
+    """The image that an item is a part of, or is."""
+    return item.whole if isinstance(item, ImagePart) else item

@@ -20,10 +20,19 @@ import torch
 from PIL import Image
 
 from transferkit.extract.budget import PixelBudget, affordable_pixels
-from transferkit.images import FORMATS, cut, orientation_of, prepare, read_rgb, resized_size
+from transferkit.images import (
+    FORMATS,
+    Content,
+    ImagePart,
+    cut,
+    orientation_of,
+    prepare,
+    read_rgb,
+    resized_size,
+)
 from transferkit.spec import Preprocess
 
-__all__ = ["network_input"]
+__all__ = ["network_input", "part_pixels"]
 
 _FILTERS = ("bilinear", "bicubic")
 # If so few pixels are stretched over so many, the rounding of torch's 16-bit weights is visible.
@@ -74,6 +83,28 @@ def network_input(
         if not _is_alike(size, wanted, preprocess.interpolation):
             return prepare(Image.fromarray(pixels), preprocess), size
         return cut(_resize(pixels, wanted, preprocess), preprocess), size
+
+
+def part_pixels(part: ImagePart, content: Content) -> np.ndarray:
+    """Pixels of a part of an image, uint8 ``(H, W, 3)``, within the memory that there is.
+
+    Parameters
+    ----------
+    part : ImagePart
+        Which.
+    content : bytes, PIL.Image.Image or ndarray
+        The whole image's.
+
+    Raises
+    ------
+    ImageError
+        See `ImagePart.cut`.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(content, bytes) and (opened := _opened(content)) is not None:
+            image = stack.enter_context(opened)
+            stack.enter_context(_BUDGET.claim(image.width * image.height))
+        return part.cut(content)
 
 
 def _opened(data: bytes) -> Image.Image | None:

@@ -23,7 +23,7 @@ from transferkit.extract.decoding import warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.job import ExtractionJob
 from transferkit.extract.views import View
-from transferkit.images import ImageSet, read_rgb
+from transferkit.images import ImagePart, ImageSet, Item, read_rgb
 from transferkit.spec import BackboneSpec, FeatureSpec
 from transferkit.store import FeatureStore
 
@@ -147,11 +147,13 @@ def _shares(
 
 def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
     """Turn images in memory into pixels, because pickled PIL images lose palette and format."""
-    items = tuple(
-        np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
-        for item in images.items
-    )
-    return dataclasses.replace(images, items=items)
+
+    def sendable(item: Item) -> Item:
+        if isinstance(item, ImagePart) and item.is_in_memory:
+            item = item.read()
+        return np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
+
+    return dataclasses.replace(images, items=tuple(map(sendable, images.items)))
 
 
 def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar: Any) -> None:

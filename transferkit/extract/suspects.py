@@ -29,7 +29,7 @@ from PIL import Image
 from transferkit.digests import ID_BYTES
 from transferkit.extract.pixels import network_input
 from transferkit.folders import cache_folder
-from transferkit.images import ImageError, ImageSet, content_of
+from transferkit.images import ImageError, ImagePart, ImageSet, content_of
 from transferkit.spec import Preprocess
 
 if sys.platform != "win32":
@@ -119,7 +119,8 @@ def ending(
     for row in sorted(set().union(*left.values())):
         if row in first:
             with contextlib.suppress(OSError, ImageError):
-                content = content_of(images.items[first[row]])
+                item = images.items[first[row]]
+                content = content_of(item.whole if isinstance(item, ImagePart) else item)
                 if isinstance(content, bytes):
                     tried[row] = content
     codes = dict(zip(tried, _exit_codes(list(tried.values()), preprocess), strict=True))

@@ -24,10 +24,12 @@ from transferkit.images.geometry import (
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages, joined
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
+from transferkit.images.parts import ImagePart
 from transferkit.images.sizes import orientation_of, size_of, typical_size
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
+from transferkit.images.tiles import TiledImages, Tiling, tiled
 
 __all__ = [
     "EXTENSIONS",
@@ -40,9 +42,12 @@ __all__ = [
     "Frame",
     "ImageBag",
     "ImageError",
+    "ImagePart",
     "ImageSet",
     "Item",
     "LazyImage",
+    "TiledImages",
+    "Tiling",
     "UnreadableImages",
     "check_file_size",
     "column_names",
@@ -58,6 +63,7 @@ __all__ = [
     "read_rgb",
     "resized_size",
     "size_of",
+    "tiled",
     "typical_size",
     "upscale_factor",
 ]

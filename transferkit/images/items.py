@@ -16,7 +16,17 @@ Content = bytes | Image.Image | np.ndarray
 
 
 class LazyImage(abc.ABC):
-    """An image of a data set, which is taken from there whenever it is needed."""
+    """An image that is taken from somewhere whenever it is needed, such as a data set."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, px, if they are known without reading it."""
+        return None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it exists in this process only."""
+        return False
 
     @abc.abstractmethod
     def read(self) -> Content:
@@ -87,4 +97,6 @@ def is_in_memory(item: Item) -> bool:
     """Whether an image, or one of a bag, exists in this process only."""
     if isinstance(item, ImageBag):
         return any(map(is_in_memory, item.items))
-    return not isinstance(item, Path | LazyImage)
+    if isinstance(item, LazyImage):
+        return item.is_in_memory
+    return not isinstance(item, Path)

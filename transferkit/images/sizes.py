@@ -10,7 +10,7 @@ from PIL import Image
 
 from transferkit.files import open_regular
 from transferkit.images.decode import FORMATS, ImageError, read_rgb, reason_of
-from transferkit.images.items import Content, Item, content_of, file_of
+from transferkit.images.items import Content, Item, LazyImage, content_of, file_of
 
 __all__ = ["orientation_of", "size_of", "typical_size"]
 
@@ -41,6 +41,8 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
     if (path := file_of(item)) is not None:
         with open_regular(path) as file:
             return _size_in_header(file, exif)
+    if isinstance(item, LazyImage) and item.size is not None:
+        return item.size
     content: Content = content_of(item)
     if isinstance(content, bytes):
         return _size_in_header(io.BytesIO(content), exif)

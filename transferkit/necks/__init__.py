@@ -2,40 +2,38 @@
 
 A file of this folder is one neck. It takes any number of levels, of any size.
 
-Backbone, neck and head are torch modules that follow one another, and whose ``channels`` and
+Backbone, neck and head are torch modules that follow one another, and whose ``out_channels`` and
 ``strides`` say what the next one is given. So they may be trained in a loop of your own; here
-the network learns too, with a tenth of the others' rate:
+the backbone learns too, with a tenth of the others' rate:
 
 >>> import torch
 >>> from transferkit import create_backbone
->>> from transferkit.dense.pyramid import pyramid_layers, pyramid_neck
 >>> from transferkit.dense.segmentation import create_segmentation_head
->>> backbone = create_backbone("test_resnet", pretrained=False, image_size=(64, 96))
->>> names = pyramid_layers(backbone.layers)
->>> names
-('stage1', 'stage2', 'stage3', 'stage4')
->>> widths, strides = zip(*((backbone.channels[n], backbone.strides[n]) for n in names))
->>> neck = pyramid_neck("fpn", widths, strides, width=32)
+>>> backbone = create_backbone(
+...     "test_resnet", pretrained=False, image_size=(64, 96),
+...     features_only=True, output_indices=(1, 2, 3, 4), trainable=True,
+... )
+>>> neck = create_neck("fpn", backbone.out_channels, backbone.strides, width=32)
 >>> head = create_segmentation_head("linear", neck.out_channels, neck.strides, n_classes=3)
->>> network = backbone.network.requires_grad_(True)
 >>> optimizer = torch.optim.AdamW(
 ...     [{"params": [*neck.parameters(), *head.parameters()]},
-...      {"params": network.parameters(), "lr": 1e-4}],
+...      {"params": backbone.parameters(), "lr": 1e-4}],
 ...     lr=1e-3,
 ... )
 
-``network`` stays in eval mode, in which batch norm keeps its means and variances; ``train()``
-changes that. It takes what `Backbone.normalize` makes of pixels:
+Batch norm keeps its means and variances, unless ``freeze_statistics=False``.
 
 >>> pixels = torch.randint(256, (2, 3, 64, 96), dtype=torch.uint8)
 >>> truth = torch.randint(3, (2, 64, 96))
->>> scores = head(neck(network(backbone.normalize(pixels), set(names))))
+>>> scores = head(neck(backbone.maps(backbone.normalize(pixels))))
 >>> scores.shape
 torch.Size([2, 3, 16, 24])
 >>> scores = torch.nn.functional.interpolate(scores, truth.shape[1:], mode="bilinear")
 >>> loss = torch.nn.functional.cross_entropy(scores, truth)
 >>> loss.backward()
 >>> optimizer.step()
+
+`transferkit.dense.backbone` puts a neck on a backbone in one call, for torchvision's detectors.
 """
 
 from __future__ import annotations

@@ -56,11 +56,10 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_what_stays_is_that_of_a_plain_loop(rule, at_once):
+def test_what_stays_is_that_of_a_plain_loop(rule):
     candidates = scene()
-    found = suppressed(candidates, rule, at_once=at_once)
+    found = suppressed(candidates, rule)
     assert found.scores.shape == (3, rule.limit)
     for i in range(3):
         boxes, scores, labels = image_of(candidates, i)
@@ -77,10 +76,9 @@ def test_what_stays_is_that_of_a_plain_loop(rule, at_once):
         assert not found.labels[i, n:].any()
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_the_classic_way_is_torchvisions(at_once):
+def test_the_classic_way_is_torchvisions():
     candidates = scene(n=300, seed=1)
-    found = suppressed(candidates, Suppression(score=0.0, limit=300), at_once=at_once)
+    found = suppressed(candidates, Suppression(score=0.0, limit=300))
     for i in range(3):
         boxes, scores, labels = image_of(candidates, i)
         kept = batched_nms(boxes, scores, labels, 0.5)
@@ -99,11 +97,10 @@ def test_an_image_alone_or_in_a_batch(rule):
 
 
 @pytest.mark.parametrize("method", ["classic", "soft"])
-@pytest.mark.parametrize("at_once", [False, True])
-def test_nothing_to_find(method, at_once):
+def test_nothing_to_find(method):
     candidates = scene(n=5)
     none = candidates._replace(scores=torch.zeros(3, 5))
-    found = suppressed(none, Suppression(method, limit=4), at_once=at_once)
+    found = suppressed(none, Suppression(method, limit=4))
     assert [each.shape for each in found] == [(3, 4, 4), (3, 4), (3, 4)]
     assert not any(each.any() for each in found)
     assert found.labels.dtype == torch.int64

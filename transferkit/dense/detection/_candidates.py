@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transferkit.dense.detection._coding import boxes_of_deltas, cut_off
 from transferkit.dense.detection._head import Candidates
+from transferkit.dense.detection._order import highest
 
 __all__ = [
     "MOST_OF_LEVEL",
@@ -48,7 +49,7 @@ def best_of_level(scores: Tensor, most: int = MOST_OF_LEVEL) -> tuple[Tensor, Te
     """
     n_classes = scores.shape[2]
     flat = scores.flatten(1)
-    best, at = flat.topk(min(most, flat.shape[1]), dim=1)
+    best, at = highest(flat, min(most, flat.shape[1]))
     return best, at % n_classes + 1, torch.div(at, n_classes, rounding_mode="floor")
 
 

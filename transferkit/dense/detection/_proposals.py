@@ -21,6 +21,7 @@ from transferkit.dense.detection._assignment import by_iou
 from transferkit.dense.detection._coding import boxes_of_deltas, cut_off, deltas_of
 from transferkit.dense.detection._drawing import drawn
 from transferkit.dense.detection._head import Candidates, Target
+from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._suppression import Suppression, suppressed
 
 __all__ = ["ProposalNetwork", "Proposed"]
@@ -137,7 +138,7 @@ class ProposalNetwork(nn.Module):
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         start = 0
         for number, count in enumerate(proposed.counts):
-            best, at = scores[:, start : start + count].topk(min(self.per_level, count))
+            best, at = highest(scores[:, start : start + count], min(self.per_level, count))
             at = at + start
             chosen = deltas.gather(1, at[..., None].expand(-1, -1, 4))
             boxes = cut_off(boxes_of_deltas(chosen, proposed.anchors[at]), size)
@@ -146,10 +147,7 @@ class ProposalNetwork(nn.Module):
             start += count
         boxes, best, levels = (torch.cat(each, 1) for each in zip(*found, strict=True))
         has_area = ((boxes[..., 2:] - boxes[..., :2]) >= 1).all(-1)
-        is_exported = torch.compiler.is_compiling()
-        kept = suppressed(
-            Candidates(boxes, best * has_area, levels), self.rule, at_once=is_exported
-        )
+        kept = suppressed(Candidates(boxes, best * has_area, levels), self.rule)
         return kept.boxes, kept.scores
 
     def loss(self, proposed: Proposed, targets: Sequence[Target]) -> Tensor:

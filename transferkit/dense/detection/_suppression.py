@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torchvision.ops import batched_nms, nms
 
 from transferkit.dense.detection._head import Candidates
+from transferkit.dense.detection._order import highest
+from transferkit.dense.detection._survivors import survivors
 from transferkit.registry import unknown
 
 __all__ = ["SUPPRESSIONS", "Detections", "Suppression", "suppressed"]
@@ -84,7 +85,7 @@ class Suppression:
             raise ValueError(f"limit is {self.limit!r} boxes an image; give 1 or more, such as 100")
 
 
-def suppressed(candidates: Candidates, rule: Suppression, *, at_once: bool = False) -> Detections:
+def suppressed(candidates: Candidates, rule: Suppression) -> Detections:
     """Suppress the boxes of each image that say the same as a better one.
 
     Parameters
@@ -93,10 +94,6 @@ def suppressed(candidates: Candidates, rule: Suppression, *, at_once: bool = Fal
         Of a batch.
     rule : Suppression
         How.
-    at_once : bool, default=False
-        Whether ``classic`` suppresses the whole batch in one call, in tensors of fixed shapes.
-        The boxes are the same. An exported graph needs it, in which the batch has any size; image
-        by image is quicker.
 
     Returns
     -------
@@ -117,47 +114,21 @@ def suppressed(candidates: Candidates, rule: Suppression, *, at_once: bool = Fal
     usable = Candidates(boxes, scores * (scores >= rule.score), candidates.labels)
     if rule.method == "soft":
         return _softly(usable, rule)
-    kept = _kept_at_once(usable, rule) if at_once else _kept(usable, rule)
-    return _best(usable._replace(scores=usable.scores * kept), rule.limit)
+    labels = candidates.labels
+    groups = torch.zeros_like(labels) if rule.is_class_agnostic else labels
+    stay = survivors(usable.boxes, usable.scores, groups, rule.iou)
+    return _best(usable._replace(scores=usable.scores * stay), rule.limit)
 
 
 def _best(candidates: Candidates, limit: int) -> Detections:
     """Boxes of the highest scores, or 0 where there are too few of a score above 0."""
     n = min(limit, candidates.scores.shape[1])
-    scores, at = candidates.scores.topk(n, dim=1)
+    scores, at = highest(candidates.scores, n)
     is_box = scores > 0
     boxes = candidates.boxes.gather(1, at[..., None].expand(-1, -1, 4)) * is_box[..., None]
     labels = candidates.labels.gather(1, at) * is_box
     lacking = (0, limit - n)
     return Detections(pad(boxes, (0, 0, *lacking)), pad(scores, lacking), pad(labels, lacking))
-
-
-def _kept(candidates: Candidates, rule: Suppression) -> Tensor:
-    """Whether each box stays, ``(B, n)``: image by image, boxes without a score left out."""
-    kept = torch.zeros_like(candidates.scores, dtype=torch.bool)
-    for row, boxes, scores, labels in zip(kept, *candidates, strict=True):
-        usable = (scores > 0).nonzero()[:, 0]
-        groups = torch.zeros_like(labels) if rule.is_class_agnostic else labels
-        best = batched_nms(boxes[usable], scores[usable], groups[usable], rule.iou)
-        row[usable[best]] = True
-    return kept
-
-
-def _kept_at_once(candidates: Candidates, rule: Suppression) -> Tensor:
-    """Whether each box stays, ``(B, n)``: of all images at once.
-
-    Boxes that mustn't meet are moved apart: those of each class to the right, those of each image
-    downwards. In one direction alone large numbers would leave few digits for the edges.
-    """
-    boxes, scores, labels = candidates
-    n_images, n = scores.shape
-    apart = boxes.max() + 1
-    down = torch.arange(n_images, device=boxes.device)[:, None].expand(-1, n) * apart
-    right = torch.zeros_like(down) if rule.is_class_agnostic else labels * apart
-    moved = boxes + torch.stack((right, down, right, down), -1)
-    best = nms(moved.reshape(-1, 4), scores.reshape(-1), rule.iou)
-    kept = torch.zeros_like(scores, dtype=torch.bool).reshape(-1)
-    return kept.scatter(0, best, torch.ones_like(best, dtype=torch.bool)).reshape(n_images, n)
 
 
 def _softly(candidates: Candidates, rule: Suppression) -> Detections:

@@ -117,6 +117,15 @@ def test_loss_is_finite_and_every_parameter_learns(name, levels, scene):
 
 @every_head
 @every_level_set
+def test_an_image_that_is_ignored_as_a_whole_teaches_nothing(name, levels):
+    maps, size = maps_of(levels)
+    everywhere = target_of([[-1000, -1000, 1000, 1000]], [-1])
+    assert make(name, levels).train().loss(maps, size, [everywhere, everywhere]) == 0
+    assert make(name, levels).train().loss(maps, size, [NOTHING, everywhere]) > 0
+
+
+@every_head
+@every_level_set
 def test_candidates_have_the_promised_form(name, levels):
     head = make(name, levels).eval()
     maps, size = maps_of(levels)

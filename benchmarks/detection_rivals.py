@@ -129,10 +129,9 @@ def sample(item: Any, annotations: Any, *, is_mirrored: bool = False) -> tuple[A
     boxes = torch.from_numpy(annotations.boxes[kept].astype(np.float32))
     if is_mirrored:
         pixels = pixels.flip(-1)
-        boxes = torch.stack(
-            [pixels.shape[-1] - boxes[:, 2], boxes[:, 1], pixels.shape[-1] - boxes[:, 0], boxes[:, 3]],
-            dim=1,
-        )  # fmt: skip
+        left, top, right, bottom = boxes.unbind(1)
+        width = pixels.shape[-1]
+        boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
     labels = torch.from_numpy(np.asarray(annotations.labels)[kept].astype(np.int64))
     return pixels.float() / 255, {"boxes": boxes, "labels": labels}
 

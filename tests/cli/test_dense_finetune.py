@@ -1,4 +1,4 @@
-"""``transferkit finetune --task segmentation``, on small pictures of bright squares."""
+"""``transferkit finetune`` of segmentation and detection, on small pictures of squares."""
 
 import json
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.estimators.test_detector import picture as with_box
 from tests.estimators.test_segmenter import picture
+from transferkit.dense.recipe import DetectionRecipe
 
 pytestmark = pytest.mark.finetuning
 
@@ -86,10 +88,61 @@ def test_bad_images_and_masks_are_named(call, annotated, tmp_path):
         (("--strategy", "last-2-stages"), 1, "a dense head takes those of several"),
         (("--set", "epoch=3"), 1, "did you mean 'epochs'"),
         (("--task", "anomaly"), 2, "learns from frozen maps; run fit"),
-        (("--task", "classification"), 2, "--head is for segmentation"),
+        (("--task", "classification"), 2, "--head is for segmentation and detection"),
     ],
 )
 def test_what_is_wrong_is_said_first(call, annotated, tmp_path, options, code, words):
     done = call("finetune", annotated, *TINY, *options, "--out", tmp_path / "model")
     assert done.code == code
     assert words in done.err
+
+
+@pytest.fixture
+def boxed(tmp_path):
+    """Twelve images, and a COCO file of their boxes."""
+    (tmp_path / "images").mkdir()
+    images, objects = [], []
+    for i in range(12):
+        pixels, truth = with_box(i)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i:02}.png")
+        images.append({"id": i, "file_name": f"{i:02}.png", "height": 64, "width": 64})
+        left, top, right, bottom = truth.boxes[0].tolist()
+        objects.append(
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": int(truth.labels[0]),
+                "bbox": [left, top, right - left, bottom - top],
+                "area": (right - left) * (bottom - top),
+                "iscrowd": 0,
+            }
+        )
+    classes = [{"id": 1, "name": "dark"}, {"id": 2, "name": "bright"}]
+    known = {"images": images, "annotations": objects, "categories": classes}
+    (tmp_path / "boxes.json").write_text(json.dumps(known))
+    return tmp_path / "images", "--annotations", tmp_path / "boxes.json"
+
+
+def test_a_tuned_detector_works_with_every_command(call, boxed, tmp_path, monkeypatch):
+    monkeypatch.setattr(DetectionRecipe, "trained_on", 100)
+    model = tmp_path / "model"
+    options = (*BACKBONE, "--task", "detection", "--head", "fcos", "--set", "epochs=1")
+    done = call("finetune", *boxed, *options, "--set", "mosaic=0.5", "--out", model)
+    assert done.code == 0, done.err
+    assert "lp-ft of test_resnet on 9 images (none held out):" in done.err
+    assert "mosaic 0.5" in done.err
+    predicted = call("predict", model, boxed[0], "--format", "coco", "--out", tmp_path / "f.json")
+    assert predicted.code == 0, predicted.err
+    measured = json.loads(call("evaluate", model, *boxed, "--json").out)
+    assert measured["left_out"] == 9
+    again = call(
+        "finetune", *boxed, "--task", "detection", "--init", model, "--set", "epochs=1",
+        "--strategy", "norm-only", "--json", "--out", tmp_path / "again",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["strategy"] == "norm-only"
+    refused = call(
+        "finetune", *boxed, *options, "--set", "label_smoothing=0.1", "--out", tmp_path / "no"
+    )
+    assert refused.code == 1
+    assert "label_smoothing" in refused.err

@@ -1,4 +1,4 @@
-"""``transferkit finetune`` of segmentation."""
+"""``transferkit finetune`` of segmentation and detection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune_dense"]
 
-# Options that a saved segmenter stands in for, with the estimator's names for them.
+# Options that a saved model stands in for, with the estimator's names for them.
 _OF_INIT = {
     "--head": "head",
     "--head-arg": "head_options",
@@ -65,14 +65,18 @@ def finetune_dense(
     options: dict[str, Any],
 ) -> NoReturn:
     """Train a whole network on annotated images, save it and measure it; then exit."""
+    from transferkit import estimators
     from transferkit.finetune.dense import choose_live_recipe, dense_strategy
     from transferkit.tasks.dense import dense_task_of
 
-    if dense_task_of(task).needs != "map":
+    name = dense_task_of(task).fine_tuner
+    if name is None:
         raise click.UsageError(
             f"finetune is not for {task}, which learns from frozen maps; run fit"
         )
-    choose_live_recipe(settings, dense_strategy(strategy), 1)  # says now what is wrong with them
+    kind = getattr(estimators, name)
+    # Says now what is wrong with them.
+    choose_live_recipe(settings, dense_strategy(strategy), 1, kind.live_kind)
     network = {
         "head": head,
         "head_options": head_options,
@@ -80,7 +84,7 @@ def finetune_dense(
         "neck_options": options.pop("neck_parameters"),
     }
     listed, found = annotated_images(images, task, options)
-    model = _model(ctx, listed, strategy, init, network, options)
+    model = _model(ctx, kind, listed, strategy, init, network, options)
     model.set_params(
         recipe=settings, folder=folder or out.parent / f"{out.name}.run", tensorboard=tensorboard
     )
@@ -125,6 +129,7 @@ def finetune_dense(
 
 def _model(
     ctx: click.Context,
+    kind: Any,
     images: ImageSet,
     strategy: str,
     init: Path | None,
@@ -132,8 +137,6 @@ def _model(
     options: dict[str, Any],
 ) -> Any:
     """The estimator that the options describe."""
-    from transferkit.estimators import FineTuneSegmenter
-
     if init is not None:
         given = [flag for flag, name in _OF_INIT.items() if network.get(name)]
         given += [
@@ -144,7 +147,5 @@ def _model(
         if given:
             raise click.UsageError(f"{given[0]} was given beside --init, which has its own")
     extractor = dense_extractor_from(ctx, options, images)
-    from transferkit.tasks.dense import dense_task_of
-
-    own = {**network, "head": network["head"] or dense_task_of("segmentation").default_head}
-    return FineTuneSegmenter(extractor, strategy, init=init, **own)
+    own = {name: value for name, value in network.items() if name != "head" or value is not None}
+    return kind(extractor, strategy, init=init, **own)

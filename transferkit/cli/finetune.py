@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="lp-ft, full, norm-only, bias-only, lora, or last-N-stages on cached activations.",
 )
-@click.option("--head", help="Of segmentation; see `transferkit heads`.  [default: unet]")
+@click.option("--head", help="Of segmentation or detection; see `transferkit heads`.")
 @values_option(
     "--head-arg",
     "head_parameters",
@@ -123,8 +123,8 @@ def command(
     for fit, and so is the model: predict, evaluate and extract take it. Several GPUs:
     `accelerate launch -m transferkit finetune …`.
 
-    Task segmentation trains a neck and a head on the frozen backbone's stored maps first, as fit
-    does; masks are found beside IMAGES, or named by --annotations.
+    Tasks segmentation and detection train a neck and a head on the frozen backbone's stored maps
+    first, as fit does; masks or boxes are found beside IMAGES, or named by --annotations.
     """
     from transferkit import estimators
     from transferkit.artifacts import check_writable
@@ -165,7 +165,9 @@ def command(
         )
     check_only_vectors(options, task)
     if head or head_parameters:
-        raise click.UsageError(f"--head is for segmentation; {task} is tuned with a linear head")
+        raise click.UsageError(
+            f"--head is for segmentation and detection; {task} is tuned with a linear head"
+        )
     settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
     choose_recipe(settings, parse_strategy(strategy), 1)
     extractor = extractor_from(options)

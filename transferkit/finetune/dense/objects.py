@@ -145,7 +145,7 @@ class ObjectPixels(Samples):
 
     def _drawn(self, index: int, change: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
         """The input's px where a frame puts them."""
-        pixels = self.pixels[index]
+        pixels: NDArray[np.uint8] = self.pixels[index]
         if change == Frame() and size == self.size:
             return pixels
         (scale_x, scale_y), (x, y) = change.scale, change.offset

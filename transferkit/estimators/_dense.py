@@ -238,7 +238,15 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         asked = extractor.feature_names
         if all(name.endswith(".map") for name in asked):
             return list(asked)
-        return [f"{layer}.map" for layer in pyramid_layers(layers, self.strides)]
+        strides = self._strides_for(extractor.resolve().preprocess.image_size)
+        return [f"{layer}.map" for layer in pyramid_layers(layers, strides)]
+
+    def _look_at(self, annotations: AnnotationSet | None) -> None:
+        """Note what annotations tell about the maps that are wanted."""
+
+    def _strides_for(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """Strides of the maps that are taken if the user names none."""
+        return self.strides
 
     def _layers(self, extractor: FeatureExtractor) -> Mapping[str, Any]:
         backbone = extractor.backbone
@@ -346,6 +354,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             raise FaultyAnnotations(faults, len(images))
         bad = {fault.index for fault in faults}
         good = np.array([i for i in range(len(images)) if i not in bad], dtype=np.intp)
+        self._look_at(None if annotations is None else annotations.select(good))
         self.extractor_ = self._extractor(images)
         found = self._extracted(images.select(good), on_error, remember=True)
         extraction = found.images if isinstance(found, ExtractedTiles) else found

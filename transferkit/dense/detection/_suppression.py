@@ -50,12 +50,12 @@ class Suppression:
         Whether a box that overlaps with a better one is dropped, or loses score.
     is_class_agnostic : bool, default=False
         Whether boxes of different classes suppress one another.
-    iou : float, default=0.5
+    iou : float, default=0.6
         Overlap above which a box is dropped; of ``classic``.
     sigma : float, default=0.5
         A score is multiplied by ``exp(-iou² / sigma)``; of ``soft``.
-    score : float, default=0.05
-        Boxes of lower scores are left out.
+    score : float, default=0.001
+        Boxes of lower scores are left out; average precision gains by many.
     limit : int, default=100
         Most boxes of an image.
 
@@ -67,9 +67,9 @@ class Suppression:
 
     method: str = "classic"
     is_class_agnostic: bool = False
-    iou: float = 0.5
+    iou: float = 0.6
     sigma: float = 0.5
-    score: float = 0.05
+    score: float = 0.001
     limit: int = 100
 
     def __post_init__(self) -> None:

@@ -232,14 +232,42 @@ class TransferDetector(NetworkEstimator):
             raise unknown("setting of suppression:", wrong, known) from error
 
     def _suited_head_options(self, train: ObjectSamples) -> Mapping[str, Any]:
-        boxes = [
-            {"label": self.classes_[label], "score": round(score, 4), "box": box}
-            for label, score, box in zip(
-                sure.labels.tolist(),
-                sure.scores.tolist(),
-                np.round(sure.boxes, 2).tolist(),
-                strict=True,
-            )
+        boxes = [t["boxes"][t["labels"] > 0].numpy() for t in train.objects[0]]
+        levels = self._levels(self.extractor_)
+        name = self._default_neck() if self.neck is None else self.neck
+        neck = pyramid_neck(
+            name,
+            [level.channels for level in levels],
+            [level.stride for level in levels],
+            **(self.neck_options or {}),
+        )
+        suited = suited_options(self.head, np.concatenate(boxes), neck.strides, self.input_size_)
+        return {**suited, **(self.head_options or {})}
+
+    def _settle(self, held: DenseSamples | None) -> None:
+        self._choose_threshold(self.network_, held)
+
+    def _choose_threshold(self, network: nn.Module, held: Samples | None) -> None:
+        """Choose the score from which on boxes are believed, by what a network finds."""
+        self.threshold_ = THRESHOLD
+        if held is None:
+            return
+        counts = predicted_counts(
+            network, held, self.input_size_, len(self.classes_), self.suppression_
+        )
+        if counts.best is not None:
+            self.threshold_ = round(counts.best.threshold, 4)
+
+    # ---- predict and measure ----
+
+    def _annotated(
+        self, levels: list[Tensor], frames: list[Frame], sizes: list[tuple[int, int]]
+    ) -> list[Annotations]:
+        network = self.network_.to(levels[0].device)
+        found = suppressed(network(levels, self.input_size_), self.suppression_)
+        return [
+            _in_image(found, i, frame, size)
+            for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
         ]
 
     def _merged(

@@ -241,7 +241,13 @@ class TransferDetector(NetworkEstimator):
             [level.stride for level in levels],
             **(self.neck_options or {}),
         )
-        suited = suited_options(self.head, np.concatenate(boxes), neck.strides, self.input_size_)
+        suited = suited_options(
+            self.head,
+            np.concatenate(boxes),
+            neck.strides,
+            self.input_size_,
+            most=train.most_objects,
+        )
         return {**suited, **(self.head_options or {})}
 
     def _settle(self, held: DenseSamples | None) -> None:

@@ -78,7 +78,7 @@ def test_what_stays_is_that_of_a_plain_loop(rule):
 
 def test_the_classic_way_is_torchvisions():
     candidates = scene(n=300, seed=1)
-    found = suppressed(candidates, Suppression(score=0.0, limit=300))
+    found = suppressed(candidates, Suppression(iou=0.5, score=0.0, limit=300))
     for i in range(3):
         boxes, scores, labels = image_of(candidates, i)
         kept = batched_nms(boxes, scores, labels, 0.5)

@@ -19,6 +19,7 @@ from transferkit.datasets import Division
 from transferkit.estimators import FeatureExtractor
 from transferkit.estimators._dense import DenseEstimator, Usable
 from transferkit.spec import BackboneSpec
+from transferkit.tasks.dense import dense_task_of
 
 __all__ = ["ExtractedAnnotations"]
 
@@ -55,7 +56,8 @@ class ExtractedAnnotations(abc.ABC):
         machine: Mapping[str, Any],
     ) -> None:
         self.dataset, self.spec, self.machine = dataset, spec, dict(machine)
-        faults = annotation_faults(dataset.annotations, dataset.images)
+        needs = dense_task_of(dataset.task).needs
+        faults = annotation_faults(dataset.annotations, dataset.images, needs=needs)
         bad = {fault.index for fault in faults}
         good = np.array([i for i in range(len(dataset.images)) if i not in bad], dtype=np.intp)
         extraction = FeatureExtractor(spec, features, **self.machine).extract(

@@ -194,7 +194,13 @@ def load_dataset(
         images = list_images(source, group_column=group_column, annotated=True, **listing)
         if task not in _ANNOTATED:
             raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
-        found = read_annotations(annotations, images, form=form, classes=names_of_classes)
+        found = read_annotations(
+            annotations,
+            images,
+            form=form,
+            classes=names_of_classes,
+            needs=dense.dense_task_of(task).needs,
+        )
         nothing = np.zeros(len(images), dtype=np.int64)
         parts, line = _parts(images, None)
         kind = _ANNOTATED[task]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -72,15 +73,15 @@ def predict_dense(
                 _draw(overlays, listed, kept[row], one, estimator)
             yield one
 
-    if out is not None and form in task.forms:
-        from transferkit.annotations import write_annotations
-
-        names = [listed.names[i] for i in kept]
-        write_annotations(out, names, predicted(), estimator.classes_, form=form)
+    names = [listed.names[i] for i in kept]
+    if form in task.forms:
+        _write(out, names, predicted(), estimator.classes_, form)
     else:
         for _ in predicted():
             pass
-        write_lines(out, lines, form)
+        # A table has no place for a list of boxes; that of boxes is the form csv.
+        rest = {"boxes"} if form != "jsonl" else set()
+        write_lines(out, [{k: v for k, v in one.items() if k not in rest} for one in lines], form)
     if out is not None:
         done = f"{len(kept):,} of {counted(len(listed), 'image')}"
         click.echo(f"{done} predicted: {printable(str(out))}", err=True)
@@ -88,6 +89,22 @@ def predict_dense(
         click.echo(f"pictures: {printable(str(overlays))}", err=True)
     report_failures(maps.extraction.failures, len(listed))
     ctx.exit(exit_code(maps.extraction.failures, on_error))
+
+
+def _write(
+    out: Path | None, names: list[str], found: Iterator[Annotations], classes: Any, form: str
+) -> None:
+    """Write annotations to a place, or to stdout."""
+    from transferkit.annotations import write_annotations
+
+    if out is not None:
+        write_annotations(out, names, found, classes, form=form)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "annotations"
+        write_annotations(place, names, found, classes, form=form)
+        # Bytes, because stdout's own encoding may not have all characters of the names.
+        click.echo(place.read_bytes(), nl=False)
 
 
 def _set_tiles(estimator: Any, tiles: str | None) -> None:

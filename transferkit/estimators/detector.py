@@ -300,13 +300,30 @@ class TransferDetector(NetworkEstimator):
         return np.array(self.classes_[1:])
 
     def line(self, annotations: Annotations | None) -> dict[str, Any]:
-        """Number of objects of each class of which the score reaches ``threshold_``."""
+        """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
         names = self.classes_[1:]
-        if annotations is None or annotations.labels is None or annotations.scores is None:
-            return {"objects": None, **dict.fromkeys(names)}
-        sure = annotations.labels[annotations.scores >= self.threshold_]
-        counts = np.bincount(sure, minlength=len(self.classes_))[1:].tolist()
-        return {"objects": len(sure), **dict(zip(names, counts, strict=True))}
+        if annotations is None:
+            return {"objects": None, **dict.fromkeys(names), "boxes": None}
+        sure = self.believed(annotations)
+        assert sure.labels is not None
+        assert sure.boxes is not None
+        assert sure.scores is not None
+        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
+        boxes = [
+            {
+                "label": self.classes_[label],
+                "score": round(score, 4),
+                "box": np.round(box, 2).tolist(),
+            }
+            for label, score, box in zip(
+                sure.labels.tolist(), sure.scores.tolist(), sure.boxes, strict=True
+            )
+        ]
+        return {
+            "objects": len(boxes),
+            **dict(zip(names, counts, strict=True)),
+            "boxes": boxes,
+        }
 
     def score(self, images: Any, annotations: Any = None) -> float:
         """Average precision of the predictions, the mean over overlaps from 0.5 to 0.95.

@@ -52,7 +52,12 @@ def models(scenes, extractor, tmp_path_factory):
         recipe = {"epochs": 12, "zoomed": False, "mirrored": False}
         options = {"width": 16}
         model = TransferDetector(
-            extractor, head, recipe=recipe, neck_options={"width": 16}, head_options=options
+            extractor,
+            head,
+            recipe=recipe,
+            neck_options={"width": 16},
+            head_options=options,
+            suppression={"score": 0.05},
         )
         model.fit(*scenes).save(folder / head)
     return folder

@@ -142,7 +142,7 @@ class FullNetwork(nn.Module):
                 f"the final tokens ({patches.shape[1]}) make no map of {height} by {width}; take "
                 f"'pre_logits' or an inner layer instead of 'final'"
             )
-        maps = patches.transpose(1, 2).reshape(len(patches), -1, height, width)
+        maps = patches.transpose(1, 2).reshape(patches.shape[0], -1, height, width)
         return maps, tokens if self.n_tokens else None
 
     def _grid(self, images: Tensor) -> tuple[int, int]:

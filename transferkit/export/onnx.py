@@ -124,6 +124,11 @@ def exported(
             f"model of {n_bytes / 1e9:.1f} GB: one ONNX file holds at most 2 GB; choose a smaller "
             f"backbone, or export it for timm (--format timm)"
         )
+    for module in network.modules():
+        # torch's exporter takes its fused attention in four dimensions only, and Hiera's has five.
+        # timm computes the same step by step without it.
+        if getattr(module, "fused_attn", False) is True:
+            module.fused_attn = False  # type: ignore[assignment]
     try:
         program = torch.onnx.export(
             network,

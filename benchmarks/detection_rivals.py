@@ -186,9 +186,10 @@ def rival(
     steps = [round(n_epochs * share / 26) for share in (16, 22)]
     schedule = MultiStepLR(optimizer, steps, gamma=0.1)
     n_batches = len(images) // 2
+    # Made once: it sets the rate when it is made.
+    warmup = LinearLR(optimizer, 1 / 1000, total_iters=min(1000, max(n_batches - 1, 1)))
     for epoch in range(n_epochs):
         model.train()
-        warmup = LinearLR(optimizer, 1 / 1000, total_iters=min(1000, n_batches - 1))
         order = rng.permutation(len(images))[: 2 * n_batches].reshape(-1, 2)
         for pair in order.tolist():
             drawn = [

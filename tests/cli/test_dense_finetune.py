@@ -136,7 +136,8 @@ def test_a_tuned_detector_works_with_every_command(call, boxed, tmp_path, monkey
     measured = json.loads(call("evaluate", model, *boxed, "--json").out)
     assert measured["left_out"] == 9
     again = call(
-        "finetune", *boxed, "--task", "detection", "--init", model, "--set", "epochs=1",
+        "finetune", *boxed, *BACKBONE[:3], "--task", "detection", "--init", model,
+        "--set", "epochs=1",
         "--strategy", "norm-only", "--json", "--out", tmp_path / "again",
     )  # fmt: skip
     assert again.code == 0, again.err

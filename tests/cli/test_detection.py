@@ -117,7 +117,7 @@ def test_a_line_of_json_tells_the_boxes(call, folder, model):
     assert len(lines) == 33
     assert lines[-1]["error"]
     for line in lines[:-1]:
-        assert line["objects"] == len(line["boxes"]) == line["dark"] + line["bright"]
+        assert line["objects"] == len(line["boxes"]) == sum(line["count"].values())
 
 
 def test_pictures_are_drawn(call, folder, model, tmp_path):

@@ -165,6 +165,15 @@ def test_init_brings_head_backbone_and_suppression(data, tmp_path):
         torch.testing.assert_close(model.network_.state_dict()[name], value)
 
 
+def test_init_on_tiles_is_refused(data, tmp_path):
+    first = TransferDetector(
+        extractor(), "fcos", tiles=(48, 48), recipe={"epochs": 1, "zoomed": False}, **SMALL
+    ).fit(*data)
+    first.save(tmp_path / "first")
+    with pytest.raises(ValueError, match="was trained on tiles"):
+        FineTuneDetector(init=tmp_path / "first", folder=tmp_path / "run").fit(*data)
+
+
 def test_a_setting_of_segmentation_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="setting of the recipe"):
         tuner(tmp_path, label_smoothing=0.1).fit(*data)

@@ -198,6 +198,11 @@ class FineTunedNetwork(NetworkEstimator):
                     "that was saved"
                 )
             return super()._extractor(images)
+        if initial.tiling_ is not None:
+            raise ValueError(
+                f"init {str(self.init)!r} was trained on tiles, and a whole network is trained on "
+                "whole images; give a model that was trained without tiles"
+            )
         extractor = initial.extractor_
         if self.backbone is not None:
             own = super()._extractor(images).resolve()

@@ -241,7 +241,13 @@ class TransferDetector(NetworkEstimator):
             [level.stride for level in levels],
             **(self.neck_options or {}),
         )
-        suited = suited_options(self.head, np.concatenate(boxes), neck.strides, self.input_size_)
+        suited = suited_options(
+            self.head,
+            np.concatenate(boxes),
+            neck.strides,
+            self.input_size_,
+            most=train.most_objects,
+        )
         return {**suited, **(self.head_options or {})}
 
     def _settle(self, held: DenseSamples | None) -> None:
@@ -303,7 +309,7 @@ class TransferDetector(NetworkEstimator):
         """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
         names = self.classes_[1:]
         if annotations is None:
-            return {"objects": None, **dict.fromkeys(names), "boxes": None}
+            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
         sure = self.believed(annotations)
         assert sure.labels is not None
         assert sure.boxes is not None
@@ -321,7 +327,7 @@ class TransferDetector(NetworkEstimator):
         ]
         return {
             "objects": len(boxes),
-            **dict(zip(names, counts, strict=True)),
+            "count": dict(zip(names, counts, strict=True)),
             "boxes": boxes,
         }
 

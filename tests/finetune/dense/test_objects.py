@@ -29,7 +29,7 @@ def samples(n=5, **settings):
         truth.append(Annotations((128, 192), boxes=box, labels=np.array([i + 1])))
     found = AnnotationSet(("background", *"abcde"[:n]), truth)
     frames = [frame_of((128, 192), PREPROCESS)] * n
-    recipe = LiveDetectionRecipe(**settings)
+    recipe = LiveDetectionRecipe(**{"jitter": 0.0, **settings})
     return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe)
 
 

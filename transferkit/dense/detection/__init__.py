@@ -59,7 +59,12 @@ def default_neck(name: str) -> str:
 
 
 def suited_options(
-    name: str, boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int]
+    name: str,
+    boxes: NDArray[Any],
+    strides: Sequence[float],
+    size: tuple[int, int],
+    *,
+    most: int = 0,
 ) -> dict[str, Any]:
     """Options of a head that suit the boxes of the training images, such as its anchors.
 
@@ -73,6 +78,8 @@ def suited_options(
         Of the levels that the head is given, fine to coarse.
     size : (int, int)
         Height and width of the input, px.
+    most : int, default=0
+        Objects of the fullest image.
 
     Returns
     -------
@@ -80,7 +87,7 @@ def suited_options(
         As `create_detection_head` takes them, and as JSON does.
     """
     module: Any = registry.load(__name__, name, "detection head")
-    options: dict[str, Any] = module.suited_options(boxes, strides, size)
+    options: dict[str, Any] = module.suited_options(boxes, strides, size, most)
     return options
 
 

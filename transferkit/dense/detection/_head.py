@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from transferkit.dense.head import PyramidHead
 from transferkit.maps import FeatureMaps
 
 __all__ = ["Candidates", "DetectionHead", "Target"]
@@ -45,7 +46,7 @@ class Candidates(NamedTuple):
     labels: Tensor
 
 
-class DetectionHead(nn.Module):
+class DetectionHead(PyramidHead):
     """A module from `FeatureMaps` to a loss, or to candidates.
 
     A level's cell i along an axis of n input px and m cells has its centre at
@@ -69,18 +70,11 @@ class DetectionHead(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[float], n_classes: int) -> None:
-        super().__init__()
-        if not len(channels) or len(channels) != len(strides):
-            raise ValueError(
-                f"{len(channels)} widths and {len(strides)} strides; give one of each per level, "
-                "and one level at least"
-            )
+        super().__init__(channels, strides, n_classes)
         if n_classes < 2:
             raise ValueError(
                 f"n_classes is {n_classes}; give 2 or more, the background is one of them"
             )
-        self.channels, self.strides = tuple(channels), tuple(strides)
-        self.n_classes = n_classes
 
     @abstractmethod
     def loss(self, maps: FeatureMaps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
@@ -108,20 +102,3 @@ class DetectionHead(nn.Module):
         maps, size
             As for `loss`.
         """
-
-    def levels(self, maps: FeatureMaps) -> list[Tensor]:
-        """Maps of the levels, fine to coarse.
-
-        Raises
-        ------
-        ValueError
-            If they aren't those that the head was made for.
-        """
-        levels = list(maps.maps.values())
-        given = tuple(level.shape[1] for level in levels)
-        if given != self.channels:
-            raise ValueError(
-                f"the levels are {given} wide, and the head takes {self.channels}; give the maps "
-                "that it was made for, fine to coarse"
-            )
-        return levels

@@ -46,13 +46,18 @@ _SCALE = (10.0, 5.0)
 _IOU = 0.5
 # Most of the proposals that are drawn that are objects'.
 _SHARE = 0.25
+# Objects of an image from which on it is a crowd.
+_CROWD = 50
 
 
 def suited_options(
-    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int]
+    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int], most: int = 0
 ) -> dict[str, Any]:
     """Anchors that suit the boxes; see `transferkit.dense.detection.suited_options`."""
-    return {"sizes": suited_sizes(boxes, strides, 1), "ratios": suited_ratios(boxes, 3)}
+    options = {"sizes": suited_sizes(boxes, strides, 1), "ratios": suited_ratios(boxes, 3)}
+    # With half as many proposals 2 of 71 points of AP50 were lost on images of up to 150 nuclei.
+    crowd = {"per_level": 512, "n_proposals": 512, "n_drawn": 128} if most > _CROWD else {}
+    return {**options, **crowd}
 
 
 class Regions(NamedTuple):

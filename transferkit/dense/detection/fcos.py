@@ -186,7 +186,7 @@ Head = FCOSHead
 
 
 def suited_options(
-    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int]
+    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int], most: int = 0
 ) -> dict[str, Any]:
     """What the levels reach; see `transferkit.dense.detection.suited_options`."""
     return {"reach": suited_reach(boxes, strides)}

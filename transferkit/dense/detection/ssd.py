@@ -160,7 +160,7 @@ Head = SSDHead
 
 
 def suited_options(
-    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int]
+    boxes: NDArray[Any], strides: Sequence[float], size: tuple[int, int], most: int = 0
 ) -> dict[str, Any]:
     """Sizes and ratios of the anchors; see `transferkit.dense.detection.suited_options`."""
     return {

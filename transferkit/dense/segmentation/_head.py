@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from transferkit.dense.head import PyramidHead
 from transferkit.maps import FeatureMaps
 
 __all__ = ["SegmentationHead"]
 
 
-class SegmentationHead(nn.Module):
+class SegmentationHead(PyramidHead):
     """A module from `FeatureMaps` to scores of classes.
 
     Parameters
@@ -30,36 +30,9 @@ class SegmentationHead(nn.Module):
         If there are no levels, or not one width and one stride for each.
     """
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[float], n_classes: int) -> None:
-        super().__init__()
-        if not len(channels) or len(channels) != len(strides):
-            raise ValueError(
-                f"{len(channels)} widths and {len(strides)} strides; give one of each per level, "
-                "and one level at least"
-            )
-        self.channels, self.strides = tuple(channels), tuple(strides)
-        self.n_classes = n_classes
-
     @abstractmethod
     def forward(self, maps: FeatureMaps) -> Tensor:
         """Scores ``(B, n_classes, h, w)``, before softmax, at the finest level's size or finer.
 
         Who calls it resizes them to the px that are wanted.
         """
-
-    def levels(self, maps: FeatureMaps) -> list[Tensor]:
-        """Maps of the levels, fine to coarse.
-
-        Raises
-        ------
-        ValueError
-            If they aren't those that the head was made for.
-        """
-        levels = list(maps.maps.values())
-        given = tuple(level.shape[1] for level in levels)
-        if given != self.channels:
-            raise ValueError(
-                f"the levels are {given} wide, and the head takes {self.channels}; give the maps "
-                "that it was made for, fine to coarse"
-            )
-        return levels

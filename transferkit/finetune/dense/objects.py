@@ -85,6 +85,11 @@ class ObjectPixels(Samples):
         return self._coloured(image, seed), target
 
     @property
+    def most_objects(self) -> int:
+        """Objects of the fullest image, ignored ones too."""
+        return max((len(target["labels"]) for target in self.objects[0]), default=0)
+
+    @property
     def n_objects(self) -> int:
         """Objects of all images that are learnt."""
         return sum(int((target["labels"] > 0).sum()) for target in self.objects[0])

@@ -89,9 +89,13 @@ def test_a_table_has_a_line_for_each_image(call, folder, model):
 
 
 def test_evaluate_measures_what_was_not_trained_on(call, folder, model):
-    done = call("evaluate", model, folder / "images", "--quiet")
+    done = call("evaluate", model, folder / "images", "--quiet", "--overlays", folder / "p")
     assert done.code == 0
     assert "measured on val (4 images)" in done.out
+    assert len(list((folder / "p" / "val").glob("*.png"))) == 4
+    done = call("evaluate", model, folder / "images", "--plot", folder / "curve.png")
+    assert done.code == 2
+    assert "--plot is for detection" in done.err
     done = call("evaluate", model, folder / "images" / "train", "--annotations",
                 folder / "masks" / "train", "--quiet")  # fmt: skip
     assert done.code == 1

@@ -138,6 +138,25 @@ def test_evaluate_measures_what_was_not_trained_on(call, folder, model):
     assert "trained on every one" in done.err
 
 
+def test_evaluate_draws_truth_beside_prediction_and_the_curve(call, folder, model, tmp_path):
+    done = call("evaluate", model, folder / "images", "--quiet", "--overlays", tmp_path / "p",
+                "--plot", tmp_path / "curve.png")  # fmt: skip
+    assert done.code == 0, done.err
+    beside = sorted((tmp_path / "p").rglob("*.png"))
+    assert [p.relative_to(tmp_path / "p").as_posix() for p in beside] == [
+        f"val/{i:02}.png" for i in range(24, 32)
+    ]
+    assert call("predict", model, folder / "images" / "val", "--quiet", "--overlays",
+                tmp_path / "q").code == 0  # fmt: skip
+    widths = []
+    for path in (beside[0], tmp_path / "q" / "24.png", tmp_path / "curve.png"):
+        with Image.open(path) as picture:
+            widths.append(picture.width)
+    # The image, its truth and the prediction stand beside one another.
+    assert widths[0] > 2.5 * widths[1]
+    assert widths[2] > 300
+
+
 def test_the_plan_tells_the_bytes(call, folder, tmp_path):
     plans = {}
     for zoomed in ("false", "true"):

@@ -13,6 +13,7 @@ from transferkit.annotations._faults import (
     inspected,
 )
 from transferkit.annotations._form import AnnotationForm
+from transferkit.annotations._places import written_name
 from transferkit.annotations._reading import (
     NoAnnotations,
     annotation_forms,
@@ -37,4 +38,5 @@ __all__ = [
     "is_background",
     "read_annotations",
     "write_annotations",
+    "written_name",
 ]

@@ -18,11 +18,11 @@ from transferkit.cli._options import (
     report_failures,
 )
 from transferkit.cli._output import counted, print_json, printable
+from transferkit.cli._pictures import draw_all, draw_one
 from transferkit.cli._writing import check_file, form_of, write_lines
 
 if TYPE_CHECKING:
     from transferkit.annotations import Annotations
-    from transferkit.images import ImageSet
     from transferkit.tasks.dense import DenseTask
 
 __all__ = ["ANNOTATION_FORMS", "evaluate_dense", "predict_dense"]
@@ -70,7 +70,7 @@ def predict_dense(
             lines[kept[row]] |= estimator.line(one)
             one = estimator.believed(one)
             if overlays is not None:
-                _draw(overlays, listed, kept[row], one, estimator)
+                draw_one(overlays, listed, kept[row], one, estimator)
             yield one
 
     names = [listed.names[i] for i in kept]
@@ -140,21 +140,6 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
     return form
 
 
-def _draw(
-    folder: Path, images: ImageSet, index: int, annotations: Annotations, estimator: Any
-) -> None:
-    """Write the picture of one image with its annotations, under the image's name."""
-    from transferkit.images import content_of, read_rgb
-    from transferkit.report.overlays import overlay
-
-    exif = estimator.extractor_.resolve().preprocess.exif
-    pixels = read_rgb(content_of(images.items[index]), exif=exif)
-    picture = overlay(pixels, annotations, estimator.classes_)
-    place = folder / Path(images.names[index]).with_suffix(".png").name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(place)
-
-
 def evaluate_dense(
     ctx: click.Context,
     model: str,
@@ -163,6 +148,8 @@ def evaluate_dense(
     *,
     use_all: bool,
     out: Path | None,
+    overlays: Path | None,
+    plot: Path | None,
     tiles: str | None,
     on_error: str,
     as_json: bool,
@@ -176,6 +163,10 @@ def evaluate_dense(
         raise click.UsageError(
             f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
         )
+    if plot is not None:
+        if task != "detection":
+            raise click.UsageError(f"--plot is for detection; this model predicts {task}")
+        check_file(plot)
     estimator = estimator_from(model, options)
     _set_tiles(estimator, tiles)
     listed, found = annotated_images(images, task, options, estimator.classes_)
@@ -191,7 +182,14 @@ def evaluate_dense(
             "the model was trained on every one of these images, so they can't tell how good it "
             "is; give others, or --all to measure on them all the same"
         )
-    report = estimator.measure(*usable.select(unseen.nonzero()[0]))
+    measured = usable.select(unseen.nonzero()[0])
+    report = estimator.measure(*measured)
+    if overlays is not None:
+        draw_all(overlays, *measured, estimator)
+    if plot is not None:
+        from transferkit.report.plots import draw_precision
+
+        draw_precision(report, plot)
     n_left_out = int((~unseen).sum())
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
@@ -200,5 +198,8 @@ def evaluate_dense(
             click.echo(f"measured on {part} ({len(listed):,} images)")
         for line in report_lines(report, n_left_out):
             click.echo(line)
+    for name, place in (("pictures", overlays), ("precision over recall", plot)):
+        if place is not None:
+            click.echo(f"{name}: {printable(str(place))}", err=True)
     report_failures(usable.failures, len(listed))
     ctx.exit(exit_code(usable.failures, on_error))

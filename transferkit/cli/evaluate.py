@@ -42,6 +42,16 @@ if TYPE_CHECKING:
 @click.option("--all", "use_all", is_flag=True, help="Also images that the model was trained on.")
 @out_file_option("File for one line per image: label, prediction, whether it is right.")
 @format_option
+@click.option(
+    "--overlays",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for pictures of the images with their annotations and what was found.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file for the precision over recall of detection.",
+)
 @annotation_options
 @tiles_option("as the model was trained")
 @run_options
@@ -55,6 +65,8 @@ def command(
     use_all: bool,
     out: Path | None,
     form: str | None,
+    overlays: Path | None,
+    plot: Path | None,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -81,12 +93,17 @@ def command(
             task,
             use_all=use_all,
             out=out,
+            overlays=overlays,
+            plot=plot,
             tiles=options.pop("tiles"),
             on_error=on_error,
             as_json=as_json,
             options=options,
         )
     check_only_vectors(options, task)
+    if overlays is not None or plot is not None:
+        flag = "--overlays" if plot is None else "--plot"
+        raise click.UsageError(f"{flag} is for annotated images; this model predicts {task}")
     if form is not None and out is None:
         raise click.UsageError("--format is the form of --out's file; give --out FILE too")
     form = form_of(form, out)

@@ -120,5 +120,7 @@ def _signature(
     digest = hashlib.sha256()
     digest.update(canonical_json([network.arguments, asdict(recipe), list(keys)]).encode())
     for one in train.truth():
+        # With the shapes it matters too which image an object is on.
+        digest.update(str(one.shape).encode())
         digest.update(np.ascontiguousarray(one).tobytes())
     return digest.hexdigest()

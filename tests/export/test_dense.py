@@ -49,6 +49,18 @@ def test_a_segmenter_gives_the_same_classes(extractor, images, tmp_path, head):
     assert meta["names"] == list(model.classes_)
 
 
+def test_a_batch_of_any_size_for_a_network_without_stages(images, tmp_path):
+    """The check runs batches of 8 and of 1, and the exporter saw one of 2."""
+    extractor = FeatureExtractor(
+        "test_vit", pretrained=False, image_size=64, crop_mode="squash", crop_pct=1.0, store=False
+    )
+    maps = [(image[:, :, 0] > 100).astype(int) for image in images]
+    model = TransferSegmenter(extractor, "linear", recipe={"epochs": 1}).fit(images, maps)
+    assert model.extractor_.feature_names == ["final.map"]
+    model.save(tmp_path / "model")
+    assert export_model(tmp_path / "model").check.passed
+
+
 @pytest.mark.parametrize("head", ["patchcore", "padim", "mahalanobis", "knn"])
 def test_a_detector_gives_the_same_scores(extractor, images, tmp_path, head):
     model = AnomalyDetector(extractor, head).fit(images)

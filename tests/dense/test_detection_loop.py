@@ -60,18 +60,8 @@ def fitted(train, held, folder, net=None, rule=RULE, epochs=1, **options):
     )
     recipe = DetectionRecipe(epochs=epochs, batch_size=2, learning_rate=0.02)
     net = network() if net is None else net
-    return fit_network(
-        loop, net, train, held, recipe, Processes(torch.device("cpu")), folder, draws=False,
-        **options,
-        net,
-        train,
-        held,
-        recipe,
-        Processes(torch.device("cpu")),
-        folder,
-        draws=False,
-        **options,
-    )
+    processes = Processes(torch.device("cpu"))
+    return fit_network(loop, net, train, held, recipe, processes, folder, draws=False, **options)
 
 
 def overlap(one, other):

@@ -182,10 +182,10 @@ def evaluate_dense(
             "the model was trained on every one of these images, so they can't tell how good it "
             "is; give others, or --all to measure on them all the same"
         )
-    measured = usable.select(unseen.nonzero()[0])
-    report = estimator.measure(*measured)
+    measured, truth = usable.select(unseen.nonzero()[0])
+    report = estimator.measure(measured, truth)
     if overlays is not None:
-        draw_all(overlays, *measured, estimator)
+        draw_all(overlays, measured, truth, estimator)
     if plot is not None:
         from transferkit.report.plots import draw_precision
 

@@ -28,6 +28,7 @@ def test_there_are_notebooks():
         "02_compare_backbones.ipynb",
         "03_fine_tune.ipynb",
         "04_segment.ipynb",
+        "05_detect.ipynb",
     ]
 
 

@@ -14,11 +14,14 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_python_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     names = {}
     exec(blocks[0], names)
     assert capsys.readouterr().out.split("\n")[0] == str(np.array(["dark", "light"]))
     assert set(names["search"].best_params_) == {"features", "head__C"}
+    exec(blocks[1], names)
+    found = names["found"]
+    assert len(found.boxes) == len(found.scores) == len(found.labels) > 0
 
 
 def test_the_table_names_commands_that_exist():

@@ -226,7 +226,6 @@ def test_drop_rates_drop_nothing():
             {"image_size": 24},
             r"could not be built: .* give an image_size of multiples of 32, such as \(32, 32\)",
         ),
-        ("resnet18", {"features_only": True}, "'features_only' can't be given: .* by feature name"),
         ("resnet18", {"checkpoint_path": "w"}, "argument 'checkpoint_path' can't be given"),
         ("resnet18", {"out_indices": (1,)}, "argument 'out_indices' can't be given"),
         (
@@ -245,6 +244,11 @@ def test_bad_arguments(name, arguments, message):
     # Its layers are asked for first where maps are wanted.
     with pytest.raises(ValueError, match=message):
         layers_of(resolve_backbone(name, False, **arguments))
+
+
+def test_a_spec_has_no_place_for_features_only():
+    with pytest.raises(ValueError, match="'features_only' can't be given: .* by feature name"):
+        resolve_backbone("resnet18", False, features_only=True)
 
 
 # ---- names --------------------------------------------------------------------------

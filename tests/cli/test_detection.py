@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -45,9 +46,14 @@ def model(folder):
     from transferkit.cli import main
 
     place = folder / "model"
+    logger = logging.getLogger("transferkit")
+    before = logger.handlers, logger.propagate, logger.level
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in ("fit", folder / "images", *FIT, "--out", place)])
     assert stop.value.code == 0
+    # The command line sets up logging for its process, which here is everybody's.
+    logger.handlers, logger.propagate = before[:2]
+    logger.setLevel(before[2])
     return place
 
 

@@ -247,7 +247,7 @@ def test_bad_arguments(name, arguments, message):
 
 
 def test_a_spec_has_no_place_for_features_only():
-    with pytest.raises(ValueError, match="'features_only' can't be given: .* by feature name"):
+    with pytest.raises(ValueError, match=r"'features_only' can't be given: .* by feature name"):
         resolve_backbone("resnet18", False, features_only=True)
 
 

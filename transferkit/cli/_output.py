@@ -62,7 +62,7 @@ def print_plan(plan: Any, *, as_json: bool) -> None:
     are = "is" if plan.n_missing == 1 else "are"
     what = f"{plan.n_images:,}, of which {plan.n_missing:,} {are} to be computed"
     if plan.n_missing > plan.n_images:  # of each image several views
-        what = f"{plan.n_images:,}; with their mirror images {plan.n_missing:,} are to be computed"
+        what = f"{plan.n_images:,}; with their changed views {plan.n_missing:,} are to be computed"
     images = [("images", what)]
     if not plan.n_missing:
         print_pairs([*images, ("time", "none: everything is in the store")])

@@ -47,7 +47,7 @@ any_task_option = click.option(
     type=click.Choice([*asked_names(), *dense.names()]),
     default="classification",
     show_default=True,
-    help="Labels are classes, or numbers; or images have masks, or are good or not.",
+    help="Labels are classes, or numbers; or images have masks, boxes, or are good.",
 )
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The model's folder."

@@ -77,15 +77,15 @@ def parts(name: str) -> tuple[Any, Any, Any, Any]:
 
     own, root = SETS[name], DATA / "images"
     listed = list_images(root / own.images, annotated=True, split_lists=root / own.lists)
-    pairs: list[Any] = []
+    pairs: list[tuple[Any, Any]] = []
     classes = None
     for part in ("train", own.measured):
         at = [i for i, split in enumerate(listed.splits or ()) if split == part]
         images = dataclasses.replace(listed.select(at), splits=None)  # all are of one part
         found = read_annotations(root / own.annotations.format(part), images, classes=classes)
         classes = found.classes
-        pairs += [images, found]
-    return tuple(pairs)  # type: ignore[return-value]
+        pairs.append((images, found))
+    return (*pairs[0], *pairs[1])
 
 
 def extractor(name: str, store: str, storage: str = "float16") -> Any:

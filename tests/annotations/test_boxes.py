@@ -101,7 +101,6 @@ def test_yolo_says_that_it_leaves_ignored_objects_out(tmp_path, images, caplog):
 def test_files_of_other_programs_are_read_as_torchvision_reads_them(tmp_path):
     from torchvision.datasets import CocoDetection
 
-    pytest.importorskip("pycocotools")
     (tmp_path / "images").mkdir()
     names = [f"{i}.jpg" for i in range(4)]
     for name in names:

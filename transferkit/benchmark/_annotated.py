@@ -17,7 +17,8 @@ from transferkit.benchmark.evaluation import Outcome
 from transferkit.benchmark.grid import Cell
 from transferkit.datasets import Division
 from transferkit.estimators import FeatureExtractor
-from transferkit.estimators._dense import DenseEstimator, Usable
+from transferkit.estimators._dense import DenseEstimator
+from transferkit.estimators._maps import Usable
 from transferkit.spec import BackboneSpec
 from transferkit.tasks.dense import dense_task_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,9 +120,9 @@ class AnnotatedDataset(BenchmarkDataset):
                 digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()[:16]
 
+    @abc.abstractmethod
     def _truth(self, found: Annotations) -> list[Array]:
         """All that is true of an image, in types that don't depend on the file's format."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -34,16 +35,16 @@ PYRAMID = "pyramid"
 VERSION = 1
 
 
-class MapCell(Cell):
+class MapCell(Cell, abc.ABC):
     """A cell whose feature is several maps."""
 
+    @abc.abstractmethod
     def maps_of(self, feature: str, spec: BackboneSpec) -> list[str]:
         """Names of the maps that a feature stands for, fine to coarse."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def n_views(self) -> int:
         """How many views of a training image are extracted, at most."""
-        raise NotImplementedError
 
     def spec_key(self, feature: str, spec: BackboneSpec, numeric: dict[str, str]) -> str:
         """Keys of the maps of a feature."""

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms
 
 from transferkit.annotations import Annotations
-from transferkit.dense.detection._suppression import Suppression
+from transferkit.dense.detection import Suppression
+from transferkit.metrics import box_overlaps
 
 __all__ = ["merged"]
 
@@ -131,17 +132,11 @@ def _agreeing(
     seen_first, seen_second = (
         boxes[own].clip(np.tile(low, 2), np.tile(high, 2)) for own in (first, second)
     )
-    ious = _ious(seen_first, seen_second)
+    ious = box_overlaps(seen_first, seen_second)
     ious[groups[first][:, None] != groups[second]] = 0
     for i, j in enumerate(ious.argmax(1).tolist()):
         if ious[i, j] >= _AGREEING and ious[:, j].argmax() == i:
             yield int(first[i]), int(second[j])
-
-
-def _ious(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU of each box with each other; 0 where a box has no area."""
-    ious: NDArray[np.float64] = box_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
-    return np.nan_to_num(ious)
 
 
 def _components(n: int, pairs: Iterator[tuple[int, int]]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from transferkit.datasets import Division, blocks_of, hold_out
-from transferkit.estimators._dense import Usable
+from transferkit.estimators._maps import Usable
 from transferkit.estimators._network import NetworkEstimator
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.finetune.dense.recipe import LiveSettings, choose_live_recipe, dense_strategy

@@ -24,7 +24,8 @@ from transferkit.dense.fitting import LoopOf, fit_network
 from transferkit.dense.network import DenseNetwork
 from transferkit.dense.recipe import DenseRecipe, choose_recipe
 from transferkit.dense.samples import DenseSamples
-from transferkit.estimators._dense import DenseEstimator, Maps, Usable
+from transferkit.estimators._dense import DenseEstimator
+from transferkit.estimators._maps import Maps, Usable
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View
 from transferkit.forward import choose_device

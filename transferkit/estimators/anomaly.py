@@ -35,8 +35,9 @@ from transferkit.dense.anomaly import (
 )
 from transferkit.dense.network import Level
 from transferkit.dense.resampling import scores_in_image
-from transferkit.estimators._dense import DenseEstimator, Maps, Usable
+from transferkit.estimators._dense import DenseEstimator
 from transferkit.estimators._goodness import CLASSES, are_anomalous, told
+from transferkit.estimators._maps import Maps, Usable
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.forward import choose_device
 from transferkit.images import Frame, ImageSet, joined, list_images

@@ -29,7 +29,7 @@ from transferkit.dense.recipe import DetectionRecipe
 from transferkit.dense.samples import DenseSamples, ObjectSamples
 from transferkit.dense.targets import object_target
 from transferkit.dense.tiles import merged
-from transferkit.estimators._dense import Maps
+from transferkit.estimators._maps import Maps
 from transferkit.estimators._network import NetworkEstimator
 from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor

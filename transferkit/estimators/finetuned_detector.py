@@ -8,8 +8,8 @@ from typing import Any
 
 from transferkit.backbones import Backbone
 from transferkit.dense.detection import Suppression
-from transferkit.estimators._dense import Usable
 from transferkit.estimators._finetuned_network import FineTunedNetwork
+from transferkit.estimators._maps import Usable
 from transferkit.estimators.detector import TransferDetector
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.finetune.dense.objects import ObjectPixels

@@ -8,8 +8,8 @@ from typing import Any
 
 from transferkit.backbones import Backbone
 from transferkit.dense.samples import class_maps
-from transferkit.estimators._dense import Usable
 from transferkit.estimators._finetuned_network import FineTunedNetwork
+from transferkit.estimators._maps import Usable
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.segmenter import TransferSegmenter
 from transferkit.finetune.dense.recipe import LiveRecipe

@@ -19,7 +19,7 @@ from transferkit.dense.resampling import classes_in_image
 from transferkit.dense.samples import DenseSamples, class_maps
 from transferkit.dense.segmentation import default_neck
 from transferkit.dense.segmentation_loop import create_segmentation_loop
-from transferkit.estimators._dense import Maps
+from transferkit.estimators._maps import Maps
 from transferkit.estimators._network import NetworkEstimator
 from transferkit.estimators._tiles import Box, map_of_tiles
 from transferkit.estimators.extractor import FeatureExtractor

@@ -128,7 +128,7 @@ def exported(
         # torch's exporter takes its fused attention in four dimensions only, and Hiera's has five.
         # timm computes the same step by step without it.
         if getattr(module, "fused_attn", False) is True:
-            module.fused_attn = False  # type: ignore[assignment]
+            module.fused_attn = False  # type: ignore[assignment]  # torch: a module or a tensor
     try:
         program = torch.onnx.export(
             network,

@@ -92,14 +92,18 @@ class Tiling:
         match = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?(px)?", first)
         if match is None or not (match[2] or match[3]):
             raise ValueError(f"tiles is {given!r}; give {_ALLOWED}")
-        options: dict[str, float | bool] = {}
+        overlap, whole = cls.overlap, cls.whole
         for word in words:
             number = re.fullmatch(r"overlap=(\d*\.?\d+)", word)
             if number is None and word != "whole":
                 raise ValueError(f"tiles is {given!r}; behind the size give overlap=0.3 or whole")
-            options |= {"whole": True} if number is None else {"overlap": float(number[1])}
+            if number is None:
+                whole = True
+            else:
+                overlap = float(number[1])
         height, width = int(match[1]), int(match[2] or match[1])
-        return cls(height, width, "px" if match[3] else "tiles", **options)  # type: ignore[arg-type]
+        unit = "px" if match[3] else "tiles"
+        return cls(height, width, unit, overlap=overlap, whole=whole)
 
     def __str__(self) -> str:
         unit = "px" if self.unit == "px" else ""

@@ -15,6 +15,7 @@ from transferkit import registry
 from transferkit.metrics._anomalies import AnomalyScores, gather_scores
 from transferkit.metrics._anomaly import AnomalyReport, anomaly_report, report_of_scores
 from transferkit.metrics._baseline import Baseline, Comparison
+from transferkit.metrics._boxes import box_overlaps
 from transferkit.metrics._classification import (
     ClassRow,
     Report,
@@ -81,6 +82,7 @@ __all__ = [
     "TaskReport",
     "anomaly_report",
     "average_precision_11",
+    "box_overlaps",
     "calibration_error",
     "classification_report",
     "count_detections",

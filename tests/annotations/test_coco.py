@@ -232,12 +232,6 @@ def test_hostile_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch)
     monkeypatch.setattr(_json, "MAX_JSON_BYTES", 100)
     with pytest.raises(ValueError, match="the limit is"):
         read(tmp_path, dataset([one([SQUARE])]))
-    monkeypatch.undo()
-    monkeypatch.setattr(coco, "MAX_MASK_BYTES", 2 * SIZE[0] * SIZE[1])
-    assert read(tmp_path, dataset([one([SQUARE])] * 2))[0].masks is not None
-    found = read(tmp_path, dataset([one([SQUARE])] * 3))
-    assert found[0].masks is None
-    np.testing.assert_array_equal(found[0].map, square())
 
 
 def test_other_sizes_than_the_image_are_faults(tmp_path):

@@ -13,6 +13,7 @@ from transferkit.annotations._faults import (
     inspected,
 )
 from transferkit.annotations._form import AnnotationForm
+from transferkit.annotations._masks import Masks
 from transferkit.annotations._places import written_name
 from transferkit.annotations._reading import (
     NoAnnotations,
@@ -20,6 +21,7 @@ from transferkit.annotations._reading import (
     read_annotations,
     write_annotations,
 )
+from transferkit.annotations._regions import Region
 
 __all__ = [
     "VOID",
@@ -29,7 +31,9 @@ __all__ = [
     "ClassEntry",
     "ClassTable",
     "FaultyAnnotations",
+    "Masks",
     "NoAnnotations",
+    "Region",
     "annotation_faults",
     "annotation_forms",
     "annotation_remarks",

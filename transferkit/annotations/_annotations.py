@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.annotations._masks import Masks, nearest_pixels
 from transferkit.images import Frame
 
 __all__ = ["VOID", "AnnotationSet", "Annotations"]
@@ -18,7 +19,7 @@ VOID = -1
 """Class of a pixel of which nothing is known; it is neither learnt nor measured."""
 
 # The fields that have one value per object.
-_OF_OBJECTS = ("boxes", "masks", "labels", "scores", "ignored")
+_OF_OBJECTS = ("boxes", "oriented", "masks", "labels", "scores", "ignored")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,8 @@ class Annotations:
         Class of every pixel, or `VOID`.
     boxes : ndarray of float, shape (m, 4), optional
         Left, top, right and bottom edge of each object, px; see `transferkit.images.frames`.
-    masks : ndarray of bool, shape (m, height, width), optional
-        Pixels of each object.
+    masks : Masks, or ndarray of bool, shape (m, height, width), optional
+        Pixels of each object; an array becomes `Masks`.
     labels : ndarray of int, shape (m,), optional
         Class of each object.
     scores : ndarray of float, shape (m,), optional
@@ -50,6 +51,9 @@ class Annotations:
         Score of every pixel.
     remarks : tuple of str, default=()
         What was wrong in the file and was mended or left out, a sentence each.
+    oriented : ndarray of float, shape (m, 5), optional
+        Oriented box of each object: centre x and y, longer and shorter side, px, and the angle
+        in degrees, counter-clockwise; see `transferkit.images.oriented`.
 
     Raises
     ------
@@ -68,15 +72,19 @@ class Annotations:
     size: tuple[int, int]
     map: NDArray[Any] | None = None
     boxes: NDArray[Any] | None = None
-    masks: NDArray[Any] | None = None
+    masks: Masks | None = None
     labels: NDArray[Any] | None = None
     scores: NDArray[Any] | None = None
     ignored: NDArray[Any] | None = None
     score: float | None = None
     score_map: NDArray[Any] | None = None
     remarks: tuple[str, ...] = ()
+    oriented: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
+        masks: Any = self.masks
+        if masks is not None and not isinstance(masks, Masks):
+            object.__setattr__(self, "masks", Masks.of_array(masks))
         for name in ("map", "score_map"):
             values = getattr(self, name)
             if values is not None and values.shape != tuple(self.size):
@@ -93,7 +101,9 @@ class Annotations:
             raise ValueError(f"objects are told of in different numbers: {lengths}; give one each")
         if self.boxes is not None and self.boxes.shape != (len(self.boxes), 4):
             raise ValueError(f"boxes have shape {self.boxes.shape}; give (m, 4)")
-        if self.masks is not None and self.masks.shape[1:] != tuple(self.size):
+        if self.oriented is not None and self.oriented.shape != (len(self.oriented), 5):
+            raise ValueError(f"oriented boxes have shape {self.oriented.shape}; give (m, 5)")
+        if self.masks is not None and self.masks.size != tuple(self.size):
             raise ValueError(
                 f"masks have shape {self.masks.shape}; give (m, {self.size[0]}, {self.size[1]})"
             )
@@ -126,32 +136,21 @@ class Annotations:
         size : (int, int)
             Height and width of the input, px.
         """
-        rows, columns, is_inside = _nearest(frame, self.size, size)
+        rows, columns, is_inside = nearest_pixels(frame, self.size, size)
         at = np.ix_(rows, columns)
         changed: dict[str, Any] = {"size": tuple(size)}
-        if self.map is not None:
-            changed["map"] = np.where(is_inside, self.map[at], VOID)
+        for name, outside in (("map", VOID), ("score_map", 0)):
+            values = getattr(self, name)
+            if values is not None:
+                values = values.T if frame.is_transposed else values
+                changed[name] = np.where(is_inside, values[at], outside)
         if self.masks is not None:
-            changed["masks"] = self.masks[:, at[0], at[1]] & is_inside
-        if self.score_map is not None:
-            changed["score_map"] = np.where(is_inside, self.score_map[at], 0)
+            changed["masks"] = self.masks.moved(frame, size)
         if self.boxes is not None:
             changed["boxes"] = frame.forward_boxes(self.boxes)
+        if self.oriented is not None:
+            changed["oriented"] = frame.forward_oriented(self.oriented)
         return dataclasses.replace(self, **changed)
-
-
-def _nearest(
-    frame: Frame, source: tuple[int, int], target: tuple[int, int]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-    """Rows and columns of the source nearest to the target's, and whether they are inside."""
-    positions, insides = [], []
-    for axis in (0, 1):
-        scale, offset = frame.scale[1 - axis], frame.offset[1 - axis]
-        centres = (np.arange(target[axis]) + 0.5 - offset) / scale
-        at = np.floor(centres).astype(np.intp)
-        insides.append((centres >= 0) & (centres < source[axis]))
-        positions.append(at.clip(0, source[axis] - 1))
-    return positions[0], positions[1], insides[0][:, None] & insides[1]
 
 
 class AnnotationSet(Sequence[Annotations]):

@@ -98,7 +98,7 @@ def inspected(
         below isn't compared. Without it only the annotations themselves are looked at.
     exif : bool, default=False
         Whether the images' EXIF orientation counts.
-    needs : {"map", "boxes"}, optional
+    needs : {"map", "boxes", "masks", "oriented"}, optional
         What every image's annotations have to hold.
 
     Returns
@@ -142,14 +142,14 @@ def _read(annotations: AnnotationSet, i: int) -> Annotations | str:
 
 _LACKS = {
     "boxes": "it has no boxes; give annotations of objects, such as VOC, YOLO or COCO files",
+    "masks": "it has no masks of its objects; give instance PNGs, or COCO or YOLO with polygons",
+    "oriented": "it has no oriented boxes; give DOTA, YOLO-OBB, roLabelImg, CVAT or COCO files",
     "map": "it has no class per pixel; give masks, or COCO with polygons or run lengths",
 }
 
 
 def _fault(one: Annotations, images: Any, i: int, exif: bool, needs: str | None) -> str | None:
-    if needs in _LACKS and (
-        getattr(one, needs) is None or (needs == "boxes" and one.labels is None)
-    ):
+    if needs in _LACKS and (getattr(one, needs) is None or (needs != "map" and one.labels is None)):
         return _LACKS[needs]
     if isinstance(images, ImageSet):
         try:

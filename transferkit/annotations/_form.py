@@ -18,8 +18,8 @@ class AnnotationForm(Protocol):
 
     ``SUMMARY`` says what it is, for messages, such as ``"a folder of mask files"``. A form that
     is only written offers `write` alone, and one that is only read everything else. ``GIVES``
-    names what can be read of it: ``"map"``, ``"boxes"``, or ``"good"`` where it tells which
-    images are good.
+    names what can be read of it: ``"map"``, ``"boxes"``, ``"masks"``, ``"oriented"``, or
+    ``"good"`` where it tells which images are good.
     """
 
     SUMMARY: str

@@ -89,7 +89,7 @@ def read_annotations(
     classes : path, mapping, sequence or ClassTable, optional
         Names of the classes, with their values or colours if need be: see `class_table`. A file
         that stands beside masks and is called ``classes.txt`` or so is found by itself.
-    needs : {"map", "boxes"}, optional
+    needs : {"map", "boxes", "masks", "oriented"}, optional
         What is to be read. Forms that can't give it are passed over; by default all are asked.
 
     Returns

@@ -42,6 +42,19 @@ class Region:
         height, width = self.pixels.shape
         return self.left, self.top, self.left + width, self.top + height
 
+    def shared(self, other: Region) -> int:
+        """Number of pixels that are another object's too."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom = min(self.top + self.pixels.shape[0], other.top + other.pixels.shape[0])
+        right = min(self.left + self.pixels.shape[1], other.left + other.pixels.shape[1])
+        if bottom <= top or right <= left:
+            return 0
+        parts = [
+            one.pixels[top - one.top : bottom - one.top, left - one.left : right - one.left]
+            for one in (self, other)
+        ]
+        return int(np.count_nonzero(parts[0] & parts[1]))
+
     def paint(self, canvas: NDArray[Any], value: Any) -> None:
         """Set the object's pixels in an array (height, width) of the image."""
         height, width = self.pixels.shape

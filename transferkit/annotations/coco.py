@@ -26,6 +26,7 @@ from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import mended_boxes
 from transferkit.annotations._classes import ClassTable, is_background
 from transferkit.annotations._json import elements, read_text
+from transferkit.annotations._masks import Masks
 from transferkit.annotations._matching import NothingFits, match, root_of
 from transferkit.annotations._regions import Region, region_of_mask, region_of_polygons
 from transferkit.annotations._rle import mask_of_runs, pack_runs, runs_of_mask, unpack_runs
@@ -38,9 +39,6 @@ __all__ = ["GIVES", "SUMMARY", "CocoReader", "accepts", "found", "image_ids", "r
 
 GIVES = frozenset(("map", "boxes"))
 SUMMARY = "a COCO file (.json) or several"
-
-MAX_MASK_BYTES = 2**30
-"""Masks of single objects are left out of an image where they would take more than this."""
 
 _PATTERNS = (
     *("_annotations.coco.json", "annotations.json", "annotations.coco.json", "coco.json"),
@@ -402,17 +400,12 @@ def _annotations(
     kept = [one for one, is_good in zip(objects, is_kept.tolist(), strict=True) if is_good]
     scores = [one.score for one in kept]
     regions = [one.region for one in kept if one.region is not None]
-    fits = len(regions) == len(kept) and len(kept) * size[0] * size[1] <= MAX_MASK_BYTES
-    masks = np.zeros((len(kept), *size), dtype=bool) if fits else None
-    if masks is not None:
-        for mask, region in zip(masks, regions, strict=True):
-            region.paint(mask, True)
     crowds = np.array([one.is_crowd for one in kept], dtype=bool)
     return Annotations(
         size,
         map=_painted(objects, size),
         boxes=boxes[is_kept],
-        masks=masks,
+        masks=Masks(size, regions) if len(regions) == len(kept) else None,
         labels=np.array([one.label for one in kept], dtype=np.int64),
         scores=None if None in scores or not scores else np.array(scores, dtype=np.float64),
         ignored=crowds if crowds.any() else None,

@@ -52,7 +52,7 @@ def predict_dense(
 
     task = dense_task_of(task_of(model))
     form = _checked_form(form, out, task)
-    if threshold is not None and task.needs != "boxes":
+    if threshold is not None and not task.has_objects:
         raise click.UsageError(f"--threshold is for detection; this model predicts {task.name}")
     listed = images_from(images, options)
     estimator = estimator_from(model, options)

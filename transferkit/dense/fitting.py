@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class LoopOf(Protocol):
-    """Makes the loop of a task: `create_segmentation_loop` or `create_detection_loop`.
+    """Makes the loop of a task: `create_segmentation_loop` or `create_object_loop`.
 
     What only that task's loop takes is bound beforehand, by `functools.partial`.
     """

@@ -10,12 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.dense.detection import Candidates, DetectionHead, Target, create_detection_head
+from transferkit.dense.detection import Suppression, create_detection_head
+from transferkit.dense.objects import ObjectHead
 from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.segmentation import SegmentationHead, create_segmentation_head
 from transferkit.maps import FeatureMaps
 
-__all__ = ["DenseNetwork", "DetectionNetwork", "Level", "SegmentationNetwork"]
+__all__ = [
+    "DenseNetwork",
+    "DetectionNetwork",
+    "Level",
+    "ObjectNetwork",
+    "SegmentationNetwork",
+]
 
 
 class Level(NamedTuple):
@@ -167,23 +174,22 @@ class SegmentationNetwork(DenseNetwork):
         return scores
 
 
-class DetectionNetwork(DenseNetwork):
-    """A neck and a detection head, one of `detection_heads`; see `DenseNetwork`.
+class ObjectNetwork(DenseNetwork):
+    """Base class: a neck and a head that finds objects; see `DenseNetwork`.
 
     The number of classes counts the background, which is number 0.
     """
 
-    head: DetectionHead
-
-    _new_head = staticmethod(create_detection_head)
+    head: ObjectHead
 
     def forward(
         self,
         levels: Sequence[Tensor],
         size: tuple[int, int],
-        targets: Sequence[Target] | None = None,
-    ) -> Tensor | Candidates:
-        """Loss of a batch if there are targets, else its candidates.
+        targets: Sequence[Any] | None = None,
+        rule: Suppression | None = None,
+    ) -> Any:
+        """Loss of a batch if there are targets, else what is detected.
 
         Parameters
         ----------
@@ -193,8 +199,19 @@ class DetectionNetwork(DenseNetwork):
             Height and width of the network's input, px.
         targets : sequence of Target, optional
             One per image.
+        rule : Suppression, optional
+            How objects that say the same are suppressed; without it they are all returned, as
+            the head's candidates.
         """
         maps = self.pyramid(levels)
-        if targets is None:
-            return self.head.candidates(maps, size)
-        return self.head.loss(maps, size, targets)
+        if targets is not None:
+            return self.head.loss(maps, size, targets)
+        if rule is not None:
+            return self.head.detected(maps, size, rule)
+        return self.head.candidates(maps, size)
+
+
+class DetectionNetwork(ObjectNetwork):
+    """A neck and a detection head, one of `detection_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_detection_head)

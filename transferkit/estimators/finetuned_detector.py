@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.backbones import Backbone
-from transferkit.dense.detection import Suppression
-from transferkit.estimators._finetuned_network import FineTunedNetwork
-from transferkit.estimators._maps import Usable
+from transferkit.estimators._finetuned_objects import FineTunedObjects
 from transferkit.estimators.detector import TransferDetector
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.finetune.dense.objects import ObjectPixels
-from transferkit.finetune.dense.recipe import LiveDetectionRecipe
-from transferkit.finetune.dense.run import TunedNetwork
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["FineTuneDetector"]
 
 
-class FineTuneDetector(FineTunedNetwork, TransferDetector):
+class FineTuneDetector(FineTunedObjects, TransferDetector):
     """Find objects with a backbone that is trained together with neck and head.
 
     First neck and head are trained on the frozen backbone's stored maps, as `TransferDetector`
@@ -91,8 +86,6 @@ class FineTuneDetector(FineTunedNetwork, TransferDetector):
     """
 
     trained_as = TransferDetector
-    live_kind = LiveDetectionRecipe
-    shared_settings = ("mirrored", "zoomed", "seed")
 
     def __init__(
         self,
@@ -132,18 +125,3 @@ class FineTuneDetector(FineTunedNetwork, TransferDetector):
         self.batch_size = batch_size
         self.tensorboard = tensorboard
         self.progress = progress
-
-    def _pixels(self, usable: Usable, at: Any, recipe: Any) -> ObjectPixels:
-        images, annotations = usable.select(at)
-        assert annotations is not None
-        preprocess = self.extractor_.resolve().preprocess
-        return ObjectPixels(images, annotations, self._frames(images), preprocess, recipe)
-
-    def _suppression(self, train: Any) -> Suppression:
-        if self.suppression is None and self._initial is not None:
-            suppression: Suppression = self._initial.suppression_
-            return suppression
-        return super()._suppression(train)
-
-    def _take(self, tuned: TunedNetwork, held: Any) -> None:
-        self._choose_threshold(tuned.whole, held)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from transferkit.dense.detection import Suppression, suppressed
+from transferkit.dense.detection import Suppression
 from transferkit.dense.network import DetectionNetwork
 from transferkit.export._deployed import Agreement, Deployed, Outputs
 from transferkit.export._saved import Saved
@@ -65,8 +65,7 @@ class DeployedDetector(Deployed):
 
     def of_levels(self, levels: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:
         """Boxes, scores and labels; see the class."""
-        candidates = self.network(levels, size)
-        return tuple(suppressed(candidates, self.suppression))
+        return tuple(self.network(levels, size, None, self.suppression))
 
     @property
     def tolerance(self) -> float:

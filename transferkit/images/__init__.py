@@ -24,6 +24,12 @@ from transferkit.images.geometry import (
 from transferkit.images.imageset import Failure, ImageSet, UnreadableImages, joined
 from transferkit.images.items import Content, ImageBag, Item, LazyImage, content_of
 from transferkit.images.listing import list_images
+from transferkit.images.oriented import (
+    canonical_oriented,
+    corners_of_oriented,
+    oriented_of_corners,
+    upright_of_oriented,
+)
 from transferkit.images.parts import ImagePart
 from transferkit.images.sizes import orientation_of, size_of, typical_size
 from transferkit.images.sources.folder import EXTENSIONS
@@ -49,15 +55,18 @@ __all__ = [
     "TiledImages",
     "Tiling",
     "UnreadableImages",
+    "canonical_oriented",
     "check_file_size",
     "column_names",
     "content_of",
+    "corners_of_oriented",
     "crop_fraction",
     "cut",
     "frame_of",
     "joined",
     "list_images",
     "orientation_of",
+    "oriented_of_corners",
     "prepare",
     "read_file",
     "read_rgb",
@@ -65,5 +74,6 @@ __all__ = [
     "size_of",
     "tiled",
     "typical_size",
+    "upright_of_oriented",
     "upscale_factor",
 ]

@@ -29,7 +29,7 @@ from transferkit.metrics._detection import (
     report_of_detections,
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
-from transferkit.metrics._matching import found_and_missed
+from transferkit.metrics._matching import BOXES, Shapes, found_and_missed
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
@@ -57,6 +57,7 @@ from transferkit.metrics._voc import average_precision_11, mean_average_precisio
 from transferkit.metrics.calibration_error import calibration_error
 
 __all__ = [
+    "BOXES",
     "AnomalyReport",
     "AnomalyScores",
     "AtThreshold",
@@ -78,6 +79,7 @@ __all__ = [
     "Report",
     "ReportTable",
     "SegmentationReport",
+    "Shapes",
     "TargetRow",
     "TaskReport",
     "anomaly_report",

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from transferkit.annotations import VOID, Annotations, AnnotationSet
+from transferkit.dense.kinds.detection import KIND
 from transferkit.finetune.dense import LiveDetectionRecipe
 from transferkit.finetune.dense.objects import ObjectPixels
 from transferkit.images import frame_of, list_images
@@ -30,7 +31,7 @@ def samples(n=5, **settings):
     found = AnnotationSet(("background", *"abcde"[:n]), truth)
     frames = [frame_of((128, 192), PREPROCESS)] * n
     recipe = LiveDetectionRecipe(**{"jitter": 0.0, **settings})
-    return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe)
+    return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe, KIND)
 
 
 def seen(pixels, number):

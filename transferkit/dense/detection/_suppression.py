@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from transferkit.dense.detection._head import Candidates
 from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._survivors import survivors
+from transferkit.dense.objects import Candidates
 from transferkit.registry import unknown
 
 __all__ = ["SUPPRESSIONS", "Detections", "Suppression", "suppressed"]

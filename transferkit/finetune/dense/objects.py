@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from transferkit.annotations import AnnotationSet
 from transferkit.dense.detection import Target
-from transferkit.dense.targets import object_target
+from transferkit.dense.kinds import ObjectKind
 from transferkit.finetune.dense.recipe import LiveDetectionRecipe
 from transferkit.finetune.samples import decoded_pixels
 from transferkit.images import Frame, ImageSet
@@ -33,7 +32,7 @@ class ObjectPixels(Samples):
     """Images at the network's input size, each with its objects.
 
     They are decoded once. What moves an image moves its boxes too, by the rules of
-    `object_target`: of each object a change that leaves too little is ignored.
+    the kind's target: of each object a change that leaves too little is ignored.
 
     Parameters
     ----------
@@ -47,6 +46,8 @@ class ObjectPixels(Samples):
         Of the backbone; its mean colour fills what is bare.
     recipe : LiveDetectionRecipe
         The random changes.
+    kind : ObjectKind
+        What the task makes of annotations.
 
     Attributes
     ----------
@@ -61,11 +62,12 @@ class ObjectPixels(Samples):
         frames: Sequence[Frame],
         preprocess: Preprocess,
         recipe: LiveDetectionRecipe,
+        kind: ObjectKind,
     ) -> None:
         self.pixels = decoded_pixels(images, preprocess)
         self.size, self.frames, self.recipe = preprocess.image_size, list(frames), recipe
         # Files are read once, and not in every epoch.
-        self.annotations = [dataclasses.replace(one, masks=None, map=None) for one in annotations]
+        self.kind, self.annotations = kind, [kind.held(one) for one in annotations]
         self.colour = tuple(round(255 * value) for value in preprocess.mean)
         self.objects = [[self._target(i, Frame(), self.size) for i in range(len(self))]]
 
@@ -146,7 +148,9 @@ class ObjectPixels(Samples):
         )
 
     def _target(self, index: int, change: Frame, size: tuple[int, int]) -> Target:
-        return object_target(self.annotations[index], self.frames[index].then(change), size)
+        frame = self.frames[index].then(change)
+        target: Target = self.kind.target(self.annotations[index], frame, size)
+        return target
 
     def _drawn(self, index: int, change: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
         """The input's px where a frame puts them."""

@@ -21,8 +21,9 @@ class DenseTask:
         Name of the estimator in `transferkit.estimators` that learns it from frozen maps.
     heads : str
         Folder of its heads, a dotted name.
-    needs : {"map", "boxes", "good"}
-        What it learns from: a class for every pixel, objects with boxes, or images that are good.
+    needs : {"map", "boxes", "masks", "oriented", "good"}
+        What it learns from: a class for every pixel, objects with boxes, masks or oriented boxes,
+        or images that are good.
     outputs : str
         What a model's outputs are called.
     default_head : str
@@ -48,6 +49,11 @@ class DenseTask:
     first_class: int = 0
     fine_tuner: str | None = None
     hub_task: str | None = None
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether it finds objects, each with a class and a score."""
+        return self.needs in ("boxes", "masks", "oriented")
 
     @property
     def has_network(self) -> bool:

@@ -1,4 +1,4 @@
-"""The loop that trains a network of detection, on maps or on pixels."""
+"""The loop that trains a network that finds objects, on maps or on pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.annotations import Annotations
-from transferkit.dense.detection import Candidates, Suppression, Target, suppressed
+from transferkit.dense.detection import Suppression
+from transferkit.dense.kinds import ObjectKind
 from transferkit.dense.recipe import DenseRecipe
 from transferkit.dense.samples import channels_last, objects_together
+from transferkit.images import Frame
 from transferkit.metrics import DetectionCounts, count_detections
 from transferkit.training import (
     Batches,
@@ -24,12 +25,12 @@ from transferkit.training import (
     load_batches,
 )
 
-__all__ = ["create_detection_loop", "predicted_counts"]
+__all__ = ["create_object_loop", "predicted_counts"]
 
 _EVALUATED_AT_ONCE = 8
 
 
-def create_detection_loop(
+def create_object_loop(
     network: nn.Module,
     train: Samples,
     held: Samples | None,
@@ -41,15 +42,16 @@ def create_detection_loop(
     n_classes: int,
     n_objects: int,
     rule: Suppression,
+    kind: ObjectKind,
     **options: Any,
 ) -> TrainingLoop:
-    """Create the loop that trains a network of detection, on maps or on pixels.
+    """Create the loop that trains a network that finds objects, on maps or on pixels.
 
     Parameters
     ----------
     network : nn.Module
-        Inputs of the samples, the input's size, and targets → loss; without targets →
-        `Candidates`. Trained in place.
+        Inputs of the samples, the input's size, and targets → loss; with a `Suppression` instead
+        of targets → what is detected; see `ObjectNetwork`. Trained in place.
     train, held : Samples
         Pairs of an input and a `Target`. What is held out chooses the best epoch, by the average
         precision; with None the last is kept.
@@ -63,6 +65,8 @@ def create_detection_loop(
         Objects of all that is trained on.
     rule : Suppression
         How what is held out is predicted.
+    kind : ObjectKind
+        What the task makes of targets and detections.
     **options
         The others of `TrainingLoop`, such as ``groups`` and ``signature``.
 
@@ -86,7 +90,7 @@ def create_detection_loop(
     settings = recipe.settings()
     evaluate = None
     if held is not None:
-        evaluate = _precision_evaluation(held, size, n_classes, rule, recipe, processes)
+        evaluate = _precision_evaluation(held, size, n_classes, rule, kind, recipe, processes)
     return TrainingLoop(
         network,
         loss,
@@ -106,6 +110,7 @@ def _precision_evaluation(
     size: tuple[int, int],
     n_classes: int,
     rule: Suppression,
+    kind: ObjectKind,
     recipe: DenseRecipe,
     processes: Processes,
 ) -> Any:
@@ -114,7 +119,7 @@ def _precision_evaluation(
     def evaluate(network: nn.Module) -> Evaluation:
         with processes.numeric_class(recipe.precision):
             counts = predicted_counts(
-                network, held, size, n_classes, rule, to_device=processes.to_device
+                network, held, size, n_classes, rule, kind, to_device=processes.to_device
             )
         value = counts.average_precision()
         return Evaluation(0.0 if np.isnan(value) else value)
@@ -128,6 +133,7 @@ def predicted_counts(
     size: tuple[int, int],
     n_classes: int,
     rule: Suppression,
+    kind: ObjectKind,
     *,
     to_device: Callable[[Any], Any] = lambda batch: batch,
 ) -> DetectionCounts:
@@ -135,8 +141,8 @@ def predicted_counts(
 
     Parameters
     ----------
-    network, held, size, n_classes, rule
-        As for `create_detection_loop`.
+    network, held, size, n_classes, rule, kind
+        As for `create_object_loop`.
     to_device : callable, optional
         Puts inputs where the network is.
     """
@@ -145,24 +151,8 @@ def predicted_counts(
     network.eval()
     with torch.inference_mode():
         for inputs, targets in load_batches(held, rows, None, 0, collate=objects_together):
-            candidates = network(to_device(inputs), size)
-            assert isinstance(candidates, Candidates)
-            found = suppressed(candidates, rule)
-            truth += [_true(target, size) for target in targets]
-            predicted += [
-                Annotations(size, boxes=b[s > 0], labels=n[s > 0], scores=s[s > 0])
-                for b, s, n in zip(*(each.cpu().numpy() for each in found), strict=True)
-            ]
+            found = network(to_device(inputs), size, None, rule)
+            truth += [kind.truth(target, size) for target in targets]
+            predicted += [kind.found(found, i, Frame(), size) for i in range(len(targets))]
     names = [str(i) for i in range(n_classes)]
-    return count_detections(truth, predicted, names, limit=rule.limit)
-
-
-def _true(target: Target, size: tuple[int, int]) -> Annotations:
-    labels = target["labels"].numpy()
-    return Annotations(
-        size,
-        boxes=target["boxes"].numpy().astype(np.float64),
-        # An object that is ignored has no class any more; it may stand for any one.
-        labels=np.where(labels < 0, 1, labels),
-        ignored=labels < 0,
-    )
+    return count_detections(truth, predicted, names, limit=rule.limit, shapes=kind.shapes)

@@ -8,9 +8,10 @@ import torch
 
 from transferkit.annotations import VOID
 from transferkit.dense.detection import Suppression, Target, suppressed
-from transferkit.dense.detection_loop import create_detection_loop, predicted_counts
 from transferkit.dense.fitting import fit_network
+from transferkit.dense.kinds.detection import KIND
 from transferkit.dense.network import DetectionNetwork, Level
+from transferkit.dense.object_loop import create_object_loop, predicted_counts
 from transferkit.dense.recipe import DetectionRecipe
 from transferkit.dense.samples import ObjectSamples
 from transferkit.training import Processes
@@ -56,7 +57,7 @@ def network(seed=0, **options):
 
 def fitted(train, held, folder, net=None, rule=RULE, epochs=1, **options):
     loop = functools.partial(
-        create_detection_loop, size=SIZE, n_classes=3, n_objects=train.n_objects, rule=rule
+        create_object_loop, size=SIZE, n_classes=3, n_objects=train.n_objects, rule=rule, kind=KIND
     )
     recipe = DetectionRecipe(epochs=epochs, batch_size=2, learning_rate=0.02)
     net = network() if net is None else net
@@ -122,16 +123,16 @@ def test_it_learns_and_the_best_epoch_is_that_of_a_plain_measurement(tmp_path):
 
 def test_what_is_counted_does_not_depend_on_the_batches(monkeypatch):
     held, net = samples(5), network().eval()
-    whole = predicted_counts(net, held, SIZE, 3, RULE)
-    monkeypatch.setattr("transferkit.dense.detection_loop._EVALUATED_AT_ONCE", 2)
-    parts = predicted_counts(net, held, SIZE, 3, RULE)
+    whole = predicted_counts(net, held, SIZE, 3, RULE, KIND)
+    monkeypatch.setattr("transferkit.dense.object_loop._EVALUATED_AT_ONCE", 2)
+    parts = predicted_counts(net, held, SIZE, 3, RULE, KIND)
     assert parts.average_precision() == pytest.approx(whole.average_precision())
 
 
 def test_an_ignored_object_counts_neither_way():
     held, net = samples(4), network().eval()
     ignored = [target(one["boxes"].numpy(), [VOID] * len(one["labels"])) for one in held.objects[0]]
-    counts = predicted_counts(net, samples(4, objects=ignored), SIZE, 3, RULE)
+    counts = predicted_counts(net, samples(4, objects=ignored), SIZE, 3, RULE, KIND)
     assert np.isnan(counts.average_precision())
 
 

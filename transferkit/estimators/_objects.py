@@ -1,0 +1,212 @@
+"""Base class of the estimators that find objects: boxes, masks or oriented boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from transferkit import artifacts
+from transferkit.annotations import Annotations, AnnotationSet
+from transferkit.dense.detection import Suppression
+from transferkit.dense.fitting import LoopOf
+from transferkit.dense.kinds import ObjectKind, object_kind
+from transferkit.dense.object_loop import create_object_loop, predicted_counts
+from transferkit.dense.pyramid import pyramid_neck
+from transferkit.dense.recipe import DenseRecipe, DetectionRecipe
+from transferkit.dense.samples import DenseSamples, ObjectSamples
+from transferkit.estimators._maps import Maps
+from transferkit.estimators._network import NetworkEstimator
+from transferkit.estimators.extractor import FeatureExtractor
+from transferkit.extract import View, mirrored, zoomed
+from transferkit.images import Frame
+from transferkit.registry import unknown
+from transferkit.training import Samples
+
+__all__ = ["ObjectEstimator"]
+
+THRESHOLD = 0.5
+"""Score from which on objects are shown, where no held-out images say a better one."""
+_LEAST_LIMIT = 100
+# Maps of stride 4 are taken if this share of the objects has a side below so many px of the input.
+# With them cells of 20 px were found twice as well, and training took three times as long.
+_SMALL, _FINE = 0.05, 32
+
+
+class ObjectEstimator(NetworkEstimator):
+    """Base class: a neck and a head find objects on the maps of a frozen backbone.
+
+    Tasks differ in the kind of their objects, and in what they tell and measure of them.
+    """
+
+    recipe_kind: ClassVar[type[DenseRecipe]] = DetectionRecipe
+    strides = (8, 16, 32)
+
+    suppression: Mapping[str, Any] | None
+    head_options: Mapping[str, Any] | None
+
+    suppression_: Suppression
+    threshold_: float
+
+    @property
+    def kind(self) -> ObjectKind:
+        """What the task makes of annotations and detections."""
+        return object_kind(self.task_name)
+
+    @property
+    def _heads(self) -> Any:
+        """Folder of the task's heads."""
+        return importlib.import_module(self.task_.heads)
+
+    # ---- fit ----
+
+    # Side of small objects, as a share of the image's; None before annotations were looked at.
+    _small_side: float | None = None
+
+    def _look_at(self, annotations: AnnotationSet | None) -> None:
+        sides = [
+            np.sqrt(np.prod(one.boxes[:, 2:] - one.boxes[:, :2], axis=1) / np.prod(one.size))
+            for one in annotations or ()
+            if one.boxes is not None
+        ]
+        every = np.concatenate(sides) if sides else np.zeros(0)
+        self._small_side = float(np.quantile(every, _SMALL)) if len(every) else None
+
+    def _strides_for(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        # Tiles show objects larger than the image does.
+        if self._small_side is None or self.tiling_ is not None:
+            return self.strides
+        side = self._small_side * float(np.sqrt(np.prod(image_size)))
+        return (4, *self.strides) if side < _FINE else self.strides
+
+    def _default_neck(self) -> str:
+        return str(self._heads.default_neck(self.head))
+
+    def _views_of(self, extractor: FeatureExtractor, recipe: DetectionRecipe) -> list[View]:
+        preprocess = extractor.resolve().preprocess
+        views = [mirrored(preprocess)] if recipe.mirrored else []
+        if recipe.zoomed:
+            views += [
+                zoomed(preprocess, direction, is_mirrored=is_mirrored)
+                for direction in ("out", "in")
+                for is_mirrored in ((False, True) if recipe.mirrored else (False,))
+            ]
+        return views
+
+    def _samples_of(self, views: Sequence[Maps], annotations: AnnotationSet) -> ObjectSamples:
+        size, kind = self.input_size_, self.kind
+        # Files are read once, and not once for each view.
+        objects = [kind.held(one) for one in annotations]
+        targets = [
+            [
+                kind.target(objects[i], frame, size)
+                for i, frame in zip(maps.image_of_rows, maps.frames, strict=True)
+            ]
+            for maps in views
+        ]
+        return ObjectSamples([maps.levels for maps in views], targets, views[0].image_of)
+
+    def _loop(self, train: ObjectSamples) -> LoopOf:
+        self.suppression_ = self._suppression(train)
+        return functools.partial(
+            create_object_loop,
+            kind=self.kind,
+            size=self.input_size_,
+            n_classes=len(self.classes_),
+            n_objects=train.n_objects,
+            rule=self.suppression_,
+        )
+
+    def _suppression(self, train: ObjectSamples) -> Suppression:
+        given = {"limit": max(_LEAST_LIMIT, 2 * train.most_objects), **(self.suppression or {})}
+        try:
+            return Suppression(**given)
+        except TypeError as error:
+            known = [field.name for field in dataclasses.fields(Suppression)]
+            wrong = next(name for name in given if name not in known)
+            raise unknown("setting of suppression:", wrong, known) from error
+
+    def _suited_head_options(self, train: ObjectSamples) -> Mapping[str, Any]:
+        boxes = [t["boxes"][t["labels"] > 0].numpy() for t in train.objects[0]]
+        levels = self._levels(self.extractor_)
+        name = self._default_neck() if self.neck is None else self.neck
+        neck = pyramid_neck(
+            name,
+            [level.channels for level in levels],
+            [level.stride for level in levels],
+            **(self.neck_options or {}),
+        )
+        suited = self._heads.suited_options(
+            self.head,
+            np.concatenate(boxes),
+            neck.strides,
+            self.input_size_,
+            most=train.most_objects,
+        )
+        return {**suited, **(self.head_options or {})}
+
+    def _settle(self, held: DenseSamples | None) -> None:
+        self._choose_threshold(self.network_, held)
+
+    def _choose_threshold(self, network: nn.Module, held: Samples | None) -> None:
+        """Choose the score from which on boxes are believed, by what a network finds."""
+        self.threshold_ = THRESHOLD
+        if held is None:
+            return
+        counts = predicted_counts(
+            network, held, self.input_size_, len(self.classes_), self.suppression_, self.kind
+        )
+        if counts.best is not None:
+            self.threshold_ = round(counts.best.threshold, 4)
+
+    # ---- predict and measure ----
+
+    def _annotated(
+        self, levels: list[Tensor], frames: list[Frame], sizes: list[tuple[int, int]]
+    ) -> list[Annotations]:
+        network = self.network_.to(levels[0].device)
+        found = network(levels, self.input_size_, None, self.suppression_)
+        return [
+            self.kind.found(found, i, frame, size)
+            for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
+        ]
+
+    def believed(self, annotations: Annotations) -> Annotations:
+        """Return the objects of which the score reaches ``threshold_``."""
+        assert annotations.scores is not None
+        return annotations.select(annotations.scores >= self.threshold_)
+
+    @property
+    def output_names_(self) -> np.ndarray:
+        """Names of the classes, without the background."""
+        return np.array(self.classes_[1:])
+
+    def score(self, images: Any, annotations: Any = None) -> float:
+        """Average precision of the predictions, the mean over overlaps from 0.5 to 0.95.
+
+        Parameters
+        ----------
+        images, annotations
+            As for `fit`.
+        """
+        value = self.measure(images, annotations).value("average_precision")
+        return float("nan") if value is None else value
+
+    # ---- files ----
+
+    def _head_to_save(self) -> artifacts.ModuleHead:
+        head = super()._head_to_save()
+        own = {"suppression": dataclasses.asdict(self.suppression_), "threshold": self.threshold_}
+        return dataclasses.replace(head, arguments={**head.arguments, **own})
+
+    def _restore(self, head: artifacts.ModuleHead) -> None:
+        arguments = dict(head.arguments)
+        self.suppression_ = Suppression(**arguments.pop("suppression"))
+        self.threshold_ = float(arguments.pop("threshold"))
+        super()._restore(dataclasses.replace(head, arguments=arguments))
+        self.suppression = dataclasses.asdict(self.suppression_)

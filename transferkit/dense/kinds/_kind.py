@@ -32,6 +32,9 @@ class ObjectKind:
         ``size`` is the image's.
     truth : callable
         ``truth(target, size)``: a target as annotations, in the input's px.
+    united : callable
+        ``united(annotations)``: the pieces of one object, the best first, as one: what is
+        around all of them. Its label and its score are the first one's.
     shapes : Shapes
         What overlap and area are measured on.
     """
@@ -40,4 +43,5 @@ class ObjectKind:
     target: Callable[[Any, Frame, tuple[int, int]], Any]
     found: Callable[[Any, int, Frame, tuple[int, int]], Annotations]
     truth: Callable[[Any, tuple[int, int]], Annotations]
+    united: Callable[[Annotations], Annotations]
     shapes: Shapes

@@ -42,4 +42,18 @@ def _truth(target: Target, size: tuple[int, int]) -> Annotations:
     )
 
 
-KIND = ObjectKind(held=_held, target=object_target, found=_found, truth=_truth, shapes=BOXES)
+def _united(pieces: Annotations) -> Annotations:
+    """The smallest box around all pieces."""
+    assert pieces.boxes is not None
+    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
+    return dataclasses.replace(pieces.select([0]), boxes=around[None])
+
+
+KIND = ObjectKind(
+    held=_held,
+    target=object_target,
+    found=_found,
+    truth=_truth,
+    united=_united,
+    shapes=BOXES,
+)

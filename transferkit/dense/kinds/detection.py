@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 
 from transferkit.annotations import Annotations
 from transferkit.dense.detection import Detections, Target
@@ -42,6 +43,13 @@ def _truth(target: Target, size: tuple[int, int]) -> Annotations:
     )
 
 
+def _shifted(target: Target, x: float, y: float) -> Target:
+    return Target(
+        boxes=target["boxes"] + torch.tensor([x, y, x, y], dtype=torch.float32),
+        labels=target["labels"],
+    )
+
+
 def _united(pieces: Annotations) -> Annotations:
     """The smallest box around all pieces."""
     assert pieces.boxes is not None
@@ -54,6 +62,7 @@ KIND = ObjectKind(
     target=object_target,
     found=_found,
     truth=_truth,
+    shifted=_shifted,
     united=_united,
     shapes=BOXES,
 )

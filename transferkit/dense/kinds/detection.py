@@ -43,7 +43,7 @@ def _truth(target: Target, size: tuple[int, int]) -> Annotations:
     )
 
 
-def _shifted(target: Target, x: float, y: float) -> Target:
+def _shifted(target: Target, x: float, y: float, size: tuple[int, int]) -> Target:
     return Target(
         boxes=target["boxes"] + torch.tensor([x, y, x, y], dtype=torch.float32),
         labels=target["labels"],

@@ -146,7 +146,7 @@ class ObjectPixels(Samples):
             share = size[0] / height, size[1] / width
             factor = min(1.0, rng.uniform(min(share), 1.25 * max(share)))
             canvas[top:bottom, left:right], target = self._changed(one, size, factor, rng)
-            found.append(self.kind.shifted(target, left, top))
+            found.append(self.kind.shifted(target, left, top, size))
         return canvas, joined_targets(found)
 
     def _target(self, index: int, change: Frame, size: tuple[int, int]) -> Target:

@@ -1,4 +1,4 @@
-"""What was found on the tiles of an image becomes what is on the image.
+"""What was found on the tiles of an image becomes what is on the image: boxes, and masks if any.
 
 Two boxes of different tiles mean one object if they agree in what both tiles see of it. So an
 object over a seam is found once: from the tile that sees all of it, or of its pieces put together.
@@ -15,7 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torchvision.ops import batched_nms
 
-from transferkit.annotations import Annotations
+from transferkit.annotations import Annotations, Masks
+from transferkit.annotations._regions import Region, united_regions
 from transferkit.dense.detection import Suppression
 from transferkit.metrics import box_overlaps
 
@@ -38,7 +39,7 @@ def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression
     Parameters
     ----------
     found : sequence of Annotations
-        Boxes, labels and scores of each tile, px of the image.
+        Boxes, labels and scores of each tile, px of the image; masks too, or none.
     tiles : sequence of (int, int, int, int)
         Left, top, right and bottom edge of each tile, px of the image.
     rule : Suppression
@@ -47,7 +48,8 @@ def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression
     Returns
     -------
     Annotations
-        Those of the image, the highest score first.
+        Those of the image, the highest score first. Of an object that every tile cuts, its
+        masks are united.
 
     Examples
     --------
@@ -72,14 +74,24 @@ def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression
     n = int(number.max(initial=-1)) + 1
     joined, whole = np.zeros((n, 4)), np.zeros(n, dtype=bool)
     best, label = np.zeros(n), np.zeros(n, dtype=np.int64)
+    pieces: list[list[int]] = []
     for i in range(n):
         own = np.flatnonzero(number == i)
         own = own[np.argsort(-scores[own], kind="stable")]
         full = own[~is_cut[own]]
         joined[i] = boxes[full[0]] if len(full) else _around(boxes[own])
         best[i], label[i], whole[i] = scores[own[0]], labels[own[0]], len(full) > 0
+        pieces.append((full[:1] if len(full) else own).tolist())
     kept = _kept(joined, best, label, whole, rule)
-    return Annotations(size, boxes=joined[kept], labels=label[kept], scores=best[kept])
+    masks = None
+    if all(one.masks is not None for one in found):
+        regions = [region for one in found for region in _regions(one)]
+        masks = Masks(size, [united_regions([regions[k] for k in pieces[i]]) for i in kept])
+    return Annotations(size, boxes=joined[kept], labels=label[kept], scores=best[kept], masks=masks)
+
+
+def _regions(one: Annotations) -> tuple[Region, ...]:
+    return () if one.masks is None else one.masks.regions
 
 
 def _known(values: NDArray[np.float64] | None) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from transferkit.dense.detection import Suppression, create_detection_head
 from transferkit.dense.objects import ObjectHead
+from transferkit.dense.oriented import create_oriented_head
 from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.segmentation import SegmentationHead, create_segmentation_head
 from transferkit.maps import FeatureMaps
@@ -21,6 +22,7 @@ __all__ = [
     "DetectionNetwork",
     "Level",
     "ObjectNetwork",
+    "OrientedNetwork",
     "SegmentationNetwork",
 ]
 
@@ -215,3 +217,9 @@ class DetectionNetwork(ObjectNetwork):
     """A neck and a detection head, one of `detection_heads`; see `ObjectNetwork`."""
 
     _new_head = staticmethod(create_detection_head)
+
+
+class OrientedNetwork(ObjectNetwork):
+    """A neck and a head that finds oriented boxes, one of `oriented_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_oriented_head)

@@ -168,8 +168,7 @@ class ObjectSamples(DenseSamples):
     def truth(self) -> Iterator[NDArray[Any]]:
         """Yield all that is true of the images, as arrays: what the result depends on."""
         for target in self.objects[0]:
-            yield target["boxes"].numpy()
-            yield target["labels"].numpy()
+            yield from (value.numpy() for _, value in sorted(target.items()))
 
     def _target(self, index: int, view: int) -> Any:
         return self.objects[view][index]

@@ -93,7 +93,8 @@ class DeployedObjects(Deployed):
         partners, nearest = nearest_alike(own, other, apart, self.suppression.score, margin)
         is_object = np.isfinite(nearest)
         within = self.apart_within(own, other, partners)
-        return np.maximum(nearest, np.where(partners < 0, 0, within))[is_object]
+        distances = np.maximum(nearest, np.where(partners < 0, 0, within))
+        return np.asarray(distances[is_object])
 
     def largest(self, differences: np.ndarray) -> float:
         """The largest but for one object in a hundred, which may lack a partner."""

@@ -168,7 +168,8 @@ class ObjectSamples(DenseSamples):
     def truth(self) -> Iterator[NDArray[Any]]:
         """Yield all that is true of the images, as arrays: what the result depends on."""
         for target in self.objects[0]:
-            yield from (value.numpy() for _, value in sorted(target.items()))
+            values: dict[str, Any] = {**target}
+            yield from (values[name].numpy() for name in sorted(values))
 
     def _target(self, index: int, view: int) -> Any:
         return self.objects[view][index]

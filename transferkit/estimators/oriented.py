@@ -14,7 +14,6 @@ from transferkit.dense.network import OrientedNetwork
 from transferkit.dense.recipe import DenseRecipe, OrientedRecipe
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract import View
 from transferkit.images import Tiling, corners_of_oriented
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore

@@ -99,6 +99,8 @@ class RotatedFCOSHead(OrientedHead):
     torch.Size([1, 60, 5])
     """
 
+    start: Tensor
+
     def __init__(
         self,
         channels: Sequence[int],

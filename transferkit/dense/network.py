@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.dense.detection import Suppression, create_detection_head
+from transferkit.dense.instances import create_instance_head
 from transferkit.dense.objects import ObjectHead
 from transferkit.dense.oriented import create_oriented_head
 from transferkit.dense.pyramid import pyramid_neck
@@ -20,6 +21,7 @@ from transferkit.maps import FeatureMaps
 __all__ = [
     "DenseNetwork",
     "DetectionNetwork",
+    "InstanceNetwork",
     "Level",
     "ObjectNetwork",
     "OrientedNetwork",
@@ -217,6 +219,12 @@ class DetectionNetwork(ObjectNetwork):
     """A neck and a detection head, one of `detection_heads`; see `ObjectNetwork`."""
 
     _new_head = staticmethod(create_detection_head)
+
+
+class InstanceNetwork(ObjectNetwork):
+    """A neck and an instance head, one of `instance_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_instance_head)
 
 
 class OrientedNetwork(ObjectNetwork):

@@ -17,7 +17,7 @@ from transferkit.annotations import VOID, Annotations
 from transferkit.dense.kinds._kind import ObjectKind
 from transferkit.dense.oriented import OrientedDetections, OrientedTarget
 from transferkit.dense.targets import LEAST_VISIBLE
-from transferkit.images import Frame, upright_of_oriented
+from transferkit.images import Frame, canonical_oriented, corners_of_oriented, upright_of_oriented
 from transferkit.metrics import Shapes
 from transferkit.metrics._clipping import oriented_ious, paired_oriented_ious
 
@@ -82,6 +82,29 @@ def _truth(target: OrientedTarget, size: tuple[int, int]) -> Annotations:
     )
 
 
+def _shifted(target: OrientedTarget, x: float, y: float, size: tuple[int, int]) -> OrientedTarget:
+    shift = torch.tensor([x, y, x, y], dtype=torch.float32)
+    return OrientedTarget(
+        boxes=target["boxes"] + shift,
+        labels=target["labels"],
+        oriented=target["oriented"] + torch.cat((shift[:2], torch.zeros(3))),
+    )
+
+
+def _united(pieces: Annotations) -> Annotations:
+    """The rectangle around all pieces that is turned as the first one is."""
+    assert pieces.oriented is not None
+    assert pieces.boxes is not None
+    angle = float(pieces.oriented[0, 4])
+    turn = np.deg2rad(angle)
+    axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    at = corners_of_oriented(pieces.oriented).reshape(-1, 2) @ axes.T
+    low, high = at.min(0), at.max(0)
+    one = canonical_oriented([[*((low + high) / 2 @ axes), *(high - low), angle]])
+    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
+    return dataclasses.replace(pieces.select([0]), oriented=one, boxes=around[None])
+
+
 def _cut_off(oriented: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
     """Upright boxes around oriented ones, cut off at an image's edges."""
     height, width = size
@@ -108,6 +131,18 @@ def _overlaps(found: Annotations, true: Annotations, is_crowd: NDArray[Any]) -> 
     ).numpy()
 
 
-ORIENTED = Shapes(overlaps=_overlaps, areas=lambda one: one.oriented[:, 2:4].prod(1))
+def _areas(annotations: Annotations) -> NDArray[Any]:
+    return np.asarray(annotations.oriented)[:, 2:4].prod(1)
 
-KIND = ObjectKind(held=_held, target=_target, found=_found, truth=_truth, shapes=ORIENTED)
+
+ORIENTED = Shapes(overlaps=_overlaps, areas=_areas)
+
+KIND = ObjectKind(
+    held=_held,
+    target=_target,
+    found=_found,
+    truth=_truth,
+    shifted=_shifted,
+    united=_united,
+    shapes=ORIENTED,
+)

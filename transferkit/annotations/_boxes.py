@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import Annotations
+from transferkit.annotations._masks import Masks
 
-__all__ = ["annotations_of_boxes", "mended_boxes"]
+__all__ = ["annotations_of_boxes", "fields_of_objects", "mended_boxes"]
 
 TOLERANCE = 1.0
 """Boxes are cut off at the image's edges; up to this, px, nobody is told of it."""
@@ -92,6 +93,7 @@ def annotations_of_boxes(
     *,
     scores: Sequence[float | None] = (),
     ignored: Sequence[bool] = (),
+    masks: Masks | None = None,
 ) -> Annotations:
     """Make annotations of the boxes of an image, mended.
 
@@ -107,17 +109,34 @@ def annotations_of_boxes(
         Kept if every object has one.
     ignored : sequence of bool, optional
         Kept if any object is.
+    masks : Masks, optional
+        Pixels of each object.
     """
     edges = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     mended, kept, remarks = mended_boxes(edges, size, names)
-    is_scored = len(scores) == len(edges) > 0 and None not in scores
+    fields = fields_of_objects(kept, labels, scores, ignored, masks)
+    return Annotations(size, boxes=mended[kept], remarks=tuple(remarks), **fields)
+
+
+def fields_of_objects(
+    kept: NDArray[np.bool_],
+    labels: Sequence[int],
+    scores: Sequence[float | None],
+    ignored: Sequence[bool],
+    masks: Masks | None,
+) -> dict[str, Any]:
+    """Fields of `Annotations` that tell of the objects that are kept, but for their boxes.
+
+    Scores are so if every object has one, and what is ignored if any object is.
+    """
+    is_scored = len(scores) == len(kept) > 0 and None not in scores
     every: dict[str, Any] = {
         "labels": np.array(labels, dtype=np.int64),
         "scores": np.array(scores, dtype=np.float64) if is_scored else None,
         "ignored": np.array(ignored, dtype=bool) if any(ignored) else None,
+        "masks": masks,
     }
-    fields = {name: None if one is None else one[kept] for name, one in every.items()}
-    return Annotations(size, boxes=mended[kept], remarks=tuple(remarks), **fields)
+    return {name: None if one is None else one[kept] for name, one in every.items()}
 
 
 def _shown(box: NDArray[np.float64]) -> str:

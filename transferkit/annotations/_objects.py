@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import Annotations
 from transferkit.annotations._classes import ClassTable, is_background
+from transferkit.images.oriented import corners_of_oriented, upright_of_oriented
 
 __all__ = ["BoxedObject", "class_numbers", "label_names", "named_classes", "number", "objects_of"]
 
@@ -27,12 +29,24 @@ class BoxedObject(NamedTuple):
         Of a prediction.
     is_ignored : bool
         Whether it counts neither way.
+    oriented : tuple of five float, or None
+        Its oriented box; see `transferkit.images.oriented`.
     """
 
     label: str
     box: tuple[float, float, float, float]
     score: float | None
     is_ignored: bool
+    oriented: tuple[float, ...] | None = None
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """Corners (4, 2) of the oriented box, or of the upright one where there is none, px."""
+        if self.oriented is not None:
+            (corners,) = corners_of_oriented([self.oriented])
+            return np.asarray(corners)
+        left, top, right, bottom = self.box
+        return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 def label_names(table: ClassTable | None, found: Iterable[str]) -> tuple[str, ...]:
@@ -72,24 +86,28 @@ def number(text: str, called: str) -> float:
 
 
 def objects_of(one: Annotations, classes: Sequence[str], name: str) -> Iterator[BoxedObject]:
-    """Go through the objects of an image.
+    """Go through the objects of an image. Boxes that it lacks are those around oriented ones.
 
     Raises
     ------
     ValueError
         If the annotations have no boxes or labels, or a label no name.
     """
-    if one.boxes is None or one.labels is None:
+    boxes = one.boxes
+    if boxes is None and one.oriented is not None:
+        boxes = upright_of_oriented(one.oriented)
+    if boxes is None or one.labels is None:
         raise ValueError(f"{name!r} has no boxes with labels to be written")
     for i, label in enumerate(one.labels.tolist()):
         if not 0 <= label < len(classes):
             raise ValueError(
                 f"{name!r} has an object of class {label}; there are {len(classes)} classes"
             )
-        left, top, right, bottom = np.asarray(one.boxes[i], dtype=float).tolist()
+        left, top, right, bottom = np.asarray(boxes[i], dtype=float).tolist()
         yield BoxedObject(
             str(classes[label]),
             (left, top, right, bottom),
             None if one.scores is None else float(one.scores[i]),
             one.ignored is not None and bool(one.ignored[i]),
+            None if one.oriented is None else tuple(map(float, one.oriented[i])),
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferkit.dense.detection import Suppression, create_detection_head
 from transferkit.dense.instances import create_instance_head
 from transferkit.dense.objects import ObjectHead
+from transferkit.dense.oriented import create_oriented_head
 from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.segmentation import SegmentationHead, create_segmentation_head
 from transferkit.maps import FeatureMaps
@@ -23,6 +24,7 @@ __all__ = [
     "InstanceNetwork",
     "Level",
     "ObjectNetwork",
+    "OrientedNetwork",
     "SegmentationNetwork",
 ]
 
@@ -223,3 +225,9 @@ class InstanceNetwork(ObjectNetwork):
     """A neck and an instance head, one of `instance_heads`; see `ObjectNetwork`."""
 
     _new_head = staticmethod(create_instance_head)
+
+
+class OrientedNetwork(ObjectNetwork):
+    """A neck and a head that finds oriented boxes, one of `oriented_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_oriented_head)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from transferkit.annotations import VOID, Annotations, Masks
+from transferkit.annotations._regions import united_regions
 from transferkit.dense.instances import InstanceDetections, InstanceTarget
-from transferkit.dense.instances._coverage import covered_cells, painted
+from transferkit.dense.instances._coverage import CELLS, covered_cells, painted
 from transferkit.dense.kinds._kind import ObjectKind
 from transferkit.dense.targets import seen_objects
 from transferkit.images import Frame
@@ -82,4 +83,38 @@ def _truth(target: InstanceTarget, size: tuple[int, int]) -> Annotations:
     )
 
 
-KIND = ObjectKind(held=_held, target=_target, found=_found, truth=_truth, shapes=BOXES)
+def _shifted(target: InstanceTarget, x: float, y: float, size: tuple[int, int]) -> InstanceTarget:
+    masks, spans = target["masks"], target["spans"]
+    # What lies outside of the former input isn't seen.
+    share = (torch.arange(CELLS) + 0.5) / CELLS
+    corner, far = spans[:, None, :2], spans[:, None, 2:]
+    at = corner + share[:, None] * (far - corner)
+    is_inside = (at >= 0) & (at <= torch.tensor([size[1], size[0]]))
+    columns, rows = is_inside.unbind(2)
+    shift = torch.tensor([x, y, x, y], dtype=torch.float32)
+    return InstanceTarget(
+        boxes=target["boxes"] + shift,
+        labels=target["labels"],
+        masks=masks * (rows[:, :, None] & columns[:, None]),
+        spans=spans + shift,
+    )
+
+
+def _united(pieces: Annotations) -> Annotations:
+    """The pixels of all pieces, and the smallest box around theirs."""
+    assert pieces.masks is not None
+    assert pieces.boxes is not None
+    masks = Masks(pieces.size, [united_regions(pieces.masks.regions)])
+    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
+    return dataclasses.replace(pieces.select([0]), masks=masks, boxes=around[None])
+
+
+KIND = ObjectKind(
+    held=_held,
+    target=_target,
+    found=_found,
+    truth=_truth,
+    shifted=_shifted,
+    united=_united,
+    shapes=BOXES,
+)

@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
-from transferkit.annotations._masks import Masks
 from transferkit.annotations._matching import NothingFits
 from transferkit.annotations._objects import (
     BoxedObject,
+    bounded_masks,
     label_names,
     named_classes,
     number,
     objects_of,
+    written_number,
 )
 from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
@@ -122,7 +123,10 @@ class YoloReader:
             names.append(called)
         labels = [line.label + 1 for line in lines]
         polygons = [line.corners * (width, height) for line in lines if line.corners is not None]
-        masks = _masks(polygons, size) if len(polygons) == len(lines) else None
+        masks = None
+        if len(polygons) == len(lines):
+            regions = (region_of_polygons([polygon], size) for polygon in polygons)
+            masks = bounded_masks(regions, size)
         told: dict[str, Any] = {"scores": [line.score for line in lines], "masks": masks}
         if self.is_oriented:
             corners = np.array(polygons, dtype=np.float64).reshape(-1, 4, 2)
@@ -130,12 +134,6 @@ class YoloReader:
             return annotations_of_oriented(size, oriented, labels, names, remarks=remarks, **told)
         boxes = [(line.box * (width, height, width, height)).tolist() for line in lines]
         return annotations_of_boxes(size, boxes, labels, names, **told)
-
-
-def _masks(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> Masks | None:
-    """Masks of polygons; None if one has no pixel, which can't be learnt or found as a mask."""
-    masks = Masks(size, [region_of_polygons([polygon], size) for polygon in polygons])
-    return masks if masks.areas.all() else None
 
 
 def accepts(given: Path) -> bool:
@@ -319,4 +317,4 @@ def _line_of(thing: BoxedObject, label: int, size: tuple[int, int]) -> str:
         shares = [(left + right) / 2 / width, (top + bottom) / 2 / height,
                   (right - left) / width, (bottom - top) / height]  # fmt: skip
     values = [label, *shares, *(() if thing.score is None else (thing.score,))]
-    return " ".join(np.format_float_positional(value, trim="-") for value in values)
+    return " ".join(written_number(value) for value in values)

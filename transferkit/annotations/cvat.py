@@ -32,7 +32,7 @@ from transferkit.annotations._objects import (
     objects_of,
     written_number,
 )
-from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
+from transferkit.annotations._oriented import MAX_PX, annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._regions import Region, region_of_mask, region_of_polygons
 from transferkit.annotations._rle import mask_of_runs, runs_of_mask
 from transferkit.annotations._xml import parts_of_xml
@@ -307,7 +307,10 @@ def _corners(text: str, called: str) -> NDArray[np.float64]:
     pairs = [point.split(",") for point in text.split(";")]
     if len(pairs) < 3 or any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"{called} has points {text[:40]!r}; give 'x,y;x,y;x,y' or more of them")
-    return np.array([[number(value, called) for value in pair] for pair in pairs])
+    corners = np.array([[number(value, called) for value in pair] for pair in pairs])
+    if np.abs(corners).max() > MAX_PX:
+        raise ValueError(f"{called} has points that aren't in px; give up to {MAX_PX:g}")
+    return corners
 
 
 def _place(one: Element, size: tuple[int, int], called: str) -> tuple[int, int, int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Region", "region_of_mask", "region_of_polygons"]
+__all__ = ["Region", "region_of_mask", "region_of_polygons", "united_regions"]
 
 # Crossings of edges and rows that are held at a time.
 _AT_A_TIME = 2**20
@@ -72,6 +72,19 @@ def region_of_mask(mask: NDArray[np.bool_]) -> Region:
     return Region(int(top), int(left), pixels)
 
 
+def united_regions(regions: Sequence[Region]) -> Region:
+    """Pixels that are in any of some regions."""
+    filled = [region for region in regions if region.pixels.size]
+    if len(filled) < 2:
+        return (filled or regions)[0]
+    boxes = np.array([region.box for region in filled], dtype=np.int64)
+    (left, top), (right, bottom) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    pixels = np.zeros((bottom - top, right - left), dtype=bool)
+    for region in filled:
+        Region(region.top - top, region.left - left, region.pixels).paint(pixels, True)
+    return Region(int(top), int(left), pixels)
+
+
 def region_of_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> Region:
     """Fill polygons: the pixels whose centres are in any of them.
 
@@ -85,13 +98,22 @@ def region_of_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int,
     size : (int, int)
         Height and width of the image, px.
     """
-    mask = np.zeros(size, dtype=bool)
-    for polygon in polygons:
-        low = np.floor(polygon.min(0)).clip(0, (size[1], size[0])).astype(int)
-        high = np.ceil(polygon.max(0)).clip(0, (size[1], size[0])).astype(int)
-        part = mask[low[1] : high[1], low[0] : high[0]]
+    end = size[1], size[0]
+    bounds = [
+        (np.floor(polygon.min(0)).clip(0, end), np.ceil(polygon.max(0)).clip(0, end))
+        for polygon in polygons
+    ]
+    if not bounds:
+        return Region(0, 0, np.zeros((0, 0), dtype=bool))
+    left, top = np.min([low for low, _ in bounds], axis=0).astype(int).tolist()
+    right, bottom = np.max([high for _, high in bounds], axis=0).astype(int).tolist()
+    mask = np.zeros((bottom - top, right - left), dtype=bool)
+    for polygon, (low, high) in zip(polygons, bounds, strict=True):
+        (x, y), (u, v) = low.astype(int).tolist(), high.astype(int).tolist()
+        part = mask[y - top : v - top, x - left : u - left]
         part |= _filled(polygon - low, part.shape)
-    return region_of_mask(mask)
+    found = region_of_mask(mask)
+    return Region(found.top + top, found.left + left, found.pixels)
 
 
 def _filled(corners: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mask_of_runs", "pack_runs", "runs_of_mask", "unpack_runs"]
+from transferkit.annotations._regions import Region, region_of_mask
+
+__all__ = [
+    "mask_of_runs",
+    "pack_runs",
+    "region_of_runs",
+    "runs_of_mask",
+    "runs_of_region",
+    "unpack_runs",
+]
 
 # Characters hold five bits each, from "0" on, the lowest first; the sixth says that more follow.
 _FIRST, _MORE, _BITS = 48, 0x20, 0x1F
@@ -37,6 +46,33 @@ def runs_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.diff(np.concatenate([[0], changes, [mask.size]])).astype(np.int64)
 
 
+def runs_of_region(region: Region, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the run lengths of an object in an image of some height and width, px.
+
+    Examples
+    --------
+    >>> runs_of_region(Region(0, 1, np.array([[True], [True]])), (2, 2))
+    array([2, 2])
+    """
+    height, width = size
+    n_rows, n_columns = region.pixels.shape
+    # Each column between pixels that aren't the object's, so that a run ends where it does.
+    columns = np.zeros((n_columns, n_rows + 2), dtype=np.int8)
+    columns[:, 1:-1] = region.pixels.T
+    steps = np.diff(columns, axis=1)
+    offset = region.top + height * region.left
+    begin, end = (
+        column * height + row + offset for column, row in (np.nonzero(steps == s) for s in (1, -1))
+    )
+    changes = np.stack([begin, end], axis=1).ravel()
+    # A run that goes on at the top of the next column is one.
+    is_kept, is_same = np.ones(len(changes), dtype=bool), changes[1:] == changes[:-1]
+    is_kept[1:] &= ~is_same
+    is_kept[:-1] &= ~is_same
+    changes = changes[is_kept & (changes < height * width)]
+    return np.diff(np.concatenate([[0], changes, [height * width]])).astype(np.int64)
+
+
 def mask_of_runs(runs: Sequence[int] | NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the mask of run lengths.
 
@@ -58,6 +94,41 @@ def mask_of_runs(runs: Sequence[int] | NDArray[Any], size: tuple[int, int]) -> N
     array([[False,  True],
            [ True,  True]])
     """
+    return _filled(_checked(runs, size), size[0])
+
+
+def region_of_runs(runs: Sequence[int] | NDArray[Any], size: tuple[int, int]) -> Region:
+    """Return the object of run lengths; only the columns where it stands are filled.
+
+    Parameters
+    ----------
+    runs, size
+        As in `mask_of_runs`.
+
+    Raises
+    ------
+    ValueError
+        If the runs aren't those of a mask of this size.
+
+    Examples
+    --------
+    >>> found = region_of_runs([2, 2], (2, 2))
+    >>> found.box, found.pixels.tolist()
+    ((1, 0, 2, 2), [[True], [True]])
+    """
+    lengths, height = _checked(runs, size), size[0]
+    ends = np.cumsum(lengths)
+    inside = np.flatnonzero((np.arange(len(lengths)) % 2 == 1) & (lengths > 0))
+    if not len(inside):
+        return Region(0, 0, np.zeros((0, 0), dtype=bool))
+    left = int(ends[inside[0]] - lengths[inside[0]]) // height
+    right = -(-int(ends[inside[-1]]) // height)
+    cut = np.diff(ends.clip(left * height, right * height), prepend=left * height)
+    part = region_of_mask(_filled(cut, height))
+    return Region(part.top, part.left + left, part.pixels)
+
+
+def _checked(runs: Sequence[int] | NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
     lengths = np.asarray(runs)
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
         raise ValueError("run lengths aren't whole numbers")
@@ -69,9 +140,13 @@ def mask_of_runs(runs: Sequence[int] | NDArray[Any], size: tuple[int, int]) -> N
             f"run lengths make {total:,.0f} px, and an image of {height} × {width} has "
             f"{height * width:,}"
         )
-    inside = np.arange(len(lengths)) % 2 == 1
-    flat: NDArray[np.bool_] = np.repeat(inside, lengths.astype(np.int64))
-    return flat.reshape(width, height).T
+    return lengths.astype(np.int64)
+
+
+def _filled(lengths: NDArray[np.int64], height: int) -> NDArray[np.bool_]:
+    """Mask of run lengths that fill whole columns."""
+    flat: NDArray[np.bool_] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return flat.reshape(-1, height).T
 
 
 def pack_runs(runs: NDArray[np.int64]) -> str:

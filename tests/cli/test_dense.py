@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transferkit.cli._dense import FINDING
+
 NETWORK = ("--backbone", "resnet18", "--random", "--image-size", 64, "--features",
            "stage1.map,stage2.map", "--quiet")  # fmt: skip
 FIT = (*NETWORK, "--task", "segmentation", "--head", "linear", "--set", "epochs=12",
@@ -95,7 +97,7 @@ def test_evaluate_measures_what_was_not_trained_on(call, folder, model):
     assert len(list((folder / "p" / "val").glob("*.png"))) == 4
     done = call("evaluate", model, folder / "images", "--plot", folder / "curve.png")
     assert done.code == 2
-    assert "--plot is for detection" in done.err
+    assert f"--plot is for {FINDING}" in done.err
     done = call("evaluate", model, folder / "images" / "train", "--annotations",
                 folder / "masks" / "train", "--quiet")  # fmt: skip
     assert done.code == 1
@@ -140,7 +142,7 @@ def test_a_classifier_gives_no_masks(call, images, tmp_path):
                 "--quiet", "--out", tmp_path / "m").code == 0  # fmt: skip
     done = call("predict", tmp_path / "m", images, "--format", "masks", "--out", tmp_path / "x")
     assert done.code == 2
-    assert "is for models of segmentation" in done.err
+    assert "is for models of dense tasks" in done.err
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.estimators.test_tiles import SIZE, picture
+from transferkit.cli._dense import TRAINED
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_fit_predict_and_evaluate(call, squares, tmp_path):
     ("options", "message"),
     [
         (("--task", "detection", "--tiles", "many"), "tiles is 'many'; give such as '2x3'"),
-        (("--tiles", "2x2"), "--tiles is for segmentation and detection; the task is"),
-        (("--task", "anomaly", "--tiles", "2x2"), "is for segmentation and detection, not anomaly"),
+        (("--tiles", "2x2"), f"--tiles is for {TRAINED}; the task is"),
+        (("--task", "anomaly", "--tiles", "2x2"), f"is for {TRAINED}, not anomaly"),
     ],
 )
 def test_where_tiles_belong(call, squares, tmp_path, options, message):

@@ -5,6 +5,7 @@ import pytest
 
 from transferkit.annotations import Annotations
 from transferkit.dense.detection._suppression import Suppression
+from transferkit.dense.kinds.detection import KIND
 from transferkit.dense.tiles import merged
 from transferkit.images import Tiling
 
@@ -38,7 +39,7 @@ def test_every_object_is_found_once(tiling, seed):
     objects, labels, scores = scene(seed)
     tiles = Tiling.of(tiling).boxes(SIZE)
     parts = [found(tile, objects, labels, scores) for tile in tiles]
-    result = merged(parts, tiles, Suppression())
+    result = merged(parts, tiles, Suppression(), KIND)
     order = np.argsort(-scores)
     if len(tiles) > 1:
         assert sum(len(part.boxes) for part in parts) > 1.2 * len(objects)
@@ -55,7 +56,7 @@ def test_a_head_that_errs_a_little_changes_nothing(seed):
     noise = np.random.default_rng(seed)
     parts = [found(tile, objects, labels, scores, noise=noise) for tile in tiles]
     assert sum(len(part.boxes) for part in parts) > 1.3 * len(objects)
-    result = merged(parts, tiles, Suppression())
+    result = merged(parts, tiles, Suppression(), KIND)
     order = np.argsort(-scores)
     np.testing.assert_allclose(result.boxes, objects[order], atol=3)
 
@@ -65,7 +66,7 @@ def test_pieces_of_an_object_larger_than_the_overlap_are_put_together():
     large = np.array([[30.0, 100, 560, 330]])  # over all six tiles
     parts = [found(tile, large, np.array([2]), np.array([0.7]), least=0.02) for tile in tiles]
     assert all(len(part.boxes) == 1 for part in parts)
-    result = merged(parts, tiles, Suppression())
+    result = merged(parts, tiles, Suppression(), KIND)
     assert result.boxes.tolist() == large.tolist()
     assert (result.labels.tolist(), result.scores.tolist()) == ([2], [0.7])
 
@@ -76,7 +77,7 @@ def test_the_whole_image_beats_pieces():
     parts = [found(t, large, np.array([1]), np.array([0.9]), least=0.0) for t in tiles[:-1]]
     seen = np.add(large, [[4, -3, 2, 5]])  # of the image made small
     parts.append(found(tiles[-1], seen, np.array([1]), np.array([0.6])))
-    result = merged(parts, tiles, Suppression())
+    result = merged(parts, tiles, Suppression(), KIND)
     assert result.boxes.tolist() == seen.tolist()
     assert result.scores.tolist() == [0.9]
 
@@ -86,7 +87,7 @@ def test_neighbours_at_a_seam_stay_two():
     objects = np.array([[275.0, 100, 299, 120], [301, 100, 325, 120], [275, 121, 325, 150]])
     labels, scores = np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])
     parts = [found(tile, objects, labels, scores) for tile in tiles]
-    result = merged(parts, tiles, Suppression())
+    result = merged(parts, tiles, Suppression(), KIND)
     assert result.boxes.tolist() == objects.tolist()
 
 
@@ -97,9 +98,9 @@ def test_classes_are_merged_apart_unless_the_rule_says_so():
         Annotations(SIZE, boxes=box, labels=np.array([label]), scores=np.array([score]))
         for label, score in ((1, 0.6), (2, 0.8))
     ]
-    apart = merged(parts, tiles, Suppression())
+    apart = merged(parts, tiles, Suppression(), KIND)
     assert apart.labels.tolist() == [2, 1]
-    together = merged(parts, tiles, Suppression(is_class_agnostic=True))
+    together = merged(parts, tiles, Suppression(is_class_agnostic=True), KIND)
     assert (together.labels.tolist(), together.scores.tolist()) == ([2], [0.8])
 
 
@@ -107,7 +108,7 @@ def test_the_limit_is_that_of_the_image():
     objects, labels, scores = scene(0)
     tiles = Tiling.of("2x2").boxes(SIZE)
     parts = [found(tile, objects, labels, scores) for tile in tiles]
-    result = merged(parts, tiles, Suppression(limit=5))
+    result = merged(parts, tiles, Suppression(limit=5), KIND)
     assert result.scores.tolist() == sorted(scores.tolist(), reverse=True)[:5]
 
 
@@ -116,7 +117,7 @@ def test_nothing_found_is_nothing(method):
     tiles = Tiling.of("2x2").boxes(SIZE)
     nothing = np.zeros((0, 4)), np.zeros(0, int), np.zeros(0)
     parts = [found(tile, *nothing) for tile in tiles]
-    result = merged(parts, tiles, Suppression(method))
+    result = merged(parts, tiles, Suppression(method), KIND)
     assert (result.boxes.shape, len(result.labels), len(result.scores)) == ((0, 4), 0, 0)
 
 
@@ -133,9 +134,9 @@ def test_a_piece_within_a_whole_object_of_another_tile_is_dropped():
             scores=np.array([0.6, 0.9]),
         ),
     ]
-    assert len(merged(parts, tiles, Suppression()).boxes) == 2  # half of it only is covered
+    assert len(merged(parts, tiles, Suppression(), KIND).boxes) == 2  # half of it only is covered
     parts[1].boxes[1] = [280.0, 120, 330, 140]
-    assert merged(parts, tiles, Suppression()).boxes.tolist() == whole.tolist()
+    assert merged(parts, tiles, Suppression(), KIND).boxes.tolist() == whole.tolist()
 
 
 def test_thousands_of_boxes_are_merged_in_a_moment():
@@ -148,6 +149,6 @@ def test_thousands_of_boxes_are_merged_in_a_moment():
         boxes = np.concatenate((corner, corner + 40), axis=1)
         labels, scores = rng.integers(1, 4, 50), rng.uniform(0.05, 1, 50)
         parts.append(Annotations(size, boxes=boxes, labels=labels, scores=scores))
-    result = merged(parts, tiles, Suppression(limit=1000))
+    result = merged(parts, tiles, Suppression(limit=1000), KIND)
     assert len(result.boxes) == 1000
     assert (np.diff(result.scores) <= 0).all()

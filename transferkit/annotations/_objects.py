@@ -43,7 +43,8 @@ class BoxedObject(NamedTuple):
     def corners(self) -> NDArray[np.float64]:
         """Corners (4, 2) of the oriented box, or of the upright one where there is none, px."""
         if self.oriented is not None:
-            return corners_of_oriented([self.oriented])[0]
+            (corners,) = corners_of_oriented([self.oriented])
+            return np.asarray(corners)
         left, top, right, bottom = self.box
         return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 

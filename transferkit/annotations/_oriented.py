@@ -131,7 +131,7 @@ def mended_oriented(
     height, width = size
     sides = np.abs(boxes[:, 2:4])
     oriented = canonical_oriented(np.concatenate([boxes[:, :2], sides, boxes[:, 4:]], axis=1))
-    has_area = (sides > 0).all(axis=1)
+    has_area: NDArray[np.bool_] = np.asarray((sides > 0).all(axis=1))
     kept = has_area & _is_inside(oriented, size)
     upright = upright_of_oriented(oriented).clip(0, [width, height, width, height])
     remarks = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Region", "region_of_mask", "region_of_polygons"]
+__all__ = ["Region", "region_of_mask", "region_of_polygons", "united_regions"]
 
 # Crossings of edges and rows that are held at a time.
 _AT_A_TIME = 2**20
@@ -69,6 +69,19 @@ def region_of_mask(mask: NDArray[np.bool_]) -> Region:
         return Region(0, 0, mask[:0, :0])
     (top, bottom), (left, right) = rows[[0, -1]], columns[[0, -1]]
     pixels = mask[top : bottom + 1, left : right + 1].copy()
+    return Region(int(top), int(left), pixels)
+
+
+def united_regions(regions: Sequence[Region]) -> Region:
+    """Pixels that are in any of some regions."""
+    filled = [region for region in regions if region.pixels.size]
+    if len(filled) < 2:
+        return (filled or regions)[0]
+    boxes = np.array([region.box for region in filled], dtype=np.int64)
+    (left, top), (right, bottom) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    pixels = np.zeros((bottom - top, right - left), dtype=bool)
+    for region in filled:
+        Region(region.top - top, region.left - left, region.pixels).paint(pixels, True)
     return Region(int(top), int(left), pixels)
 
 

@@ -1,19 +1,22 @@
-"""Pascal VOC's XML: one file per image, with the edges of each object's box.
+"""Pascal VOC's XML: one file per image, with each object's box, which may be an oriented one.
 
 Everingham, Van Gool, Williams, Winn, Zisserman (2010), "The PASCAL visual object classes (VOC)
 challenge". Edges are taken as they are written: a box has the width ``xmax - xmin``. Tools differ
 in whether they count pixels from 0 or from 1, and files don't tell.
+
+roLabelImg writes oriented boxes beside upright ones, as ``robndbox``: centre, sides, and the angle
+from the x axis to the first side in radians, clockwise. If any file of a set has one, all boxes
+of the set are oriented, the upright ones with an angle of 0.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
@@ -21,16 +24,24 @@ from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable
 from transferkit.annotations._matching import NothingFits
-from transferkit.annotations._objects import class_numbers, label_names, number, objects_of
+from transferkit.annotations._objects import (
+    BoxedObject,
+    class_numbers,
+    label_names,
+    number,
+    objects_of,
+)
+from transferkit.annotations._oriented import annotations_of_oriented
 from transferkit.annotations._places import files_of, has_files, near, written_name
-from transferkit.files import open_regular, write_whole
+from transferkit.annotations._xml import parts_of_xml
+from transferkit.files import write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
 
 __all__ = ["GIVES", "SUMMARY", "VocReader", "accepts", "found", "read", "write"]
 
 SUMMARY = "a folder of VOC files (.xml)"
-GIVES = frozenset(("boxes",))
+GIVES = frozenset(("boxes", "oriented"))
 
 MAX_XML_BYTES = 2**24
 """Largest file that is read."""
@@ -45,9 +56,12 @@ class VocReader:
     ----------
     numbers : mapping of str to int
         Class of each name.
+    is_oriented : bool, default=False
+        Whether the set has oriented boxes.
     """
 
     numbers: Mapping[str, int]
+    is_oriented: bool = False
 
     def __call__(self, item: tuple[Path, Item]) -> Annotations:
         """Read a file. Objects that it calls difficult are ignored.
@@ -71,13 +85,17 @@ class VocReader:
             called = f"{path.name}: object {i} ({name})"
             if name not in self.numbers:
                 raise ValueError(f"{called} is of no class that was named")
-            boxes.append([_edge(one, edge, called) for edge in ("xmin", "ymin", "xmax", "ymax")])
+            boxes.append(_oriented(one, called) if self.is_oriented else _edges(one, called))
             labels.append(self.numbers[name])
             score = one.findtext("score")
             scores.append(None if score is None else number(score, called))
             ignored.append((one.findtext("difficult") or "0").strip() not in ("0", ""))
             names.append(called)
-        return annotations_of_boxes(size, boxes, labels, names, scores=scores, ignored=ignored)
+        told: dict[str, Any] = {"scores": scores, "ignored": ignored}
+        if self.is_oriented:
+            turned = np.array(boxes, dtype=np.float64).reshape(-1, 5)
+            return annotations_of_oriented(size, turned, labels, names, **told)
+        return annotations_of_boxes(size, boxes, labels, names, **told)
 
 
 def accepts(given: Path) -> bool:
@@ -101,52 +119,35 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
             f"no image has a file in {', '.join(map(repr, map(str, given)))}: the images are such "
             f"as {images.names[0]!r}; give the folder that belongs to them"
         )
-    names = label_names(classes, (name for path in files if path for name in _names(path)))
+    told = [_told(path) for path in files if path is not None]
+    names = label_names(classes, (name for labels, _ in told for name in labels))
+    reader = VocReader(class_numbers(names), any(is_oriented for _, is_oriented in told))
     items = [
         None if path is None else (path, image)
         for path, image in zip(files, images.items, strict=True)
     ]
-    return AnnotationSet(names, items, VocReader(class_numbers(names)), images.names)
+    return AnnotationSet(names, items, reader, images.names)
 
 
-def _names(path: Path) -> list[str]:
-    """Classes that a file names; none if it can't be read, which is told when it is asked for."""
+def _told(path: Path) -> tuple[set[str], bool]:
+    """Classes that a file names, and whether it has oriented boxes.
+
+    Of a file that can't be read that is told when it is asked for.
+    """
     try:
-        root = _parsed(path)
+        objects = _parsed(path).findall("object")
     except (ValueError, OSError):
-        return []
-    return [(one.findtext("name") or "").strip() for one in root.findall("object")]
+        return set(), False
+    names = {(one.findtext("name") or "").strip() for one in objects}
+    return names, any(one.find("robndbox") is not None for one in objects)
 
 
 def _parsed(path: Path) -> Element:
-    """Outermost element of a file of bounded size, without any entities."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_XML_BYTES:
-            raise ValueError(f"{path.name} is larger than {MAX_XML_BYTES // 2**20} MiB; is it VOC?")
-        data = file.read(MAX_XML_BYTES)
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = _refuse(path.name)
-    try:
-        parser.Parse(data, True)
-        root = builder.close()
-    except (expat.ExpatError, AssertionError, LookupError, UnicodeError) as error:
-        raise ValueError(f"{path.name} is no XML: {error}") from error
-    if root.tag != "annotation":
-        raise ValueError(f"{path.name} is no VOC file: it holds <{root.tag}>, not <annotation>")
+    """Outermost element of a file."""
+    root = Element("annotation")
+    for part in parts_of_xml(path, "annotation", "VOC", MAX_XML_BYTES):
+        root.append(part)
     return root
-
-
-def _refuse(name: str) -> Callable[..., None]:
-    def refuse(*_: Any) -> None:
-        # Entities that stand for one another can grow to any size, or name other files.
-        raise ValueError(f"{name} declares a document type, which VOC files don't; remove it")
-
-    return refuse
 
 
 def _size(root: Element) -> tuple[int, int] | None:
@@ -158,11 +159,26 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (height, width) if min(height, width) > 0 else None
 
 
-def _edge(one: Element, edge: str, called: str) -> float:
-    text = one.findtext(f"bndbox/{edge}")
-    if text is None:
-        raise ValueError(f"{called} has no {edge}; give xmin, ymin, xmax and ymax in bndbox")
-    return number(text, called)
+def _edges(one: Element, called: str) -> list[float]:
+    """Left, top, right and bottom edge of an object."""
+    return _numbers(one, "bndbox", ("xmin", "ymin", "xmax", "ymax"), called)
+
+
+def _oriented(one: Element, called: str) -> list[float]:
+    """Centre, sides and angle in degrees, counter-clockwise, of an object."""
+    if one.find("robndbox") is None:
+        left, top, right, bottom = _edges(one, called)
+        return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, 0.0]
+    *box, turn = _numbers(one, "robndbox", ("cx", "cy", "w", "h", "angle"), called)
+    return [*box, -math.degrees(turn)]
+
+
+def _numbers(one: Element, box: str, parts: Sequence[str], called: str) -> list[float]:
+    texts = [one.findtext(f"{box}/{part}") for part in parts]
+    for part, text in zip(parts, texts, strict=True):
+        if text is None:
+            raise ValueError(f"{called} has no {part}; give {', '.join(parts)} in {box}")
+    return [number(text or "", called) for text in texts]
 
 
 # ---- writing ----------------------------------------------------------------------------
@@ -175,7 +191,10 @@ def write(
     classes: Sequence[str],
     **options: Any,
 ) -> None:
-    """Write a file per image. Ignored objects are called difficult; masks can't be told."""
+    """Write a file per image. Ignored objects are called difficult; masks can't be told.
+
+    Oriented boxes are written as roLabelImg does, where the annotations have them.
+    """
     for name, one in zip(names, annotations, strict=True):
         place = path / written_name(name, ".xml")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -190,17 +209,30 @@ def _written(name: str, one: Annotations, classes: Sequence[str]) -> bytes:
         SubElement(size, what).text = str(value)
     for thing in objects_of(one, classes, name):
         element = SubElement(root, "object")
+        if thing.oriented is not None:
+            SubElement(element, "type").text = "robndbox"
         SubElement(element, "name").text = thing.label
         SubElement(element, "pose").text = "Unspecified"
         SubElement(element, "truncated").text = "0"
         SubElement(element, "difficult").text = str(int(thing.is_ignored))
         if thing.score is not None:
             SubElement(element, "score").text = repr(thing.score)
-        box = SubElement(element, "bndbox")
-        for edge, px in zip(("xmin", "ymin", "xmax", "ymax"), thing.box, strict=True):
-            SubElement(box, edge).text = np.format_float_positional(px, trim="-")
+        _write_box(element, thing)
     indent(root)
     try:
         return bytes(tostring(root, encoding="utf-8")) + b"\n"
     except UnicodeEncodeError as error:
         raise ValueError(f"the name of {name!r} can't stand in XML; rename the file") from error
+
+
+def _write_box(element: Element, thing: BoxedObject) -> None:
+    if thing.oriented is None:
+        kind, told = "bndbox", zip(("xmin", "ymin", "xmax", "ymax"), thing.box, strict=True)
+    else:
+        *box, angle = thing.oriented
+        # roLabelImg's own angles are from 0 up to half a turn.
+        values = (*box, math.radians(-angle % 180))
+        kind, told = "robndbox", zip(("cx", "cy", "w", "h", "angle"), values, strict=True)
+    place = SubElement(element, kind)
+    for part, value in told:
+        SubElement(place, part).text = np.format_float_positional(value, trim="-")

@@ -1,8 +1,10 @@
 """YOLO's text files: one per image, with a line for each object, in shares of the image's sides.
 
-A line is ``class cx cy w h``, perhaps with a score behind, or ``class x1 y1 x2 y2 x3 y3 …``, the
-corners of a polygon, of which the box is taken. Classes count from 0; their names stand in
-``data.yaml`` or in a class table (Redmon and Farhadi, "Darknet"; Ultralytics' layout of folders).
+A line is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 …``, the corners of a polygon, perhaps
+with a score behind. Classes count from 0; their names stand in ``data.yaml`` or in a class table
+(Redmon and Farhadi, "Darknet"; Ultralytics' layout of folders). Files don't tell whether four
+corners are those of an oriented box or of a mask with few corners: they are both, if all lines of
+the set have just four.
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
+from transferkit.annotations._masks import Masks
 from transferkit.annotations._matching import NothingFits
-from transferkit.annotations._objects import label_names, named_classes, number, objects_of
+from transferkit.annotations._objects import (
+    BoxedObject,
+    label_names,
+    named_classes,
+    number,
+    objects_of,
+)
+from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
+from transferkit.annotations._regions import region_of_polygons
 from transferkit.files import open_regular, write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
@@ -31,15 +43,37 @@ from transferkit.images.items import Item
 __all__ = ["GIVES", "SUMMARY", "YoloReader", "accepts", "found", "read", "write"]
 
 SUMMARY = "a folder of YOLO files (.txt)"
-GIVES = frozenset(("boxes",))
+GIVES = frozenset(("boxes", "masks", "oriented"))
 
 MAX_TEXT_BYTES = 2**24
 """Largest file of an image that is read."""
 _FOLDERS = ("labels", "label", "annotations", "yolo")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _LOOKED_AT = 20
+_LARGEST_SHARE = 1e4
 
 logger = logging.getLogger(__name__)
+
+
+class YoloLine(NamedTuple):
+    """One object of a file, in shares of the image's sides.
+
+    Parameters
+    ----------
+    label : int
+        Its class, from 0.
+    box : ndarray of shape (4,)
+        Left, top, right and bottom edge.
+    corners : ndarray of shape (n, 2), or None
+        Those of its polygon.
+    score : float or None
+        Of a prediction.
+    """
+
+    label: int
+    box: NDArray[np.float64]
+    corners: NDArray[np.float64] | None
+    score: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +84,18 @@ class YoloReader:
     ----------
     n_classes : int
         Number of classes that objects can have; class 0 of a file is class 1 here.
+    is_oriented : bool, default=False
+        Whether all lines of the set have four corners.
     """
 
     n_classes: int
+    is_oriented: bool = False
 
     def __call__(self, item: tuple[Path | None, Item]) -> Annotations:
         """Read a file; None in its place stands for an image without objects.
+
+        Boxes are read of every file; masks, if all of its lines are polygons that hold the
+        centre of a pixel; and oriented boxes, if the set has such.
 
         Parameters
         ----------
@@ -68,22 +108,34 @@ class YoloReader:
             If a line can't be understood.
         """
         path, image = item
-        height, width = size_of(image)
-        sides = np.array([width, height, width, height], dtype=float)
-        boxes, labels, scores, names = [], [], [], []
-        for i, line in enumerate(_lines(path) if path is not None else (), start=1):
+        height, width = size = size_of(image)
+        lines, names = [], []
+        for i, words in enumerate(_lines(path) if path is not None else (), start=1):
             called = f"{path.name if path is not None else ''}: line {i}"
-            label, shares, score = _parsed(line, called)
-            if not 0 <= label < self.n_classes:
+            line = _parsed(words, called)
+            if not 0 <= line.label < self.n_classes:
                 raise ValueError(
-                    f"{called} has class {label}, and there are {self.n_classes} (from 0 to "
+                    f"{called} has class {line.label}, and there are {self.n_classes} (from 0 to "
                     f"{self.n_classes - 1}); name all of them"
                 )
-            boxes.append((shares * sides).tolist())
-            labels.append(label + 1)
-            scores.append(score)
+            lines.append(line)
             names.append(called)
-        return annotations_of_boxes((height, width), boxes, labels, names, scores=scores)
+        labels = [line.label + 1 for line in lines]
+        polygons = [line.corners * (width, height) for line in lines if line.corners is not None]
+        masks = _masks(polygons, size) if len(polygons) == len(lines) else None
+        told: dict[str, Any] = {"scores": [line.score for line in lines], "masks": masks}
+        if self.is_oriented:
+            corners = np.array(polygons, dtype=np.float64).reshape(-1, 4, 2)
+            oriented, remarks = oriented_of_quads(corners, names)
+            return annotations_of_oriented(size, oriented, labels, names, remarks=remarks, **told)
+        boxes = [(line.box * (width, height, width, height)).tolist() for line in lines]
+        return annotations_of_boxes(size, boxes, labels, names, **told)
+
+
+def _masks(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> Masks | None:
+    """Masks of polygons; None if one has no pixel, which can't be learnt or found as a mask."""
+    masks = Masks(size, [region_of_polygons([polygon], size) for polygon in polygons])
+    return masks if masks.areas.all() else None
 
 
 def accepts(given: Path) -> bool:
@@ -112,14 +164,14 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     table = classes or _names_near(given)
     if table is None:
         # Names that sort as their numbers do.
-        largest = max((_largest(path) for path in files if path is not None), default=-1)
+        parsed = (line for path in files if path is not None for line in _parsed_file(path))
+        largest = max((line.label for line in parsed), default=-1)
         names: Sequence[str] = [f"class {i}" for i in range(largest + 1)]
         names = ("background", *names)
     else:
         names = label_names(table, ())
-    n_classes = len(named_classes(names)[0])
-    items = list(zip(files, images.items, strict=True))
-    return AnnotationSet(names, items, YoloReader(n_classes), images.names)
+    reader = YoloReader(len(named_classes(names)[0]), _are_oriented(files))
+    return AnnotationSet(names, list(zip(files, images.items, strict=True)), reader, images.names)
 
 
 # ---- files ------------------------------------------------------------------------------
@@ -139,23 +191,35 @@ def _lines(path: Path) -> list[list[str]]:
     return [line.replace(",", " ").split() for line in lines if line.strip()]
 
 
-def _parsed(line: Sequence[str], called: str) -> tuple[int, np.ndarray, float | None]:
-    """Class, edges as shares of the sides, and score of a line."""
-    values = [number(text, called) for text in line]
-    n = len(values) - 1
+def _parsed(words: Sequence[str], called: str) -> YoloLine:
+    values = [number(text, called) for text in words]
     if not values or values[0] != int(values[0]):
-        raise ValueError(f"{called}: {line[0] if line else ''!r} is no class; give a whole number")
-    if n in (4, 5):
-        x, y, width, height = values[1:5]
+        shown = words[0] if words else ""
+        raise ValueError(f"{called}: {shown!r} is no class; give a whole number")
+    label, *shares = int(values[0]), *values[1:]
+    n = len(shares)
+    score = shares.pop() if n % 2 and n > 4 else None
+    if len(shares) == 4:
+        x, y, width, height = shares
         edges = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-        return int(values[0]), edges, values[5] if n == 5 else None
-    if n < 6 or n % 2:
+        return YoloLine(label, edges, None, score)
+    if n < 6:
         raise ValueError(
-            f"{called} has {n} numbers behind the class; give cx cy w h, perhaps with a score, or "
-            "x and y of three corners or more"
+            f"{called} has {n} numbers behind the class; give cx cy w h, or x and y of three "
+            "corners or more, perhaps with a score"
         )
-    corners = np.array(values[1:]).reshape(-1, 2)
-    return int(values[0]), np.concatenate([corners.min(0), corners.max(0)]), None
+    if max(map(abs, shares)) > _LARGEST_SHARE:
+        raise ValueError(f"{called}: {max(shares, key=abs):g} is no share of the image's sides")
+    corners = np.array(shares).reshape(-1, 2)
+    return YoloLine(label, np.concatenate([corners.min(0), corners.max(0)]), corners, score)
+
+
+def _parsed_file(path: Path) -> list[YoloLine]:
+    """Lines of a file; none if it can't be read, which is told when it is asked for."""
+    try:
+        return [_parsed(words, path.name) for words in _lines(path)]
+    except (ValueError, OSError):
+        return []
 
 
 def _is_label_file(path: Path) -> bool:
@@ -167,12 +231,12 @@ def _is_label_file(path: Path) -> bool:
         return False
 
 
-def _largest(path: Path) -> int:
-    """Largest class of a file; what can't be read is told when it is asked for."""
-    try:
-        return max((_parsed(line, path.name)[0] for line in _lines(path)), default=-1)
-    except (ValueError, OSError):
-        return -1
+def _are_oriented(files: Iterable[Path | None]) -> bool:
+    """Whether all lines of some files have four corners. Of other sets a few files are read."""
+    parsed = (_parsed_file(path) for path in files if path is not None)
+    return all(
+        line.corners is not None and len(line.corners) == 4 for lines in parsed for line in lines
+    )
 
 
 def _names_near(given: Sequence[Path]) -> ClassTable | None:
@@ -220,7 +284,10 @@ def write(
 ) -> None:
     """Write a file per image, and ``data.yaml`` with the names of the classes beside them.
 
-    The format can't tell which objects are ignored; they are left out, and a warning says so.
+    Objects are written with the four corners of their oriented boxes, where the annotations have
+    such, else with their boxes. The format can't tell which objects are ignored; they are left
+    out, and a warning says so. Corners outside of the image are written as they are, which
+    Ultralytics' own programs don't take.
     """
     path.mkdir(parents=True, exist_ok=True)
     labels, _ = named_classes(classes)
@@ -228,19 +295,10 @@ def write(
     (path / "data.yaml").write_text(content, encoding="utf-8")
     n_ignored = 0
     for name, one in zip(names, annotations, strict=True):
-        height, width = one.size
-        lines = []
-        for thing in objects_of(one, classes, name):
-            if thing.is_ignored:
-                n_ignored += 1
-                continue
-            left, top, right, bottom = thing.box
-            shares = [(left + right) / 2 / width, (top + bottom) / 2 / height,
-                      (right - left) / width, (bottom - top) / height]  # fmt: skip
-            values = [labels.index(thing.label), *shares]
-            if thing.score is not None:
-                values.append(thing.score)
-            lines.append(" ".join(_written(value) for value in values))
+        things = list(objects_of(one, classes, name))
+        kept = [thing for thing in things if not thing.is_ignored]
+        n_ignored += len(things) - len(kept)
+        lines = [_line_of(thing, labels.index(thing.label), one.size) for thing in kept]
         place = path / written_name(name, ".txt")
         place.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place, ["".join(f"{line}\n" for line in lines).encode()])
@@ -252,5 +310,13 @@ def write(
         )
 
 
-def _written(value: float) -> str:
-    return np.format_float_positional(value, trim="-")
+def _line_of(thing: BoxedObject, label: int, size: tuple[int, int]) -> str:
+    height, width = size
+    if thing.oriented is not None:
+        shares = (thing.corners / (width, height)).ravel().tolist()
+    else:
+        left, top, right, bottom = thing.box
+        shares = [(left + right) / 2 / width, (top + bottom) / 2 / height,
+                  (right - left) / width, (bottom - top) / height]  # fmt: skip
+    values = [label, *shares, *(() if thing.score is None else (thing.score,))]
+    return " ".join(np.format_float_positional(value, trim="-") for value in values)

@@ -1,4 +1,4 @@
-"""``transferkit finetune`` of segmentation and detection."""
+"""``transferkit finetune`` of dense tasks."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from transferkit.cli._dense import annotated_images, dense_extractor_from
-from transferkit.cli._finetuned import (
-    print_tuned,
-    show_recipe,
-    telling_of_checkpoint,
-    tuned_result,
+from transferkit.cli._dense import (
+    Training,
+    annotated_images,
+    dense_extractor_from,
+    saved_and_measured,
 )
-from transferkit.cli._options import (
-    exit_code,
-    extraction_mode,
-    report_failures,
-)
+from transferkit.cli._finetuned import print_tuned, show_recipe, tuned_result
+from transferkit.cli._options import exit_code, extraction_mode, report_failures
 from transferkit.cli._output import print_json
 from transferkit.cli._training import (
     Measured,
     measured_pairs,
     report_unmeasured,
-    save_then_measure,
+    telling_of_checkpoint,
 )
+from transferkit.tasks.dense import dense_task_of
 
 if TYPE_CHECKING:
+    from transferkit.datasets import Division
     from transferkit.images import ImageSet
 
 __all__ = ["finetune_dense"]
@@ -45,86 +43,64 @@ _OF_INIT = {
 
 def finetune_dense(
     ctx: click.Context,
-    images: str,
-    task: str,
-    out: Path,
+    asked: Training,
     *,
     strategy: str,
-    head: str | None,
-    head_options: dict[str, Any],
     init: Path | None,
     settings: dict[str, Any],
-    folder: Path | None,
-    force: bool,
+    folder: Path,
     resume: bool,
     tensorboard: bool,
-    test_size: float,
-    seed: int,
-    on_error: str,
-    as_json: bool,
-    options: dict[str, Any],
 ) -> NoReturn:
     """Train a whole network on annotated images, save it and measure it; then exit."""
     from transferkit import estimators
     from transferkit.finetune.dense import choose_live_recipe, dense_strategy
-    from transferkit.tasks.dense import dense_task_of
 
-    name = dense_task_of(task).fine_tuner
+    name = dense_task_of(asked.task).fine_tuner
     if name is None:
         raise click.UsageError(
-            f"finetune is not for {task}, which learns from frozen maps; run fit"
+            f"finetune is not for {asked.task}, which learns from frozen maps; run fit"
         )
     kind = getattr(estimators, name)
     # Says now what is wrong with them.
     choose_live_recipe(settings, dense_strategy(strategy), 1, kind.live_kind)
     network = {
-        "head": head,
-        "head_options": head_options,
-        "neck": options.pop("neck"),
-        "neck_options": options.pop("neck_parameters"),
+        "head": asked.head,
+        "head_options": asked.head_options,
+        "neck": asked.options.pop("neck"),
+        "neck_options": asked.options.pop("neck_parameters"),
     }
-    listed, found = annotated_images(images, task, options)
-    model = _model(ctx, kind, listed, strategy, init, network, options)
-    model.set_params(
-        recipe=settings, folder=folder or out.parent / f"{out.name}.run", tensorboard=tensorboard
-    )
+    listed, found = annotated_images(asked.images, asked.task, asked.options)
+    model = _model(ctx, kind, listed, strategy, init, network, asked.options)
+    model.set_params(recipe=settings, folder=folder, tensorboard=tensorboard)
     with model.processes().first_alone():
-        usable = model.usable(listed, found, extraction_mode(on_error))
-    parts = model.divided(usable, test_size, seed)
+        usable = model.usable(listed, found, extraction_mode(asked.on_error))
+    parts = model.divided(usable, asked.test_size, asked.seed)
     is_first = model.processes().is_first
     if is_first:
         show_recipe()
     with telling_of_checkpoint(model.folder):
         model.fit_parts(usable, parts, resume=resume)
-    measured = Measured()
-    if is_first:
-
-        def measured_part() -> tuple[Any, ImageSet]:
-            part, own = usable.select(parts.measured)
-            return model.measure(part, own), part
-
-        measured = save_then_measure(
-            model,
-            out,
-            measured_part if len(parts.measured) else None,
-            overwrite=force,
-            source=images,
-            part=parts.name,
-            reason=parts.why_not_measured(),
-        )
-        # The saved model has the tuned weights now. If the start is kept, there are none.
-        shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
-        shutil.rmtree(model.folder_ / "head", ignore_errors=True)
-        result = tuned_result(model, out, len(listed), parts, measured)
-        result["failures"] = [{"name": f.name, "reason": f.reason} for f in usable.failures]
-        if as_json:
-            print_json(result)
-        else:
-            print_tuned(result, parts, measured_pairs(model, measured, parts, parts.name))
-        report_failures(usable.failures, len(listed))
-        report_unmeasured(measured, out)
+    measured = _told(model, asked, len(listed), usable, parts) if is_first else Measured()
     model.processes().wait()
-    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, on_error))
+    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, asked.on_error))
+
+
+def _told(model: Any, asked: Training, n_images: int, usable: Any, parts: Division) -> Measured:
+    """Save and measure a trained model, and print what came of it."""
+    measured = saved_and_measured(model, asked, usable, parts)
+    # The saved model has the tuned weights now. If the start is kept, there are none.
+    shutil.rmtree(model.folder_ / "backbone", ignore_errors=True)
+    shutil.rmtree(model.folder_ / "head", ignore_errors=True)
+    result = tuned_result(model, asked.out, n_images, parts, measured)
+    result["failures"] = [{"name": f.name, "reason": f.reason} for f in usable.failures]
+    if asked.as_json:
+        print_json(result)
+    else:
+        print_tuned(result, parts, measured_pairs(model, measured, parts, parts.name))
+    report_failures(usable.failures, n_images)
+    report_unmeasured(measured, asked.out)
+    return measured
 
 
 def _model(

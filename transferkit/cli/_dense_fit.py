@@ -1,4 +1,4 @@
-"""``transferkit fit`` of dense tasks: segmentation, detection and anomaly."""
+"""``transferkit fit`` of dense tasks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from transferkit.cli._dense import annotated_images, dense_extractor_from, report_remarks
+from transferkit.cli._dense import (
+    TRAINED,
+    Training,
+    annotated_images,
+    dense_extractor_from,
+    report_remarks,
+    saved_and_measured,
+)
 from transferkit.cli._options import exit_code, extraction_mode, report_failures
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
-from transferkit.cli._training import measured_pairs, report_unmeasured, save_then_measure
+from transferkit.cli._training import measured_pairs, report_unmeasured, telling_of_checkpoint
+from transferkit.tasks.dense import dense_task_of
 
 if TYPE_CHECKING:
     from transferkit.cli._training import Measured
@@ -21,105 +29,67 @@ if TYPE_CHECKING:
 __all__ = ["fit_dense"]
 
 
-def fit_dense(
-    ctx: click.Context,
-    images: str,
-    task: str,
-    out: Path,
-    *,
-    head: str | None,
-    head_options: dict[str, Any],
-    force: bool,
-    test_size: float,
-    seed: int,
-    on_error: str,
-    only_plan: bool,
-    as_json: bool,
-    options: dict[str, Any],
-) -> NoReturn:
+def fit_dense(ctx: click.Context, asked: Training, *, only_plan: bool) -> NoReturn:
     """Train a dense head on maps, save it and measure it; then exit."""
     from transferkit.artifacts import check_writable
 
-    check_writable(out, overwrite=force)
-    listed, found = annotated_images(images, task, options)
-    model = _model(ctx, listed, task, out, head, head_options, seed, options)
-    resume = options.pop("resume")
+    check_writable(asked.out, overwrite=asked.force)
+    listed, found = annotated_images(asked.images, asked.task, asked.options)
+    resume = asked.options.pop("resume")
+    model = _model(ctx, listed, asked, resume)
     if only_plan:
-        print_plan(model.plan(listed), as_json=as_json)
+        print_plan(model.plan(listed), as_json=asked.as_json)
         ctx.exit(0)
-    usable = model.usable(listed, found, extraction_mode(on_error))
-    parts = model.divided(usable, test_size, seed)
+    usable = model.usable(listed, found, extraction_mode(asked.on_error))
+    parts = model.divided(usable, asked.test_size, asked.seed)
     start = time.perf_counter()
-    try:
+    with telling_of_checkpoint(getattr(model, "folder", None)):
         model.fit_parts(usable, parts, resume=resume)
-    except KeyboardInterrupt:
-        click.echo(f"The last checkpoint is in {model.folder}; go on with --resume.", err=True)
-        raise
     seconds = time.perf_counter() - start
-
-    def measured_part() -> tuple[Any, ImageSet]:
-        part, own = usable.select(parts.measured)
-        return model.measure(part, own), part
-
-    measured = save_then_measure(
-        model,
-        out,
-        measured_part if len(parts.measured) else None,
-        overwrite=force,
-        source=images,
-        part=parts.name,
-        reason=parts.why_not_measured(),
-    )
-    result = _result(model, out, len(listed), parts, measured) | {
+    measured = saved_and_measured(model, asked, usable, parts)
+    result = _result(model, asked.out, len(listed), parts, measured) | {
         "fit_seconds": round(seconds, 3),
         "failures": [{"name": f.name, "reason": f.reason} for f in usable.failures],
         "remarks": [{"name": f.name, "reason": f.reason} for f in usable.remarks],
     }
-    if as_json:
+    if asked.as_json:
         print_json(result)
     else:
         _print(result, model, parts, measured)
     report_failures(usable.failures, len(listed))
     report_remarks(usable.remarks)
-    report_unmeasured(measured, out)
-    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, on_error))
+    report_unmeasured(measured, asked.out)
+    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, asked.on_error))
 
 
-def _model(
-    ctx: click.Context,
-    images: ImageSet,
-    task: str,
-    out: Path,
-    head: str | None,
-    head_options: dict[str, Any],
-    seed: int,
-    options: dict[str, Any],
-) -> Any:
+def _model(ctx: click.Context, images: ImageSet, asked: Training, resume: bool) -> Any:
     """The estimator that the options describe."""
     from transferkit.estimators import dense_estimator_of
-    from transferkit.tasks.dense import dense_task_of
 
-    folder = options.pop("run") or out.parent / f"{out.name}.run"
+    task, options = dense_task_of(asked.task), asked.options
+    folder = options.pop("run") or asked.out.parent / f"{asked.out.name}.run"
     neck, neck_options = options.pop("neck"), options.pop("neck_parameters")
-    recipe = {"seed": seed, **options.pop("recipe")}
+    recipe = {"seed": asked.seed, **options.pop("recipe")}
     tiles = options.pop("tiles")
     tiles = None if tiles == "none" else tiles
-    kind = dense_task_of(task)
-    if tiles is not None and not kind.has_network:
-        raise click.UsageError(f"--tiles is for segmentation and detection, not {task}")
-    extractor = dense_extractor_from(ctx, options, images, tiles)
-    network: dict[str, Any] = {}
-    if kind.has_network:
+    network: dict[str, Any] = {"seed": asked.seed}
+    if task.has_network:
         network = {"neck": neck, "neck_options": neck_options, "recipe": recipe, "folder": folder}
         network["tiles"] = tiles
-    elif neck or neck_options or len(recipe) > 1 or options["resume"]:
-        raise click.UsageError(
-            f"--neck, --set and --resume are for segmentation and detection, not {task}"
-        )
     else:
-        network = {"seed": seed}
-    return dense_estimator_of(task)(
-        extractor, head or kind.default_head, head_options=head_options, **network
+        given = {
+            "--tiles": tiles,
+            "--neck": neck,
+            "--neck-arg": neck_options,
+            "--set": len(recipe) > 1,
+            "--resume": resume,
+        }
+        for flag, value in given.items():
+            if value:
+                raise click.UsageError(f"{flag} is for {TRAINED}, not {task.name}")
+    extractor = dense_extractor_from(ctx, options, images, tiles)
+    return dense_estimator_of(task.name)(
+        extractor, asked.head or task.default_head, head_options=asked.head_options, **network
     )
 
 

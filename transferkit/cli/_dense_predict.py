@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from transferkit.cli._dense import annotated_images
+from transferkit.cli._dense import FINDING, TRAINED, annotated_images
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -20,17 +20,30 @@ from transferkit.cli._options import (
 from transferkit.cli._output import counted, print_json, printable
 from transferkit.cli._pictures import draw_all, draw_one
 from transferkit.cli._writing import check_file, form_of, write_lines
+from transferkit.tasks import dense
+from transferkit.tasks.dense import DenseTask, dense_task_of
 
 if TYPE_CHECKING:
-    from transferkit.annotations import Annotations
-    from transferkit.tasks.dense import DenseTask
+    from transferkit.annotations import Annotations, AnnotationSet
+    from transferkit.images import ImageSet
 
-__all__ = ["ANNOTATION_FORMS", "evaluate_dense", "predict_dense"]
+__all__ = ["ANNOTATION_FORMS", "LINES", "evaluate_dense", "forms_of_tasks", "predict_dense"]
 
-ANNOTATION_FORMS = ("masks", "coco", "voc", "yolo")
+LINES = ("csv", "jsonl", "parquet")
+"""Forms of one line for each image, of any task."""
+ANNOTATION_FORMS = tuple(
+    dict.fromkeys(
+        form for name in dense.names() for form in dense_task_of(name).forms if form not in LINES
+    )
+)
 """Forms that only predictions of pixels or objects have."""
 # Forms of one file per image.
-_FOLDERS = ("masks", "voc", "yolo")
+_FOLDERS = ("masks", "instances", "voc", "yolo", "dota")
+
+
+def forms_of_tasks() -> str:
+    """The annotation forms of each dense task, for the help."""
+    return "; ".join(f"{', '.join(dense_task_of(name).forms)} of {name}" for name in dense.names())
 
 
 def predict_dense(
@@ -48,12 +61,11 @@ def predict_dense(
 ) -> NoReturn:
     """Annotate images, write the annotations and pictures of them, and exit."""
     from transferkit.artifacts import task_of
-    from transferkit.tasks.dense import dense_task_of
 
     task = dense_task_of(task_of(model))
     form = _checked_form(form, out, task)
     if threshold is not None and not task.has_objects:
-        raise click.UsageError(f"--threshold is for detection; this model predicts {task.name}")
+        raise click.UsageError(f"--threshold is for {FINDING}; this model predicts {task.name}")
     listed = images_from(images, options)
     estimator = estimator_from(model, options)
     if threshold is not None:
@@ -109,13 +121,11 @@ def _write(
 
 def _set_tiles(estimator: Any, tiles: str | None) -> None:
     """Cut images into other tiles than the model does, if the user says so."""
-    from transferkit.tasks.dense import dense_task_of
-
     if tiles is None:
         return
     if not dense_task_of(estimator.task_name).has_network:
         raise click.UsageError(
-            f"--tiles is for segmentation and detection; this model predicts {estimator.task_name}"
+            f"--tiles is for {TRAINED}; this model predicts {estimator.task_name}"
         )
     estimator.tiles = None if tiles == "none" else tiles
 
@@ -127,7 +137,7 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
     if form is None and out is not None and out.suffix.lower() == ".json":
         form = "coco"
     if form in ANNOTATION_FORMS and form not in task.forms:
-        allowed = ", ".join(dict.fromkeys([*task.forms, "csv", "jsonl", "parquet"]))
+        allowed = ", ".join(dict.fromkeys([*task.forms, *LINES]))
         raise click.UsageError(f"--format {form} isn't for {task.name}; choose one of {allowed}")
     if form not in ANNOTATION_FORMS:
         form = form_of(form, out)
@@ -156,7 +166,7 @@ def evaluate_dense(
     options: dict[str, Any],
 ) -> NoReturn:
     """Measure a model on annotated images, and exit."""
-    from transferkit.datasets import is_unseen, measured_of
+    from transferkit.datasets import is_unseen
     from transferkit.report.text import report_lines
 
     if out is not None:
@@ -164,16 +174,12 @@ def evaluate_dense(
             f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
         )
     if plot is not None:
-        if task != "detection":
-            raise click.UsageError(f"--plot is for detection; this model predicts {task}")
+        if not dense_task_of(task).has_objects:
+            raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
         check_file(plot)
     estimator = estimator_from(model, options)
     _set_tiles(estimator, tiles)
-    listed, found = annotated_images(images, task, options, estimator.classes_)
-    part = None if use_all else measured_of(listed.split_names)
-    if part is not None:
-        at = [i for i, name in enumerate(listed.splits or ()) if name == part]
-        listed, found = listed.select(at), None if found is None else found.select(at)
+    listed, found, part = _to_measure(images, estimator, use_all, options)
     usable = estimator.usable(listed, found, extraction_mode(on_error))
     trained = [row.tobytes() for row in estimator.train_ids_]
     unseen = is_unseen(usable.ids, [] if use_all else trained)
@@ -203,3 +209,17 @@ def evaluate_dense(
             click.echo(f"{name}: {printable(str(place))}", err=True)
     report_failures(usable.failures, len(listed))
     ctx.exit(exit_code(usable.failures, on_error))
+
+
+def _to_measure(
+    source: str, estimator: Any, use_all: bool, options: dict[str, Any]
+) -> tuple[ImageSet, AnnotationSet | None, str | None]:
+    """Images and annotations of the part that is measured, and its name; all without parts."""
+    from transferkit.datasets import measured_of
+
+    listed, found = annotated_images(source, estimator.task_name, options, estimator.classes_)
+    part = None if use_all else measured_of(listed.split_names)
+    if part is None:
+        return listed, found, None
+    at = [i for i, name in enumerate(listed.splits or ()) if name == part]
+    return listed.select(at), None if found is None else found.select(at), part

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from transferkit.cli._output import counted, print_pairs
 
@@ -16,23 +12,13 @@ if TYPE_CHECKING:
     from transferkit.cli._training import Measured
     from transferkit.datasets import Division
 
-__all__ = ["print_tuned", "show_recipe", "telling_of_checkpoint", "tuned_result"]
+__all__ = ["print_tuned", "show_recipe", "tuned_result"]
 
 
 def show_recipe() -> None:
     """Let the recipe be printed before training starts."""
     for room in ("finetune", "training"):
         logging.getLogger(f"transferkit.{room}").setLevel(logging.INFO)
-
-
-@contextlib.contextmanager
-def telling_of_checkpoint(folder: Path) -> Iterator[None]:
-    """Say where the last checkpoint is if the user interrupts the training."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"The last checkpoint is in {folder}; go on with --resume.", err=True)
-        raise
 
 
 def tuned_result(

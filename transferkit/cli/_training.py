@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ __all__ = [
     "report_unmeasured",
     "save_then_measure",
     "task_option",
+    "telling_of_checkpoint",
     "test_size_option",
     "warn_of_contradictions",
 ]
@@ -145,6 +147,17 @@ def warn_of_contradictions(images: ImageSet, ids: tuple[bytes, ...]) -> None:
             f"first: {a!r} and {b!r})",
             err=True,
         )
+
+
+@contextlib.contextmanager
+def telling_of_checkpoint(folder: Path | None) -> Iterator[None]:
+    """Say where the last checkpoint is, if there is any, when the user interrupts the training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is not None:
+            click.echo(f"The last checkpoint is in {folder}; go on with --resume.", err=True)
+        raise
 
 
 # ---- save, then measure -------------------------------------------------------------

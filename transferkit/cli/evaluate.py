@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="PNG file for the precision over recall of detection.",
+    help="PNG file for the precision over recall of objects.",
 )
 @annotation_options
 @tiles_option("as the model was trained")

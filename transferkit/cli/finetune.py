@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._dense import (
+    TRAINED,
+    Training,
     annotation_options,
     check_only_vectors,
     is_dense,
@@ -18,7 +20,6 @@ from transferkit.cli._dense_finetune import finetune_dense
 from transferkit.cli._finetuned import (
     print_tuned,
     show_recipe,
-    telling_of_checkpoint,
     tuned_result,
 )
 from transferkit.cli._options import (
@@ -43,6 +44,7 @@ from transferkit.cli._training import (
     out_option,
     report_unmeasured,
     save_then_measure,
+    telling_of_checkpoint,
     test_size_option,
 )
 
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="lp-ft, full, norm-only, bias-only, lora, or last-N-stages on cached activations.",
 )
-@click.option("--head", help="Of segmentation or detection; see `transferkit heads`.")
+@click.option("--head", help="Of dense tasks; see `transferkit heads`.")
 @values_option(
     "--head-arg",
     "head_parameters",
@@ -123,8 +125,8 @@ def command(
     for fit, and so is the model: predict, evaluate and extract take it. Several GPUs:
     `accelerate launch -m transferkit finetune …`.
 
-    Tasks segmentation and detection train a neck and a head on the frozen backbone's stored maps
-    first, as fit does; masks or boxes are found beside IMAGES, or named by --annotations.
+    Dense tasks train a neck and a head on the frozen backbone's stored maps first, as fit does;
+    masks or boxes are found beside IMAGES, or named by --annotations.
     """
     from transferkit import estimators
     from transferkit.artifacts import check_writable
@@ -138,37 +140,35 @@ def command(
     from transferkit.training import Processes
 
     check_writable(out, overwrite=force)
+    settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
+    folder = folder or out.parent / f"{out.name}.run"
     if is_dense(task):
-        finetune_dense(
-            ctx,
+        asked = Training(
             images,
             task,
             out,
-            strategy=strategy,
             head=head,
             head_options=head_parameters,
-            init=init,
-            settings={
-                "seed": seed,
-                **({} if minutes is None else {"minutes": minutes}),
-                **settings,
-            },
-            folder=folder,
             force=force,
-            resume=resume,
-            tensorboard=tensorboard,
             test_size=test_size,
             seed=seed,
             on_error=on_error,
             as_json=as_json,
             options=options,
         )
+        finetune_dense(
+            ctx,
+            asked,
+            strategy=strategy,
+            init=init,
+            settings=settings,
+            folder=folder,
+            resume=resume,
+            tensorboard=tensorboard,
+        )
     check_only_vectors(options, task)
     if head or head_parameters:
-        raise click.UsageError(
-            f"--head is for segmentation and detection; {task} is tuned with a linear head"
-        )
-    settings = {"seed": seed, **({} if minutes is None else {"minutes": minutes}), **settings}
+        raise click.UsageError(f"--head is for {TRAINED}; {task} is tuned with a linear head")
     choose_recipe(settings, parse_strategy(strategy), 1)
     extractor = extractor_from(options)
     listed = images_from(images, options)
@@ -184,7 +184,7 @@ def command(
         strategy,
         recipe=settings,
         init=init,
-        folder=folder or out.parent / f"{out.name}.run",
+        folder=folder,
         tensorboard=tensorboard,
         progress=extractor.progress,
     )

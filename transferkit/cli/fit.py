@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._dense import check_only_vectors, dense_options, is_dense
+from transferkit.cli._dense import (
+    Training,
+    check_only_vectors,
+    default_heads,
+    dense_options,
+    is_dense,
+)
 from transferkit.cli._dense_fit import fit_dense
 from transferkit.cli._duplicates import described, duplicates
 from transferkit.cli._folds import (
@@ -59,8 +65,7 @@ if TYPE_CHECKING:
 @any_task_option
 @click.option(
     "--head",
-    help="See `transferkit heads`.  [default: linear; unet of "
-    "segmentation, faster-rcnn of detection]",
+    help=f"See `transferkit heads`.  [default: linear; {default_heads()}]",
 )
 @values_option(
     "--head-arg",
@@ -115,9 +120,9 @@ def command(
     measured, and val chooses hyper-parameters; without a test part val is measured. Without
     splits a stratified part is held out and the model is measured on it.
 
-    Tasks segmentation, detection and anomaly learn from maps, and predict a class for every pixel,
-    the objects' boxes, or how strange a pixel is; their masks or boxes are found beside IMAGES, or
-    named by --annotations.
+    Dense tasks learn from maps: segmentation a class for every pixel; detection, instances and
+    oriented the objects' boxes, masks or oriented boxes; anomaly how strange a pixel is. Their
+    masks or boxes are found beside IMAGES, or named by --annotations.
     """
     from transferkit.artifacts import check_writable
     from transferkit.estimators import estimator_of
@@ -130,8 +135,7 @@ def command(
     check_folds(ctx, n_folds, out_of_fold)
     if is_dense(task):
         check_no_folds(n_folds, task)
-        fit_dense(
-            ctx,
+        asked = Training(
             images,
             task,
             out,
@@ -141,10 +145,10 @@ def command(
             test_size=test_size,
             seed=seed,
             on_error=on_error,
-            only_plan=only_plan,
             as_json=as_json,
             options=options,
         )
+        fit_dense(ctx, asked, only_plan=only_plan)
     check_only_vectors(options, task)
     head = head or task_of(task).default_head
     check_writable(out, overwrite=force)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import click
 
+from transferkit import registry
 from transferkit.cli._options import json_option
 from transferkit.cli._output import print_json, print_pairs, print_table
+from transferkit.tasks import dense
+from transferkit.tasks.dense import DenseTask, dense_task_of
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """List the heads, those of segmentation, detection and anomalies too.
+    """List the heads, those of dense tasks too.
 
     In Python any scikit-learn classifier is a head too.
     """
     import dataclasses
 
-    from transferkit import registry
     from transferkit.heads import describe, head_names
 
     heads = [describe(name) for name in head_names()]
@@ -43,12 +45,12 @@ def command(as_json: bool) -> None:
         ],
     )
     click.echo()
-    folders = {
-        "segmentation": "dense.segmentation",
-        "detection": "dense.detection",
-        "necks": "necks",
-        "anomaly": "dense.anomaly",
-    }
-    names = {kind: registry.names(f"transferkit.{folder}") for kind, folder in folders.items()}
-    names["anomaly"].append("auto")
-    print_pairs([(kind, ", ".join(found)) for kind, found in names.items()])
+    found = {name: _heads_of(dense_task_of(name)) for name in dense.names()}
+    found["necks"] = registry.names("transferkit.necks")
+    print_pairs([(kind, ", ".join(names)) for kind, names in found.items()])
+
+
+def _heads_of(task: DenseTask) -> list[str]:
+    """Names of a task's heads, and of the rule that chooses one if that is the default."""
+    names = registry.names(task.heads)
+    return names if task.default_head in names else [*names, task.default_head]

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transferkit.cli._dense import is_dense, tiles_option
-from transferkit.cli._dense_predict import ANNOTATION_FORMS, predict_dense
+from transferkit.cli._dense_predict import (
+    ANNOTATION_FORMS,
+    LINES,
+    forms_of_tasks,
+    predict_dense,
+)
 from transferkit.cli._lines import own_columns, predicted_lines, predictions
 from transferkit.cli._options import (
     estimator_from,
@@ -26,6 +31,7 @@ from transferkit.cli._writing import (
     out_file_option,
     write_lines,
 )
+from transferkit.tasks import dense
 
 if TYPE_CHECKING:
     from transferkit.extract import Extraction
@@ -38,17 +44,17 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "jsonl", "parquet", *ANNOTATION_FORMS]),
-    help="Form of the result: masks (a folder of PNGs) or coco of segmentation and anomalies; "
-    "coco, voc, yolo (folders of files) or csv of boxes.  [default: by --out's ending, else csv]",
+    type=click.Choice([*LINES, *ANNOTATION_FORMS]),
+    help="Form of the result: a line for each image, or annotations: "
+    f"{forms_of_tasks()}.  [default: by --out's ending, else csv]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option("--proba", is_flag=True, help="With the probability of every class.")
-@out_file_option("File for the result, not stdout; a folder for masks.")
+@out_file_option("File for the result, not stdout; a folder for one file per image.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Least score of a box that is written or drawn; 0 for all.  [default: the model's own]",
+    help="Least score of objects that are written or drawn; 0 for all.  [default: the model's own]",
 )
 @click.option(
     "--overlays",
@@ -104,7 +110,7 @@ def command(
     if form in ANNOTATION_FORMS or given:
         shown = next(iter(given), f"--format {form}")
         raise click.UsageError(
-            f"{shown} is for models of segmentation, detection and anomalies; this one predicts "
+            f"{shown} is for models of dense tasks ({', '.join(dense.names())}); this one predicts "
             f"{task_of(model)}"
         )
     form = form_of(form, out)

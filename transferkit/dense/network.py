@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.dense.detection import Suppression, create_detection_head
+from transferkit.dense.instances import create_instance_head
 from transferkit.dense.objects import ObjectHead
+from transferkit.dense.oriented import create_oriented_head
 from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.segmentation import SegmentationHead, create_segmentation_head
 from transferkit.maps import FeatureMaps
@@ -19,8 +21,10 @@ from transferkit.maps import FeatureMaps
 __all__ = [
     "DenseNetwork",
     "DetectionNetwork",
+    "InstanceNetwork",
     "Level",
     "ObjectNetwork",
+    "OrientedNetwork",
     "SegmentationNetwork",
 ]
 
@@ -215,3 +219,15 @@ class DetectionNetwork(ObjectNetwork):
     """A neck and a detection head, one of `detection_heads`; see `ObjectNetwork`."""
 
     _new_head = staticmethod(create_detection_head)
+
+
+class InstanceNetwork(ObjectNetwork):
+    """A neck and an instance head, one of `instance_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_instance_head)
+
+
+class OrientedNetwork(ObjectNetwork):
+    """A neck and a head that finds oriented boxes, one of `oriented_heads`; see `ObjectNetwork`."""
+
+    _new_head = staticmethod(create_oriented_head)

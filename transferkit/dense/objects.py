@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
+import torch
 from torch import Tensor
 
 from transferkit.dense.head import PyramidHead
 from transferkit.maps import FeatureMaps
 
-__all__ = ["Candidates", "ObjectHead", "Target"]
+__all__ = ["Candidates", "ObjectHead", "Target", "joined_targets"]
 
 
 class Target(TypedDict):
@@ -24,6 +25,17 @@ class Target(TypedDict):
 
     boxes: Tensor
     labels: Tensor
+
+
+def joined_targets(targets: Sequence[Any]) -> Any:
+    """The objects of several targets of one input, as one target.
+
+    Parameters
+    ----------
+    targets : sequence of Target
+        With the same keys.
+    """
+    return {name: torch.cat([target[name] for target in targets]) for name in targets[0]}
 
 
 class Candidates(NamedTuple):

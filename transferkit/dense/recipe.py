@@ -9,7 +9,13 @@ from typing import Any, ClassVar, TypeVar
 from transferkit.registry import unknown
 from transferkit.training import TrainingSettings
 
-__all__ = ["DenseRecipe", "DetectionRecipe", "SegmentationRecipe", "choose_recipe"]
+__all__ = [
+    "DenseRecipe",
+    "DetectionRecipe",
+    "OrientedRecipe",
+    "SegmentationRecipe",
+    "choose_recipe",
+]
 
 _MOST_EPOCHS = 50
 
@@ -92,6 +98,20 @@ class DetectionRecipe(DenseRecipe):
     trained_on: ClassVar[int] = 3200
 
     zoomed: bool = True
+
+
+@dataclass(frozen=True)
+class OrientedRecipe(DetectionRecipe):
+    """How a neck and a head that finds oriented boxes are trained.
+
+    Parameters
+    ----------
+    turned : bool
+        Whether images that are turned by quarters are trained on too; their maps are stored as
+        well. For images that have an up and a down, it is better off.
+    """
+
+    turned: bool = True
 
 
 def choose_recipe(kind: type[R], given: Mapping[str, Any], n_images: int) -> R:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,8 +168,9 @@ class ObjectSamples(DenseSamples):
     def truth(self) -> Iterator[NDArray[Any]]:
         """Yield all that is true of the images, as arrays: what the result depends on."""
         for target in self.objects[0]:
-            yield target["boxes"].numpy()
-            yield target["labels"].numpy()
+            # Tasks have further keys than boxes and labels.
+            values: Mapping[str, Any] = target
+            yield from (value.numpy() for value in values.values())
 
     def _target(self, index: int, view: int) -> Any:
         return self.objects[view][index]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from transferkit.annotations import VOID, Annotations
 from transferkit.dense.detection import Target
 from transferkit.images import Frame
 
-__all__ = ["LEAST_VISIBLE", "object_target"]
+__all__ = ["LEAST_VISIBLE", "object_target", "seen_objects"]
 
 LEAST_VISIBLE = 0.3
 """Share of an object's area that has to be seen; with less of it the object is ignored."""
@@ -43,6 +44,19 @@ def object_target(
     >>> target["boxes"].tolist(), target["labels"].tolist()
     ([[0.0, 0.0, 4.0, 4.0], [6.0, 0.0, 8.0, 4.0]], [1, -1])
     """
+    return seen_objects(annotations, frame, size, least=least)[0]
+
+
+def seen_objects(
+    annotations: Annotations, frame: Frame, size: tuple[int, int], *, least: float = LEAST_VISIBLE
+) -> tuple[Target, NDArray[np.bool_]]:
+    """Objects as `object_target` makes them, and which of the annotated ones they are.
+
+    Parameters
+    ----------
+    annotations, frame, size, least
+        As for `object_target`.
+    """
     assert annotations.boxes is not None
     assert annotations.labels is not None
     whole = frame.forward_boxes(annotations.boxes)
@@ -54,7 +68,8 @@ def object_target(
         labels = np.where(annotations.ignored, VOID, labels)
     labels = np.where(seen < least * areas, VOID, labels)
     kept = (seen > 0) & (areas > 0)
-    return Target(
+    target = Target(
         boxes=torch.from_numpy(boxes[kept].astype(np.float32)),
         labels=torch.from_numpy(labels[kept]),
     )
+    return target, kept

@@ -1,48 +1,55 @@
 """What was found on the tiles of an image becomes what is on the image.
 
-Two boxes of different tiles mean one object if they agree in what both tiles see of it. So an
-object over a seam is found once: from the tile that sees all of it, or of its pieces put together.
+Two objects of different tiles are one if they agree in what both tiles see of them. So an object
+over a seam is found once: from the tile that sees all of it, or of its pieces put together.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torchvision.ops import batched_nms
 
-from transferkit.annotations import Annotations
+from transferkit.annotations import Annotations, Masks
 from transferkit.dense.detection import Suppression
-from transferkit.metrics import box_overlaps
+from transferkit.dense.kinds import ObjectKind
+from transferkit.images import upright_of_oriented
+from transferkit.metrics import Shapes, box_overlaps
 
 __all__ = ["merged"]
 
 Box = tuple[int, int, int, int]
+Boxes = NDArray[np.float64]
 
 # IoU, within what two tiles see both, from which two boxes mean one object.
 _AGREEING = 0.5
-# Share of a box that was cut off, from which a whole box that covers it replaces it.
+# Share of an object that was cut off, from which a whole one that covers it replaces it.
 _COVERED = 0.7
-# A box is cut off if it ends so near to a tile's edge, as a share of the tile's side. Of an object
+# An object is cut off if it ends so near to a tile's edge, as a share of the tile's side. Of one
 # that ends there by itself the next tile sees no less.
 _NEAR = 0.03
 
 
-def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression) -> Annotations:
+def merged(
+    found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression, kind: ObjectKind
+) -> Annotations:
     """Merge the objects that were found on the tiles of one image.
 
     Parameters
     ----------
     found : sequence of Annotations
-        Boxes, labels and scores of each tile, px of the image.
+        Objects of each tile with labels and scores, px of the image.
     tiles : sequence of (int, int, int, int)
         Left, top, right and bottom edge of each tile, px of the image.
     rule : Suppression
-        That of each tile. Boxes of different tiles are suppressed by ``classic``.
+        That of each tile. Objects of different tiles are suppressed by ``classic``.
+    kind : ObjectKind
+        What kind of objects they are.
 
     Returns
     -------
@@ -53,61 +60,81 @@ def merged(found: Sequence[Annotations], tiles: Sequence[Box], rule: Suppression
     --------
     A tile sees a part of an object, and the next one sees all of it:
 
+    >>> from transferkit.dense.kinds import object_kind
     >>> def one(*box):
     ...     boxes, label = np.array([box], float), np.array([1])
     ...     return Annotations((10, 30), boxes=boxes, labels=label, scores=np.array([0.9]))
+    >>> found = [one(15, 2, 20, 8), one(15, 2, 25, 8)]
     >>> tiles = [(0, 0, 20, 10), (10, 0, 30, 10)]
-    >>> merged([one(15, 2, 20, 8), one(15, 2, 25, 8)], tiles, Suppression()).boxes.tolist()
+    >>> merged(found, tiles, Suppression(), object_kind("detection")).boxes.tolist()
     [[15.0, 2.0, 25.0, 8.0]]
     """
-    size = found[0].size
-    boxes = np.concatenate([_known(one.boxes).reshape(-1, 4) for one in found])
-    scores = np.concatenate([_known(one.scores) for one in found])
-    labels = np.concatenate([_known(one.labels) for one in found]).astype(np.int64)
-    tile_of = np.repeat(np.arange(len(found)), [len(_known(one.scores)) for one in found])
+    every = _together(found)
+    tile_of = np.repeat(np.arange(len(found)), [len(_scores(one)) for one in found])
     edges = np.array(tiles, dtype=np.float64)
-    groups = np.zeros_like(labels) if rule.is_class_agnostic else labels
-    is_cut = _are_cut(boxes, edges[tile_of], size)
-    number = _components(len(boxes), _pairs(boxes, groups, tile_of, edges))
-    n = int(number.max(initial=-1)) + 1
-    joined, whole = np.zeros((n, 4)), np.zeros(n, dtype=bool)
-    best, label = np.zeros(n), np.zeros(n, dtype=np.int64)
-    for i in range(n):
+    low, high = np.split(edges[tile_of], 2, axis=1)
+    # A tile sees no more of an object than what is inside of it.
+    seen = _uprights(every).clip(np.tile(low, 2), np.tile(high, 2))
+    is_cut = _are_cut(seen, edges[tile_of], every.size)
+    number = _components(len(seen), _pairs(seen, _groups(every, rule), tile_of, edges))
+    objects, is_whole = [every.select([])], []
+    for i in range(int(number.max(initial=-1)) + 1):
         own = np.flatnonzero(number == i)
-        own = own[np.argsort(-scores[own], kind="stable")]
+        own = own[np.argsort(-_scores(every)[own], kind="stable")]
         full = own[~is_cut[own]]
-        joined[i] = boxes[full[0]] if len(full) else _around(boxes[own])
-        best[i], label[i], whole[i] = scores[own[0]], labels[own[0]], len(full) > 0
-    kept = _kept(joined, best, label, whole, rule)
-    return Annotations(size, boxes=joined[kept], labels=label[kept], scores=best[kept])
+        one = every.select(full[:1]) if len(full) else kind.united(every.select(own))
+        best = every.select(own[:1])
+        objects.append(dataclasses.replace(one, labels=best.labels, scores=best.scores))
+        is_whole.append(len(full) > 0)
+    return _kept(_together(objects), np.array(is_whole, dtype=bool), rule, kind.shapes)
 
 
-def _known(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    return np.zeros(0) if values is None else values
+def _scores(objects: Annotations) -> NDArray[np.float64]:
+    assert objects.scores is not None
+    return objects.scores
 
 
-def _around(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The smallest box around some boxes."""
-    return np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0)))
+def _groups(objects: Annotations, rule: Suppression) -> NDArray[np.int64]:
+    """Number of the class of each object, of which none is another one's; 0 if all may be."""
+    assert objects.labels is not None
+    labels = objects.labels.astype(np.int64)
+    return np.zeros_like(labels) if rule.is_class_agnostic else labels
 
 
-def _are_cut(
-    boxes: NDArray[np.float64], tiles: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.bool_]:
+def _uprights(objects: Annotations) -> Boxes:
+    """Upright boxes around the objects."""
+    if objects.oriented is not None:
+        return upright_of_oriented(objects.oriented)
+    assert objects.boxes is not None
+    return np.asarray(objects.boxes, dtype=np.float64)
+
+
+def _together(parts: Sequence[Annotations]) -> Annotations:
+    """The objects of several annotations of one image, of which all tell the same."""
+    first = parts[0]
+    together: dict[str, Any] = {}
+    for name in ("boxes", "oriented", "labels", "scores"):
+        if getattr(first, name) is not None:
+            together[name] = np.concatenate([getattr(one, name) for one in parts])
+    if first.masks is not None:
+        masks = [one.masks for one in parts if one.masks is not None]
+        regions = [region for each in masks for region in each.regions]
+        together["masks"] = Masks(first.size, regions)
+    return Annotations(first.size, **together)
+
+
+def _are_cut(seen: Boxes, tiles: Boxes, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Whether each box ends at an edge of its tile that isn't one of the image."""
     height, width = size
     sides = np.tile(tiles[:, 2:] - tiles[:, :2], 2)
     is_inner = (tiles > 0) & (tiles < [width, height, width, height])
     # A head doesn't meet the edge exactly.
-    is_near = np.abs(boxes - tiles) <= np.maximum(1, _NEAR * sides)
+    is_near = np.abs(seen - tiles) <= np.maximum(1, _NEAR * sides)
     return np.asarray((is_inner & is_near).any(1), dtype=bool)
 
 
 def _pairs(
-    boxes: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    tile_of: NDArray[np.intp],
-    tiles: NDArray[np.float64],
+    seen: Boxes, groups: NDArray[np.int64], tile_of: NDArray[np.intp], tiles: Boxes
 ) -> Iterator[tuple[int, int]]:
     """Boxes of two tiles that agree best, each with the other, in what both tiles see."""
     occupied = np.unique(tile_of)
@@ -117,11 +144,11 @@ def _pairs(
         high = np.minimum(tiles[a, 2:], tiles[later, 2:])
         for k in np.flatnonzero((low < high).all(1)).tolist():
             first, second = (np.flatnonzero(tile_of == tile) for tile in (a, later[k]))
-            yield from _agreeing(boxes, groups, first, second, (low[k], high[k]))
+            yield from _agreeing(seen, groups, first, second, (low[k], high[k]))
 
 
 def _agreeing(
-    boxes: NDArray[np.float64],
+    seen: Boxes,
     groups: NDArray[np.int64],
     first: NDArray[np.intp],
     second: NDArray[np.intp],
@@ -129,10 +156,10 @@ def _agreeing(
 ) -> Iterator[tuple[int, int]]:
     """Pairs of a box of one tile and one of another, within the corners of what both see."""
     low, high = shared
-    seen_first, seen_second = (
-        boxes[own].clip(np.tile(low, 2), np.tile(high, 2)) for own in (first, second)
+    of_first, of_second = (
+        seen[own].clip(np.tile(low, 2), np.tile(high, 2)) for own in (first, second)
     )
-    ious = box_overlaps(seen_first, seen_second)
+    ious = box_overlaps(of_first, of_second)
     ious[groups[first][:, None] != groups[second]] = 0
     for i, j in enumerate(ious.argmax(1).tolist()):
         if ious[i, j] >= _AGREEING and ious[:, j].argmax() == i:
@@ -148,23 +175,36 @@ def _components(n: int, pairs: Iterator[tuple[int, int]]) -> NDArray[np.intp]:
 
 
 def _kept(
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    is_whole: NDArray[np.bool_],
-    rule: Suppression,
-) -> NDArray[np.intp]:
+    objects: Annotations, is_whole: NDArray[np.bool_], rule: Suppression, shapes: Shapes
+) -> Annotations:
     """Objects that stay, the highest score first."""
-    groups = np.zeros_like(labels) if rule.is_class_agnostic else labels
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    is_left = np.ones(len(boxes), dtype=bool)
+    groups, around = _groups(objects, rule), _uprights(objects)
+
+    def near(i: int, others: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the others that may overlap with an object, of its group."""
+        low = np.maximum(around[i, :2], around[others, :2])
+        high = np.minimum(around[i, 2:], around[others, 2:])
+        return others[(low < high).all(1) & (groups[others] == groups[i])]
+
+    whole, is_left = np.flatnonzero(is_whole), np.ones(len(around), dtype=bool)
     for i in np.flatnonzero(~is_whole).tolist():
-        low = np.maximum(boxes[i, :2], boxes[is_whole, :2])
-        high = np.minimum(boxes[i, 2:], boxes[is_whole, 2:])
-        covers = (high - low).clip(0).prod(1) >= _COVERED * areas[i]
-        is_left[i] = not (covers & (groups[is_whole] == groups[i])).any()
-    usable = np.flatnonzero(is_left)
-    if rule.method == "classic":
-        tensors = (torch.from_numpy(each[usable]) for each in (boxes, scores, groups))
-        usable = usable[batched_nms(*tensors, rule.iou).numpy()]
-    return usable[np.argsort(-scores[usable], kind="stable")][: rule.limit]
+        by = near(i, whole)
+        # As a crowd has it: the share of the piece that is covered.
+        covered = shapes.overlaps(
+            objects.select([i]), objects.select(by), np.ones(len(by), dtype=bool)
+        )
+        is_left[i] = not (covered >= _COVERED).any()
+    left = np.flatnonzero(is_left)
+    left = left[np.argsort(-_scores(objects)[left], kind="stable")]
+    if rule.method != "classic":
+        return objects.select(left[: rule.limit])
+    kept: list[int] = []
+    while len(left) and len(kept) < rule.limit:
+        best, left = int(left[0]), left[1:]
+        kept.append(best)
+        others = near(best, left)
+        overlaps = shapes.overlaps(
+            objects.select([best]), objects.select(others), np.zeros(len(others), dtype=bool)
+        )
+        left = left[~np.isin(left, others[overlaps[0] > rule.iou])]
+    return objects.select(kept)

@@ -11,8 +11,12 @@ from transferkit.estimators.detector import TransferDetector
 from transferkit.estimators.extractor import FeatureExtractor, side_by_side
 from transferkit.estimators.finetuned import FineTuneClassifier, FineTuneRegressor
 from transferkit.estimators.finetuned_detector import FineTuneDetector
+from transferkit.estimators.finetuned_instances import FineTuneInstanceSegmenter
+from transferkit.estimators.finetuned_oriented import FineTuneOrientedDetector
 from transferkit.estimators.finetuned_segmenter import FineTuneSegmenter
 from transferkit.estimators.folds import FoldModels, fit_folds
+from transferkit.estimators.instances import TransferInstanceSegmenter
+from transferkit.estimators.oriented import TransferOrientedDetector
 from transferkit.estimators.regressor import TransferRegressor
 from transferkit.estimators.segmenter import TransferSegmenter
 from transferkit.estimators.targets import targets_of
@@ -23,11 +27,15 @@ __all__ = [
     "FeatureExtractor",
     "FineTuneClassifier",
     "FineTuneDetector",
+    "FineTuneInstanceSegmenter",
+    "FineTuneOrientedDetector",
     "FineTuneRegressor",
     "FineTuneSegmenter",
     "FoldModels",
     "TransferClassifier",
     "TransferDetector",
+    "TransferInstanceSegmenter",
+    "TransferOrientedDetector",
     "TransferRegressor",
     "TransferSegmenter",
     "dense_estimator_of",

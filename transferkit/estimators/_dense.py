@@ -73,6 +73,8 @@ class DenseEstimator(BaseEstimator, abc.ABC):
 
     task_name: ClassVar[str]
     strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
+    # How a backbone that is given by name sees the whole image.
+    crop_mode: ClassVar[str] = "squash"
     tiles: Tiling | str | tuple[int, int] | None = None
 
     backbone: str | Backbone | BackboneSpec | FeatureExtractor
@@ -109,7 +111,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             extractor = FeatureExtractor(
                 self.backbone,
                 image_size=self.image_size,
-                crop_mode="squash",
+                crop_mode=self.crop_mode,
                 crop_pct=1.0,
                 storage="float16",
             )
@@ -117,7 +119,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 parts = (
                     images if self.tiling_ is None else cut(extractor, images, self.tiling_).images
                 )
-                extractor.image_size = suited_size(extractor, parts)
+                extractor.image_size = self._suited_size(extractor, parts)
         else:
             extractor = FeatureExtractor(self.backbone, storage="float16")
         if not isinstance(self.backbone, str) and self.image_size is not None:
@@ -131,6 +133,10 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         check_image_size(extractor.resolve().preprocess.image_size)
         extractor.features = self._map_features(extractor)
         return extractor
+
+    def _suited_size(self, extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+        """Height and width of the input, px, if the user gives none."""
+        return suited_size(extractor, images)
 
     def _map_features(self, extractor: FeatureExtractor) -> list[str]:
         """Names of the maps: those that were asked for, else the last layer of each stride."""

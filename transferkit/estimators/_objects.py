@@ -20,8 +20,10 @@ from transferkit.dense.object_loop import create_object_loop, predicted_counts
 from transferkit.dense.pyramid import pyramid_neck
 from transferkit.dense.recipe import DenseRecipe, DetectionRecipe
 from transferkit.dense.samples import DenseSamples, ObjectSamples
+from transferkit.dense.tiles import merged
 from transferkit.estimators._maps import Maps
 from transferkit.estimators._network import NetworkEstimator
+from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored, zoomed
 from transferkit.images import Frame
@@ -175,6 +177,16 @@ class ObjectEstimator(NetworkEstimator):
             self.kind.found(found, i, frame, size)
             for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
         ]
+
+    def _merged(
+        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
+    ) -> Annotations:
+        moved = [
+            # Its size changes with it; a tile's px are as large as the image's.
+            one.moved(Frame((1, 1), (left, top)), size)
+            for one, (left, top, _, _) in zip(found, boxes, strict=True)
+        ]
+        return merged(moved, boxes, self.suppression_, self.kind)
 
     def believed(self, annotations: Annotations) -> Annotations:
         """Return the objects of which the score reaches ``threshold_``."""

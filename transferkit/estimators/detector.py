@@ -11,11 +11,9 @@ import numpy as np
 from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import DetectionNetwork
-from transferkit.dense.tiles import merged
 from transferkit.estimators._objects import ObjectEstimator
-from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import Frame, Tiling
+from transferkit.images import Tiling
 from transferkit.metrics import DetectionReport, detection_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
@@ -135,16 +133,6 @@ class TransferDetector(ObjectEstimator):
         self.folder = folder
 
     # ---- predict and measure ----
-
-    def _merged(
-        self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]
-    ) -> Annotations:
-        moved = [
-            # Its size changes with it; a tile's px are as large as the image's.
-            one.moved(Frame((1, 1), (left, top)), size)
-            for one, (left, top, _, _) in zip(found, boxes, strict=True)
-        ]
-        return merged(moved, boxes, self.suppression_)
 
     def _report(self, true: Any, predicted: Any) -> DetectionReport:
         return detection_report(

@@ -36,6 +36,7 @@ from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
 from transferkit.images.tiles import TiledImages, Tiling, tiled
+from transferkit.images.warp import warped
 
 __all__ = [
     "EXTENSIONS",
@@ -76,4 +77,5 @@ __all__ = [
     "typical_size",
     "upright_of_oriented",
     "upscale_factor",
+    "warped",
 ]

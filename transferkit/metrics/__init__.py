@@ -38,6 +38,7 @@ from transferkit.metrics._multilabel import (
     multilabel_report,
     predicted_labels,
 )
+from transferkit.metrics._oriented import oriented_overlaps
 from transferkit.metrics._pixels import PixelCounts, count_pixels
 from transferkit.metrics._registry import get, measured, names, of
 from transferkit.metrics._regression import (
@@ -99,6 +100,7 @@ __all__ = [
     "multilabel_report",
     "names",
     "of",
+    "oriented_overlaps",
     "predicted_classes",
     "predicted_labels",
     "predicted_numbers",

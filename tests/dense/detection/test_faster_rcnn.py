@@ -293,7 +293,7 @@ def test_where_all_is_ignored_nothing_is_learnt_in_the_second_stage():
     everything = target_of([[0, 0, SIZE[1], SIZE[0]]], [-1])
     levels = levels_of(1)
     boxes, _ = head.proposals.boxes(head.proposals(levels, SIZE), SIZE)
-    loss = head.loss_of_regions(levels, SIZE, head.drawn(boxes, [everything]))
+    loss = head.loss_of_regions(levels, SIZE, head.drawn(boxes, [everything]), [everything])
     assert float(loss.detach()) == 0
     loss.backward()
     assert all(
@@ -330,7 +330,7 @@ def test_the_loss_is_that_of_the_images_own_parts():
     target = target_of([[8, 8, 40, 40], [60, 20, 90, 80]], [2, 1])
     boxes, _ = head.proposals.boxes(head.proposals(levels, SIZE), SIZE)
     regions = head.drawn(boxes, [target, target])
-    loss = head.loss_of_regions(levels, SIZE, regions)
+    loss = head.loss_of_regions(levels, SIZE, regions, [target, target])
     logits, deltas = head.seen(levels, SIZE, regions.boxes)
     total = 0.0
     for image in range(2):

@@ -65,6 +65,8 @@ def test_without_a_seed_they_are_as_they_are():
         {"zoom_out": 0.3, "zoom_in": 4.0},
         {"mosaic": 1.0},
         {"mosaic": 1.0, **STILL},
+        {"turned": True, **STILL},
+        {"turned": True, "mosaic": 0.5},
     ],
 )
 def test_boxes_are_where_the_pixels_are(settings):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from transferkit.dense.detection._suppression import Detections, Suppression, suppressed
+from typing import Any
+
+from transferkit.dense.detection._suppression import Suppression, suppressed
 from transferkit.dense.objects import Candidates, ObjectHead, Target
 from transferkit.maps import FeatureMaps
 
@@ -12,6 +14,6 @@ __all__ = ["Candidates", "DetectionHead", "Target"]
 class DetectionHead(ObjectHead):
     """A head that finds upright boxes; see `ObjectHead`."""
 
-    def detected(self, maps: FeatureMaps, size: tuple[int, int], rule: Suppression) -> Detections:
-        """What stays after suppression; see `ObjectHead.detected`."""
+    def detected(self, maps: FeatureMaps, size: tuple[int, int], rule: Suppression) -> Any:
+        """What stays after suppression, as `Detections`; see `ObjectHead.detected`."""
         return suppressed(self.candidates(maps, size), rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from transferkit.dense.detection._survivors import survivors
 from transferkit.dense.objects import Candidates
 from transferkit.registry import unknown
 
-__all__ = ["SUPPRESSIONS", "Detections", "Suppression", "suppressed"]
+__all__ = ["SUPPRESSIONS", "Detections", "Suppression", "best_of", "softened", "suppressed"]
 
 SUPPRESSIONS = ("classic", "soft")
 """Ways of suppression."""
@@ -113,46 +114,79 @@ def suppressed(candidates: Candidates, rule: Suppression) -> Detections:
     boxes, scores = candidates.boxes.float(), candidates.scores.float()
     usable = Candidates(boxes, scores * (scores >= rule.score), candidates.labels)
     if rule.method == "soft":
-        return _softly(usable, rule)
+        return Detections(*softened(usable, rule, _ious))
     labels = candidates.labels
     groups = torch.zeros_like(labels) if rule.is_class_agnostic else labels
     stay = survivors(usable.boxes, usable.scores, groups, rule.iou)
-    return _best(usable._replace(scores=usable.scores * stay), rule.limit)
+    return Detections(*best_of(usable._replace(scores=usable.scores * stay), rule.limit))
 
 
-def _best(candidates: Candidates, limit: int) -> Detections:
-    """Boxes of the highest scores, or 0 where there are too few of a score above 0."""
+def best_of(candidates: Candidates, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes of the highest scores, or 0 where there are too few of a score above 0.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Upright or oriented ones; those that are suppressed have a score of 0.
+    limit : int
+        How many of each image.
+
+    Returns
+    -------
+    boxes, scores, labels : Tensor
+        As `Detections` has them.
+    """
     n = min(limit, candidates.scores.shape[1])
     scores, at = highest(candidates.scores, n)
     is_box = scores > 0
-    boxes = candidates.boxes.gather(1, at[..., None].expand(-1, -1, 4)) * is_box[..., None]
+    boxes = _taken(candidates.boxes, at) * is_box[..., None]
     labels = candidates.labels.gather(1, at) * is_box
     lacking = (0, limit - n)
-    return Detections(pad(boxes, (0, 0, *lacking)), pad(scores, lacking), pad(labels, lacking))
+    return pad(boxes, (0, 0, *lacking)), pad(scores, lacking), pad(labels, lacking)
 
 
-def _softly(candidates: Candidates, rule: Suppression) -> Detections:
+def softened(
+    candidates: Candidates, rule: Suppression, ious: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Take the best box ``limit`` times; those that overlap with it lose score each time.
 
     Bodla, Singh, Chellappa, Davis (2017), "Soft-NMS", equation 4.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Upright or oriented ones.
+    rule : Suppression
+        How.
+    ious : callable
+        IoUs ``(B, n)`` of all boxes with one of each image, ``(B, 1, …)``.
+
+    Returns
+    -------
+    boxes, scores, labels : Tensor
+        As `Detections` has them.
     """
     boxes, scores, labels = candidates
     taken: list[tuple[Tensor, Tensor]] = []
     for _ in range(min(rule.limit, scores.shape[1])):
         score, at = scores.max(1, keepdim=True)
-        best = boxes.gather(1, at[..., None].expand(-1, -1, 4))
-        factor = torch.exp(-(_ious(boxes, best) ** 2) / rule.sigma)
+        factor = torch.exp(-(ious(boxes, _taken(boxes, at)) ** 2) / rule.sigma)
         if not rule.is_class_agnostic:
             factor = torch.where(labels == labels.gather(1, at), factor, 1.0)
         taken.append((score, at))
         scores = (scores * factor).scatter(1, at, 0.0)
     score, at = (torch.cat(each, 1) for each in zip(*taken, strict=True))
     chosen = Candidates(
-        boxes.gather(1, at[..., None].expand(-1, -1, 4)),
+        _taken(boxes, at),
         score * (score >= rule.score),
         labels.gather(1, at),
     )
-    return _best(chosen, rule.limit)
+    return best_of(chosen, rule.limit)
+
+
+def _taken(boxes: Tensor, at: Tensor) -> Tensor:
+    """Boxes at some places of each image, ``(B, k)``."""
+    return boxes.gather(1, at[..., None].expand(-1, -1, boxes.shape[-1]))
 
 
 def _ious(boxes: Tensor, one: Tensor) -> Tensor:

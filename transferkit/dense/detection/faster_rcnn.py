@@ -166,11 +166,14 @@ class FasterRCNNHead(DetectionHead):
         boxes, _ = self.proposals.boxes(proposed, size)
         regions = self.drawn(boxes, targets)
         first = self.proposals.loss(proposed, targets)
-        return first + self.loss_of_regions(levels, size, regions)
+        return first + self.loss_of_regions(levels, size, regions, targets)
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """Each proposal once for each class; see `DetectionHead.candidates`."""
-        levels = self.equally_wide(maps)
+        return self.candidates_of(self.equally_wide(maps), size)
+
+    def candidates_of(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Candidates:
+        """Candidates from the levels that both stages look at; see `equally_wide`."""
         proposed, found = self.proposals.boxes(self.proposals(levels, size), size)
         logits, deltas = self.seen(levels, size, proposed)
         # Where there is no further proposal, there is no object either.
@@ -243,7 +246,11 @@ class FasterRCNNHead(DetectionHead):
         return Regions(boxes, objects, labels, own)
 
     def loss_of_regions(
-        self, levels: Sequence[Tensor], size: tuple[int, int], regions: Regions
+        self,
+        levels: Sequence[Tensor],
+        size: tuple[int, int],
+        regions: Regions,
+        targets: Sequence[Target],
     ) -> Tensor:
         """Loss of classes and boxes, mean over the boxes that are drawn.
 
@@ -253,6 +260,8 @@ class FasterRCNNHead(DetectionHead):
             Maps, fine to coarse, and height and width of the input, px.
         regions : Regions
             From `drawn`.
+        targets : sequence of Target
+            One per image; what else of their objects is learnt, other heads read there.
         """
         logits, deltas = self.seen(levels, size, regions.boxes)
         is_known, is_object = regions.objects >= BACKGROUND, regions.objects >= 0

@@ -32,6 +32,13 @@ class ObjectKind:
         ``size`` is the image's.
     truth : callable
         ``truth(target, size)``: a target as annotations, in the input's px.
+    shifted : callable
+        ``shifted(target, x, y, size)``: a target as that of a larger input, of which the former
+        one, of a height and width ``size``, is the part that begins x px from the left and y px
+        from the top.
+    united : callable
+        ``united(annotations)``: the pieces of one object, the best first, as one: what is
+        around all of them. Its label and its score are the first one's.
     shapes : Shapes
         What overlap and area are measured on.
     """
@@ -40,4 +47,6 @@ class ObjectKind:
     target: Callable[[Any, Frame, tuple[int, int]], Any]
     found: Callable[[Any, int, Frame, tuple[int, int]], Annotations]
     truth: Callable[[Any, tuple[int, int]], Annotations]
+    shifted: Callable[[Any, float, float, tuple[int, int]], Any]
+    united: Callable[[Annotations], Annotations]
     shapes: Shapes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 
 from transferkit.annotations import Annotations
 from transferkit.dense.detection import Detections, Target
@@ -42,4 +43,26 @@ def _truth(target: Target, size: tuple[int, int]) -> Annotations:
     )
 
 
-KIND = ObjectKind(held=_held, target=object_target, found=_found, truth=_truth, shapes=BOXES)
+def _shifted(target: Target, x: float, y: float, size: tuple[int, int]) -> Target:
+    return Target(
+        boxes=target["boxes"] + torch.tensor([x, y, x, y], dtype=torch.float32),
+        labels=target["labels"],
+    )
+
+
+def _united(pieces: Annotations) -> Annotations:
+    """The smallest box around all pieces."""
+    assert pieces.boxes is not None
+    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
+    return dataclasses.replace(pieces.select([0]), boxes=around[None])
+
+
+KIND = ObjectKind(
+    held=_held,
+    target=object_target,
+    found=_found,
+    truth=_truth,
+    shifted=_shifted,
+    united=_united,
+    shapes=BOXES,
+)

@@ -15,9 +15,10 @@ from torch import Tensor
 from transferkit.annotations import AnnotationSet
 from transferkit.dense.detection import Target
 from transferkit.dense.kinds import ObjectKind
+from transferkit.dense.objects import joined_targets
 from transferkit.finetune.dense.recipe import LiveDetectionRecipe
 from transferkit.finetune.samples import decoded_pixels
-from transferkit.images import Frame, ImageSet
+from transferkit.images import Frame, ImageSet, warped
 from transferkit.spec import Preprocess
 from transferkit.training import Samples
 from transferkit.training.batches import Key
@@ -31,15 +32,15 @@ _MEETING = (0.3, 0.7)
 class ObjectPixels(Samples):
     """Images at the network's input size, each with its objects.
 
-    They are decoded once. What moves an image moves its boxes too, by the rules of
-    the kind's target: of each object a change that leaves too little is ignored.
+    They are decoded once. What moves an image moves its objects too, by the rules of the
+    kind's target: an object of which a change leaves too little is ignored.
 
     Parameters
     ----------
     images : ImageSet
         All readable.
     annotations : AnnotationSet
-        Theirs, with boxes.
+        Theirs, with objects of the kind.
     frames : sequence of Frame
         From each image's px to the input's.
     preprocess : Preprocess
@@ -98,9 +99,9 @@ class ObjectPixels(Samples):
 
     def truth(self) -> Iterator[NDArray[Any]]:
         """Yield all that is true of the images, as arrays: what the result depends on."""
+        target: Any
         for target in self.objects[0]:
-            yield target["boxes"].numpy()
-            yield target["labels"].numpy()
+            yield from (values.numpy() for values in target.values())
 
     # ---- changes ----
 
@@ -114,11 +115,16 @@ class ObjectPixels(Samples):
     def _changed(
         self, index: int, size: tuple[int, int], factor: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Target]:
-        """An image that is resized by a factor and put at a random place, perhaps mirrored."""
-        (height, width), (own_height, own_width) = size, self.size
+        """An image that is turned or mirrored, resized by a factor and put at a random place."""
+        (height, width), (own_height, own_width), change = size, self.size, Frame()
+        if self.recipe.turned:
+            quarters = int(rng.integers(4))
+            change = Frame.turn(quarters, self.size)
+            if quarters % 2:
+                own_height, own_width = own_width, own_height
         left = rng.uniform() * (width - factor * own_width)
         top = rng.uniform() * (height - factor * own_height)
-        change = Frame((factor, factor), (left, top))
+        change = change.then(Frame((factor, factor), (left, top)))
         if self.recipe.mirrored and rng.random() < 0.5:
             change = change.then(Frame.flip(width))
         return self._drawn(index, change, size), self._target(index, change, size)
@@ -140,12 +146,8 @@ class ObjectPixels(Samples):
             share = size[0] / height, size[1] / width
             factor = min(1.0, rng.uniform(min(share), 1.25 * max(share)))
             canvas[top:bottom, left:right], target = self._changed(one, size, factor, rng)
-            shift = torch.tensor([left, top, left, top])
-            found.append(Target(boxes=target["boxes"] + shift, labels=target["labels"]))
-        return canvas, Target(
-            boxes=torch.cat([t["boxes"] for t in found]),
-            labels=torch.cat([t["labels"] for t in found]),
-        )
+            found.append(self.kind.shifted(target, left, top, size))
+        return canvas, joined_targets(found)
 
     def _target(self, index: int, change: Frame, size: tuple[int, int]) -> Target:
         frame = self.frames[index].then(change)
@@ -157,17 +159,7 @@ class ObjectPixels(Samples):
         pixels: NDArray[np.uint8] = self.pixels[index]
         if change == Frame() and size == self.size:
             return pixels
-        (scale_x, scale_y), (x, y) = change.scale, change.offset
-        # PIL asks, for a point of the result, where it lies in the source.
-        back = (1 / scale_x, 0, -x / scale_x, 0, 1 / scale_y, -y / scale_y)
-        image = Image.fromarray(pixels).transform(
-            (size[1], size[0]),
-            Image.Transform.AFFINE,
-            back,
-            Image.Resampling.BILINEAR,
-            fillcolor=self.colour,
-        )
-        return np.array(image)
+        return warped(pixels, change, size, self.colour, resample=Image.Resampling.BILINEAR)
 
     def _coloured(self, image: Tensor, seed: int) -> Tensor:
         if not self.recipe.jitter:

@@ -151,6 +151,8 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
         Largest factor of a zoom.
     mosaic : float, default=0
         Share of the images that are put together of four.
+    turned : bool, default=False
+        Whether images are turned by 0, 90, 180 or 270 degrees, each as likely.
     """
 
     of_head: ClassVar[type[DenseRecipe]] = DetectionRecipe
@@ -161,6 +163,7 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
     zoom_out: float = 0.5
     zoom_in: float = 1.6
     mosaic: float = 0.0
+    turned: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,9 +234,10 @@ def choose_live_recipe(
     defaults = {field.name: field.default for field in fields(kind) if field.name in of_head}
     shared = {name: value for name, value in settings.items() if name in of_head}
     own = {name: value for name, value in settings.items() if name not in of_head}
-    for name in ("checkpointing", "freeze_statistics"):
-        if not isinstance(own.get(name, False), bool):
-            raise ValueError(f"{name} is {own[name]!r}; give true or false")
+    for field in fields(kind):
+        value = own.get(field.name, field.default)
+        if isinstance(field.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"{field.name} is {value!r}; give true or false")
     # An epoch of the whole network takes long, and the head has been trained before it.
     head = choose_recipe(kind.of_head, {**defaults, **shared}, n_images)
     return kind(**{**asdict(head), "backbone_rate": strategy.backbone_rate, **own})

@@ -1,0 +1,127 @@
+"""`FineTuneOrientedDetector` trains the backbone too, and not only neck and head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferkit.backbones import Backbone
+from transferkit.estimators._finetuned_objects import FineTunedObjects
+from transferkit.estimators.extractor import FeatureExtractor
+from transferkit.estimators.oriented import TransferOrientedDetector
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore
+
+__all__ = ["FineTuneOrientedDetector"]
+
+
+class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
+    """Find turned rectangles with a backbone that is trained together with neck and head.
+
+    First neck and head are trained on the frozen backbone's stored maps, as
+    `TransferOrientedDetector` does it. Then the whole network is trained on pixels. The result is
+    a model like any other: a backbone with weights of its own, a neck and a head.
+
+    Parameters
+    ----------
+    backbone, head, neck, features, image_size, head_options, neck_options, suppression
+        As for `TransferOrientedDetector`. With `init` the backbone may be left out, and a start
+        that fits brings its own head and neck.
+    strategy : str, default="lp-ft"
+        What is trained of the backbone: ``lp-ft`` and ``full`` all of it, the latter with a
+        fresh head; ``norm-only``, ``bias-only``, ``lora``.
+    recipe : mapping, optional
+        Settings of `transferkit.finetune.dense.LiveDetectionRecipe` that differ from its
+        defaults. Mirrored and zoomed images and the seed are the head's too when it is trained
+        first; for the rest that is `TransferOrientedDetector`'s default.
+    init : path, optional
+        A saved detector to start from. Its neck and head are the start if its classes are those
+        of the annotations; else they are trained anew, on its backbone's maps.
+    folder : path, optional
+        For the checkpoints, the curves and the tuned weights; by default one in the user's
+        cache directory.
+    store, device, batch_size, progress
+        As for `FeatureExtractor`.
+    tensorboard : bool, default=False
+        Whether TensorBoard's files are written too.
+
+    Attributes
+    ----------
+    recipe_ : LiveDetectionRecipe
+        All settings of the training of the whole network.
+    history_ : list of dict
+        One line for each of its epochs, the start first: losses, and the average precision of
+        what is held out.
+    best_epoch_ : int
+        The epoch whose weights were kept; 0 is the head on the frozen backbone.
+    folder_ : Path
+        Where the curves and the tuned weights are.
+    classes_, network_, suppression_, threshold_, extractor_, failures_, train_ids_
+        As for `TransferOrientedDetector`; the extractor's backbone is the tuned one.
+
+    See Also
+    --------
+    TransferOrientedDetector : Trains neck and head only.
+
+    References
+    ----------
+    Kumar, Raghunathan, Jones, Ma, Liang (2022), "Fine-tuning can distort pretrained features
+    and underperform out-of-distribution": the head first, then everything.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferkit.annotations import Annotations
+    >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
+    >>> images[:, 16:48, 24:40] = 255  # a white rectangle
+    >>> box, around = np.array([[32.0, 32.0, 32.0, 16.0, -90.0]]), np.array([[24.0, 16, 40, 48]])
+    >>> one = Annotations((64, 64), boxes=around, oriented=box, labels=np.array([1]))
+    >>> extractor = FeatureExtractor(
+    ...     "test_resnet", pretrained=False, image_size=64, crop_pct=1.0, store=False
+    ... )
+    >>> model = FineTuneOrientedDetector(extractor, "full", recipe={"epochs": 2})
+    >>> model.fit(images, [one] * 6).predict(images)[0].oriented.shape[1]
+    5
+    """
+
+    trained_as = TransferOrientedDetector
+
+    def __init__(
+        self,
+        backbone: str | Backbone | BackboneSpec | FeatureExtractor | None = None,
+        strategy: str = "lp-ft",
+        *,
+        head: str = "rotated-fcos",
+        neck: str | None = None,
+        features: str | Sequence[str] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        head_options: Mapping[str, Any] | None = None,
+        neck_options: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        suppression: Mapping[str, Any] | None = None,
+        init: str | Path | None = None,
+        folder: str | Path | None = None,
+        store: FeatureStore | str | Path | bool | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        tensorboard: bool = False,
+        progress: bool = False,
+    ) -> None:
+        self.backbone: Any = backbone
+        self.strategy = strategy
+        self.head = head
+        self.neck = neck
+        self.features = features
+        self.image_size = image_size
+        self.head_options = head_options
+        self.neck_options = neck_options
+        self.recipe = recipe
+        self.suppression = suppression
+        self.init = init
+        self.folder = folder
+        self.store = store
+        self.device = device
+        self.batch_size = batch_size
+        self.tensorboard = tensorboard
+        self.progress = progress

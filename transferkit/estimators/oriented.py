@@ -1,0 +1,158 @@
+"""`TransferOrientedDetector` trains a head of oriented boxes on the maps of a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from transferkit.annotations import Annotations
+from transferkit.backbones import Backbone
+from transferkit.dense.network import OrientedNetwork
+from transferkit.dense.recipe import DenseRecipe, OrientedRecipe
+from transferkit.estimators._objects import ObjectEstimator
+from transferkit.estimators.extractor import FeatureExtractor
+from transferkit.images import Tiling, corners_of_oriented
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore
+
+__all__ = ["TransferOrientedDetector"]
+
+
+class TransferOrientedDetector(ObjectEstimator):
+    """Find turned rectangles with a neck and a head that are trained on a frozen backbone's maps.
+
+    The network runs once over each image, and over turned, mirrored and zoomed ones for
+    training; then the head trains on the stored maps. Boxes are as `transferkit.images.oriented`
+    has them: centre, longer and shorter side, px, and an angle in degrees, counter-clockwise.
+
+    Parameters
+    ----------
+    backbone : str, Backbone, BackboneSpec or FeatureExtractor
+        As for `FeatureExtractor`. One that is given by name sees the whole image, with a border
+        where the input has another shape, and its maps are stored as float16. With another one,
+        a ``crop_mode`` of ``"squash"`` turns rectangles into parallelograms, unless the images
+        have the input's shape.
+    head : str, default="rotated-fcos"
+        One of `transferkit.dense.oriented.oriented_heads`.
+    neck, features, image_size, head_options, neck_options, suppression, tiles
+        As for `TransferDetector`.
+    recipe : mapping, optional
+        Fields of `transferkit.dense.recipe.OrientedRecipe`, such as ``{"turned": False}``.
+    store, device, batch_size, progress
+        As for `FeatureExtractor`.
+    folder : path, optional
+        For checkpoint and curves of the training; by default they are not kept.
+
+    Attributes
+    ----------
+    classes_, network_, suppression_, threshold_, history_
+        As for `TransferDetector`.
+
+    See Also
+    --------
+    TransferDetector : Finds upright boxes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from transferkit.annotations import Annotations
+    >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
+    >>> images[:, 16:48, 24:40] = 255  # a white rectangle
+    >>> box, around = np.array([[32.0, 32.0, 32.0, 16.0, -90.0]]), np.array([[24.0, 16, 40, 48]])
+    >>> one = Annotations((64, 64), boxes=around, oriented=box, labels=np.array([1]))
+    >>> extractor = FeatureExtractor(
+    ...     "resnet18", pretrained=False, image_size=64, crop_pct=1.0, store=False
+    ... )
+    >>> recipe = {"epochs": 10, "zoomed": False, "turned": False}
+    >>> detector = TransferOrientedDetector(extractor, recipe=recipe)
+    >>> detector.fit(images, [one] * 6).predict(images)[0].oriented.shape[1]
+    5
+    """
+
+    task_name = "oriented"
+    network_kind = OrientedNetwork
+    recipe_kind: ClassVar[type[DenseRecipe]] = OrientedRecipe
+    # A rectangle that is squashed is none any more.
+    crop_mode = "border"
+
+    def __init__(
+        self,
+        backbone: str | Backbone | BackboneSpec | FeatureExtractor,
+        head: str = "rotated-fcos",
+        *,
+        neck: str | None = None,
+        features: str | Sequence[str] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        head_options: Mapping[str, Any] | None = None,
+        neck_options: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        suppression: Mapping[str, Any] | None = None,
+        tiles: Tiling | str | tuple[int, int] | None = None,
+        store: FeatureStore | str | Path | bool | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+        folder: str | Path | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.neck = neck
+        self.features = features
+        self.image_size = image_size
+        self.head_options = head_options
+        self.neck_options = neck_options
+        self.recipe = recipe
+        self.suppression = suppression
+        self.tiles = tiles
+        self.store = store
+        self.device = device
+        self.batch_size = batch_size
+        self.progress = progress
+        self.folder = folder
+
+    # ---- predict and measure ----
+
+    def _report(self, true: Any, predicted: Any) -> Any:
+        from transferkit.metrics import oriented_report
+
+        return oriented_report(
+            true,
+            predicted,
+            self.classes_,
+            limit=self.suppression_.limit,
+            threshold=self.threshold_,
+        )
+
+    def line(self, annotations: Annotations | None) -> dict[str, Any]:
+        """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
+        names = self.classes_[1:]
+        if annotations is None:
+            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
+        sure = self.believed(annotations)
+        assert sure.labels is not None
+        assert sure.oriented is not None
+        assert sure.scores is not None
+        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
+        boxes = [
+            {
+                "label": self.classes_[label],
+                "score": round(score, 4),
+                "box": np.round(box, 2).tolist(),
+                "corners": np.round(corners, 2).tolist(),
+            }
+            for label, score, box, corners in zip(
+                sure.labels.tolist(),
+                sure.scores.tolist(),
+                sure.oriented,
+                corners_of_oriented(sure.oriented),
+                strict=True,
+            )
+        ]
+        return {
+            "objects": len(boxes),
+            "count": dict(zip(names, counts, strict=True)),
+            "boxes": boxes,
+        }

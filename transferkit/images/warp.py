@@ -1,0 +1,58 @@
+"""Warp decoded images: put their pixels where a frame says."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transferkit.images.frames import Frame
+
+__all__ = ["warped"]
+
+
+def warped(
+    pixels: NDArray[np.uint8],
+    frame: Frame,
+    size: tuple[int, int],
+    colour: tuple[int, ...],
+    *,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> NDArray[np.uint8]:
+    """Draw an image that is shrunk, enlarged, moved, mirrored or turned by quarters.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        The image.
+    frame : Frame
+        From its px to those of the result.
+    size : (int, int)
+        Height and width of the result, px.
+    colour : tuple of int
+        Fills what is bare.
+    resample : Image.Resampling, default=BICUBIC
+        How a pixel is made of those around it. Nothing is averaged, so shrinking by more than
+        half leaves pixels out.
+
+    Returns
+    -------
+    ndarray of uint8, shape (*size, 3)
+
+    Examples
+    --------
+    A quarter turn puts the right upper corner at the left:
+
+    >>> image = np.zeros((2, 3, 3), dtype=np.uint8)
+    >>> image[0, 2] = 200
+    >>> warped(image, Frame.turn(1, (2, 3)), (3, 2), (0, 0, 0))[..., 0].tolist()
+    [[200, 0], [0, 0], [0, 0]]
+    """
+    # PIL asks, for a point of the result, where it lies in the source.
+    back = frame.inverse
+    (a, b), (x, y) = back.scale, back.offset
+    rows = (0, a, x, b, 0, y) if back.is_transposed else (a, 0, x, 0, b, y)
+    image = Image.fromarray(pixels).transform(
+        (size[1], size[0]), Image.Transform.AFFINE, rows, resample, fillcolor=colour
+    )
+    return np.array(image)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import logging
 import math
 
@@ -39,7 +40,7 @@ NO_IGNORED = ("yolo",)
 
 
 def test_the_suite_covers_all_formats():
-    assert FORMS == ["csv", "cvat", "dota", "voc", "yolo"]
+    assert FORMS == ["coco", "csv", "cvat", "dota", "voc", "yolo"]
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def test_upright_boxes_stay_upright(tmp_path, images, form):
         assert "--to dota --upright" in faults[-1].reason
 
 
-@pytest.mark.parametrize("form", FORMS)
+# A polygon of COCO that is outside of the image is a fault: see `test_coco`.
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "coco"])
 def test_every_format_tells_what_it_left_out(tmp_path, images, form):
     boxes = np.array(
         [[20.0, 20, 9, 5, 30], [-30, -30, 50, 4, 45], [9, 9, 5, 0, 10], [0, 9, 9, 4, 9]]
@@ -225,6 +227,13 @@ def written_by_hand(form, box):
             "<type>robndbox</type><name>small-cat</name><difficult>0</difficult><robndbox>"
             f"<cx>{x}</cx><cy>{y}</cy><w>{width}</w><h>{height}</h>"
             f"<angle>{math.radians(degrees):.9f}</angle></robndbox></object></annotation>"
+        )
+    if form == "coco":
+        flat = corners.ravel().tolist()
+        one = {"id": 1, "image_id": 1, "category_id": 3, "segmentation": [flat], "iscrowd": 0}
+        image = {"id": 1, "file_name": "0.some name.png", "width": 40, "height": 90}
+        return json.dumps(
+            {"images": [image], "annotations": [one], "categories": [{"id": 3, "name": "cat"}]}
         )
     if form == "cvat":
         return (
@@ -420,6 +429,34 @@ def test_polygons_of_yolo_are_masks(tmp_path, images):
     y, x = np.mgrid[:height, :width] + 0.5
     inside = (x > 0.2 * width) & (x < 0.6 * width) & (y > 0.2 * height) & (y < 0.6 * height)
     np.testing.assert_array_equal(one.masks[0], inside)
+
+
+def masks_of(rng, size, n):
+    """Masks with holes and of several parts, and one that is a rectangle."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    masks = np.zeros((n, height, width), bool)
+    for i in range(n):
+        for is_hole in (False, False, True):
+            centre, radius = rng.uniform(0, 1, 2) * size, rng.uniform(2, 30)
+            inside = np.hypot(y - centre[0], x - centre[1]) < radius * (0.6 if is_hole else 1)
+            masks[i] = masks[i] & ~inside if is_hole else masks[i] | inside
+        masks[i] ^= rng.uniform(size=size) < 0.005
+    masks[0, 3:9, 5:20] = True
+    return masks
+
+
+def test_masks_in_yolo_there_and_back(tmp_path, images):
+    rng = np.random.default_rng(0)
+    scenes = [
+        Annotations(one.size, masks=masks_of(rng, one.size, 3), labels=np.array([1, 2, 3]))
+        for one in truth(images)
+    ]
+    write_annotations(tmp_path / "x", images.names, scenes, CLASSES, form="yolo")
+    found = read_annotations(tmp_path / "x", images, needs="masks")
+    for one, other in zip(scenes, found, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.masks), np.asarray(other.masks))
+        np.testing.assert_allclose(one.masks.boxes, other.boxes, atol=1e-9)
 
 
 def test_scores_stand_behind_polygons_too(tmp_path, images):

@@ -21,7 +21,12 @@ __all__ = ["NoAnnotations", "annotation_forms", "read_annotations", "write_annot
 
 _PACKAGE = "transferkit.annotations"
 # The more a form's files say by where they stand and what is in them, the earlier it is asked.
-_ORDER = ("mvtec", "cvat", "voc", "dota", "yolo", "masks", "coco", "csv")
+_ORDER = ("mvtec", "cvat", "voc", "dota", "yolo", "instances", "masks", "coco", "csv")
+# Near images they are looked for last: others' upright boxes are narrower than those around
+# oriented ones, and tell more classes than instance masks do.
+_LATE = ("dota", "instances")
+# The form that is made for something is looked for first.
+_FIRST = {"oriented": ("dota",)}
 # Files of some forms hold masks, or oriented boxes, or neither: so many images are looked at.
 _LOOKED_AT = 20
 
@@ -219,8 +224,7 @@ def _found(
 ) -> AnnotationSet:
     """Take what stands in or beside the images' folder, of the first form that is there."""
     forms = _giving(needs) if form is None else {form: form_of(form)}
-    # DOTA is made for oriented boxes, and the upright ones around them are wider than others.
-    order = sorted(forms, key=lambda name: (name == "dota") != (needs == "oriented"))
+    order = sorted(forms, key=lambda name: (name not in _FIRST.get(needs or "", ()), name in _LATE))
     places = {name: places for name in order if (places := forms[name].found(images))}
     if not places:
         raise NoAnnotations(

@@ -31,6 +31,7 @@ from transferkit.metrics._detection import (
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
 from transferkit.metrics._found import found_and_missed
+from transferkit.metrics._masks import MASKS
 from transferkit.metrics._matching import BOXES, Shapes
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
@@ -66,6 +67,7 @@ from transferkit.metrics.calibration_error import calibration_error
 
 __all__ = [
     "BOXES",
+    "MASKS",
     "ORIENTED",
     "AnomalyReport",
     "AnomalyScores",

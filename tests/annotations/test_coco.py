@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_api
 
 from tests.annotations.masks import SIZE, classes_of, write_images
 from transferkit.annotations import (
     VOID,
     Annotations,
+    _coco_objects,
     _json,
     annotation_faults,
     coco,
@@ -163,6 +165,102 @@ def test_roboflow_layout_is_found(tmp_path):
     assert [each.map.max() for each in found] == [0, 1]
 
 
+# ---- oriented boxes ---------------------------------------------------------------------
+
+
+def corners(box):
+    """Corners of one oriented box, by complex numbers, whose angles are clockwise on screen."""
+    x, y, width, height, angle = box
+    turn = np.exp(-1j * np.deg2rad(angle))
+    points = [complex(x, y) + turn * complex(u * width, v * height) / 2 for u, v in UNIT]
+    return [value for point in points for value in (point.real, point.imag)]
+
+
+UNIT = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+
+def canonical(box):
+    x, y, width, height, angle = box
+    if height > width:
+        width, height, angle = height, width, angle + 90
+    return [x, y, width, height, (angle + 90) % 180 - 90]
+
+
+@pytest.mark.parametrize("how", ["rotated_box", "bbox", "corners", "both"])
+def test_oriented_boxes_in_every_spelling(tmp_path, how):
+    drawn = np.random.default_rng(0)
+    low, high = [2, 2, 3, 3, -400], [10, 10, 9, 9, 400]
+    boxes = drawn.uniform(low, high, (20, 5)).tolist()
+    told = {
+        "rotated_box": lambda box: one(rotated_box=box),
+        "bbox": lambda box: one(bbox=box),
+        "corners": lambda box: one([corners(box)]),
+        "both": lambda box: one([corners(box)], rotated_box=box, bbox=[1, 2, 3, 4]),
+    }[how]
+    found = read(tmp_path, dataset([told(box) for box in boxes]))
+    np.testing.assert_allclose(found[0].oriented, [canonical(box) for box in boxes], atol=1e-9)
+    points = np.array([corners(box) for box in boxes]).reshape(-1, 4, 2).clip(0, SIZE[::-1])
+    around = np.concatenate([points.min(1), points.max(1)], axis=1)
+    expected = np.tile([1.0, 2, 4, 6], (20, 1)) if how == "both" else around
+    np.testing.assert_allclose(found[0].boxes, expected, atol=1e-9)
+    assert (found[0].masks is None) == (how in ("rotated_box", "bbox"))
+    assert found[0].remarks == ()
+    assert found[1].oriented.shape == (0, 5)
+    assert annotation_faults(found, list_images(tmp_path / "images"), needs="oriented") == []
+
+
+def test_only_objects_that_are_all_oriented_have_oriented_boxes(tmp_path):
+    pentagon = [2, 1, 6, 1, 8, 2, 6, 4, 2, 4]
+    found = read(tmp_path, dataset([one([SQUARE]), one([pentagon]), one([SQUARE], image=1)]))
+    assert found[0].oriented is None
+    assert found[1].oriented.tolist() == [[4, 2.5, 4, 3, 0]]
+    [fault] = annotation_faults(found, list_images(tmp_path / "images"), needs="oriented")
+    assert "no oriented boxes" in fault.reason
+
+
+def test_the_box_of_four_corners_that_are_no_rectangle_is_that_of_the_file(tmp_path):
+    slanted = [2, 1, 9, 1, 12, 8, 2, 8]
+    found = read(tmp_path, dataset([one([slanted], bbox=[2, 1, 10, 7])]))
+    assert found[0].boxes.tolist() == [[2, 1, 12, 8]]
+    assert "no rectangle, by 3" in found[0].remarks[0]
+
+
+def test_difficult_objects_are_ignored(tmp_path):
+    box = [5, 5, 4, 2, 30]
+    more = [{"difficult": 1}, {"iscrowd": 1}, {"difficult": 0}]
+    found = read(tmp_path, dataset([one(rotated_box=box, **each) for each in more]))
+    assert found[0].ignored.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[1, 2, 3, 4], [1, 2, 3, 4, "x"], [1, 2, float("inf"), 4, 5], "12345x", [1, 2, 3, 4, 5, 6]],
+)
+def test_oriented_boxes_that_are_none(tmp_path, box):
+    found = read(tmp_path, dataset([one(rotated_box=box)]))
+    with pytest.raises(ValueError, match=r"instances.json: annotation 0: "):
+        found[0]
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_oriented_boxes_come_back(tmp_path, with_masks):
+    drawn = np.random.default_rng(1)
+    boxes = drawn.uniform([2, 2, 5, 1, -90], [9, 9, 9, 5, 90], (9, 5))
+    boxes[0, 4] = -90
+    masks = drawn.random((9, *SIZE)) < 0.5
+    ignored = np.arange(9) % 3 == 0
+    objects = Annotations(
+        SIZE, oriented=boxes, masks=masks if with_masks else None, labels=np.ones(9, int),
+        scores=drawn.random(9), ignored=ignored,
+    )  # fmt: skip
+    found = again(tmp_path, [objects] * 3, ["background", "x"])[0]
+    np.testing.assert_allclose(found.oriented, boxes, atol=1e-9)
+    assert found.ignored.tolist() == ignored.tolist()
+    np.testing.assert_array_equal(found.scores, objects.scores)
+    if with_masks:
+        np.testing.assert_array_equal(found.masks, masks)
+
+
 # ---- what is wrong with a file ----------------------------------------------------------
 
 
@@ -232,6 +330,12 @@ def test_hostile_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch)
     monkeypatch.setattr(_json, "MAX_JSON_BYTES", 100)
     with pytest.raises(ValueError, match="the limit is"):
         read(tmp_path, dataset([one([SQUARE])]))
+
+
+def test_masks_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_coco_objects, "MAX_REGION_PIXELS", 30)
+    with pytest.raises(ValueError, match="annotation 2: the masks of its image take more than"):
+        read(tmp_path, dataset([one([SQUARE])] * 3))[0]
 
 
 def test_other_sizes_than_the_image_are_faults(tmp_path):
@@ -310,6 +414,33 @@ def test_results_bear_the_ids_of_another_file(tmp_path):
             tmp_path / "r.json", ["z.jpg"], written[:1], ["background", "y"], form="coco",
             like=tmp_path / "truth.json",
         )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools' own
+@pytest.mark.parametrize("segmentation", ["rle", "polygons"])
+def test_masks_come_back_as_run_lengths_or_as_polygons(tmp_path, segmentation):
+    drawn = np.random.default_rng(0)
+    masks = drawn.random((40, 9, 11)) < drawn.random((40, 1, 1))
+    masks[:, 0, 0] = True
+    masks[0] = True
+    masks[1, 3:6, 3:6] = True
+    masks[1, 4, 4] = False  # a hole
+    objects = Annotations((9, 11), masks=masks, labels=np.ones(40, int))
+    found = again(tmp_path, [objects] * 3, ["background", "x"], segmentation=segmentation)
+    np.testing.assert_array_equal(found[0].masks, masks)
+    content = json.loads((tmp_path / "out.json").read_text())
+    kinds = [type(one["segmentation"]) for one in content["annotations"][:40]]
+    assert kinds[:2] == [list if segmentation == "polygons" else dict, dict]
+    # Another reader fills them in the same way.
+    size = {"height": 9, "width": 11}
+    for one, mask in zip(content["annotations"], masks, strict=False):
+        runs = one["segmentation"]
+        if isinstance(runs, list):
+            runs = mask_api.merge(mask_api.frPyObjects(runs, *size.values()))
+        np.testing.assert_array_equal(mask_api.decode(runs), mask)
+        assert one["area"] == mask.sum()
+    with pytest.raises(ValueError, match="segmentation='x'; choose 'rle' or 'polygons'"):
+        again(tmp_path, [objects] * 3, ["background", "x"], segmentation="x")
 
 
 def test_what_has_nothing_to_be_written(tmp_path):

@@ -24,7 +24,9 @@ PIXELS = np.zeros((2, *SIZE, 3), np.uint8)
 
 
 def test_every_file_of_the_folder_is_a_form():
-    assert annotation_forms() == ["coco", "csv", "masks", "mvtec", "voc", "yolo"]
+    assert annotation_forms() == [
+        *("coco", "csv", "cvat", "dota", "instances", "masks", "mvtec", "voc", "yolo")
+    ]
 
 
 # ---- what is given ----------------------------------------------------------------------

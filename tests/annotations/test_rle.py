@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from transferkit.annotations._regions import region_of_mask, region_of_polygons
-from transferkit.annotations._rle import mask_of_runs, pack_runs, runs_of_mask, unpack_runs
+from transferkit.annotations._rle import (
+    mask_of_runs,
+    pack_runs,
+    region_of_runs,
+    runs_of_mask,
+    runs_of_region,
+    unpack_runs,
+)
 
 
 def slow_runs(mask):
@@ -49,6 +56,10 @@ def test_runs_and_their_text_equal_the_slow_ones_and_come_back():
         runs = slow_runs(mask)
         assert runs_of_mask(mask).tolist() == runs
         np.testing.assert_array_equal(mask_of_runs(runs, mask.shape), mask)
+        region, again = region_of_mask(mask), region_of_runs(runs, mask.shape)
+        assert runs_of_region(region, mask.shape).tolist() == runs
+        assert (again.box, again.area) == (region.box, region.area)
+        np.testing.assert_array_equal(again.pixels, region.pixels)
         text = slow_text(runs)
         assert pack_runs(runs_of_mask(mask)) == text
         assert unpack_runs(text).tolist() == runs

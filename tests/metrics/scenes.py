@@ -1,13 +1,15 @@
 """Random scenes with objects and detections, and pycocotools' numbers for them."""
 
 import contextlib
+import dataclasses
 import io
 
 import numpy as np
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from transferkit.annotations import Annotations
+from transferkit.annotations import Annotations, Masks, Region
 
 SIZE = 400, 500
 NUMBERS = (
@@ -64,10 +66,31 @@ def detected(rng, true, labels, n_classes, grid):
     )
 
 
-def coco_numbers(truth, found, classes, limit=100):
+def mask_scene(seed):
+    """The same with a mask in every box, most of them ellipses; boxes are of another opinion."""
+    truth, found, classes = scene(seed)
+    rng = np.random.default_rng([seed, 1])
+    return *([masked(rng, one) for one in many] for many in (truth, found)), classes
+
+
+def masked(rng, one):
+    regions = []
+    edges = one.boxes.round().clip(0, [*SIZE[::-1]] * 2).astype(int)
+    for left, top, right, bottom in edges.tolist():
+        size = max(bottom - top, 0), max(right - left, 0)
+        rows, columns = ((np.arange(n) + 0.5) / max(n, 1) * 2 - 1 for n in size)
+        pixels = rows[:, None] ** 2 + columns**2 <= 1
+        if rng.random() < 0.2:
+            pixels |= rng.random(size) < 0.3
+        regions.append(Region(top, left, pixels))
+    boxes = one.boxes + rng.normal(0, 3, one.boxes.shape)
+    return dataclasses.replace(one, masks=Masks(SIZE, regions), boxes=boxes)
+
+
+def coco_numbers(truth, found, classes, limit=100, kind="bbox"):
     """Return the twelve numbers that pycocotools prints, NaN where it says -1."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(as_coco(truth, classes), as_coco(found, classes), "bbox")
+        evaluation = COCOeval(as_coco(truth, classes), as_coco(found, classes), kind)
         evaluation.params.maxDets = [1, 10, limit]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -86,15 +109,22 @@ def as_coco(many, classes):
     for i, one in enumerate(many):
         is_crowd = np.zeros(len(one.labels)) if one.ignored is None else one.ignored
         scores = np.zeros(len(one.labels)) if one.scores is None else one.scores
-        for box, label, crowd, score in zip(one.boxes, one.labels, is_crowd, scores, strict=True):
+        masks = [None] * len(one.labels) if one.masks is None else one.masks
+        told = zip(one.boxes, one.labels, is_crowd, scores, masks, strict=True)
+        for box, label, crowd, score, mask in told:
             left, top, right, bottom = map(float, box)
             size = right - left, bottom - top
             row = {"id": len(rows) + 1, "image_id": i + 1, "category_id": int(label)}
             row |= {"bbox": [left, top, *size], "area": size[0] * size[1]}
+            if mask is not None:
+                runs = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
+                row |= {"segmentation": runs, "area": float(mask.sum())}
             rows.append(row | {"iscrowd": int(crowd), "score": float(score)})
     held = COCO()
     held.dataset = {
-        "images": [{"id": i + 1} for i in range(len(many))],
+        "images": [
+            {"id": i + 1, "height": one.size[0], "width": one.size[1]} for i, one in enumerate(many)
+        ],
         "categories": [{"id": c} for c in range(1, len(classes))],
         "annotations": rows,
     }

@@ -148,7 +148,16 @@ _LACKS = {
 }
 
 
+_UPRIGHT = (
+    "its boxes are upright ones, without an angle; give DOTA, YOLO-OBB, roLabelImg, CVAT or COCO "
+    "files with oriented boxes, or take the angle as 0: 'transferkit annotations convert … --to "
+    "dota --upright'"
+)
+
+
 def _fault(one: Annotations, images: Any, i: int, exif: bool, needs: str | None) -> str | None:
+    if needs == "oriented" and one.oriented is None and one.boxes is not None:
+        return _UPRIGHT
     if needs in _LACKS and (getattr(one, needs) is None or (needs != "map" and one.labels is None)):
         return _LACKS[needs]
     if isinstance(images, ImageSet):

@@ -11,9 +11,23 @@ from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import Annotations
 from transferkit.annotations._classes import ClassTable, is_background
+from transferkit.annotations._masks import Masks
+from transferkit.annotations._regions import Region
 from transferkit.images.oriented import corners_of_oriented, upright_of_oriented
 
-__all__ = ["BoxedObject", "class_numbers", "label_names", "named_classes", "number", "objects_of"]
+__all__ = [
+    "BoxedObject",
+    "bounded_masks",
+    "class_numbers",
+    "label_names",
+    "named_classes",
+    "number",
+    "objects_of",
+    "written_number",
+]
+
+MAX_REGION_PIXELS = 2**30
+"""Pixels of the rectangles around all objects of an image, which are held in memory together."""
 
 
 class BoxedObject(NamedTuple):
@@ -85,8 +99,47 @@ def number(text: str, called: str) -> float:
     return value
 
 
+def written_number(value: float) -> str:
+    """Write a number so that it is read as the same one, without an exponent.
+
+    Examples
+    --------
+    >>> written_number(2.0), written_number(1e-5)
+    ('2', '0.00001')
+    """
+    return np.format_float_positional(value, trim="-")
+
+
+def bounded_masks(regions: Iterable[Region], size: tuple[int, int]) -> Masks | None:
+    """Masks of an image's objects; None if one has no pixel, which can't be learnt or found.
+
+    Parameters
+    ----------
+    regions : iterable of Region
+        One for each object, made as they are asked for.
+    size : (int, int)
+        Height and width of the image, px.
+
+    Raises
+    ------
+    ValueError
+        If they take too much memory.
+    """
+    held, n_pixels = [], 0
+    for region in regions:
+        held.append(region)
+        n_pixels += region.pixels.size
+        if n_pixels > MAX_REGION_PIXELS:
+            raise ValueError(
+                f"its masks take more than {MAX_REGION_PIXELS / 2**30:g} GiB; cut the image into "
+                "tiles, or leave objects out"
+            )
+    masks = Masks(size, held)
+    return masks if masks.areas.all() else None
+
+
 def objects_of(one: Annotations, classes: Sequence[str], name: str) -> Iterator[BoxedObject]:
-    """Go through the objects of an image. Boxes that it lacks are those around oriented ones.
+    """Go through the objects of an image; lacking boxes are those around oriented ones or masks.
 
     Raises
     ------
@@ -96,6 +149,8 @@ def objects_of(one: Annotations, classes: Sequence[str], name: str) -> Iterator[
     boxes = one.boxes
     if boxes is None and one.oriented is not None:
         boxes = upright_of_oriented(one.oriented)
+    if boxes is None and one.masks is not None:
+        boxes = one.masks.boxes
     if boxes is None or one.labels is None:
         raise ValueError(f"{name!r} has no boxes with labels to be written")
     for i, label in enumerate(one.labels.tolist()):

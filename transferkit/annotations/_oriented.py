@@ -21,10 +21,18 @@ from transferkit.images.oriented import (
     upright_of_oriented,
 )
 
-__all__ = ["MendedOriented", "annotations_of_oriented", "mended_oriented", "oriented_of_quads"]
+__all__ = [
+    "MAX_PX",
+    "MendedOriented",
+    "annotations_of_oriented",
+    "mended_oriented",
+    "oriented_of_quads",
+]
 
 MAX_PX = 1e7
 """Largest number that is taken as a coordinate or a side, px."""
+# Corners of a box without area make one with sides of a rounding error.
+_MIN_SIDE = 1e-6
 
 
 class MendedOriented(NamedTuple):
@@ -131,7 +139,7 @@ def mended_oriented(
     height, width = size
     sides = np.abs(boxes[:, 2:4])
     oriented = canonical_oriented(np.concatenate([boxes[:, :2], sides, boxes[:, 4:]], axis=1))
-    has_area: NDArray[np.bool_] = np.asarray((sides > 0).all(axis=1))
+    has_area: NDArray[np.bool_] = np.asarray((sides > _MIN_SIDE).all(axis=1))
     kept = has_area & _is_inside(oriented, size)
     upright = upright_of_oriented(oriented).clip(0, [width, height, width, height])
     remarks = []

@@ -9,9 +9,22 @@ from pathlib import Path, PurePosixPath
 from transferkit.annotations._matching import match, root_of
 from transferkit.images import EXTENSIONS, ImageSet
 from transferkit.images.items import file_of
+from transferkit.images.layouts import is_instance_folder
+from transferkit.images.sources.folder import files_below
 from transferkit.images.splits import split_of
 
-__all__ = ["files_of", "has_files", "near", "written_name"]
+__all__ = [
+    "OBJECT_LIST",
+    "files_of",
+    "has_files",
+    "image_files",
+    "is_instance_place",
+    "near",
+    "written_name",
+]
+
+OBJECT_LIST = "instances.json"
+"""File beside instance masks that tells the class of each of their numbers."""
 
 _LOOKED_AT = 200
 
@@ -95,3 +108,44 @@ def written_name(name: str, suffix: str) -> str:
         if file.suffix.lower() in EXTENSIONS
         else file.with_name(f"{file.name}{suffix}")
     ).as_posix()
+
+
+def image_files(given: Sequence[Path], images: ImageSet) -> tuple[Path, list[str]]:
+    """Files with pixels below some folders, without the images themselves.
+
+    Parameters
+    ----------
+    given : sequence of Path
+        Folders, or single files.
+    images : ImageSet
+        The images.
+
+    Returns
+    -------
+    base : Path
+        The folder that all are in.
+    files : list of str
+        Paths below it, in POSIX form.
+    """
+    own = {str(path) for item in images.items if (path := file_of(item)) is not None}
+    if len(given) == 1:
+        base = given[0] if given[0].is_dir() else given[0].parent
+        files = files_below(base) if given[0].is_dir() else [given[0].name]
+    else:
+        base = _above(given)
+        files = []
+        for path in given:
+            below = path.relative_to(base).as_posix()
+            files += [f"{below}/{f}" for f in files_below(path)] if path.is_dir() else [below]
+    return base, [file for file in files if str(base / file) not in own]
+
+
+def _above(paths: Sequence[Path]) -> Path:
+    """Folder that all of some paths are in."""
+    shared = set.intersection(*({path, *path.parents} for path in paths))
+    return max(shared, key=lambda path: len(path.parts))
+
+
+def is_instance_place(folder: Path) -> bool:
+    """Whether a folder is one of instance masks, by its name or by the list of their objects."""
+    return is_instance_folder(folder.name) or (folder / OBJECT_LIST).is_file()

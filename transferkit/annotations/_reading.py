@@ -20,8 +20,15 @@ from transferkit.images import ImageSet
 __all__ = ["NoAnnotations", "annotation_forms", "read_annotations", "write_annotations"]
 
 _PACKAGE = "transferkit.annotations"
-# The more a form's files say by where they stand, the earlier it is asked.
-_ORDER = ("mvtec", "voc", "yolo", "masks", "coco", "csv")
+# The more a form's files say by where they stand and what is in them, the earlier it is asked.
+_ORDER = ("mvtec", "cvat", "voc", "dota", "yolo", "instances", "masks", "coco", "csv")
+# Near images they are looked for last: others' upright boxes are narrower than those around
+# oriented ones, and tell more classes than instance masks do.
+_LATE = ("dota", "instances")
+# The form that is made for something is looked for first.
+_FIRST = {"oriented": ("dota",)}
+# Files of some forms hold masks, or oriented boxes, or neither: so many images are looked at.
+_LOOKED_AT = 20
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +83,7 @@ def read_annotations(
     Parameters
     ----------
     given : path, sequence of paths, AnnotationSet, sequence or None
-        - A folder of masks, of VOC or of YOLO files, a COCO file or several, a CSV of boxes, the
+        - A folder of masks, of VOC, YOLO or DOTA files, COCO or CVAT files, a CSV of boxes, the
           root of a set in MVTec's layout.
         - None: what stands in or beside the images' folder, under one of the usual names.
         - An array (height, width) of classes per image, None where there is none.
@@ -190,7 +197,19 @@ def _from_paths(
         if all(map(candidate.accepts, paths)):
             return candidate.read(paths, images, table)
     shown = ", ".join(repr(str(path)) for path in paths[:3])
-    raise ValueError(f"{shown} is of no form of annotations; give {_taken(needs)}")
+    raise ValueError(
+        f"{shown} is of no form of annotations{_aside(paths, needs)}; give {_taken(needs)}"
+    )
+
+
+def _aside(paths: list[Path], needs: str | None) -> str:
+    """Why masks aren't taken for those of objects: whether parts that touch are one, none says."""
+    if needs != "masks" or not all(map(form_of("masks").accepts, paths)):
+        return ""
+    return (
+        " that tells objects apart: masks of classes don't say where one ends and the next begins "
+        "(if each number in them is one object, say form='instances')"
+    )
 
 
 def _giving(needs: str | None) -> dict[str, AnnotationForm]:
@@ -198,34 +217,60 @@ def _giving(needs: str | None) -> dict[str, AnnotationForm]:
     return {n: form for n, form in _readable().items() if needs is None or needs in form.GIVES}
 
 
+def _holds(found: AnnotationSet, needs: str | None) -> bool:
+    """Whether annotations hold what is needed, as far as the first images with objects tell."""
+    if needs not in ("masks", "oriented"):
+        return True
+    for i in np.flatnonzero(found.is_annotated)[:_LOOKED_AT].tolist():
+        try:
+            one = found[i]
+        except (ValueError, OSError):
+            continue
+        if one.labels is not None and len(one.labels):
+            return getattr(one, needs) is not None
+    return True
+
+
 def _found(
     images: ImageSet, form: str | None, table: ClassTable | None, needs: str | None
 ) -> AnnotationSet:
     """Take what stands in or beside the images' folder, of the first form that is there."""
     forms = _giving(needs) if form is None else {form: form_of(form)}
-    places = {name: places for name, one in forms.items() if (places := one.found(images))}
+    order = sorted(forms, key=lambda name: (name not in _FIRST.get(needs or "", ()), name in _LATE))
+    places = {name: places for name in order if (places := forms[name].found(images))}
     if not places:
         raise NoAnnotations(
             f"no annotations in or beside the folder of {images.names[0]!r}; say where they are "
             f"(annotations, --annotations): {_taken(needs)}"
         )
     misfit: NothingFits | None = None
+    lacking: tuple[str, AnnotationSet] | None = None
     for name, chosen in places.items():
         try:
             read = forms[name].read(chosen, images, table)
         except NothingFits as error:
             misfit = misfit or error
             continue
-        others = [f"{other} in {where[0]}" for other, where in places.items() if other != name]
-        logger.info(
-            "annotations: %s in %s%s",
-            name,
-            ", ".join(map(str, chosen[:3])),
-            f" (not taken: {', '.join(others)})" if others else "",
-        )
-        return read
+        if _holds(read, needs):
+            return _told(name, places, read)
+        lacking = lacking or (name, read)
+    if lacking is not None:
+        # Its faults say what it lacks.
+        return _told(lacking[0], places, lacking[1])
     assert misfit is not None  # there are places, and none was right
     raise misfit
+
+
+def _told(name: str, places: dict[str, list[Path]], read: AnnotationSet) -> AnnotationSet:
+    """Say which of several annotations are taken, and give them."""
+    others = [f"{other} in {where[0]}" for other, where in places.items() if other != name]
+    logger.info(
+        "annotations: %s in %s%s",
+        name,
+        ", ".join(map(str, places[name][:3])),
+        f" (not taken: {', '.join(others)})" if others else "",
+    )
+    return read
 
 
 def write_annotations(

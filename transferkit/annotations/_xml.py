@@ -14,6 +14,7 @@ from transferkit.files import open_regular
 __all__ = ["parts_of_xml"]
 
 _CHUNK = 2**20
+_MAX_DEPTH = 64
 
 
 def parts_of_xml(path: Path, outermost: str, form: str, max_bytes: int) -> Iterator[Element]:
@@ -33,7 +34,8 @@ def parts_of_xml(path: Path, outermost: str, form: str, max_bytes: int) -> Itera
     Raises
     ------
     ValueError
-        If it is larger, is no XML, is of another format or declares a document type.
+        If it is larger, is no XML, is of another format, declares a document type or is nested
+        too deeply.
     """
     reader = _Reader(path.name, outermost, form)
     with open_regular(path) as file:
@@ -72,6 +74,8 @@ class _Reader:
             raise ValueError(
                 f"{self.name} is no {self.form} file: it holds <{tag}>, not <{self.outermost}>"
             )
+        if self.depth >= _MAX_DEPTH:
+            raise ValueError(f"{self.name} has elements within elements, {_MAX_DEPTH} and more")
         if self.depth == 1:
             self.builder = TreeBuilder()
         if self.depth:

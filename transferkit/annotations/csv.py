@@ -2,7 +2,8 @@
 
 A table of boxes has the columns ``path, x1, y1, x2, y2, label``, in px of the image, and perhaps
 ``score`` and ``ignored``; other usual names are understood. A line without edges stands for an
-image without objects.
+image without objects. Of oriented boxes the columns are ``path, x, y, length, width, angle,
+label``: centre and sides in px, and degrees from the x axis to the first side, counter-clockwise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable
 from transferkit.annotations._matching import NothingFits, match
-from transferkit.annotations._objects import class_numbers, label_names, number, objects_of
+from transferkit.annotations._objects import (
+    class_numbers,
+    label_names,
+    number,
+    objects_of,
+    written_number,
+)
+from transferkit.annotations._oriented import annotations_of_oriented
 from transferkit.files import open_regular, write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
@@ -30,12 +38,15 @@ from transferkit.images.items import Item
 __all__ = ["GIVES", "SUMMARY", "TableReader", "accepts", "found", "read", "write"]
 
 SUMMARY = "a table of boxes (.csv: path, x1, y1, x2, y2, label)"
-GIVES = frozenset(("boxes",))
+GIVES = frozenset(("boxes", "oriented"))
 
 MAX_TABLE_BYTES = 2**31
 """Largest table that is read."""
-COLUMNS = ("path", "x1", "y1", "x2", "y2", "label")
+EDGES = ("x1", "y1", "x2", "y2")
+ORIENTED = ("x", "y", "length", "width", "angle")
+COLUMNS = ("path", *EDGES, "label")
 _NAMES = {
+    **{name: (name,) for name in ORIENTED},
     "path": ("path", "image", "filename", "file_name", "file", "image_path", "image_id", "img"),
     "x1": ("x1", "xmin", "x_min", "left"),
     "y1": ("y1", "ymin", "y_min", "top"),
@@ -58,10 +69,13 @@ class TableReader:
         Name of the file.
     numbers : mapping of str to int
         Class of each name.
+    columns : tuple of str, default=EDGES
+        Where the numbers of a box stand: `EDGES` or `ORIENTED`.
     """
 
     source: str
     numbers: Mapping[str, int]
+    columns: tuple[str, ...] = EDGES
 
     def __call__(self, item: tuple[Sequence[tuple[int, Mapping[str, str]]], Item]) -> Annotations:
         """Read the lines of an image.
@@ -80,20 +94,24 @@ class TableReader:
         boxes, labels, scores, ignored, names = [], [], [], [], []
         for at, cells in lines:
             called = f"{self.source}: line {at}"
-            edges = [cells[edge].strip() for edge in COLUMNS[1:5]]
-            if not any(edges):
+            values = [cells[column].strip() for column in self.columns]
+            if not any(values):
                 continue
             label = cells["label"].strip()
             if label not in self.numbers:
                 raise ValueError(f"{called} has class {label!r}, which is none of those named")
-            boxes.append([number(edge, called) for edge in edges])
+            boxes.append([number(value, called) for value in values])
             labels.append(self.numbers[label])
             score = cells.get("score", "").strip()
             scores.append(number(score, called) if score else None)
             ignored.append(cells.get("ignored", "").strip().casefold() in _YES)
             names.append(called)
         size = size_of(image)
-        return annotations_of_boxes(size, boxes, labels, names, scores=scores, ignored=ignored)
+        told: dict[str, Any] = {"scores": scores, "ignored": ignored}
+        if self.columns == ORIENTED:
+            oriented = np.array(boxes, dtype=np.float64).reshape(-1, 5)
+            return annotations_of_oriented(size, oriented, labels, names, **told)
+        return annotations_of_boxes(size, boxes, labels, names, **told)
 
 
 def accepts(given: Path) -> bool:
@@ -112,6 +130,12 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     for path in given:
         for at, cells in _cells(path):
             lines.setdefault(cells["path"].strip().replace("\\", "/"), []).append((at, cells))
+    tellings = {"angle" in cells for rows in lines.values() for _, cells in rows}
+    if len(tellings) > 1:
+        raise ValueError(
+            f"some of {', '.join(path.name for path in given)} hold oriented boxes and others "
+            "upright ones; give tables of one kind"
+        )
     told = {name.removeprefix("./"): rows for name, rows in lines.items()}
     matched = match(images, list(told), "path")
     if not any(matched):
@@ -126,7 +150,8 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
         None if name is None else (told[name], image)
         for name, image in zip(matched, images.items, strict=True)
     ]
-    reader = TableReader(given[0].name, class_numbers(names))
+    columns = ORIENTED if True in tellings else EDGES
+    reader = TableReader(given[0].name, class_numbers(names), columns)
     return AnnotationSet(names, items, reader, images.names)
 
 
@@ -157,13 +182,14 @@ def _columns(row: Sequence[str], name: str) -> list[str | None] | None:
     """What the columns of a header mean; None if the line is no header."""
     meaning = {word: column for column, words in _NAMES.items() for word in words}
     found = [meaning.get(cell.strip().casefold()) for cell in row]
-    missing = [column for column in COLUMNS if column not in found]
+    of_boxes = ORIENTED if "angle" in found else EDGES
+    missing = [column for column in ("path", *of_boxes, "label") if column not in found]
     if not missing:
         return [column if found.index(column) == i else None for i, column in enumerate(found)]
-    if any(column in found for column in COLUMNS[1:5]) or len(row) < len(COLUMNS):
+    if any(column in found for column in of_boxes) or len(row) < len(COLUMNS):
         raise ValueError(
             f"{name} has no column {', '.join(missing)}: {', '.join(row[:10])} are there; name "
-            f"them {', '.join(COLUMNS)}"
+            f"them path, {', '.join(of_boxes)}, label"
         )
     return None
 
@@ -177,28 +203,37 @@ def write(
 ) -> None:
     """Write a line per box; or per image and class; or per image if it has a score.
 
-    Of boxes the columns are ``path, x1, y1, x2, y2, label, score, ignored``, and an image without
-    objects has a line without edges. With a score of the image they are ``image,score``. Else
-    they are ``image,class,pixels,share``, with a line for every class; the share is that of the
-    pixels whose class isn't void.
+    Of boxes the columns are ``path, x1, y1, x2, y2, label, score, ignored``, with ``x, y, length,
+    width, angle`` in place of the edges if the first image has oriented ones, and an image
+    without objects has a line without numbers. With a score of the image they are
+    ``image,score``. Else they are ``image,class,pixels,share``, with a line for every class; the
+    share is that of the pixels whose class isn't void.
     """
     pairs = iter(zip(names, annotations, strict=True))
     first = next(pairs, None)
     every = () if first is None else itertools.chain([first], pairs)
-    is_of_boxes = first is not None and first[1].boxes is not None
-    write_whole(path, _boxes(every, classes) if is_of_boxes else _lines(every, classes))
+    if first is None or (first[1].boxes is None and first[1].oriented is None):
+        write_whole(path, _lines(every, classes))
+    else:
+        write_whole(path, _boxes(every, classes, is_oriented=first[1].oriented is not None))
 
 
-def _boxes(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -> Iterator[bytes]:
-    yield _line(*COLUMNS, "score", "ignored")
+def _boxes(
+    pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str], *, is_oriented: bool
+) -> Iterator[bytes]:
+    columns = ("path", *(ORIENTED if is_oriented else EDGES), "label", "score", "ignored")
+    yield _line(*columns)
     for name, one in pairs:
         objects = list(objects_of(one, classes, name))
         for thing in objects:
-            edges = [np.format_float_positional(edge, trim="-") for edge in thing.box]
+            values = thing.oriented if is_oriented else thing.box
+            if values is None:
+                raise ValueError(f"{name!r} has upright boxes alone, unlike the first image")
+            texts = [written_number(value) for value in values]
             score = "" if thing.score is None else repr(thing.score)
-            yield _line(name, *edges, thing.label, score, int(thing.is_ignored))
+            yield _line(name, *texts, thing.label, score, int(thing.is_ignored))
         if not objects:
-            yield _line(name, *[""] * (len(COLUMNS) + 1))
+            yield _line(name, *[""] * (len(columns) - 1))
 
 
 def _lines(pairs: Iterable[tuple[str, Annotations]], classes: Sequence[str]) -> Iterator[bytes]:

@@ -20,7 +20,13 @@ import numpy as np
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._classes import ClassTable
 from transferkit.annotations._matching import NothingFits
-from transferkit.annotations._objects import class_numbers, label_names, number, objects_of
+from transferkit.annotations._objects import (
+    class_numbers,
+    label_names,
+    number,
+    objects_of,
+    written_number,
+)
 from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
 from transferkit.files import open_regular, write_whole
@@ -233,7 +239,7 @@ def write(
                     f"the class {thing.label!r} can't be written to DOTA files: give it a name "
                     "with single blanks between its words"
                 )
-            values = [np.format_float_positional(v, trim="-") for v in thing.corners.ravel()]
+            values = [written_number(v) for v in thing.corners.ravel()]
             words = [*values, thing.label, str(int(thing.is_ignored))]
             if thing.score is not None:
                 words.append(repr(thing.score))

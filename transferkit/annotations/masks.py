@@ -19,11 +19,10 @@ from transferkit.annotations._classes import ClassTable, class_table, find_class
 from transferkit.annotations._coding import MaskCoding, MaskSample, coding_of, sample_of
 from transferkit.annotations._matching import NothingFits, match, root_of
 from transferkit.annotations._pixels import MaskPixels, pixels_of
-from transferkit.annotations._places import written_name
+from transferkit.annotations._places import image_files, is_instance_place, written_name
 from transferkit.images import EXTENSIONS, ImageError, ImageSet, size_of
 from transferkit.images.items import file_of
 from transferkit.images.layouts import MASK_FOLDERS, MASK_SUFFIXES
-from transferkit.images.sources.folder import files_below
 from transferkit.images.splits import split_of
 
 __all__ = ["GIVES", "SUMMARY", "MaskReader", "accepts", "found", "of_arrays", "read", "write"]
@@ -77,8 +76,10 @@ class MaskReader:
 
 
 def accepts(given: Path) -> bool:
-    """Whether a path is a folder, or a single mask file."""
-    return given.is_dir() or (given.suffix.lower() in EXTENSIONS and given.is_file())
+    """Whether a path is a folder, but none of instance masks, or a single mask file."""
+    if given.is_dir():
+        return not is_instance_place(given)
+    return given.suffix.lower() in EXTENSIONS and given.is_file()
 
 
 def found(images: ImageSet) -> list[Path]:
@@ -142,7 +143,7 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     palette are read by the places in it, or by its colours if the table has colours. Up to
     `MAX_SAMPLE` masks from all over the list are looked at, fewer if they are large.
     """
-    base, files = _files(given, images)
+    base, files = image_files(given, images)
     items = match(images, files)
     if not any(item is not None for item in items):
         raise NothingFits(_none_fits(given, images, files))
@@ -153,27 +154,6 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     sample = _sampled(base, [item for item in items if item is not None])
     coding = coding_of(sample, classes)
     return AnnotationSet(coding.names, items, MaskReader(base, coding), images.names)
-
-
-def _files(given: Sequence[Path], images: ImageSet) -> tuple[Path, list[str]]:
-    """Mask files below some folders, relative to the folder that all are in."""
-    own = {str(path) for item in images.items if (path := file_of(item)) is not None}
-    if len(given) == 1:
-        base = given[0] if given[0].is_dir() else given[0].parent
-        files = files_below(base) if given[0].is_dir() else [given[0].name]
-    else:
-        base = _above(given)
-        files = []
-        for path in given:
-            below = path.relative_to(base).as_posix()
-            files += [f"{below}/{f}" for f in files_below(path)] if path.is_dir() else [below]
-    return base, [file for file in files if str(base / file) not in own]
-
-
-def _above(paths: Sequence[Path]) -> Path:
-    """Folder that all of some paths are in."""
-    shared = set.intersection(*({path, *path.parents} for path in paths))
-    return max(shared, key=lambda path: len(path.parts))
 
 
 def _none_fits(given: Sequence[Path], images: ImageSet, files: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from transferkit.annotations._objects import (
     label_names,
     number,
     objects_of,
+    written_number,
 )
 from transferkit.annotations._oriented import annotations_of_oriented
 from transferkit.annotations._places import files_of, has_files, near, written_name
@@ -121,7 +122,9 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
         )
     told = [_told(path) for path in files if path is not None]
     names = label_names(classes, (name for labels, _ in told for name in labels))
-    reader = VocReader(class_numbers(names), any(is_oriented for _, is_oriented in told))
+    # Of an image without objects all boxes are oriented ones.
+    is_oriented = any(turned for _, turned in told) or not any(labels for labels, _ in told)
+    reader = VocReader(class_numbers(names), is_oriented)
     items = [
         None if path is None else (path, image)
         for path, image in zip(files, images.items, strict=True)
@@ -174,11 +177,13 @@ def _oriented(one: Element, called: str) -> list[float]:
 
 
 def _numbers(one: Element, box: str, parts: Sequence[str], called: str) -> list[float]:
-    texts = [one.findtext(f"{box}/{part}") for part in parts]
-    for part, text in zip(parts, texts, strict=True):
+    values = []
+    for part in parts:
+        text = one.findtext(f"{box}/{part}")
         if text is None:
             raise ValueError(f"{called} has no {part}; give {', '.join(parts)} in {box}")
-    return [number(text or "", called) for text in texts]
+        values.append(number(text, called))
+    return values
 
 
 # ---- writing ----------------------------------------------------------------------------
@@ -235,4 +240,4 @@ def _write_box(element: Element, thing: BoxedObject) -> None:
         kind, told = "robndbox", zip(("cx", "cy", "w", "h", "angle"), values, strict=True)
     place = SubElement(element, kind)
     for part, value in told:
-        SubElement(place, part).text = np.format_float_positional(value, trim="-")
+        SubElement(place, part).text = written_number(value)

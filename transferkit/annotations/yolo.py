@@ -24,18 +24,20 @@ from numpy.typing import NDArray
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
-from transferkit.annotations._masks import Masks
 from transferkit.annotations._matching import NothingFits
 from transferkit.annotations._objects import (
     BoxedObject,
+    bounded_masks,
     label_names,
     named_classes,
     number,
     objects_of,
+    written_number,
 )
 from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
-from transferkit.annotations._regions import region_of_polygons
+from transferkit.annotations._polygons import polygons_of_mask
+from transferkit.annotations._regions import Region, region_of_polygons
 from transferkit.files import open_regular, write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
@@ -122,7 +124,10 @@ class YoloReader:
             names.append(called)
         labels = [line.label + 1 for line in lines]
         polygons = [line.corners * (width, height) for line in lines if line.corners is not None]
-        masks = _masks(polygons, size) if len(polygons) == len(lines) else None
+        masks = None
+        if len(polygons) == len(lines):
+            regions = (region_of_polygons([polygon], size) for polygon in polygons)
+            masks = bounded_masks(regions, size)
         told: dict[str, Any] = {"scores": [line.score for line in lines], "masks": masks}
         if self.is_oriented:
             corners = np.array(polygons, dtype=np.float64).reshape(-1, 4, 2)
@@ -130,12 +135,6 @@ class YoloReader:
             return annotations_of_oriented(size, oriented, labels, names, remarks=remarks, **told)
         boxes = [(line.box * (width, height, width, height)).tolist() for line in lines]
         return annotations_of_boxes(size, boxes, labels, names, **told)
-
-
-def _masks(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> Masks | None:
-    """Masks of polygons; None if one has no pixel, which can't be learnt or found as a mask."""
-    masks = Masks(size, [region_of_polygons([polygon], size) for polygon in polygons])
-    return masks if masks.areas.all() else None
 
 
 def accepts(given: Path) -> bool:
@@ -285,9 +284,9 @@ def write(
     """Write a file per image, and ``data.yaml`` with the names of the classes beside them.
 
     Objects are written with the four corners of their oriented boxes, where the annotations have
-    such, else with their boxes. The format can't tell which objects are ignored; they are left
-    out, and a warning says so. Corners outside of the image are written as they are, which
-    Ultralytics' own programs don't take.
+    such, else with the polygons of their masks, else with their boxes. The format can't tell
+    which objects are ignored; they are left out, and a warning says so. Corners outside of the
+    image are written as they are, which Ultralytics' own programs don't take.
     """
     path.mkdir(parents=True, exist_ok=True)
     labels, _ = named_classes(classes)
@@ -295,10 +294,12 @@ def write(
     (path / "data.yaml").write_text(content, encoding="utf-8")
     n_ignored = 0
     for name, one in zip(names, annotations, strict=True):
-        things = list(objects_of(one, classes, name))
-        kept = [thing for thing in things if not thing.is_ignored]
-        n_ignored += len(things) - len(kept)
-        lines = [_line_of(thing, labels.index(thing.label), one.size) for thing in kept]
+        lines = []
+        for i, thing in enumerate(objects_of(one, classes, name)):
+            region = None if one.masks is None else one.masks.regions[i]
+            n_ignored += thing.is_ignored
+            if not thing.is_ignored:
+                lines.append(_line_of(thing, labels.index(thing.label), region, one.size))
         place = path / written_name(name, ".txt")
         place.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place, ["".join(f"{line}\n" for line in lines).encode()])
@@ -310,13 +311,39 @@ def write(
         )
 
 
-def _line_of(thing: BoxedObject, label: int, size: tuple[int, int]) -> str:
+def _line_of(thing: BoxedObject, label: int, region: Region | None, size: tuple[int, int]) -> str:
     height, width = size
     if thing.oriented is not None:
         shares = (thing.corners / (width, height)).ravel().tolist()
+    elif region is not None and region.area:
+        shares = (_one_polygon(region) / (width, height)).ravel().tolist()
     else:
         left, top, right, bottom = thing.box
         shares = [(left + right) / 2 / width, (top + bottom) / 2 / height,
                   (right - left) / width, (bottom - top) / height]  # fmt: skip
     values = [label, *shares, *(() if thing.score is None else (thing.score,))]
-    return " ".join(np.format_float_positional(value, trim="-") for value in values)
+    return " ".join(map(written_number, values))
+
+
+def _one_polygon(region: Region) -> NDArray[np.float64]:
+    """One polygon of all parts of an object, joined by lines of no width that go there and back.
+
+    Each part ends where it began, so that the lines from one part to the next, and all of them
+    back, lie upon one another.
+    """
+    rings = _rings(region)
+    closed = [np.concatenate([ring, ring[:1]]) for ring in rings] if len(rings) > 1 else rings
+    return np.concatenate([*closed, *(ring[:1] for ring in rings[-2:0:-1])])
+
+
+def _rings(region: Region) -> list[NDArray[np.float64]]:
+    """Polygons of an object; one with a hole is cut in two until no part has any."""
+    rings = polygons_of_mask(region)
+    if rings is not None:
+        return rings
+    middle = region.pixels.shape[1] // 2
+    halves = (
+        Region(region.top, region.left, region.pixels[:, :middle]),
+        Region(region.top, region.left + middle, region.pixels[:, middle:]),
+    )
+    return [ring for half in halves for ring in _rings(half)]

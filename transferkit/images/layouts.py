@@ -4,9 +4,11 @@ from collections.abc import Collection
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "INSTANCE_FOLDERS",
     "MASK_FOLDERS",
     "MASK_SUFFIXES",
     "is_image_folder",
+    "is_instance_folder",
     "is_mask_folder",
     "without",
 ]
@@ -17,6 +19,12 @@ MASK_FOLDERS = (
     *("annotation", "labelsTr", "GTs", "targets"),
 )
 """Usual names of folders of masks, in any case; the first ones are looked at first."""
+
+INSTANCE_FOLDERS = (
+    *("instance_masks", "instances", "instance", "instance_labels", "instance_maps"),
+    *("masks_instances", "SegmentationObject", "SegmentationObjects"),
+)
+"""Usual names of folders of masks with one number per object, in any case."""
 
 MASK_SUFFIXES = (
     *("_mask", "-mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "_GT"),
@@ -33,8 +41,8 @@ _IMAGE_FOLDERS = frozenset(
         *("inputs", "input", "imagestr", "original", "originals"),
     )
 )
-_OTHER_MASK_FOLDERS = frozenset(("segmentationobject", "segmentationobjects", "labeltxt"))
-_MASK_FOLDERS = frozenset(name.casefold() for name in MASK_FOLDERS) | _OTHER_MASK_FOLDERS
+_INSTANCE_FOLDERS = frozenset(name.casefold() for name in INSTANCE_FOLDERS)
+_MASK_FOLDERS = frozenset(name.casefold() for name in (*MASK_FOLDERS, "labelTxt"))
 
 
 def is_mask_folder(name: str) -> bool:
@@ -46,7 +54,18 @@ def is_mask_folder(name: str) -> bool:
     [True, True, False]
     """
     plain = name.casefold()
-    return plain in _MASK_FOLDERS or plain.endswith(("mask", "masks"))
+    return plain in _MASK_FOLDERS | _INSTANCE_FOLDERS or plain.endswith(("mask", "masks"))
+
+
+def is_instance_folder(name: str) -> bool:
+    """Whether a folder is called as one that holds masks with one number per object.
+
+    Examples
+    --------
+    >>> [is_instance_folder(name) for name in ("instance_masks", "SegmentationObject", "masks")]
+    [True, True, False]
+    """
+    return name.casefold() in _INSTANCE_FOLDERS
 
 
 def is_image_folder(name: str) -> bool:

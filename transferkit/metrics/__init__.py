@@ -29,6 +29,7 @@ from transferkit.metrics._detection import (
     report_of_detections,
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
+from transferkit.metrics._masks import MASKS
 from transferkit.metrics._matching import BOXES, Shapes, found_and_missed
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
@@ -59,6 +60,7 @@ from transferkit.metrics.calibration_error import calibration_error
 
 __all__ = [
     "BOXES",
+    "MASKS",
     "AnomalyReport",
     "AnomalyScores",
     "AtThreshold",

@@ -77,12 +77,13 @@ def test_the_truth_stands_between_the_image_and_what_was_predicted():
     assert abs(at[2] - mixed(SKY)).max() <= 1
 
 
-def test_objects_have_contours_or_boxes():
+def test_objects_are_filled_or_have_boxes():
     mask = patches() == 1
     objects = Annotations(SIZE, masks=mask[None], labels=np.array([1]), boxes=np.ones((1, 4)))
     drawn = pixels(overlay(GREY, objects, CLASSES))
     assert drawn[100, 150].tolist() == list(SKY)
-    assert drawn[150, 150].tolist() == [100, 100, 100]
+    assert abs(drawn[150, 150] - np.round(0.6 * 100 + 0.4 * np.array(SKY))).max() <= 1
+    assert drawn[50, 50].tolist() == [100, 100, 100]
     boxes = Annotations(SIZE, boxes=np.array([[10, 20, 60.0, 90]]), labels=np.array([2]))
     drawn = pixels(overlay(GREY, boxes, CLASSES))
     for row, column in ((20, 30), (89, 30), (50, 10), (50, 59)):
@@ -133,3 +134,40 @@ def test_files_and_images_are_taken_and_sizes_compared(tmp_path):
         overlay(GREY, other, CLASSES)
     with pytest.raises(ValueError, match="truth of 2 × 3 px"):
         overlay(GREY, one, CLASSES, truth=other)
+
+
+def test_the_truth_is_drawn_as_what_was_predicted():
+    mask = patches() == 1
+    boxes, labels = np.array([[100.0, 100, 200, 200]]), np.array([1])
+    truth = Annotations(SIZE, masks=mask[None], labels=labels, boxes=boxes, map=patches())
+    found = Annotations(SIZE, labels=labels, boxes=boxes, scores=np.array([0.9]))
+    top, step = 22, SIZE[1] + 8
+    drawn = pixels(overlay(GREY, found, CLASSES, truth=truth))
+    for i in (1, 2):  # boxes, and no mask
+        assert drawn[top + 150, i * step + 100].tolist() == list(SKY)
+        assert drawn[top + 150, i * step + 150].tolist() == [100, 100, 100]
+    only_map = Annotations(SIZE, map=patches())
+    drawn = pixels(overlay(GREY, only_map, CLASSES, truth=truth))
+    np.testing.assert_array_equal(
+        drawn[top:, step : step + SIZE[1]], drawn[top:, 2 * step : 2 * step + SIZE[1]]
+    )
+
+
+def test_masks_that_are_missed_or_false_are_hatched():
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0, 50:100, 50:100] = masks[1, 250:300, 250:300] = True
+    truth = Annotations(SIZE, masks=masks, labels=np.array([1, 1]))
+    found = Annotations(
+        SIZE, masks=masks[::-1] & (np.arange(SIZE[0]) > 150)[:, None], labels=np.array([1, 2]),
+        scores=np.array([0.9, 0.8]),
+    )  # fmt: skip
+    drawn = pixels(overlay(GREY, found, CLASSES, truth=truth))
+    top, step = 22, SIZE[1] + 8
+
+    def is_striped(part, row, column):
+        inner = drawn[top + row + 10 : top + row + 40, part * step + column + 10 :][:, :30]
+        return len(np.unique(inner.reshape(-1, 3), axis=0)) == 2
+
+    assert is_striped(1, 50, 50)
+    assert not is_striped(1, 250, 250)
+    assert not is_striped(2, 250, 250)

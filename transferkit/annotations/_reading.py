@@ -197,7 +197,19 @@ def _from_paths(
         if all(map(candidate.accepts, paths)):
             return candidate.read(paths, images, table)
     shown = ", ".join(repr(str(path)) for path in paths[:3])
-    raise ValueError(f"{shown} is of no form of annotations; give {_taken(needs)}")
+    raise ValueError(
+        f"{shown} is of no form of annotations{_aside(paths, needs)}; give {_taken(needs)}"
+    )
+
+
+def _aside(paths: list[Path], needs: str | None) -> str:
+    """Why masks aren't taken for those of objects: whether parts that touch are one, none says."""
+    if needs != "masks" or not all(map(form_of("masks").accepts, paths)):
+        return ""
+    return (
+        " that tells objects apart: masks of classes don't say where one ends and the next begins "
+        "(if each number in them is one object, say form='instances')"
+    )
 
 
 def _giving(needs: str | None) -> dict[str, AnnotationForm]:

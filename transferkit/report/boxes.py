@@ -7,22 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from transferkit.annotations import Annotations
+from transferkit.report.plates import CROWD, RGB, draw_plates, paints_of, texts_of
 
-__all__ = ["CROWD", "draw_boxes"]
+__all__ = ["draw_boxes"]
 
-RGB = tuple[int, int, int]
-
-_IGNORED_COLOUR = (128, 128, 128)
-_OTHER_COLOUR = (255, 255, 255)
 _DARK = (0, 0, 0)
-CROWD = 60
-"""With more boxes than this lines are thin, and plates would hide what they tell of."""
 # Shorter boxes, px of the picture, have thin lines too; of so many as half of them.
 _TINY = 20
-_LONGEST_NAME = 24
 
 
 def draw_boxes(
@@ -59,19 +53,15 @@ def draw_boxes(
     assert annotations.labels is not None
     boxes = _corners(np.asarray(annotations.boxes, dtype=float) * scale, picture.size)
     dashed = np.zeros(len(boxes), dtype=bool) if is_dashed is None else is_dashed
-    ignored = annotations.ignored
-    paints = [
-        _IGNORED_COLOUR if ignored is not None and ignored[i] else _colour(colours, int(label))
-        for i, label in enumerate(annotations.labels)
-    ]
+    paints = paints_of(annotations, colours)
     order = _drawing_order(boxes, annotations.scores)
     width = _line_width(boxes, picture.size)
     draw = ImageDraw.Draw(picture)
     for i in order:
         _frame(draw, boxes[i].tolist(), paints[i], width, is_dashed=bool(dashed[i]))
     if len(boxes) <= CROWD:
-        texts = _texts(annotations, classes)
-        _draw_plates(draw, picture.size, [(boxes[i], texts[i], paints[i]) for i in order[::-1]])
+        texts = texts_of(annotations, classes)
+        draw_plates(draw, picture.size, [(boxes[i], texts[i], paints[i]) for i in order[::-1]])
 
 
 def _corners(boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -80,11 +70,6 @@ def _corners(boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
     corners = np.round(boxes) - (0, 0, 1, 1)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
     return corners.clip(0, (width - 1, height - 1, width - 1, height - 1)).astype(np.int64)
-
-
-def _colour(colours: Sequence[RGB | None], label: int) -> RGB:
-    found = colours[label] if 0 <= label < len(colours) else None
-    return found or _OTHER_COLOUR
 
 
 def _drawing_order(boxes: NDArray[Any], scores: NDArray[Any] | None) -> list[int]:
@@ -134,61 +119,3 @@ def _dashes(
         parts.append((left, y, min(left + inner, right), end))
         parts.append((max(right - inner, left), y, right, end))
     return parts
-
-
-# ---- plates -------------------------------------------------------------------------
-
-
-def _texts(annotations: Annotations, classes: Sequence[str]) -> list[str]:
-    assert annotations.labels is not None
-    texts = []
-    for i, label in enumerate(annotations.labels.tolist()):
-        name = classes[label] if 0 <= label < len(classes) else str(label)
-        short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-        score = "" if annotations.scores is None else f" {float(annotations.scores[i]):.2f}"
-        texts.append(short + score)
-    return texts
-
-
-def _draw_plates(
-    draw: ImageDraw.ImageDraw,
-    size: tuple[int, int],
-    plates: Sequence[tuple[NDArray[Any], str, RGB]],
-) -> None:
-    """Write on plates, the most important first, wherever one lies on no other."""
-    font = ImageFont.load_default(max(12, min(20, max(size) // 50)))
-    height = round(font.getbbox("Äg")[3]) + 3
-    taken: list[tuple[int, int, int, int]] = []
-    for box, text, colour in plates:
-        place = _room(box.tolist(), round(font.getlength(text)) + 6, height, size, taken)
-        if place is None:
-            continue
-        taken.append(place)
-        left, top, right, bottom = place
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-        draw.text((left + 3, top), text, fill=_readable_on(colour), font=font)
-
-
-def _room(
-    box: list[int],
-    width: int,
-    height: int,
-    size: tuple[int, int],
-    taken: Sequence[tuple[int, int, int, int]],
-) -> tuple[int, int, int, int] | None:
-    """Where a plate fits into the picture: above its box, below, or inside at the top."""
-    left = max(0, min(box[0], size[0] - width))
-    for top in (box[1] - height, box[3] + 1, box[1]):
-        place = (left, top, left + width, top + height)
-        if top >= 0 and place[3] <= size[1] and not any(_meet(place, other) for other in taken):
-            return place
-    return None
-
-
-def _meet(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _readable_on(colour: RGB) -> RGB:
-    red, green, blue = colour
-    return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else (255, 255, 255)

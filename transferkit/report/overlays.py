@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transferkit.annotations import Annotations, is_background
 from transferkit.images import read_rgb
-from transferkit.metrics import found_and_missed
-from transferkit.report.boxes import CROWD, draw_boxes
+from transferkit.metrics import BOXES, MASKS, found_and_missed
+from transferkit.report.boxes import draw_boxes
+from transferkit.report.masks import draw_masks
+from transferkit.report.plates import CROWD, RGB
 
 __all__ = ["class_colours", "heat", "overlay"]
 
@@ -30,10 +33,11 @@ _FILL, _EDGE = 0.45, 1.0
 _LEGEND_CLASSES = 24
 # Contours of classes over a heat map, in a colour that the map doesn't have.
 _OVER_HEAT = (0, 255, 255)
+# What objects are drawn as and compared by, the first that there is; and what else is drawn.
+_SHAPES = {"masks": MASKS, "boxes": BOXES}
+_DRAWN = ("map", "masks", "boxes")
 # Dark violet, magenta, orange, light yellow, evenly spaced: the darker, the less.
 _HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
-
-RGB = tuple[int, int, int]
 
 
 def class_colours(classes: Sequence[str]) -> list[RGB | None]:
@@ -98,9 +102,10 @@ def overlay(
     """Draw annotations over their image, with a legend.
 
     Classes are colours with contours, and void is grey; a background at 0 stays as it is.
-    Objects have contours, or boxes with their class and score. Scores of pixels are a heat map.
-    With the truth the image itself, the truth and what was predicted stand beside one another;
-    boxes are dashed that nobody found, and those that are where no object of their class is.
+    Objects are filled, and those that touch have different shades, or have boxes; with their
+    class and score. Scores of pixels are a heat map. With the truth the image itself, the truth
+    and what was predicted stand beside one another; objects are dashed or hatched that nobody
+    found, and those that are where no object of their class is.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def overlay(
     Returns
     -------
     PIL.Image.Image
-        RGB; its longer side is 320 px or more, with many boxes 640, and 1,600 px or less before
+        RGB; its longer side is 320 px or more, with many objects 640, and 1,600 px or less before
         the parts are set side by side and the legend is added.
 
     Raises
@@ -145,36 +150,43 @@ def overlay(
             )
     if annotations.scores is not None and annotations.labels is not None:
         annotations = annotations.select(annotations.scores >= threshold)
+    truth = None if truth is None else _alike(truth, annotations)
     shown = [one for one in (annotations, truth) if one is not None]
     scale = _scale(photo, shown)
     missed, is_false = _not_paired(annotations, truth)
+    how = "dashed" if annotations.masks is None else "hatched"
     parts = [_drawn(photo, annotations, classes, scale, score_range, is_false)]
-    captions = [_caption("predicted", is_false, "false") if truth is not None else ""]
+    captions = [_caption("predicted", is_false, f"false ({how})") if truth is not None else ""]
     if truth is not None:
         true = _drawn(photo, truth, classes, scale, None, missed)
         parts = [_resized(photo, scale), true, *parts]
-        captions = ["image", _caption("truth", missed, "missed"), *captions]
+        captions = ["image", _caption("truth", missed, f"missed ({how})"), *captions]
     if annotations.score is not None:
         what = "confidence" if annotations.score_map is None else "score"
         captions[-1] = f"{captions[-1]} {what} {annotations.score:.3g}".strip()
     return _with_legend(_beside(parts, captions), _legend(shown, classes))
 
 
+def _alike(truth: Annotations, predicted: Annotations) -> Annotations:
+    """The truth without what wasn't predicted: files of masks tell of boxes and of classes too."""
+    absent: dict[str, Any] = {name: None for name in _DRAWN if getattr(predicted, name) is None}
+    return dataclasses.replace(truth, **absent)
+
+
 def _not_paired(
     annotations: Annotations, truth: Annotations | None
 ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-    """Whether each true box is missed, and each predicted one false; None without boxes."""
-    if truth is None or truth.boxes is None or annotations.boxes is None:
+    """Whether each true object is missed, and each predicted one false; None without objects."""
+    if truth is None or annotations.scores is None:
         return None, None
-    if annotations.scores is None or annotations.masks is not None:
-        return None, None
-    return found_and_missed(annotations, truth)
+    for name, shapes in _SHAPES.items():
+        if getattr(truth, name) is not None and getattr(annotations, name) is not None:
+            return found_and_missed(annotations, truth, shapes=shapes)
+    return None, None
 
 
-def _caption(what: str, is_dashed: NDArray[np.bool_] | None, why: str) -> str:
-    if is_dashed is None:
-        return what
-    return f"{what}: {int(is_dashed.sum()):,} of {len(is_dashed):,} {why} (dashed)"
+def _caption(what: str, is_odd: NDArray[np.bool_] | None, why: str) -> str:
+    return what if is_odd is None else f"{what}: {is_odd.sum():,} of {len(is_odd):,} {why}"
 
 
 # ---- one picture ------------------------------------------------------------------------
@@ -182,8 +194,8 @@ def _caption(what: str, is_dashed: NDArray[np.bool_] | None, why: str) -> str:
 
 def _scale(photo: Image.Image, shown: Sequence[Annotations]) -> float:
     longer = max(photo.size)
-    # Many boxes need room between their lines.
-    is_crowded = any(one.boxes is not None and len(one.boxes) > CROWD for one in shown)
+    # Many objects need room between their lines.
+    is_crowded = any(one.labels is not None and len(one.labels) > CROWD for one in shown)
     smallest = 2 * _SMALLEST if is_crowded else _SMALLEST
     return min(_LARGEST / longer, max(1.0, float(-(-smallest // longer))))
 
@@ -208,22 +220,21 @@ def _drawn(
     classes: Sequence[str],
     scale: float,
     score_range: tuple[float, float] | None,
-    is_dashed: NDArray[np.bool_] | None,
+    is_odd: NDArray[np.bool_] | None,
 ) -> Image.Image:
     colours = class_colours(classes)
     small = _resized(photo, scale)
     canvas = np.asarray(small).astype(np.float32)
     if one.score_map is not None:
         canvas = _heated(canvas, _nearest(one.score_map, small.size), score_range)
-    if one.map is not None:
+    if one.map is not None and one.masks is None:
         shown = _nearest(one.map, small.size)
         canvas = _coloured(canvas, shown, colours, has_heat=one.score_map is not None)
-    if one.masks is not None and one.labels is not None:
-        for mask, label in zip(one.masks, one.labels, strict=True):
-            canvas[_outline(_nearest(mask, small.size))] = _colour(colours, int(label))
     picture = Image.fromarray(canvas.round().clip(0, 255).astype(np.uint8))
-    if one.boxes is not None and one.labels is not None and one.masks is None:
-        draw_boxes(picture, one, classes, colours, scale, is_dashed=is_dashed)
+    if one.masks is not None and one.labels is not None:
+        draw_masks(picture, one, classes, colours, is_hatched=is_odd)
+    elif one.boxes is not None and one.labels is not None:
+        draw_boxes(picture, one, classes, colours, scale, is_dashed=is_odd)
     return picture
 
 
@@ -267,11 +278,6 @@ def _coloured(
     return mixed.astype(np.float32)
 
 
-def _colour(colours: Sequence[RGB | None], label: int) -> RGB:
-    found = colours[label] if 0 <= label < len(colours) else None
-    return found or (255, 255, 255)
-
-
 def _edges(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Pixels of which a neighbour above, below, left or right has another value."""
     edge = np.zeros(values.shape, dtype=bool)
@@ -281,11 +287,6 @@ def _edges(values: NDArray[Any]) -> NDArray[np.bool_]:
     edge[:, 1:] |= right
     edge[:, :-1] |= right
     return edge
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask that aren't surrounded by it; the image's border isn't part of it."""
-    return mask & _edges(np.pad(mask, 1))[1:-1, 1:-1]
 
 
 # ---- captions and legend ----------------------------------------------------------------

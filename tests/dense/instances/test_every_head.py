@@ -237,8 +237,8 @@ def test_it_learns_four_pictures_by_heart(name):
         pixels, targets = pictures()
         maps = maps_of_pixels(pixels)
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-        for step in range(60):
-            optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, (60 - step) / 30)
+        for step in range(80):
+            optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, (80 - step) / 40)
             loss = network.head.loss(network.neck(maps), SIZE, targets)
             optimizer.zero_grad()
             loss.backward()

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import InstanceNetwork

@@ -175,9 +175,7 @@ def main() -> None:
 
 def measured_row(store: str, way: str, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Train and measure; a line of the results."""
-    found = (
-        cached(store, arguments, seed) if way == "cached" else live(store, arguments, seed, way)
-    )
+    found = cached(store, arguments, seed) if way == "cached" else live(store, arguments, seed, way)
     found["seconds"] = {k: round(v, 1) for k, v in found["seconds"].items()}
     found["seconds"]["measure"] = found.pop("measure")
     return {

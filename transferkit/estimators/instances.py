@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import InstanceNetwork
@@ -26,8 +24,6 @@ __all__ = ["TransferInstanceSegmenter"]
 # On 96 images of nuclei of 256 px, twice as large an input without maps of stride 4 was 4 points
 # of AP better than the images' own size with them, and as quick to train.
 _WANTED, _LARGEST = 32, 512
-# Maps of stride 4 are taken where it still has a shorter side, px: less than a cell of stride 8.
-_FINE = 8
 
 
 class TransferInstanceSegmenter(ObjectEstimator):
@@ -85,6 +81,8 @@ class TransferInstanceSegmenter(ObjectEstimator):
 
     task_name = "instances"
     recipe_kind: ClassVar[type[DenseRecipe]] = InstanceRecipe
+    # After that, less than a cell of stride 8.
+    fine_below = 8
     network_kind = InstanceNetwork
 
     def __init__(
@@ -126,17 +124,8 @@ class TransferInstanceSegmenter(ObjectEstimator):
 
     def _suited_size(self, extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
         size = suited_size(extractor, images)
-        if self._small_side is None or self.tiling_ is not None:
-            return size
-        factor = _WANTED / (self._small_side * float(np.sqrt(np.prod(size))))
-        least = min(max(1.0, factor) * max(size), _LARGEST)
-        return suited_size(extractor, images, least=int(least))
-
-    def _strides_for(self, image_size: tuple[int, int]) -> tuple[int, ...]:
-        if self._small_side is None or self.tiling_ is not None:
-            return self.strides
-        side = self._small_side * float(np.sqrt(np.prod(image_size)))
-        return (4, *self.strides) if side < _FINE else self.strides
+        factor = max(1.0, _WANTED / self._small_at(size))
+        return suited_size(extractor, images, least=int(min(factor * max(size), _LARGEST)))
 
     # ---- predict and measure ----
 

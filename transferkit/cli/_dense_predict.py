@@ -37,8 +37,9 @@ ANNOTATION_FORMS = tuple(
     )
 )
 """Forms that only predictions of pixels or objects have."""
-# Forms of one file per image.
+# Forms of one file per image, and what other files end with.
 _FOLDERS = ("masks", "instances", "voc", "yolo", "dota")
+_ENDINGS = {".json": "coco", ".xml": "cvat"}
 
 
 def forms_of_tasks() -> str:
@@ -134,8 +135,8 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
     """Form of the result, and an error now if it can't be written."""
     if form is None and out is not None and not out.suffix:
         form = next(one for one in task.forms if one in _FOLDERS)
-    if form is None and out is not None and out.suffix.lower() == ".json":
-        form = "coco"
+    if form is None and out is not None:
+        form = _ENDINGS.get(out.suffix.lower())
     if form in ANNOTATION_FORMS and form not in task.forms:
         allowed = ", ".join(dict.fromkeys([*task.forms, *LINES]))
         raise click.UsageError(f"--format {form} isn't for {task.name}; choose one of {allowed}")
@@ -145,7 +146,8 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
             check_file(out)
         return form
     if out is None:
-        place = "FOLDER" if form in _FOLDERS else "FILE.json"
+        ending = next((end for end, one in _ENDINGS.items() if one == form), "")
+        place = "FOLDER" if form in _FOLDERS else f"FILE{ending}"
         raise click.UsageError(f"--format {form} needs a place: give --out {place}")
     return form
 

@@ -10,7 +10,9 @@ from torchvision.ops import roi_align
 
 from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._survivors import survivors
+from transferkit.dense.oriented._survivors import survivors_of_overlaps
 from transferkit.export._operators import operators
+from transferkit.metrics._clipping import oriented_ious
 
 pytestmark = pytest.mark.engines
 
@@ -18,6 +20,11 @@ pytestmark = pytest.mark.engines
 class Suppressing(nn.Module):
     def forward(self, boxes, scores, groups):
         return survivors(boxes, scores, groups, 0.5)
+
+
+class SuppressingOriented(nn.Module):
+    def forward(self, boxes, scores, groups):
+        return survivors_of_overlaps(oriented_ious(boxes, boxes), scores, groups, 0.3)
 
 
 class Aligning(nn.Module):
@@ -69,6 +76,28 @@ def test_suppression():
         assert 0 < expected.sum() < (given[1] > 0).sum()
         assert torch.equal(outputs(*given), expected)
     nothing = torch.zeros(3, 50, 4), torch.zeros(3, 50), torch.zeros(3, 50).long()
+    assert not outputs(*nothing).any()
+
+
+def oriented_candidates(n_images, n=60):
+    shapes = torch.rand(n_images, n, 5) * torch.tensor([60.0, 60, 25, 10, 180])
+    boxes = shapes + torch.tensor([0.0, 0, 10, 2, -90])
+    # Near-duplicates, and scores of which many are equal, and some 0.
+    boxes[:, n // 2 :] = boxes[:, : n // 2] + torch.randn(n_images, n // 2, 5) * 1e-3
+    scores = torch.randint(0, 12, (n_images, n)) / 12
+    return boxes, scores, torch.randint(0, 3, (n_images, n))
+
+
+def test_suppression_of_oriented_boxes():
+    torch.manual_seed(0)
+    network = SuppressingOriented()
+    outputs = session_of(network, *oriented_candidates(2))
+    for n_images in (1, 2, 5):
+        given = oriented_candidates(n_images)
+        expected = network(*given)
+        assert 0 < expected.sum() < (given[1] > 0).sum()
+        assert torch.equal(outputs(*given), expected)
+    nothing = torch.zeros(3, 60, 5), torch.zeros(3, 60), torch.zeros(3, 60).long()
     assert not outputs(*nothing).any()
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import torchvision  # noqa: F401  roi_align is an operator of torch from here on
 
-import transferkit.dense.detection  # noqa: F401  and so is survivors
+# And these are survivors and unrivalled.
+import transferkit.dense.detection
+import transferkit.dense.oriented._survivors  # noqa: F401
 
 __all__ = ["operators"]
 
@@ -18,9 +20,12 @@ def operators() -> dict[Any, Callable[..., Any]]:
 
     RoIAlign is among them because only newer exporters know it.
     """
+    from transferkit.export._loops import unrivalled
+
     return {
         torch.ops.aten.sort.stable: _sort,
         torch.ops.transferkit.survivors.default: _survivors,
+        torch.ops.transferkit.unrivalled.default: unrivalled,
         torch.ops.torchvision.roi_align.default: _roi_align,
     }
 

@@ -27,10 +27,20 @@ from transferkit.metrics._detection import (
     DetectionReport,
     detection_report,
     report_of_detections,
+    report_of_objects,
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
+from transferkit.metrics._found import found_and_missed
+from transferkit.metrics._instances import (
+    ClassSegments,
+    InstanceCounts,
+    InstanceReport,
+    count_instances,
+    instance_report,
+    report_of_instances,
+)
 from transferkit.metrics._masks import MASKS
-from transferkit.metrics._matching import BOXES, Shapes, found_and_missed
+from transferkit.metrics._matching import BOXES, Shapes
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
@@ -39,7 +49,12 @@ from transferkit.metrics._multilabel import (
     multilabel_report,
     predicted_labels,
 )
-from transferkit.metrics._oriented import oriented_overlaps
+from transferkit.metrics._oriented import (
+    ORIENTED,
+    OrientedReport,
+    oriented_overlaps,
+    oriented_report,
+)
 from transferkit.metrics._pixels import PixelCounts, count_pixels
 from transferkit.metrics._registry import get, measured, names, of
 from transferkit.metrics._regression import (
@@ -61,6 +76,7 @@ from transferkit.metrics.calibration_error import calibration_error
 __all__ = [
     "BOXES",
     "MASKS",
+    "ORIENTED",
     "AnomalyReport",
     "AnomalyScores",
     "AtThreshold",
@@ -68,14 +84,18 @@ __all__ = [
     "ClassDetections",
     "ClassPixels",
     "ClassRow",
+    "ClassSegments",
     "Comparison",
     "DetectionCounts",
     "DetectionReport",
+    "InstanceCounts",
+    "InstanceReport",
     "LabelRow",
     "Measurable",
     "Metric",
     "MetricRow",
     "MultilabelReport",
+    "OrientedReport",
     "PixelCounts",
     "Predictions",
     "RegressionReport",
@@ -91,11 +111,13 @@ __all__ = [
     "calibration_error",
     "classification_report",
     "count_detections",
+    "count_instances",
     "count_pixels",
     "detection_report",
     "found_and_missed",
     "gather_scores",
     "get",
+    "instance_report",
     "mean_average_precision_11",
     "measured",
     "multilabel_baseline",
@@ -103,12 +125,15 @@ __all__ = [
     "names",
     "of",
     "oriented_overlaps",
+    "oriented_report",
     "predicted_classes",
     "predicted_labels",
     "predicted_numbers",
     "regression_report",
     "report_of",
     "report_of_detections",
+    "report_of_instances",
+    "report_of_objects",
     "report_of_pixels",
     "report_of_scores",
     "segmentation_report",
@@ -119,7 +144,9 @@ _REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
     "anomaly": lambda true, predicted, *_: anomaly_report(true, predicted),
     "classification": classification_report,
     "detection": lambda true, predicted, _, names: detection_report(true, predicted, names),
+    "instances": lambda true, predicted, _, names: instance_report(true, predicted, names),
     "multilabel": multilabel_report,
+    "oriented": lambda true, predicted, _, names: oriented_report(true, predicted, names),
     "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
     "segmentation": lambda true, predicted, _, names: segmentation_report(true, predicted, names),
 }
@@ -137,7 +164,8 @@ def report_of(
         such as ``segmentation``.
     y_true, y_pred : array-like, or iterable of Annotations
         As in `classification_report`, `multilabel_report`, `regression_report`,
-        `segmentation_report`, `detection_report` and `anomaly_report`.
+        `segmentation_report`, `detection_report`, `instance_report`, `oriented_report` and
+        `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like

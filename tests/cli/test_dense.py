@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.cli._dense import FINDING
+from transferkit.cli._dense import FINDING, TRAINED
 
 NETWORK = ("--backbone", "resnet18", "--random", "--image-size", 64, "--features",
            "stage1.map,stage2.map", "--quiet")  # fmt: skip
@@ -123,9 +123,9 @@ def test_int8_maps_do_as_well(call, folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--task", "classification", "--neck", "fpn"), "--neck is for segmentation and detection"),
+        (("--task", "classification", "--neck", "fpn"), f"--neck is for {TRAINED}"),
         (("--task", "segmentation", "--folds", 3), "--folds isn't there for segmentation"),
-        (("--task", "anomaly", "--neck", "fpn"), "are for segmentation and detection, not anomaly"),
+        (("--task", "anomaly", "--neck", "fpn"), f"--neck is for {TRAINED}, not anomaly"),
         (("--task", "segmentation", "--neck", "pfn"), "did you mean"),
         (("--task", "segmentation", "--head", "fnp"), "did you mean 'fpn'"),
         (("--task", "segmentation", "--set", "epoch=3"), "did you mean 'epochs'"),

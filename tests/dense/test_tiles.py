@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from transferkit.annotations import Annotations
+from transferkit.annotations import Annotations, Masks
 from transferkit.dense.detection._suppression import Suppression
-from transferkit.dense.kinds.detection import KIND
+from transferkit.dense.kinds import object_kind
 from transferkit.dense.tiles import merged
-from transferkit.images import Tiling
+from transferkit.images import Tiling, upright_of_oriented
 
 SIZE = (400, 600)
+KIND = object_kind("detection")
 
 
 def found(tile, objects, labels, scores, least=0.3, noise=None):
@@ -152,3 +153,71 @@ def test_thousands_of_boxes_are_merged_in_a_moment():
     result = merged(parts, tiles, Suppression(limit=1000), KIND)
     assert len(result.boxes) == 1000
     assert (np.diff(result.scores) <= 0).all()
+
+
+def test_masks_of_pieces_are_united_and_a_whole_one_stays_as_it_is():
+    kind = object_kind("instances")
+    tiles = Tiling.of("2x3").boxes(SIZE)
+    rows, columns = np.indices(SIZE)
+    large = (rows - 210) ** 2 / 120**2 + (columns - 300) ** 2 / 260**2 < 1
+    small = (rows - 60) ** 2 + (columns - 205) ** 2 < 12**2
+    parts = []
+    for left, top, right, bottom in tiles:
+        seen = np.zeros(SIZE, dtype=bool)
+        seen[top:bottom, left:right] = True
+        masks = Masks.of_array([each & seen for each in (large, small)])
+        one = Annotations(
+            SIZE,
+            boxes=masks.boxes,
+            masks=masks,
+            labels=np.array([1, 2]),
+            scores=np.array([0.9, 0.8]),
+        )
+        parts.append(one.select(masks.areas > 0))
+    assert sum(len(part.labels) for part in parts) > 7
+    result = merged(parts, tiles, Suppression(), kind)
+    assert result.labels.tolist() == [1, 2]
+    assert np.array_equal(result.masks, np.stack((large, small)))
+    assert np.array_equal(result.boxes, Masks.of_array(np.stack((large, small))).boxes)
+
+
+def oriented(*boxes, labels=None, scores=None):
+    boxes = np.array(boxes, dtype=float).reshape(-1, 5)
+    n = len(boxes)
+    labels = np.ones(n, dtype=int) if labels is None else np.array(labels)
+    scores = 0.9 - 0.1 * np.arange(n) if scores is None else np.array(scores)
+    upright = upright_of_oriented(boxes)
+    return Annotations(SIZE, oriented=boxes, boxes=upright, labels=labels, scores=scores)
+
+
+def test_oriented_boxes_are_taken_whole_and_pieces_put_together_along_their_way():
+    kind = object_kind("oriented")
+    tiles = [(0, 0, 320, 400), (280, 0, 600, 400)]
+    ship, long = (325, 100, 60, 14, 30), (300, 300, 400, 20, 10)
+    # Of the long one each tile sees an end, which goes to 20 px beyond the middle of the overlap.
+    turn = np.deg2rad(10)
+    along = np.array([np.cos(turn), -np.sin(turn)])
+    ends = [(*(np.array([300, 300]) + side * 90 * along), 220, 20, 10) for side in (-1, 1)]
+    parts = [oriented((308, 110, 30, 14, 30), ends[0]), oriented(ship, ends[1])]
+    result = merged(parts, tiles, Suppression(), kind)
+    np.testing.assert_allclose(result.oriented, [ship, long], atol=1e-6)
+
+
+def test_what_is_cut_off_but_told_of_in_full_is_taken_as_the_better_one_tells_it():
+    tiles = [(0, 0, 320, 400), (280, 0, 600, 400)]
+    one, other = (300, 100, 80, 10, 45), (301, 99, 82, 11, 44)
+    parts = [oriented(one, scores=[0.6]), oriented(other, scores=[0.8])]
+    result = merged(parts, tiles, Suppression(), object_kind("oriented"))
+    np.testing.assert_allclose(result.oriented, [other])
+
+
+def test_neighbours_side_by_side_stay_two_though_their_upright_boxes_overlap():
+    kind = object_kind("oriented")
+    tiles = [(0, 0, 320, 400), (280, 0, 600, 400)]
+    ships = [(290, 100, 80, 10, 45), (305, 115, 80, 10, 45)]
+    other = [(290, 100, 80, 10, 45), (305, 115, 80, 10, -45)]
+    result = merged([oriented(*ships), oriented()], tiles, Suppression(iou=0.3), kind)
+    np.testing.assert_allclose(result.oriented, ships)
+    near = (290.2, 100.1, 80, 10, 45.5)
+    result = merged([oriented(*other), oriented(near)], tiles, Suppression(iou=0.3), kind)
+    np.testing.assert_allclose(result.oriented, other)

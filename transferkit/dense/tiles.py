@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from transferkit.annotations import Annotations, Masks
 from transferkit.dense.detection import Suppression
 from transferkit.dense.kinds import ObjectKind
-from transferkit.images import upright_of_oriented
+from transferkit.images import upright_of_oriented, upright_within
 from transferkit.metrics import Shapes, box_overlaps
 
 __all__ = ["merged"]
@@ -72,11 +72,8 @@ def merged(
     every = _together(found)
     tile_of = np.repeat(np.arange(len(found)), [len(_scores(one)) for one in found])
     edges = np.array(tiles, dtype=np.float64)
-    low, high = np.split(edges[tile_of], 2, axis=1)
-    # A tile sees no more of an object than what is inside of it.
-    seen = _uprights(every).clip(np.tile(low, 2), np.tile(high, 2))
-    is_cut = _are_cut(seen, edges[tile_of], every.size)
-    number = _components(len(seen), _pairs(seen, _groups(every, rule), tile_of, edges))
+    is_cut = _are_cut(_within(every, edges[tile_of]), edges[tile_of], every.size)
+    number = _components(len(is_cut), _pairs(every, _groups(every, rule), tile_of, edges))
     objects, is_whole = [every.select([])], []
     for i in range(int(number.max(initial=-1)) + 1):
         own = np.flatnonzero(number == i)
@@ -109,6 +106,14 @@ def _uprights(objects: Annotations) -> Boxes:
     return np.asarray(objects.boxes, dtype=np.float64)
 
 
+def _within(objects: Annotations, windows: Boxes) -> Boxes:
+    """Upright boxes around the parts of objects that lie within windows, one each or one of all."""
+    if objects.oriented is not None:
+        return upright_within(objects.oriented, windows)
+    low, high = windows[..., [0, 1, 0, 1]], windows[..., [2, 3, 2, 3]]
+    return _uprights(objects).clip(low, high)
+
+
 def _together(parts: Sequence[Annotations]) -> Annotations:
     """The objects of several annotations of one image, of which all tell the same."""
     first = parts[0]
@@ -134,9 +139,9 @@ def _are_cut(seen: Boxes, tiles: Boxes, size: tuple[int, int]) -> NDArray[np.boo
 
 
 def _pairs(
-    seen: Boxes, groups: NDArray[np.int64], tile_of: NDArray[np.intp], tiles: Boxes
+    objects: Annotations, groups: NDArray[np.int64], tile_of: NDArray[np.intp], tiles: Boxes
 ) -> Iterator[tuple[int, int]]:
-    """Boxes of two tiles that agree best, each with the other, in what both tiles see."""
+    """Objects of two tiles that agree best, each with the other, in what both tiles see."""
     occupied = np.unique(tile_of)
     for i, a in enumerate(occupied.tolist()):
         later = occupied[i + 1 :]
@@ -144,22 +149,19 @@ def _pairs(
         high = np.minimum(tiles[a, 2:], tiles[later, 2:])
         for k in np.flatnonzero((low < high).all(1)).tolist():
             first, second = (np.flatnonzero(tile_of == tile) for tile in (a, later[k]))
-            yield from _agreeing(seen, groups, first, second, (low[k], high[k]))
+            shared = np.concatenate([low[k], high[k]])
+            yield from _agreeing(objects, groups, first, second, shared)
 
 
 def _agreeing(
-    seen: Boxes,
+    objects: Annotations,
     groups: NDArray[np.int64],
     first: NDArray[np.intp],
     second: NDArray[np.intp],
-    shared: tuple[NDArray[np.float64], NDArray[np.float64]],
+    shared: Boxes,
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of a box of one tile and one of another, within the corners of what both see."""
-    low, high = shared
-    of_first, of_second = (
-        seen[own].clip(np.tile(low, 2), np.tile(high, 2)) for own in (first, second)
-    )
-    ious = box_overlaps(of_first, of_second)
+    """Pairs of an object of one tile and one of another, within the window that both see."""
+    ious = box_overlaps(*(_within(objects.select(own), shared) for own in (first, second)))
     ious[groups[first][:, None] != groups[second]] = 0
     for i, j in enumerate(ious.argmax(1).tolist()):
         if ious[i, j] >= _AGREEING and ious[:, j].argmax() == i:
@@ -184,16 +186,22 @@ def _kept(
         """Those of the others that may overlap with an object, of its group."""
         low = np.maximum(around[i, :2], around[others, :2])
         high = np.minimum(around[i, 2:], around[others, 2:])
-        return others[(low < high).all(1) & (groups[others] == groups[i])]
+        found: NDArray[np.intp] = others[(low < high).all(1) & (groups[others] == groups[i])]
+        return found
+
+    def overlaps(i: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
+        is_crowd = np.zeros(len(others), dtype=bool)
+        found: NDArray[np.float64]
+        (found,) = shapes.overlaps(objects.select([i]), objects.select(others), is_crowd)
+        return found
 
     whole, is_left = np.flatnonzero(is_whole), np.ones(len(around), dtype=bool)
     for i in np.flatnonzero(~is_whole).tolist():
         by = near(i, whole)
-        # As a crowd has it: the share of the piece that is covered.
-        covered = shapes.overlaps(
-            objects.select([i]), objects.select(by), np.ones(len(by), dtype=bool)
-        )
-        is_left[i] = not (covered >= _COVERED).any()
+        ious, areas = overlaps(i, by), shapes.areas(objects.select([i, *by]))
+        # An IoU and two areas tell what is shared.
+        shared = ious * (areas[0] + areas[1:]) / (1 + ious)
+        is_left[i] = not (shared >= _COVERED * areas[0]).any()
     left = np.flatnonzero(is_left)
     left = left[np.argsort(-_scores(objects)[left], kind="stable")]
     if rule.method != "classic":
@@ -203,8 +211,5 @@ def _kept(
         best, left = int(left[0]), left[1:]
         kept.append(best)
         others = near(best, left)
-        overlaps = shapes.overlaps(
-            objects.select([best]), objects.select(others), np.zeros(len(others), dtype=bool)
-        )
-        left = left[~np.isin(left, others[overlaps[0] > rule.iou])]
+        left = left[~np.isin(left, others[overlaps(best, others) > rule.iou])]
     return objects.select(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transferkit.dense.detection import Suppression
 from transferkit.estimators._finetuned_network import FineTunedNetwork
@@ -18,8 +18,8 @@ __all__ = ["FineTunedObjects"]
 class FineTunedObjects(FineTunedNetwork, ObjectEstimator):
     """Base class: it stands before the estimator of the same task that trains the head alone."""
 
-    live_kind = LiveDetectionRecipe
-    shared_settings = ("mirrored", "zoomed", "seed")
+    live_kind: ClassVar[type[LiveDetectionRecipe]] = LiveDetectionRecipe
+    shared_settings: ClassVar[tuple[str, ...]] = ("mirrored", "zoomed", "seed")
 
     def _pixels(self, usable: Usable, at: Any, recipe: Any) -> ObjectPixels:
         images, annotations = usable.select(at)

@@ -193,6 +193,32 @@ class ObjectEstimator(NetworkEstimator):
         assert annotations.scores is not None
         return annotations.select(annotations.scores >= self.threshold_)
 
+    def line(self, annotations: Annotations | None) -> dict[str, Any]:
+        """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
+        names = self.classes_[1:]
+        if annotations is None:
+            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
+        sure = self.believed(annotations)
+        assert sure.labels is not None
+        assert sure.scores is not None
+        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
+        boxes = [
+            {"label": self.classes_[label], "score": round(score, 4), **place}
+            for label, score, place in zip(
+                sure.labels.tolist(), sure.scores.tolist(), self._places(sure), strict=True
+            )
+        ]
+        return {
+            "objects": len(boxes),
+            "count": dict(zip(names, counts, strict=True)),
+            "boxes": boxes,
+        }
+
+    def _places(self, objects: Annotations) -> list[dict[str, Any]]:
+        """Where each object is, in values that JSON takes, px."""
+        assert objects.boxes is not None
+        return [{"box": box} for box in np.round(objects.boxes, 2).tolist()]
+
     @property
     def output_names_(self) -> np.ndarray:
         """Names of the classes, without the background."""

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import DetectionNetwork
 from transferkit.estimators._objects import ObjectEstimator
@@ -142,29 +139,3 @@ class TransferDetector(ObjectEstimator):
             limit=self.suppression_.limit,
             threshold=self.threshold_,
         )
-
-    def line(self, annotations: Annotations | None) -> dict[str, Any]:
-        """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
-        names = self.classes_[1:]
-        if annotations is None:
-            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
-        sure = self.believed(annotations)
-        assert sure.labels is not None
-        assert sure.boxes is not None
-        assert sure.scores is not None
-        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
-        boxes = [
-            {
-                "label": self.classes_[label],
-                "score": round(score, 4),
-                "box": np.round(box, 2).tolist(),
-            }
-            for label, score, box in zip(
-                sure.labels.tolist(), sure.scores.tolist(), sure.boxes, strict=True
-            )
-        ]
-        return {
-            "objects": len(boxes),
-            "count": dict(zip(names, counts, strict=True)),
-            "boxes": boxes,
-        }

@@ -10,6 +10,7 @@ from transferkit.backbones import Backbone
 from transferkit.estimators._finetuned_objects import FineTunedObjects
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.oriented import TransferOrientedDetector
+from transferkit.finetune.dense.recipe import LiveOrientedRecipe
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -32,9 +33,9 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
         What is trained of the backbone: ``lp-ft`` and ``full`` all of it, the latter with a
         fresh head; ``norm-only``, ``bias-only``, ``lora``.
     recipe : mapping, optional
-        Settings of `transferkit.finetune.dense.LiveDetectionRecipe` that differ from its
-        defaults. Mirrored and zoomed images and the seed are the head's too when it is trained
-        first; for the rest that is `TransferOrientedDetector`'s default.
+        Settings of `transferkit.finetune.dense.LiveOrientedRecipe` that differ from its
+        defaults. Mirrored, zoomed and turned images and the seed are the head's too when it is
+        trained first; for the rest that is `TransferOrientedDetector`'s default.
     init : path, optional
         A saved detector to start from. Its neck and head are the start if its classes are those
         of the annotations; else they are trained anew, on its backbone's maps.
@@ -48,7 +49,7 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
 
     Attributes
     ----------
-    recipe_ : LiveDetectionRecipe
+    recipe_ : LiveOrientedRecipe
         All settings of the training of the whole network.
     history_ : list of dict
         One line for each of its epochs, the start first: losses, and the average precision of
@@ -86,6 +87,8 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
     """
 
     trained_as = TransferOrientedDetector
+    live_kind = LiveOrientedRecipe
+    shared_settings = (*FineTunedObjects.shared_settings, "turned")
 
     def __init__(
         self,

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import InstanceNetwork
@@ -122,32 +120,10 @@ class TransferInstanceSegmenter(ObjectEstimator):
             threshold=self.threshold_,
         )
 
-    def line(self, annotations: Annotations | None) -> dict[str, Any]:
-        """Objects of which the score reaches ``threshold_``: of each class how many, and which."""
-        names = self.classes_[1:]
-        if annotations is None:
-            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
-        sure = self.believed(annotations)
-        assert sure.labels is not None
-        assert sure.boxes is not None
-        assert sure.scores is not None
-        assert sure.masks is not None
-        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
-        rows = zip(
-            *(sure.labels.tolist(), sure.scores.tolist(), sure.boxes, sure.masks.areas.tolist()),
-            strict=True,
-        )
-        objects = [
-            {
-                "label": self.classes_[label],
-                "score": round(score, 4),
-                "box": np.round(box, 2).tolist(),
-                "area": area,
-            }
-            for label, score, box, area in rows
+    def _places(self, objects: Annotations) -> list[dict[str, Any]]:
+        assert objects.masks is not None
+        areas = objects.masks.areas.tolist()
+        return [
+            {**place, "area": area}
+            for place, area in zip(super()._places(objects), areas, strict=True)
         ]
-        return {
-            "objects": len(objects),
-            "count": dict(zip(names, counts, strict=True)),
-            "boxes": objects,
-        }

@@ -126,33 +126,10 @@ class TransferOrientedDetector(ObjectEstimator):
             threshold=self.threshold_,
         )
 
-    def line(self, annotations: Annotations | None) -> dict[str, Any]:
-        """Objects of which the score reaches ``threshold_``: of each class how many, and where."""
-        names = self.classes_[1:]
-        if annotations is None:
-            return {"objects": None, "count": dict.fromkeys(names), "boxes": None}
-        sure = self.believed(annotations)
-        assert sure.labels is not None
-        assert sure.oriented is not None
-        assert sure.scores is not None
-        counts = np.bincount(sure.labels, minlength=len(self.classes_))[1:].tolist()
-        boxes = [
-            {
-                "label": self.classes_[label],
-                "score": round(score, 4),
-                "box": np.round(box, 2).tolist(),
-                "corners": np.round(corners, 2).tolist(),
-            }
-            for label, score, box, corners in zip(
-                sure.labels.tolist(),
-                sure.scores.tolist(),
-                sure.oriented,
-                corners_of_oriented(sure.oriented),
-                strict=True,
-            )
+    def _places(self, objects: Annotations) -> list[dict[str, Any]]:
+        assert objects.oriented is not None
+        corners = np.round(corners_of_oriented(objects.oriented), 2).tolist()
+        return [
+            {"box": box, "corners": points}
+            for box, points in zip(np.round(objects.oriented, 2).tolist(), corners, strict=True)
         ]
-        return {
-            "objects": len(boxes),
-            "count": dict(zip(names, counts, strict=True)),
-            "boxes": boxes,
-        }

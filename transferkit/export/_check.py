@@ -41,15 +41,15 @@ class Check:
     ----------
     n : int
         Images that were compared.
-    kind : {"probabilities", "scores", "values", "boxes"}
+    kind : {"probabilities", "scores", "values", "boxes", "masks", "oriented boxes"}
         What was compared.
     difference : float
-        The largest: of probabilities as it is, of boxes in px of the network's input, of others
-        relative to the largest of them.
+        The largest: of probabilities, those of masks too, as it is, of boxes in px of the
+        network's input, of others relative to the largest of them.
     tolerance : float
         What is allowed.
     n_same : int or None
-        Images with the same label, labels or boxes; None for a regression.
+        Images with the same label, labels or objects; None for a regression.
     """
 
     n: int
@@ -61,13 +61,18 @@ class Check:
     @property
     def measured(self) -> str:
         """What the difference is of, in words."""
-        known = {"probabilities": "probabilities", "boxes": "edges of boxes, px"}
+        known = {
+            "probabilities": "probabilities",
+            "boxes": "edges of boxes, px",
+            "masks": "edges of boxes, px, and probabilities of masks",
+            "oriented boxes": "corners of boxes, px",
+        }
         return known.get(self.kind, f"{self.kind}, relative")
 
     @property
     def same(self) -> str:
         """How many images are the same, in words; empty for a regression."""
-        what = "boxes" if self.kind == "boxes" else "label"
+        what = self.kind if self.kind in ("boxes", "masks", "oriented boxes") else "label"
         return "" if self.n_same is None else f"same {what} for {self.n_same} of {self.n}"
 
     @property

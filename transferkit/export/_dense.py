@@ -12,6 +12,7 @@ from transferkit.export import onnx
 from transferkit.export._check import BATCH, Check, Predictor
 from transferkit.export._deployed import Deployed, DeployedAnomaly, DeployedSegmenter, Outputs
 from transferkit.export._detector import DeployedDetector
+from transferkit.export._instances import DeployedInstances
 from transferkit.export._operators import operators
 from transferkit.export._saved import Saved
 from transferkit.forward import Forward
@@ -22,6 +23,7 @@ _MODULES: dict[str, type[Deployed]] = {
     "segmentation": DeployedSegmenter,
     "anomaly": DeployedAnomaly,
     "detection": DeployedDetector,
+    "instances": DeployedInstances,
 }
 
 

@@ -29,6 +29,7 @@ from transferkit.images.oriented import (
     corners_of_oriented,
     oriented_of_corners,
     upright_of_oriented,
+    upright_within,
 )
 from transferkit.images.parts import ImagePart
 from transferkit.images.sizes import orientation_of, size_of, typical_size
@@ -76,6 +77,7 @@ __all__ = [
     "tiled",
     "typical_size",
     "upright_of_oriented",
+    "upright_within",
     "upscale_factor",
     "warped",
 ]

@@ -17,7 +17,11 @@ __all__ = [
     "corners_of_oriented",
     "oriented_of_corners",
     "upright_of_oriented",
+    "upright_within",
 ]
+
+# px by which a point may lie outside of what it is on the edge of.
+_ROUNDING = 1e-6
 
 
 def canonical_oriented(boxes: ArrayLike) -> NDArray[np.float64]:
@@ -128,6 +132,62 @@ def upright_of_oriented(boxes: ArrayLike) -> NDArray[np.float64]:
     """
     corners = corners_of_oriented(boxes)
     return np.concatenate([corners.min(1), corners.max(1)], axis=1)
+
+
+def upright_within(boxes: ArrayLike, windows: ArrayLike) -> NDArray[np.float64]:
+    """Smallest upright boxes around the parts of oriented boxes that lie within windows.
+
+    Parameters
+    ----------
+    boxes : array of shape (m, 5)
+        See the module.
+    windows : array of shape (m, 4), or (4,)
+        Left, top, right and bottom edge of each one's window, px, or of that of all.
+
+    Returns
+    -------
+    ndarray of shape (m, 4)
+        Left, top, right and bottom edge, px; a corner of the window twice where nothing of the
+        box lies within it.
+
+    Examples
+    --------
+    A long box goes diagonally through a window, and hits it only near a corner:
+
+    >>> upright_within([[10, 10, 40, 0.2, 45]], [12, 0, 20, 20]).round().tolist()
+    [[12.0, 0.0, 20.0, 8.0]]
+    """
+    given = _checked(boxes)
+    window = np.broadcast_to(np.asarray(windows, dtype=np.float64), (len(given), 4))
+    low, high = window[:, None, :2], window[:, None, 2:]
+    corners = corners_of_oriented(given)
+    edges = np.roll(corners, -1, axis=1) - corners
+    points = [corners]
+    # Where the box's edges cross the lines of the window's.
+    for bound in (low, high):
+        for axis in (0, 1):
+            away = bound[..., axis] - corners[..., axis]
+            run = edges[..., axis]
+            share = np.divide(away, run, out=np.full_like(away, np.nan), where=run != 0)
+            share[(share < 0) | (share > 1)] = np.nan
+            points.append(corners + share[..., None] * edges)
+    # Corners of the window, if they are in the box.
+    own = window[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+    turn = np.deg2rad(given[:, 4, None])
+    x, y = np.moveaxis(own - given[:, None, :2], 2, 0)
+    along, across = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    half = given[:, 2:4] / 2 + _ROUNDING
+    is_inside = (np.abs(along) <= half[:, :1]) & (np.abs(across) <= half[:, 1:])
+    points.append(np.where(is_inside[..., None], own, np.nan))
+    every = np.concatenate(points, axis=1)
+    is_seen = (every >= low - _ROUNDING) & (every <= high + _ROUNDING)
+    is_seen = is_seen[..., :1] & is_seen[..., 1:]
+    first = np.where(is_seen, every, np.inf).min(1)
+    last = np.where(is_seen, every, -np.inf).max(1)
+    found = np.concatenate([first, last], 1)
+    nothing = np.flatnonzero(~is_seen[..., 0].max(axis=1))
+    found[nothing] = np.tile(window[nothing, :2], 2)
+    return found.clip(np.tile(window[:, :2], 2), np.tile(window[:, 2:], 2))
 
 
 def _checked(boxes: ArrayLike) -> NDArray[np.float64]:

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from transferkit.annotations import VOID, Annotations, AnnotationSet
-from transferkit.dense.kinds.detection import KIND
+from transferkit.dense.kinds import object_kind
 from transferkit.finetune.dense import LiveDetectionRecipe
 from transferkit.finetune.dense.objects import ObjectPixels
-from transferkit.images import frame_of, list_images
+from transferkit.images import frame_of, list_images, oriented_of_corners, upright_of_oriented
 from transferkit.spec import Preprocess
 
 PREPROCESS = Preprocess((64, 96), "bilinear", 1.0, "squash", (0.5,) * 3, (0.5,) * 3)
@@ -17,8 +17,11 @@ STILL = {"mirrored": False, "zoomed": False}
 COLOURS = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0], [0, 250, 250]])
 
 
-def samples(n=5, **settings):
-    """Images of twice the input's size with a rectangle, whose class is the image's number."""
+def samples(n=5, kind="detection", *, is_angular=False, **settings):
+    """Images of twice the input's size with a rectangle, whose class is the image's number.
+
+    Of an angular one the right upper corner is missing.
+    """
     rng = np.random.default_rng(1)
     images = np.zeros((n, 128, 192, 3), dtype=np.uint8)
     truth = []
@@ -26,12 +29,21 @@ def samples(n=5, **settings):
         top, left = rng.integers(0, 70, 2).tolist()
         bottom, right = top + int(rng.integers(20, 58)), left + int(rng.integers(20, 100))
         images[i, top:bottom, left:right] = COLOURS[i]
-        box = np.array([[left, top, right, bottom]], dtype=float)
-        truth.append(Annotations((128, 192), boxes=box, labels=np.array([i + 1])))
+        if is_angular:
+            images[i, top : (top + bottom) // 2, (left + right) // 2 : right] = 0
+        corners = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]])
+        one = Annotations(
+            (128, 192),
+            boxes=np.array([[left, top, right, bottom]], dtype=float),
+            masks=images[i].any(-1)[None],
+            oriented=oriented_of_corners(corners),
+            labels=np.array([i + 1]),
+        )
+        truth.append(one)
     found = AnnotationSet(("background", *"abcde"[:n]), truth)
     frames = [frame_of((128, 192), PREPROCESS)] * n
     recipe = LiveDetectionRecipe(**{"jitter": 0.0, **settings})
-    return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe, KIND)
+    return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe, object_kind(kind))
 
 
 def seen(pixels, number):
@@ -126,3 +138,55 @@ def test_a_seed_decides_and_colour_leaves_boxes_alone():
     assert torch.equal(jittered[1, 3][1]["boxes"], still[1, -1][1]["boxes"])
     assert not torch.equal(jittered[1, 3][0], still[1, -1][0])
     assert torch.equal(still[1, 3][0], still[1, -1][0])
+
+
+CHANGES = [
+    {"mirrored": True, "zoomed": False},
+    {"mirrored": False, "zoomed": True},
+    {"turned": True, **STILL},
+    {"turned": True, "mosaic": 1.0},
+]
+
+
+@pytest.mark.parametrize("settings", CHANGES)
+def test_masks_are_where_the_pixels_are(settings):
+    found = samples(kind="instances", is_angular=True, **settings)
+    n_compared = 0
+    for seed in range(30):
+        pixels, target = found[seed % 5, seed]
+        truth = found.kind.truth(target, (64, 96))
+        image = pixels.numpy().astype(int).transpose(1, 2, 0)
+        labels = target["labels"].tolist()
+        for label, mask, box in zip(labels, truth.masks, truth.boxes, strict=True):
+            if label == VOID or labels.count(label) > 1 or np.ptp(box[[1, 3]]) < 8:
+                continue
+            n_compared += 1
+            is_near = np.abs(image - COLOURS[label - 1]).max(-1) < 120
+            # Edges are mixed colours, and a mask is held on a grid.
+            assert (mask & is_near).sum() / (mask | is_near).sum() > 0.8
+            (left, top), (right, bottom) = np.floor(box[:2]), np.ceil(box[2:])
+            outside = mask.copy()
+            outside[int(top) : int(bottom), int(left) : int(right)] = False
+            assert not outside.any()
+    assert n_compared > 12
+
+
+@pytest.mark.parametrize("settings", CHANGES)
+def test_oriented_boxes_go_where_upright_ones_go(settings):
+    plain, found = samples(**settings), samples(kind="oriented", **settings)
+    n_compared = 0
+    for seed in range(20):
+        (pixels, target), (same, other) = plain[seed % 5, seed], found[seed % 5, seed]
+        assert torch.equal(pixels, same)
+        assert torch.equal(target["labels"], other["labels"])
+        np.testing.assert_allclose(other["boxes"], target["boxes"], atol=1e-3)
+        around = upright_of_oriented(other["oriented"]).clip(0, [96, 64, 96, 64])
+        if not settings.get("mosaic"):  # of which each part cuts off its own
+            np.testing.assert_allclose(around, target["boxes"], atol=1e-3)
+        n_compared += len(around)
+    assert n_compared > 12
+
+
+def test_a_key_holds_all_that_is_learnt():
+    for kind, n in (("detection", 2), ("oriented", 3), ("instances", 4)):
+        assert len(list(samples(kind=kind).truth())) == 5 * n

@@ -48,7 +48,7 @@ class MaskRCNNHead(FasterRCNNHead):
         Of the layers of the mask head.
     mask_depth : int, default=4
         Number of its convolutions in front of the deconvolution.
-    n_masks : int, default=16
+    n_masks : int, default=8
         Objects' regions of an image that masks are learnt from in a step, of those that are drawn.
     is_class_agnostic : bool, default=False
         Whether a region has one mask, whatever its class, and not one for each class.
@@ -82,7 +82,7 @@ class MaskRCNNHead(FasterRCNNHead):
         n_drawn: int = 64,
         mask_width: int = 64,
         mask_depth: int = 4,
-        n_masks: int = 16,
+        n_masks: int = 8,
         is_class_agnostic: bool = False,
     ) -> None:
         super().__init__(

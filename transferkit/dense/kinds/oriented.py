@@ -23,6 +23,8 @@ from transferkit.metrics._clipping import oriented_ious, paired_oriented_ious
 
 __all__ = ["KIND"]
 
+# IoU from which two pieces tell the same of an object.
+_AGREEING = 0.7
 # Sides below this many px of the input are no rectangle that can be learnt.
 _LEAST_SIDE = 1e-3
 
@@ -92,17 +94,29 @@ def _shifted(target: OrientedTarget, x: float, y: float, size: tuple[int, int]) 
 
 
 def _united(pieces: Annotations) -> Annotations:
-    """The rectangle around all pieces that is turned as the first one is."""
+    """The smallest rectangle around all pieces that is turned as one of them is."""
+    # A head may tell in full of what is cut off. Pieces that agree with the best one say no more.
+    ious = _overlaps(pieces, pieces.select([0]), np.zeros(1, dtype=bool))[:, 0]
+    is_further = ious < _AGREEING
+    is_further[0] = True
+    pieces = pieces.select(is_further)
     assert pieces.oriented is not None
     assert pieces.boxes is not None
-    angle = float(pieces.oriented[0, 4])
+    points = corners_of_oriented(pieces.oriented).reshape(-1, 2)
+    rectangles = np.concatenate([_around(points, angle) for angle in pieces.oriented[:, 4]])
+    smallest = rectangles[:, 2:4].prod(1).argmin()
+    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
+    oriented = rectangles[smallest, None]
+    return dataclasses.replace(pieces.select([0]), oriented=oriented, boxes=around[None])
+
+
+def _around(points: NDArray[Any], angle: float) -> NDArray[np.float64]:
+    """The rectangle (1, 5) of an angle around points."""
     turn = np.deg2rad(angle)
     axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    at = corners_of_oriented(pieces.oriented).reshape(-1, 2) @ axes.T
+    at = points @ axes.T
     low, high = at.min(0), at.max(0)
-    one = canonical_oriented([[*((low + high) / 2 @ axes), *(high - low), angle]])
-    around = np.concatenate([pieces.boxes[:, :2].min(0), pieces.boxes[:, 2:].max(0)])
-    return dataclasses.replace(pieces.select([0]), oriented=one, boxes=around[None])
+    return canonical_oriented([[*((low + high) / 2 @ axes), *(high - low), angle]])
 
 
 def _cut_off(oriented: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
@@ -132,7 +146,9 @@ def _overlaps(found: Annotations, true: Annotations, is_crowd: NDArray[Any]) -> 
 
 
 def _areas(annotations: Annotations) -> NDArray[Any]:
-    return np.asarray(annotations.oriented)[:, 2:4].prod(1)
+    assert annotations.oriented is not None
+    areas: NDArray[Any] = annotations.oriented[:, 2:4].prod(1)
+    return areas
 
 
 ORIENTED = Shapes(overlaps=_overlaps, areas=_areas)

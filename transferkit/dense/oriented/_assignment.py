@@ -83,5 +83,5 @@ def _nearest(
 
 def _is_first(near: Tensor, points: Tensor, boxes: Tensor) -> Tensor:
     """Whether a cell is the nearest one to its object's centre, ``(k, m)``."""
-    away = (points[near] - boxes[..., :2]).norm(dim=2)
+    away = (points[near] - boxes[..., :2]).square().sum(2)
     return away == away.amin(0)

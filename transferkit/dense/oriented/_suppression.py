@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 from transferkit.dense.detection import Suppression
+from transferkit.dense.detection._order import highest
 from transferkit.dense.detection._suppression import best_of, softened
 from transferkit.dense.objects import Candidates
-from transferkit.metrics._clipping import paired_oriented_ious
+from transferkit.dense.oriented._survivors import survivors_of_overlaps
+from transferkit.metrics._clipping import oriented_ious, paired_oriented_ious
 
 __all__ = ["OrientedDetections", "suppressed_oriented"]
+
+
+# Most candidates of an image that are compared with one another, but for twice the limit.
+_MOST_COMPARED = 1000
 
 
 class OrientedDetections(NamedTuple):
@@ -48,32 +54,22 @@ def suppressed_oriented(candidates: Candidates, rule: Suppression) -> OrientedDe
     -------
     OrientedDetections
         ``rule.limit`` for each image, whatever is on it.
+
+    Examples
+    --------
+    >>> boxes = torch.tensor([[[9.0, 9, 8, 4, 0], [9, 9, 8, 4, 10], [9, 9, 8, 4, 90]]])
+    >>> found = Candidates(boxes, torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[1, 1, 1]]))
+    >>> suppressed_oriented(found, Suppression(limit=3)).boxes[0, :, 4].tolist()
+    [0.0, 90.0, 0.0]
     """
-    boxes, scores = candidates.boxes.float(), candidates.scores.float()
-    usable = Candidates(boxes, scores * (scores >= rule.score), candidates.labels)
+    scores = candidates.scores.float()
+    n = min(max(_MOST_COMPARED, 2 * rule.limit), scores.shape[1])
+    scores, at = highest(scores * (scores >= rule.score), n)
+    # Overlaps of half-precision boxes would be off by percents.
+    boxes = candidates.boxes.float().gather(1, at[..., None].expand(-1, -1, 5))
+    best = Candidates(boxes, scores, candidates.labels.gather(1, at))
     if rule.method == "soft":
-        return OrientedDetections(*softened(usable, rule, paired_oriented_ious))
-    labels = candidates.labels
-    groups = torch.zeros_like(labels) if rule.is_class_agnostic else labels
-    stay = survivors(usable.boxes, usable.scores, groups, rule.iou)
-    return OrientedDetections(*best_of(usable._replace(scores=usable.scores * stay), rule.limit))
-
-
-def survivors(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Tensor:
-    stay = torch.zeros_like(scores, dtype=torch.bool)
-    for b in range(len(boxes)):
-        order = scores[b].argsort(descending=True, stable=True)
-        order = order[scores[b][order] > 0]
-        box, group = boxes[b][order], groups[b][order]
-        radius = box[:, 2:4].norm(dim=1) / 2
-        gone = torch.zeros(len(order), dtype=torch.bool)
-        for i in range(len(order)):
-            if gone[i]:
-                continue
-            stay[b, order[i]] = True
-            near = ~gone[i + 1 :] & (group[i + 1 :] == group[i])
-            near &= (box[i + 1 :, :2] - box[i, :2]).norm(dim=1) < radius[i + 1 :] + radius[i]
-            at = near.nonzero()[:, 0] + i + 1
-            if len(at):
-                gone[at] = paired_oriented_ious(box[at], box[i].expand(len(at), 5)) > iou
-    return stay
+        return OrientedDetections(*softened(best, rule, paired_oriented_ious))
+    groups = torch.zeros_like(best.labels) if rule.is_class_agnostic else best.labels
+    stay = survivors_of_overlaps(oriented_ious(boxes, boxes), scores, groups, rule.iou)
+    return OrientedDetections(*best_of(best._replace(scores=scores * stay), rule.limit))

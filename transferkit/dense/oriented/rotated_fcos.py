@@ -99,6 +99,8 @@ class RotatedFCOSHead(OrientedHead):
     torch.Size([1, 60, 5])
     """
 
+    start: Tensor
+
     def __init__(
         self,
         channels: Sequence[int],
@@ -138,24 +140,21 @@ class RotatedFCOSHead(OrientedHead):
         scores, quality, codes = (torch.cat([x[i] for x in levels], 1) for i in range(3))
         points, reach = (torch.cat([x[i] for x in levels]) for i in (3, 4))
         squares = [_STRIDES_PER_SQUARE * stride for stride in self.level_strides]
-        losses, n_positive = [], 0
+        places = [level.points for level in levels]
+        of_class, found = [], []
         for i, target in enumerate(targets):
-            places = [level.points for level in levels]
             assignment = by_statistics(places, squares, target, n_nearest=_N_NEAREST)
-            positive = (assignment >= 0).nonzero()[:, 0]
-            true, own = target["oriented"][assignment[positive]], codes[i, positive]
-            where = points[positive], reach[positive]
-            ious = paired_oriented_ious(rectangles_of(own, *where), true)
-            off = smooth_l1_loss(own, codes_of(true, *where), beta=_SMOOTH, reduction="sum")
-            losses.append(focal_sum(scores[i], assignment, target))
-            losses.append(_BOX_WEIGHT * (1 - ious).sum() + _CODE_WEIGHT * off)
-            losses.append(
-                binary_cross_entropy_with_logits(
-                    quality[i, positive], ious.detach(), reduction="sum"
-                )
-            )
-            n_positive += len(positive)
-        return torch.stack(losses).sum() / max(n_positive, 1)
+            of_class.append(focal_sum(scores[i], assignment, target))
+            at = (assignment >= 0).nonzero()[:, 0]
+            true = target["oriented"][assignment[at]]
+            found.append((codes[i, at], quality[i, at], true, points[at], reach[at]))
+        # The boxes of all images at once: there are few of an image.
+        own, foretold, true, *where = (torch.cat(each) for each in zip(*found, strict=True))
+        ious = paired_oriented_ious(rectangles_of(own, *where), true)
+        off = smooth_l1_loss(own, codes_of(true, *where), beta=_SMOOTH, reduction="sum")
+        of_quality = binary_cross_entropy_with_logits(foretold, ious.detach(), reduction="sum")
+        of_box = _BOX_WEIGHT * (1 - ious).sum() + _CODE_WEIGHT * off
+        return (torch.stack(of_class).sum() + of_box + of_quality) / max(len(true), 1)
 
     def candidates(self, maps: FeatureMaps, size: tuple[int, int]) -> Candidates:
         """The best cells of each level; see `ObjectHead.candidates`."""

@@ -1,12 +1,13 @@
 """Fine-tuning for dense tasks: backbone, neck and head are trained together on pixels.
 
-A `LiveRecipe` or `LiveDetectionRecipe` says how; a `transferkit.finetune.dense.run.DenseTuning`
-does it with the loop of `transferkit.training`. Users call it through
-`transferkit.FineTuneSegmenter` and `transferkit.FineTuneDetector`.
+A `LiveRecipe`, `LiveDetectionRecipe` or `LiveOrientedRecipe` says how; a
+`transferkit.finetune.dense.run.DenseTuning` does it with the loop of `transferkit.training`. Users
+call it through `transferkit.FineTuneSegmenter`, `transferkit.FineTuneDetector` and the like.
 """
 
 from transferkit.finetune.dense.recipe import (
     LiveDetectionRecipe,
+    LiveOrientedRecipe,
     LiveRecipe,
     LiveSettings,
     choose_live_recipe,
@@ -15,6 +16,7 @@ from transferkit.finetune.dense.recipe import (
 
 __all__ = [
     "LiveDetectionRecipe",
+    "LiveOrientedRecipe",
     "LiveRecipe",
     "LiveSettings",
     "choose_live_recipe",

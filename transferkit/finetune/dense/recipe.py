@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from transferkit.dense.recipe import (
     DenseRecipe,
     DetectionRecipe,
+    OrientedRecipe,
     SegmentationRecipe,
     choose_recipe,
 )
@@ -18,6 +19,7 @@ from transferkit.registry import unknown
 
 __all__ = [
     "LiveDetectionRecipe",
+    "LiveOrientedRecipe",
     "LiveRecipe",
     "LiveSettings",
     "choose_live_recipe",
@@ -172,6 +174,21 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
         check_number("mosaic", self.mosaic, "a number from 0 to 1", least=0, most=1)
 
 
+@dataclass(frozen=True)
+class LiveOrientedRecipe(LiveDetectionRecipe, OrientedRecipe):
+    """How a whole network is trained to find oriented boxes; see `LiveDetectionRecipe`.
+
+    Parameters
+    ----------
+    turned : bool, default=True
+        As for `LiveDetectionRecipe`.
+    """
+
+    of_head: ClassVar[type[DenseRecipe]] = OrientedRecipe
+
+    turned: bool = True
+
+
 def _check_share(name: str, value: float) -> None:
     check_number(name, value, "a number above 0 and at most 1", above=0, most=1)
 
@@ -213,7 +230,7 @@ def choose_live_recipe(
     n_images : int
         Training images.
     kind : type
-        `LiveRecipe` or `LiveDetectionRecipe`.
+        `LiveRecipe`, `LiveDetectionRecipe` or `LiveOrientedRecipe`.
 
     Raises
     ------

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from transferkit.export._detector import _distances
+from transferkit.export._detector import edges_apart
+from transferkit.export._objects import nearest_alike
 
 BOXES = np.array([[0, 0, 8, 8], [20, 0, 40, 10], [1, 1, 9, 9], [0, 0, 0, 0]], np.float32)
 SCORES = np.array([0.9, 0.8, 0.7, 0], np.float32)
@@ -11,7 +12,13 @@ LABELS = np.array([1, 1, 2, 0])
 
 def distances(boxes=BOXES, scores=SCORES, labels=LABELS, least=0.05):
     """Of the boxes from those above."""
-    return _distances((BOXES, SCORES, LABELS), (boxes, scores, labels), least, 1e-3).tolist()
+    own, other = (
+        dict(zip(("boxes", "scores", "labels"), side, strict=True))
+        for side in ((BOXES, SCORES, LABELS), (boxes, scores, labels))
+    )
+    apart = edges_apart(own["boxes"], other["boxes"])
+    _, found = nearest_alike(own, other, apart, least, 1e-3)
+    return found[np.isfinite(found)].tolist()
 
 
 def test_the_same():

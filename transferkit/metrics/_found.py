@@ -28,7 +28,7 @@ def found_and_missed(
         As in `transferkit.metrics._matching.matched`; every predicted object is looked at.
     shapes : Shapes, optional
         What overlap is measured on. If not given, what both hold that tells most of where an
-        object is: masks, oriented boxes, else upright ones.
+        object is: masks, else oriented boxes, else upright ones.
 
     Returns
     -------

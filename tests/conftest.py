@@ -40,7 +40,10 @@ from transferkit.metrics import Metric
 METRIC = Metric(
     "toy",
     "toy metric",
-    ("anomaly", "classification", "detection", "multilabel", "regression", "segmentation"),
+    (
+        *("anomaly", "classification", "detection", "instances", "multilabel", "oriented"),
+        *("regression", "segmentation"),
+    ),
     lambda predictions: len(predictions) / 4,
     format="{:.1f} quarters".format,
 )

@@ -25,7 +25,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from tests.metrics import scenes
+from tests.metrics import dota, scenes
 from transferkit import metrics
 from transferkit.annotations import VOID, Annotations
 from transferkit.metrics import (
@@ -38,7 +38,11 @@ from transferkit.metrics import (
 
 FOLDER = Path(metrics.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-REPORTS = ("anomaly", "classification", "detection", "multilabel", "regression", "segmentation")
+REPORTS = (
+    *("anomaly", "classification", "detection", "multilabel", "oriented", "regression"),
+    "segmentation",
+)
+OBJECTS = ("detection", "oriented")
 CASES = [(task, metric.name) for task in REPORTS for metric in metrics.of(task)]
 N = 60
 
@@ -117,15 +121,27 @@ def boxes(rng, n=N, with_proba=True):
     if n == N:  # scores that tie would be told in another order after a permutation
         scores = iter(rng.permutation(100 * N * 5) / (100 * N * 5))
         found = [replace(f, scores=np.array([next(scores) for _ in f.labels])) for f in found]
-    return Boxes(truth, found, names)
+    return Objects("detection", truth, found, names)
 
 
-class Boxes(metrics.DetectionCounts):
-    """Counts that remember the boxes that they are taken from."""
+def oriented_boxes(rng, n=N, with_proba=True):
+    truth, found, names = dota.scene(rng, n, share_ignored=0)
+    if n == N:
+        scores = iter(rng.permutation(100 * N * 5) / (100 * N * 5))
+        found = [replace(f, scores=np.array([next(scores) for _ in f.labels])) for f in found]
+    return Objects("oriented", truth, found, names)
 
-    def __init__(self, truth, found, names):
-        super().__init__(**vars(metrics.count_detections(truth, found, names)))
+
+class Objects(metrics.DetectionCounts):
+    """Counts that remember the objects that they are taken from."""
+
+    def __init__(self, task, truth, found, names):
+        counts = metrics.count_detections(truth, found, names, shapes=SHAPES[task], task=task)
+        super().__init__(**vars(counts))
         object.__setattr__(self, "of", (truth, found, names))
+
+
+SHAPES = {"detection": metrics.BOXES, "oriented": metrics.ORIENTED}
 
 
 def annotated(maps):
@@ -137,6 +153,7 @@ DRAWN = {
     "classification": classes,
     "detection": boxes,
     "multilabel": labels,
+    "oriented": oriented_boxes,
     "regression": numbers,
     "segmentation": pixels,
 }
@@ -147,7 +164,7 @@ def reported(found):
     if found.task == "anomaly":
         truth, predicted = annotated(found.truth), scored(found.found, found.images)
         return metrics.anomaly_report(truth, predicted, threshold=found.threshold)
-    if found.task == "detection":
+    if found.task in OBJECTS:
         truth, predicted, names = found.of
         return report_of(found.task, iter(truth), iter(predicted), None, names)
     if found.task == "segmentation":
@@ -163,9 +180,10 @@ def perfect(found):
         return Strange(found.truth, sure, sure.max(axis=(1, 2)), 0.5)
     if found.task == "segmentation":
         return Maps(found.truth, found.truth, found.classes)
-    if found.task == "detection":
+    if found.task in OBJECTS:
         truth, _, names = found.of
-        return Boxes(truth, [replace(t, scores=np.ones(len(t.labels))) for t in truth], names)
+        sure = [replace(t, scores=np.ones(len(t.labels))) for t in truth]
+        return Objects(found.task, truth, sure, names)
     proba = None
     if found.task == "classification":
         proba = np.eye(found.n_known)[found.y_true]
@@ -179,9 +197,10 @@ def reordered(found, rows, *, y_pred=None, proba=None):
         return Strange(found.truth[rows], found.found[rows], found.images[rows], found.threshold)
     if found.task == "segmentation":
         return Maps(found.truth[rows], found.found[rows], found.classes)
-    if found.task == "detection":
+    if found.task in OBJECTS:
         truth, predicted, names = found.of
-        return Boxes([truth[i] for i in rows], [predicted[i] for i in rows], names)
+        rest = [truth[i] for i in rows], [predicted[i] for i in rows], names
+        return Objects(found.task, *rest)
     y_pred = found.y_pred if y_pred is None else y_pred
     proba = found.proba if proba is None else proba
     return metrics.Predictions(
@@ -277,6 +296,11 @@ def coco(number):
     return lambda counts: scenes.coco_numbers(*counts.of)[number]
 
 
+def by_dota(number):
+    """One of the numbers of DOTA's rules in plain loops."""
+    return lambda counts: dota.numbers(*counts.of)[number]
+
+
 SECOND = {
     ("anomaly", "image_auroc"): lambda p: roc_auc_score(p.is_anomalous, p.images),
     ("anomaly", "pixel_auroc"): lambda p: roc_auc_score(
@@ -296,6 +320,13 @@ SECOND = {
     ("detection", "ap_medium"): coco("ap_medium"),
     ("detection", "ap_large"): coco("ap_large"),
     ("detection", "average_recall"): coco("ar"),
+    ("oriented", "average_precision"): by_dota("average_precision"),
+    ("oriented", "ap50"): by_dota("ap50"),
+    ("oriented", "ap75"): by_dota("ap75"),
+    ("oriented", "ap_small"): by_dota("ap_small"),
+    ("oriented", "ap_medium"): by_dota("ap_medium"),
+    ("oriented", "ap_large"): by_dota("ap_large"),
+    ("oriented", "average_recall"): by_dota("average_recall"),
     ("multilabel", "exact_match"): lambda p: accuracy_score(p.y_true, p.y_pred),
     ("multilabel", "macro_f1"): lambda p: f1_score(p.y_true, p.y_pred, average="macro"),
     ("multilabel", "mean_average_precision"): lambda p: average_precision_score(p.y_true, p.proba),
@@ -319,7 +350,7 @@ def test_every_file_holds_a_metric_of_its_name(name):
     assert metric.name == name
     assert metric.title
     assert metric.tasks
-    assert set(metric.tasks) <= set(REPORTS)
+    assert set(metric.tasks) <= {*REPORTS, "instances"}
     assert metrics.names() == FILES
 
 
@@ -396,14 +427,16 @@ def hard(task):
     if task == "segmentation":
         for truth, found in ((0, 0), (0, 1), (0, VOID), (2, 9)):
             yield Maps(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), tuple("abc"))
-    if task == "detection":
-        nothing = Annotations((9, 9), boxes=np.zeros((0, 4)), labels=np.zeros(0, int))
+    if task in OBJECTS:
+        held, n = SHAPES[task].held, 5 if task == "oriented" else 4
+        nothing = Annotations((9, 9), **{held: np.zeros((0, n))}, labels=np.zeros(0, int))
         sure = replace(nothing, scores=np.zeros(0))
-        some = Annotations((9, 9), boxes=np.ones((1, 4)), labels=np.ones(1, int))
+        some = Annotations((9, 9), **{held: np.ones((1, n))}, labels=np.ones(1, int))
         for truth, found in ((nothing, sure), (nothing, replace(some, scores=np.ones(1)))):
-            yield Boxes([truth] * 2, [found] * 2, ["background", "a"])
-        yield Boxes([some] * 2, [sure] * 2, ["background", "a"])
-        yield Boxes([replace(some, ignored=np.array([True]))], [sure], ["background", "a"])
+            yield Objects(task, [truth] * 2, [found] * 2, ["background", "a"])
+        yield Objects(task, [some] * 2, [sure] * 2, ["background", "a"])
+        ignored = replace(some, ignored=np.array([True]))
+        yield Objects(task, [ignored], [sure], ["background", "a"])
     if task == "anomaly":
         for truth, found in ((0, 0), (1, 0), (VOID, 1)):
             yield Strange(np.full((2, 1, 1), truth), np.full((2, 1, 1), found), [found] * 2, 0.5)

@@ -27,10 +27,12 @@ from transferkit.metrics._detection import (
     DetectionReport,
     detection_report,
     report_of_detections,
+    report_of_objects,
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
+from transferkit.metrics._found import found_and_missed
 from transferkit.metrics._masks import MASKS
-from transferkit.metrics._matching import BOXES, Shapes, found_and_missed
+from transferkit.metrics._matching import BOXES, Shapes
 from transferkit.metrics._metric import Measurable, Metric, Predictions
 from transferkit.metrics._multilabel import (
     LabelRow,
@@ -39,7 +41,12 @@ from transferkit.metrics._multilabel import (
     multilabel_report,
     predicted_labels,
 )
-from transferkit.metrics._oriented import oriented_overlaps
+from transferkit.metrics._oriented import (
+    ORIENTED,
+    OrientedReport,
+    oriented_overlaps,
+    oriented_report,
+)
 from transferkit.metrics._pixels import PixelCounts, count_pixels
 from transferkit.metrics._registry import get, measured, names, of
 from transferkit.metrics._regression import (
@@ -61,6 +68,7 @@ from transferkit.metrics.calibration_error import calibration_error
 __all__ = [
     "BOXES",
     "MASKS",
+    "ORIENTED",
     "AnomalyReport",
     "AnomalyScores",
     "AtThreshold",
@@ -76,6 +84,7 @@ __all__ = [
     "Metric",
     "MetricRow",
     "MultilabelReport",
+    "OrientedReport",
     "PixelCounts",
     "Predictions",
     "RegressionReport",
@@ -103,12 +112,14 @@ __all__ = [
     "names",
     "of",
     "oriented_overlaps",
+    "oriented_report",
     "predicted_classes",
     "predicted_labels",
     "predicted_numbers",
     "regression_report",
     "report_of",
     "report_of_detections",
+    "report_of_objects",
     "report_of_pixels",
     "report_of_scores",
     "segmentation_report",
@@ -120,6 +131,7 @@ _REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
     "classification": classification_report,
     "detection": lambda true, predicted, _, names: detection_report(true, predicted, names),
     "multilabel": multilabel_report,
+    "oriented": lambda true, predicted, _, names: oriented_report(true, predicted, names),
     "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
     "segmentation": lambda true, predicted, _, names: segmentation_report(true, predicted, names),
 }
@@ -137,7 +149,7 @@ def report_of(
         such as ``segmentation``.
     y_true, y_pred : array-like, or iterable of Annotations
         As in `classification_report`, `multilabel_report`, `regression_report`,
-        `segmentation_report`, `detection_report` and `anomaly_report`.
+        `segmentation_report`, `detection_report`, `oriented_report` and `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like

@@ -1,4 +1,4 @@
-"""The report of a detection."""
+"""The report of a detection, and what the reports of all tasks that find objects share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,13 @@ from transferkit.metrics._precision import PrecisionPoint
 from transferkit.metrics._registry import measured
 from transferkit.metrics._report import ReportTable, TaskReport
 
-__all__ = ["ClassDetections", "DetectionReport", "detection_report", "report_of_detections"]
+__all__ = [
+    "ClassDetections",
+    "DetectionReport",
+    "detection_report",
+    "report_of_detections",
+    "report_of_objects",
+]
 
 Array = NDArray[Any]
 
@@ -42,7 +48,7 @@ class ClassDetections:
     ----------
     label : str
         The class.
-    average_precision, ap50 : float or None
+    average_precision, ap50, ap75 : float or None
         None if it has no object.
     precision : float or None
         Share of its detections at the chosen threshold that find an object; None if there are
@@ -62,6 +68,7 @@ class ClassDetections:
     label: str
     average_precision: float | None
     ap50: float | None
+    ap75: float | None
     precision: float | None
     recall: float | None
     objects: int
@@ -72,7 +79,7 @@ class ClassDetections:
 
 @dataclass(frozen=True)
 class DetectionReport(TaskReport):
-    """The result of `detection_report`.
+    """The result of `detection_report`; those of other tasks that find objects are made of it.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ class DetectionReport(TaskReport):
     limit : int
         Most detections of a class in an image that are measured.
     average_precision, ap50, ap75 : float
-        As COCO measures them; see the files of these names.
+        See the files of these names.
     ap_small, ap_medium, ap_large : float or None
         None if there is no object of such an area.
     average_recall : float
@@ -153,11 +160,12 @@ class DetectionReport(TaskReport):
 
     def tables(self) -> list[ReportTable]:
         """Tables of the classes and of the confusions; with many classes, of the largest ones."""
-        header = ("class", "AP", "AP50", "precision", "recall", "objects", "detections", "images")
+        shares = "average_precision", "ap50", "ap75", "precision", "recall"
+        header = ("class", "AP", "AP50", "AP75", *shares[3:], "objects", "detections", "images")
         rows = [
             (
                 row.label,
-                *map(_written, (row.average_precision, row.ap50, row.precision, row.recall)),
+                *(_written(getattr(row, name)) for name in shares),
                 *(f"{number:,}" for number in (row.objects, row.detections, row.images)),
             )
             for row in self.classes
@@ -269,6 +277,26 @@ def report_of_detections(
     ValueError
         If there is no object that is to be found.
     """
+    return report_of_objects(DetectionReport, counts, threshold)
+
+
+ObjectReport = TypeVar("ObjectReport", bound=DetectionReport)
+
+
+def report_of_objects(
+    kind: type[ObjectReport], counts: DetectionCounts, threshold: float | None = None, **more: Any
+) -> ObjectReport:
+    """Make the report of a task that finds objects from detections that are counted already.
+
+    Parameters
+    ----------
+    kind : type
+        `DetectionReport`, or a subclass of it, whose task is that of the counts.
+    counts, threshold
+        As in `report_of_detections`.
+    **more
+        Further fields of the report.
+    """
     is_asked = counts.counts[:, 0]
     if not is_asked.any():
         raise ValueError(
@@ -280,7 +308,7 @@ def report_of_detections(
     cells = counts.confusion(np.inf if chosen is None else chosen.threshold)
     # The background's row and column become the last ones.
     confusion = np.roll(cells, -1, axis=(0, 1))
-    return DetectionReport(
+    return kind(
         n=len(counts),
         n_empty=len(counts) - len(np.unique(counts.true_images[is_asked])),
         n_objects=int(is_asked.sum()),
@@ -295,6 +323,7 @@ def report_of_detections(
         labels=counts.classes[1:],
         baseline=detection_baseline(counts),
         others=values,
+        **more,
     )
 
 
@@ -309,6 +338,7 @@ def _rows(counts: DetectionCounts, cells: Array) -> tuple[ClassDetections, ...]:
             label=label,
             average_precision=_defined(mean_of_defined(precisions[:, c])),
             ap50=_defined(precisions[0, c]),
+            ap75=_defined(precisions[5, c]),
             precision=float(cells[c, c] / found[c]) if found[c] else None,
             recall=float(cells[c, c] / objects[c]) if objects[c] else None,
             objects=int(objects[c]),

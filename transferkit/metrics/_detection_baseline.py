@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.metrics._baseline import Baseline, from_draws, no_better
-from transferkit.metrics._boxes import paired_overlaps
 from transferkit.metrics._detections import DetectionCounts
-from transferkit.metrics._matching import THRESHOLDS
 from transferkit.metrics._metric import percent
 from transferkit.metrics._pixels import mean_of_defined
 from transferkit.metrics._precision import RECALLS
+from transferkit.metrics._rules import THRESHOLDS
 from transferkit.uncertainty import bootstrap_draws, draws_for
 
 __all__ = ["detection_baseline"]
@@ -30,8 +29,9 @@ _LEAST, _PER_DETECTION, _PER_OBJECT = 30_000, 4, 120
 def detection_baseline(counts: DetectionCounts) -> Baseline:
     """Compare with the median box of each class's objects, laid on every image.
 
-    The box is the median of each edge, as a share of the image's width and height. All of a
-    class's boxes have one score, so its precision and its recall are one point.
+    The box is the median of each edge, as a share of the image's width and height, or what the
+    counts' shapes have for it. All of a class's boxes have one score, so its precision and its
+    recall are one point.
 
     Parameters
     ----------
@@ -81,14 +81,12 @@ class _ConstantBoxes:
         self.n_classes = len(counts.classes)
         is_asked = counts.counts[:, 0]
         self.labels, self.images = counts.true_labels[is_asked], counts.true_images[is_asked]
-        boxes = counts.true_boxes[is_asked]
-        size = counts.sizes[self.images][:, [1, 0, 1, 0]]
-        overlaps = np.zeros(len(boxes))
+        places, sizes = counts.true_places[is_asked], counts.sizes[self.images]
+        self.is_interpolated = counts.shapes.rules.is_interpolated
+        overlaps = np.zeros(len(places))
         for c in np.unique(self.labels):
             of_class = self.labels == c
-            said = np.median(boxes[of_class], axis=0)
-            true, said = boxes[of_class] * size[of_class], said * size[of_class]
-            overlaps[of_class] = paired_overlaps(said, true)
+            overlaps[of_class] = counts.shapes.with_typical(places[of_class], sizes[of_class])
         # An image's box finds one object: the one that it overlaps with most.
         order = np.lexsort((-overlaps, self.labels, self.images))
         key = self.images[order].astype(np.int64) * self.n_classes + self.labels[order]
@@ -102,6 +100,8 @@ class _ConstantBoxes:
         for t, at in enumerate(self.hits):
             n_hits = np.bincount(self.labels[at], weights[self.images[at]], self.n_classes)
             recall = n_hits / np.maximum(n_true, 1)
-            reached = np.searchsorted(RECALLS, recall, side="right") / len(RECALLS)
+            reached = recall
+            if self.is_interpolated:
+                reached = np.searchsorted(RECALLS, recall, side="right") / len(RECALLS)
             result[t] = np.where(n_true > 0, n_hits / n_said * reached * (n_hits > 0), math.nan)
         return result

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,21 @@ from transferkit.metrics._matching import AREAS, BOXES, HIT, IGNORED, Matches, S
 from transferkit.metrics._pixels import mean_of_defined
 from transferkit.metrics._precision import RankedDetections
 
-__all__ = ["AtThreshold", "DetectionCounts", "count_detections"]
+__all__ = ["OBJECT_TASKS", "AtThreshold", "DetectionCounts", "count_detections"]
 
 Array = NDArray[Any]
 
+OBJECT_TASKS = ("detection", "instances", "oriented")
+"""Tasks that find objects, and are measured alike."""
+
 
 class AtThreshold(NamedTuple):
-    """What the boxes of a score or more give, at an overlap of 0.5.
+    """What the detections of a score or more give, at an overlap of 0.5.
 
     Parameters
     ----------
     threshold : float
-        Boxes of this score or more are kept.
+        Detections of this score or more are kept.
     f1, precision, recall : float or None
         Of the objects of all classes together; None where it is undefined.
     """
@@ -53,8 +56,8 @@ class DetectionCounts:
         The object that it finds at an overlap of 0.5; -1 if none.
     true_labels, true_images : ndarray of int, shape (k,)
         Class and image of each object.
-    true_boxes : ndarray, shape (k, 4)
-        Left, top, right and bottom edge, as a share of the image's width and height.
+    true_places : ndarray, shape (k, d)
+        Where each object is, as shares of the image's size; see `Shapes`.
     counts : ndarray of bool, shape (k, areas)
         Whether it is to be found.
     confused : tuple of (ndarray, ndarray, ndarray)
@@ -66,9 +69,12 @@ class DetectionCounts:
         Names of the classes, by number; the first is the background.
     limit : int
         Most detections of a class in an image that are measured.
+    shapes : Shapes, default=BOXES
+        What overlap and area were measured on, and by which rules.
+    task : {"detection", "instances", "oriented"}, default="detection"
+        What was predicted.
     """
 
-    task: ClassVar[str] = "detection"
     labels: Array
     scores: Array
     images: Array
@@ -77,17 +83,19 @@ class DetectionCounts:
     partners: Array
     true_labels: Array
     true_images: Array
-    true_boxes: Array
+    true_places: Array
     counts: Array
     confused: tuple[Array, Array, Array]
     sizes: Array
     classes: tuple[str, ...]
     limit: int
+    shapes: Shapes = BOXES
+    task: str = "detection"
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    # ---- as COCO measures --------------------------------------------------------------
+    # ---- over all thresholds -----------------------------------------------------------
 
     def ranked(self, area: str = "all") -> RankedDetections:
         """Return the detections class by class, for objects of a range of areas."""
@@ -101,6 +109,7 @@ class DetectionCounts:
             self.true_labels[is_asked],
             self.true_images[is_asked],
             len(self.classes),
+            self.shapes.rules.is_interpolated,
         )
 
     @cached_property
@@ -221,20 +230,23 @@ def count_detections(
     *,
     limit: int = 100,
     shapes: Shapes = BOXES,
+    task: str = "detection",
 ) -> DetectionCounts:
     """Match predicted with true objects, of one image after the other.
 
     Parameters
     ----------
     truth, predicted : iterable of Annotations
-        With boxes and labels, the predicted ones with scores; one of each per image. Only one
-        image is held at a time.
+        With boxes, or what the shapes are held in, and labels, the predicted ones with scores;
+        one of each per image. Only one image is held at a time.
     classes : sequence of str
         Names of the classes, by number; the first is the background.
     limit : int, default=100
         Most detections of a class in an image that are measured, those with the highest scores.
     shapes : Shapes, default=BOXES
-        What overlap and area are measured on.
+        What overlap and area are measured on, and by which rules.
+    task : {"detection", "instances", "oriented"}, default="detection"
+        What was predicted, which decides what metrics there are.
 
     Raises
     ------
@@ -251,8 +263,8 @@ def count_detections(
     1.0
     """
     rows = [
-        _row(i, one, found, matched(found, one, limit=limit, shapes=shapes))
-        for i, (one, found) in enumerate(_checked(truth, predicted, len(classes)))
+        _row(i, one, found, matched(found, one, limit=limit, shapes=shapes), shapes)
+        for i, (one, found) in enumerate(_checked(truth, predicted, len(classes), shapes))
     ]
     if not rows:
         raise ValueError("there are no images to measure with; give at least one")
@@ -271,15 +283,18 @@ def count_detections(
         confused=(pairs[0], pairs[1], pairs[2]),
         classes=tuple(map(str, classes)),
         limit=limit,
+        shapes=shapes,
+        task=task,
     )
 
 
-def _row(i: int, truth: Annotations, predicted: Annotations, found: Matches) -> dict[str, Array]:
+def _row(
+    i: int, truth: Annotations, predicted: Annotations, found: Matches, shapes: Shapes
+) -> dict[str, Array]:
     """What is kept of one image."""
     assert predicted.labels is not None
     assert predicted.scores is not None
     assert truth.labels is not None
-    height, width = truth.size
     one, other, overlaps = found.confused
     return {
         "labels": predicted.labels[found.kept].astype(np.int32),
@@ -290,17 +305,20 @@ def _row(i: int, truth: Annotations, predicted: Annotations, found: Matches) -> 
         "partners": found.partners,
         "true_labels": truth.labels.astype(np.int32),
         "true_images": np.full(len(truth.labels), i, dtype=np.int32),
-        "true_boxes": np.asarray(truth.boxes, dtype=float) / (width, height, width, height),
+        "true_places": shapes.places(truth),
         "counts": found.counts,
         "confused_found": one,
         "confused_true": other,
         "confused_overlaps": overlaps,
-        "sizes": np.array([[height, width]]),
+        "sizes": np.array([truth.size]),
     }
 
 
 def _checked(
-    truth: Iterable[Annotations], predicted: Iterable[Annotations], n_classes: int
+    truth: Iterable[Annotations],
+    predicted: Iterable[Annotations],
+    n_classes: int,
+    shapes: Shapes,
 ) -> Iterator[tuple[Annotations, Annotations]]:
     """Yield true and predicted objects in pairs that fit."""
     for i, (true, found) in enumerate(zip_longest(truth, predicted)):
@@ -308,10 +326,10 @@ def _checked(
             lacks, has = ("truth", "prediction")[:: 1 if true is None else -1]
             raise ValueError(f"image {i} has a {has} but no {lacks}; give one of each")
         for what, one in (("truth", true), ("prediction", found)):
-            if one.boxes is None or one.labels is None:
+            if getattr(one, shapes.held) is None or one.labels is None:
                 raise ValueError(
-                    f"the {what} of image {i} has no boxes or no labels; give arrays of length 0 "
-                    "where there is nothing"
+                    f"the {what} of image {i} has no {shapes.noun} or no labels; give arrays of "
+                    "length 0 where there is nothing"
                 )
             odd = (one.labels < 1) | (one.labels >= n_classes)
             if odd.any():
@@ -322,7 +340,7 @@ def _checked(
         if found.scores is None or not np.isfinite(found.scores).all():
             raise ValueError(
                 f"the prediction of image {i} lacks a score or has one that isn't finite; give "
-                "one for each box"
+                "one for each object"
             )
         if tuple(true.size) != tuple(found.size):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Match the objects that were found in an image with those that are there, as COCO does."""
+"""Match the objects that were found in an image with those that are there."""
 
 from __future__ import annotations
 
@@ -10,26 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.annotations import Annotations
-from transferkit.metrics._boxes import box_areas, box_overlaps
+from transferkit.metrics._boxes import box_areas, box_overlaps, paired_overlaps
+from transferkit.metrics._rules import COCO, THRESHOLDS, Rules
 
-__all__ = [
-    "AREAS",
-    "BOXES",
-    "HIT",
-    "IGNORED",
-    "MISS",
-    "THRESHOLDS",
-    "Matches",
-    "Shapes",
-    "found_and_missed",
-    "greedy_partners",
-    "matched",
-]
+__all__ = ["AREAS", "BOXES", "HIT", "IGNORED", "MISS", "Matches", "Shapes", "matched"]
 
 Array = NDArray[Any]
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""Overlaps from which on an object counts as found."""
 AREAS = {
     "all": (0.0, np.inf),
     "small": (0.0, 32.0**2),
@@ -40,32 +27,68 @@ AREAS = {
 MISS, HIT, IGNORED = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """What the overlap and the area of objects are measured on.
-
-    Parameters
-    ----------
-    overlaps : callable
-        Predicted and true annotations, and which of the true ones are crowds → overlaps from 0
-        to 1, of shape (predicted, true); see `box_overlaps`.
-    areas : callable
-        Annotations → area of each object, px².
-    """
-
-    overlaps: Callable[[Annotations, Annotations, Array], Array]
-    areas: Callable[[Annotations], Array]
-
-
 def _boxes(annotations: Annotations) -> Array:
     assert annotations.boxes is not None
     return np.asarray(annotations.boxes, dtype=np.float64)
 
 
-BOXES = Shapes(
-    overlaps=lambda found, true, is_crowd: box_overlaps(_boxes(found), _boxes(true), is_crowd),
-    areas=lambda one: box_areas(_boxes(one)),
-)
+def _box_areas(annotations: Annotations) -> Array:
+    return box_areas(_boxes(annotations))
+
+
+def _box_overlaps(found: Annotations, true: Annotations, is_crowd: Array) -> Array:
+    return box_overlaps(_boxes(found), _boxes(true), is_crowd)
+
+
+def _box_places(annotations: Annotations) -> Array:
+    height, width = annotations.size
+    return _boxes(annotations) / (width, height, width, height)
+
+
+def _with_median_box(places: Array, sizes: Array) -> Array:
+    scale = sizes[:, [1, 0, 1, 0]]
+    return paired_overlaps(np.median(places, axis=0) * scale, places * scale)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the overlap and the area of objects are measured on, and by which rules.
+
+    Parameters
+    ----------
+    overlaps : callable
+        Predicted and true annotations, and which of the true ones are ignored → overlaps from 0
+        to 1, of shape (predicted, true); see `box_overlaps`.
+    areas : callable
+        Annotations → area of each object, px².
+    held : {"boxes", "masks", "oriented"}, default="boxes"
+        Field of the annotations that they are held in.
+    rules : Rules, default=COCO
+        What counts as found, and how a precision is averaged.
+    places : callable, optional
+        Annotations → where each object is, as shares of the image's size, of shape (m, d);
+        the edges of its upright box if not given.
+    with_typical : callable, optional
+        Places of a class's objects and the sizes of their images, px, of shape (m, 2) → how much
+        each overlaps with the class's typical object, laid on its image; with the median of the
+        upright boxes if not given.
+    """
+
+    overlaps: Callable[[Annotations, Annotations, Array], Array]
+    areas: Callable[[Annotations], Array]
+    held: str = "boxes"
+    rules: Rules = COCO
+    places: Callable[[Annotations], Array] = _box_places
+    with_typical: Callable[[Array, Array], Array] = _with_median_box
+
+    @property
+    def noun(self) -> str:
+        """What they are called in a message."""
+        return "oriented boxes" if self.held == "oriented" else self.held
+
+
+BOXES = Shapes(overlaps=_box_overlaps, areas=_box_areas)
+"""Upright boxes, as COCO measures them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +128,12 @@ def matched(
     Parameters
     ----------
     predicted, truth : Annotations
-        Of one image, with labels; the predicted ones with scores. True objects that are ignored
-        are crowds: they may be found many times, and finding them counts neither way.
+        Of one image, with labels; the predicted ones with scores. True objects that are ignored,
+        such as crowds, may be found many times, and finding them counts neither way.
     limit : int, default=100
         Most predicted objects of a class that are measured, those with the highest scores.
     shapes : Shapes, default=BOXES
-        What overlap and area are measured on.
-
-    References
-    ----------
-    Lin et al. (2014), "Microsoft COCO: common objects in context", and the evaluation at
-    https://cocodataset.org/#detection-eval.
+        What overlap and area are measured on, and by which rules.
 
     Examples
     --------
@@ -136,7 +154,7 @@ def matched(
     counts = ~is_crowd[:, None] & _in_ranges(shapes.areas(truth))
     overlaps = shapes.overlaps(found, truth, is_crowd)
     same = predicted.labels[kept][:, None] == truth.labels[None]
-    partners = greedy_partners(np.where(same, overlaps, 0.0), counts.T, is_crowd)
+    partners = shapes.rules.partners(np.where(same, overlaps, 0.0), counts.T, is_crowd)
     finds = partners >= 0
     outcomes = np.full(partners.shape, MISS, dtype=np.uint8)
     outcomes[finds] = np.where(counts[partners[finds], np.nonzero(finds)[1]], HIT, IGNORED)
@@ -144,39 +162,6 @@ def matched(
     one, other = np.nonzero((overlaps >= THRESHOLDS[0]) & ~same & ~is_crowd[None])
     confused = one, other, overlaps[one, other]
     return Matches(kept, places, outcomes, partners[:, 0, 0], counts, confused)
-
-
-def found_and_missed(
-    predicted: Annotations, truth: Annotations, *, shapes: Shapes = BOXES
-) -> tuple[Array, Array]:
-    """Say which objects of an image nobody found, and which detections found none.
-
-    Parameters
-    ----------
-    predicted, truth, shapes
-        As in `matched`; every predicted object is looked at.
-
-    Returns
-    -------
-    (ndarray of bool, ndarray of bool)
-        Whether each true object is missed, and whether each predicted one is false, at an
-        overlap of 0.5. Those that count neither way are neither.
-
-    Examples
-    --------
-    >>> truth = Annotations((9, 9), boxes=np.array([[0.0, 0, 4, 4]]), labels=np.array([1]))
-    >>> boxes, scores = np.array([[5.0, 5, 9, 9], [0, 0, 4, 4]]), np.array([0.6, 0.5])
-    >>> found = Annotations((9, 9), boxes=boxes, labels=np.array([1, 1]), scores=scores)
-    >>> [part.tolist() for part in found_and_missed(found, truth)]
-    [[False], [True, False]]
-    """
-    assert predicted.labels is not None
-    matches = matched(predicted, truth, limit=len(predicted.labels), shapes=shapes)
-    is_missed = matches.counts[:, 0].copy()
-    is_missed[matches.partners[matches.partners >= 0]] = False
-    is_false = np.zeros(len(predicted.labels), dtype=bool)
-    is_false[matches.kept] = matches.outcomes[:, 0, 0] == MISS
-    return is_missed, is_false
 
 
 def _ranked(labels: Array, scores: Array, limit: int) -> tuple[Array, Array]:
@@ -195,41 +180,3 @@ def _in_ranges(areas: Array) -> Array:
     low, high = np.array(list(AREAS.values())).T
     inside: Array = (areas[:, None] >= low) & (areas[:, None] <= high)
     return inside
-
-
-def greedy_partners(overlaps: Array, counts: Array, is_crowd: Array) -> Array:
-    """Give each predicted object the free true one that it overlaps with most.
-
-    One that counts is taken before one that doesn't. Of equal overlaps the last is taken.
-
-    Parameters
-    ----------
-    overlaps : ndarray, shape (m, k)
-        0 for pairs that may not be.
-    counts : ndarray of bool, shape (areas, k)
-        Whether a true object is to be found.
-    is_crowd : ndarray of bool, shape (k,)
-        Whether it stays free.
-
-    Returns
-    -------
-    ndarray of int, shape (m, areas, thresholds)
-        -1 where there is none.
-    """
-    thresholds = THRESHOLDS[:, None]
-    is_free = np.ones((len(counts), len(thresholds), len(is_crowd)), dtype=bool)
-    partners = np.full((len(overlaps), *is_free.shape[:2]), -1)
-    for d in np.flatnonzero((overlaps >= THRESHOLDS[0]).any(axis=1)):
-        near = np.flatnonzero(overlaps[d] >= THRESHOLDS[0])
-        values = overlaps[d, near]
-        rank = np.empty(len(near), dtype=np.intp)
-        rank[values.argsort(kind="stable")] = np.arange(len(near))
-        wish = (rank + len(near) * counts[:, near])[:, None]
-        wish = np.where(is_free[:, :, near] & (values >= thresholds), wish, -1)
-        best = near[wish.argmax(axis=2)]
-        finds = wish.max(axis=2) >= 0
-        partners[d][finds] = best[finds]
-        finds &= ~is_crowd[best]
-        a, t = np.nonzero(finds)
-        is_free[a, t, best[finds]] = False
-    return partners

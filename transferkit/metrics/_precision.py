@@ -1,4 +1,4 @@
-"""Precision over recall of detections, and its average, as COCO takes it."""
+"""Precision over recall of detections, and its average."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ class RankedDetections:
         Class and image of each object that is to be found.
     n_classes : int
         Classes, of which the first is the background.
+    is_interpolated : bool, default=True
+        Whether a precision is averaged as COCO does; see `Rules`.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class RankedDetections:
         true_labels: Array,
         true_images: Array,
         n_classes: int,
+        is_interpolated: bool = True,
     ) -> None:
         order = np.lexsort((-scores, labels))  # stable: of equal scores the first image leads
         self.labels, self.scores, self.images = labels[order], scores[order], images[order]
         self.outcomes = outcomes[order]
         self.true_labels, self.true_images = true_labels, true_images
         self.n_classes = n_classes
+        self.is_interpolated = is_interpolated
 
     @cached_property
     def _starts(self) -> Array:
@@ -112,6 +116,11 @@ class RankedDetections:
             hits = np.cumsum(of[at])
             base, end = _before(hits, starts[:-1]), _before(hits, starts[1:])
             envelope = _envelope((hits - base[labels]) / np.maximum(seen, 1), labels)
+            if not self.is_interpolated:
+                # Each hit is a step of recall.
+                area = np.bincount(labels, of[at] * envelope, self.n_classes)
+                result[t] = np.where(n_true > 0, area / np.maximum(n_true, 1), np.nan)
+                continue
             place = np.searchsorted(hits, base[:, None] + needed)
             is_reached = needed <= (end - base)[:, None]
             read = np.append(envelope, 0.0)[np.where(is_reached, place, len(envelope))]

@@ -1,6 +1,6 @@
 """Average precision where an overlap of 0.5 counts as found; see `average_precision`."""
 
-from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._detections import OBJECT_TASKS, DetectionCounts
 from transferkit.metrics._metric import Metric, share
 
 __all__ = ["METRIC"]
@@ -10,4 +10,4 @@ def _compute(counts: DetectionCounts) -> float:
     return counts.average_precision(threshold=0)
 
 
-METRIC = Metric("ap50", "AP50", ("detection",), _compute, format=share, place=11)
+METRIC = Metric("ap50", "AP50", OBJECT_TASKS, _compute, format=share, place=11)

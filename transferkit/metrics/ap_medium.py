@@ -1,6 +1,6 @@
 """Average precision of objects from 32² to 96² px of the image; see `average_precision`."""
 
-from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._detections import OBJECT_TASKS, DetectionCounts
 from transferkit.metrics._metric import Metric, share
 
 __all__ = ["METRIC"]
@@ -10,4 +10,4 @@ def _compute(counts: DetectionCounts) -> float:
     return counts.average_precision("medium")
 
 
-METRIC = Metric("ap_medium", "AP medium", ("detection",), _compute, format=share, place=14)
+METRIC = Metric("ap_medium", "AP medium", OBJECT_TASKS, _compute, format=share, place=14)

@@ -9,7 +9,7 @@ Lin et al. (2014), "Microsoft COCO: common objects in context", and the evaluati
 https://cocodataset.org/#detection-eval.
 """
 
-from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._detections import OBJECT_TASKS, DetectionCounts
 from transferkit.metrics._metric import Metric, share
 
 __all__ = ["METRIC"]
@@ -19,4 +19,4 @@ def _compute(counts: DetectionCounts) -> float:
     return counts.average_precision()
 
 
-METRIC = Metric("average_precision", "AP", ("detection",), _compute, format=share, place=10)
+METRIC = Metric("average_precision", "AP", OBJECT_TASKS, _compute, format=share, place=10)

@@ -9,7 +9,7 @@ Hosang et al. (2016), "What makes for effective detection proposals?", section 3
 evaluation at https://cocodataset.org/#detection-eval.
 """
 
-from transferkit.metrics._detections import DetectionCounts
+from transferkit.metrics._detections import OBJECT_TASKS, DetectionCounts
 from transferkit.metrics._metric import Metric, share
 
 __all__ = ["METRIC"]
@@ -19,4 +19,4 @@ def _compute(counts: DetectionCounts) -> float:
     return counts.average_recall()
 
 
-METRIC = Metric("average_recall", "AR", ("detection",), _compute, format=share, place=16)
+METRIC = Metric("average_recall", "AR", OBJECT_TASKS, _compute, format=share, place=16)

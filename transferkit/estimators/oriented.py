@@ -17,6 +17,7 @@ from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.images import ImageSet, Tiling, corners_of_oriented
+from transferkit.metrics import OrientedReport, oriented_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -144,9 +145,7 @@ class TransferOrientedDetector(ObjectEstimator):
 
     # ---- predict and measure ----
 
-    def _report(self, true: Any, predicted: Any) -> Any:
-        from transferkit.metrics import oriented_report
-
+    def _report(self, true: Any, predicted: Any) -> OrientedReport:
         return oriented_report(
             true,
             predicted,

@@ -195,8 +195,6 @@ def test_detections_are_moved_back_to_the_images_px():
     one = target(annotated((40, 40), [[20, 20, 16, 8, 30]], [1]), frame, (80, 96))
     from transferkit.dense.oriented import OrientedDetections
 
-    found = OrientedDetections(
-        one["oriented"][None], torch.tensor([[0.9]]), one["labels"][None]
-    )
+    found = OrientedDetections(one["oriented"][None], torch.tensor([[0.9]]), one["labels"][None])
     back = kind.found(found, 0, frame, (40, 40))
     assert np.allclose(back.oriented, [[20, 20, 16, 8, 30]], atol=1e-4)

@@ -52,7 +52,7 @@ from transferkit.tasks.dense import DenseTask, dense_task_of
 __all__ = ["DenseEstimator", "suited_size"]
 
 
-def suited_size(extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+def suited_size(extractor: FeatureExtractor, images: ImageSet, **bounds: int) -> tuple[int, int]:
     """Input size that suits some images and the network's strides, height and width in px.
 
     Parameters
@@ -61,11 +61,14 @@ def suited_size(extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int
         Of a backbone that is given by name.
     images : ImageSet
         What is extracted, of which a few hundred headers are read.
+    **bounds
+        Of the longer side, as `typical_size` takes them.
     """
     layers = layers_of(extractor.resolve()).values()
     coarsest = int(max((layer.stride for layer in layers), default=1))
     # Strides are powers of two, but for patches of 14 px and their like.
-    return typical_size(images.items, unit=32 if 32 % max(coarsest, 1) == 0 else coarsest)
+    unit = 32 if 32 % max(coarsest, 1) == 0 else coarsest
+    return typical_size(images.items, unit=unit, **bounds)
 
 
 class DenseEstimator(BaseEstimator, abc.ABC):

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from transferkit.annotations import Annotations
+from transferkit.annotations import Annotations, AnnotationSet
 from transferkit.backbones import Backbone
 from transferkit.dense.network import OrientedNetwork
 from transferkit.dense.recipe import DenseRecipe, OrientedRecipe
+from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import Tiling, corners_of_oriented
+from transferkit.images import ImageSet, Tiling, corners_of_oriented
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["TransferOrientedDetector"]
+
+# The input is as large as it takes for the middle object to have a side of so many px, within
+# bounds of its longer side: the angle of an object of a few cells can't be told exactly.
+_WANTED_SIDE, _LONGEST = 32, 640
 
 
 class TransferOrientedDetector(ObjectEstimator):
@@ -112,6 +118,29 @@ class TransferOrientedDetector(ObjectEstimator):
         self.batch_size = batch_size
         self.progress = progress
         self.folder = folder
+
+    # ---- fit ----
+
+    # Side of the middle object, as a share of its image's longer side; None if there is none.
+    _usual_side: float | None = None
+
+    def _look_at(self, annotations: AnnotationSet | None) -> None:
+        super()._look_at(annotations)
+        sides = [
+            np.sqrt(one.oriented[:, 2:4].prod(1)) / max(one.size)
+            for one in annotations or ()
+            if one.oriented is not None
+        ]
+        every = np.concatenate(sides) if sides else np.zeros(0)
+        self._usual_side = float(np.median(every)) if len(every) else None
+
+    def _suited_size(self, extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+        # Tiles show objects larger than the image does.
+        if not self._usual_side or self.tiling_ is not None:
+            return super()._suited_size(extractor, images)
+        wanted = math.ceil(_WANTED_SIDE / self._usual_side)
+        least, most = min(max(wanted, 256), _LONGEST), min(max(wanted, 512), _LONGEST)
+        return suited_size(extractor, images, least=least, most=most)
 
     # ---- predict and measure ----
 

@@ -8,12 +8,14 @@ A rectangle of sides ``l`` and ``w`` and angle t is told by
   after half a turn;
 - the direction ``(cos 4t, sin 4t)``, which is the same after a quarter of a turn, as a square is.
 
-The direction alone tells one of the two sides' ways, and the stretch along it how much longer
-that side is. So no number jumps anywhere: neither where the angle leaves its range, nor where a
-rectangle passes through a square and its longer side becomes the other one. The angles of double
-and fourfold frequency are those of Yu and Da (2023), "Phase-shifting coder: predicting accurate
-orientation in oriented object detection", equations 7 and 8; the stretch in place of two sides
-is what makes the sides as smooth as the angle.
+The direction alone tells the ways of both sides, and the stretch along one of them how much
+longer that side is. So no number jumps anywhere: neither where the angle leaves its range, nor
+where a rectangle passes through a square and its longer side becomes the other one. The stretch
+tells the ways of the sides too, the better the longer the rectangle is, and is easier to learn;
+as a complex number its square is added to the direction. The angles of double and fourfold
+frequency are those of Yu and Da (2023), "Phase-shifting coder: predicting accurate orientation in
+oriented object detection", equations 7 and 8; the stretch in place of two sides is what makes the
+sides as smooth as the angle.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ __all__ = ["N_CODES", "canonical", "codes_of", "local_points", "rectangles_of"]
 N_CODES = 7
 """Numbers of a box."""
 
+# What the square of the stretch counts beside the direction: at sides of 2 to 1 four times as much.
+_STRETCH_WEIGHT = 8.0
 # Largest logarithms of a size over the level's reach, and of the ratio of sides; more overflows.
 _MOST_GROWTH, _MOST_STRETCH = 6.0, 5.0
 
@@ -83,8 +87,11 @@ def rectangles_of(codes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
     >>> rectangles_of(codes, point, torch.tensor([4.0])).round(decimals=3).tolist()
     [[5.0, 6.0, 2.0, 8.0, -10.0]]
     """
-    turn = torch.atan2(codes[..., 6], codes[..., 5]) / 4
-    along = codes[..., 3] * (2 * turn).cos() + codes[..., 4] * (2 * turn).sin()
+    x, y = codes[..., 3], codes[..., 4]
+    cos = codes[..., 5] + _STRETCH_WEIGHT * (x * x - y * y)
+    sin = codes[..., 6] + _STRETCH_WEIGHT * 2 * x * y
+    turn = torch.atan2(sin, cos) / 4
+    along = x * (2 * turn).cos() + y * (2 * turn).sin()
     along = along.clamp(-_MOST_STRETCH, _MOST_STRETCH) / 2
     size = codes[..., 2].clamp(-_MOST_GROWTH, _MOST_GROWTH) + reach.log()
     centre = points + codes[..., :2] * reach[..., None]

@@ -49,7 +49,7 @@ _STRIDES_PER_SQUARE = 8.0
 _N_NEAREST = 9
 # Weights of the losses of the boxes beside those of classes and quality: of the overlap, and of
 # the numbers that the boxes are told by.
-_BOX_WEIGHT, _CODE_WEIGHT = 1.0, 0.2
+_BOX_WEIGHT, _CODE_WEIGHT = 2.0, 0.2
 _SMOOTH = 0.1
 
 

@@ -219,7 +219,7 @@ def test_bad_xml_is_named(tmp_path, images, content, words):
     [
         (b"0 0.5 0.5 0.1", "3 numbers behind the class"),
         (b"0 0.5 0.5 x 0.1", "'x' is no number"),
-        (b"0.5 0.5 0.5 0.1 0.1", "is no class"),
+        (b"0.5 0.5 0.5 0.1 0.1", "begins with no class"),
         (b"7 0.5 0.5 0.1 0.1", "has class 7, and there are 3"),
         (b"\xff\xff", "is no text"),
         (b"0 inf 0.5 0.1 0.1", "is no number"),

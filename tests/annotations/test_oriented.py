@@ -477,6 +477,34 @@ def test_oriented_boxes_without_pixels_are_no_masks(tmp_path, images):
     assert one.masks is None
 
 
+def test_masks_of_a_file_that_take_too_much_memory_are_refused(tmp_path, images, monkeypatch):
+    monkeypatch.setattr("transferkit.annotations._objects.MAX_REGION_PIXELS", 1000)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/0.some name.txt").write_text("0 0 0 1 0 1 1 0 1 .5 .5\n" * 3)
+    (fault,) = inspected(read_annotations(tmp_path / "x", images))[0]
+    assert "masks take more than" in fault.reason
+
+
+# ---- tables -----------------------------------------------------------------------------
+
+
+def test_tables_of_oriented_boxes(tmp_path, images):
+    name, other = images.names[:2]
+    (tmp_path / "x.csv").write_text(
+        f"label,path,angle,x,y,Width,length,difficult\ncat,{name},-100,20,30,10,5,1\n,{other},,,,,,\n"
+    )
+    found = read_annotations(tmp_path / "x.csv", images, needs="oriented")
+    np.testing.assert_allclose(found[0].oriented, [[20, 30, 10, 5, -10]])
+    assert found[0].ignored.tolist() == [True]
+    assert found[1].oriented.shape == (0, 5)
+    (tmp_path / "y.csv").write_text(f"path,x1,y1,x2,y2,label\n{name},1,2,3,4,cat\n")
+    with pytest.raises(ValueError, match="hold oriented boxes and others upright ones"):
+        read_annotations([tmp_path / "x.csv", tmp_path / "y.csv"], images)
+    (tmp_path / "y.csv").write_text(f"path,x,y,width,angle,label\n{name},1,2,3,4,cat\n")
+    with pytest.raises(ValueError, match="has no column length"):
+        read_annotations(tmp_path / "y.csv", images)
+
+
 # ---- CVAT -------------------------------------------------------------------------------
 
 

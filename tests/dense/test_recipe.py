@@ -4,10 +4,16 @@ import dataclasses
 
 import pytest
 
-from transferkit.dense.recipe import DetectionRecipe, SegmentationRecipe, choose_recipe
+from transferkit.dense.recipe import (
+    DetectionRecipe,
+    InstanceRecipe,
+    OrientedRecipe,
+    SegmentationRecipe,
+    choose_recipe,
+)
 from transferkit.training import TrainingSettings
 
-KINDS = [SegmentationRecipe, DetectionRecipe]
+KINDS = [SegmentationRecipe, DetectionRecipe, InstanceRecipe, OrientedRecipe]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -206,6 +206,28 @@ def test_a_crowd(backbone):
         assert (np.array(region.box) <= np.ceil(box) + 1e-3)[2:].all()
 
 
+def test_small_objects_enlarge_the_input(folder, tmp_path):
+    images = list_images(folder[0])
+    sides = {}
+    for radius in (1.5, 6, 20):
+        model = TransferInstanceSegmenter("test_resnet", store=tmp_path)
+        model._look_at(annotated([drawn((64, 64), [(32, 32, radius, 1)])[1]]))
+        size = model._suited_size(FeatureExtractor("test_resnet", pretrained=False), images)
+        sides[radius] = max(size)
+        # Never beyond 512 px, and not more than is needed.
+        assert 256 <= max(size) <= 512
+        assert max(size) == 512 or radius * 2 * max(size) / 64 >= 32 * 0.9
+    assert sides[1.5] == 512 > sides[20] == 256
+    # Maps of stride 4 are for what is still smaller than a cell of stride 8.
+    model._small_side = 0.01
+    assert model._strides_for((512, 512))[0] == 4
+    model._small_side = 0.02
+    assert model._strides_for((512, 512))[0] == 8
+    tiled = TransferInstanceSegmenter("test_resnet", store=tmp_path, tiles="2x2")
+    tiled._small_side = 0.001
+    assert tiled._strides_for((512, 512))[0] == 8
+
+
 # ---- tiles ----
 
 
@@ -222,7 +244,7 @@ def one_of(size, box, score=0.9):
 def test_masks_of_an_object_over_a_seam_are_united(trained):
     size, tiles = (10, 40), [(0, 0, 24, 10), (16, 0, 40, 10)]
     parts = [one_of(size, (4, 2, 24, 8)), one_of(size, (16, 3, 38, 8), 0.8)]
-    whole = merged(parts, tiles, trained.suppression_)
+    whole = merged(parts, tiles, trained.suppression_, trained.kind)
     assert whole.boxes.tolist() == [[4, 2, 38, 8]]
     np.testing.assert_array_equal(
         np.asarray(whole.masks)[0], np.asarray(parts[0].masks)[0] | np.asarray(parts[1].masks)[0]
@@ -230,14 +252,16 @@ def test_masks_of_an_object_over_a_seam_are_united(trained):
     # Of an object that a tile sees all of, that mask is taken.
     parts = [one_of(size, (15, 2, 24, 8)), one_of(size, (15, 2, 30, 8), 0.8)]
     tiles = [(0, 0, 24, 10), (10, 0, 40, 10)]
-    whole = merged(parts, tiles, trained.suppression_)
+    whole = merged(parts, tiles, trained.suppression_, trained.kind)
     np.testing.assert_array_equal(np.asarray(whole.masks), np.asarray(parts[1].masks))
     assert whole.scores.tolist() == [0.9]
 
 
 def test_nothing_on_any_tile(trained):
     nothing = one_of((10, 40), (0, 0, 1, 1)).select(np.zeros(1, bool))
-    whole = merged([nothing] * 2, [(0, 0, 24, 10), (16, 0, 40, 10)], trained.suppression_)
+    whole = merged(
+        [nothing] * 2, [(0, 0, 24, 10), (16, 0, 40, 10)], trained.suppression_, trained.kind
+    )
     assert len(whole.masks) == len(whole.boxes) == 0
 
 

@@ -1,79 +1,41 @@
 """Detectors as ONNX files, suppression of boxes and all."""
 
 import dataclasses
-import json
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from transferkit.annotations import Annotations
+from tests.export.scenes import RECIPE, outputs_of, scenes, small_extractor
 from transferkit.dense.detection import detection_heads
-from transferkit.estimators import FeatureExtractor, TransferDetector
+from transferkit.estimators import TransferDetector
 from transferkit.export import export_model
 
 pytestmark = pytest.mark.engines
 
-SIZE = 64
+IMAGES = scenes()[0]
 
 
 @pytest.fixture(scope="module")
-def scenes():
-    """Bright squares on noise, and where they are: two classes by colour."""
-    rng = np.random.default_rng(0)
-    images, truth = rng.integers(0, 60, (12, SIZE, SIZE, 3), dtype=np.uint8), []
-    for i, image in enumerate(images):
-        x, y = rng.integers(0, 24, 2)
-        label = 1 + i % 2
-        image[y : y + 32, x : x + 32, label] = 255
-        box = np.array([[x, y, x + 32, y + 32]], dtype=float)
-        truth.append(Annotations((SIZE, SIZE), boxes=box, labels=np.array([label])))
-    return images, truth
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return FeatureExtractor(
-        "test_resnet",
-        pretrained=False,
-        image_size=SIZE,
-        crop_mode="squash",
-        crop_pct=1.0,
-        store=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def models(scenes, extractor, tmp_path_factory):
+def models(tmp_path_factory):
     """A detector of each head, trained until it finds the squares, as folders."""
     folder = tmp_path_factory.mktemp("models")
     for head in detection_heads():
-        recipe = {"epochs": 12, "zoomed": False, "mirrored": False}
         options = {"width": 16}
         model = TransferDetector(
-            extractor,
+            small_extractor(),
             head,
-            recipe=recipe,
+            recipe=RECIPE,
             neck_options={"width": 16},
             head_options=options,
             suppression={"score": 0.05},
         )
-        model.fit(*scenes).save(folder / head)
+        model.fit(*scenes()).save(folder / head)
     return folder
 
 
-def outputs_of(path):
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    meta = json.loads(session.get_modelmeta().custom_metadata_map["transferkit"])
-    return meta, lambda pixels: dict(
-        zip(names, session.run(names, {"pixels": pixels}), strict=True)
-    )
-
-
 @pytest.mark.parametrize("head", detection_heads())
-def test_the_same_boxes(models, scenes, tmp_path, head):
+def test_the_same_boxes(models, tmp_path, head):
     model = TransferDetector.load(models / head)
     done = export_model(models / head, tmp_path / "model.onnx")
     assert done.check.kind == "boxes"
@@ -85,7 +47,7 @@ def test_the_same_boxes(models, scenes, tmp_path, head):
     assert meta["names"] == list(model.classes_)
     assert meta["threshold"] == model.threshold_
     assert meta["suppression"]["limit"] == limit
-    for images in (scenes[0][:1], scenes[0][:5]):
+    for images in (IMAGES[:1], IMAGES[:5]):
         found, expected = outputs(images), model.predict(images)
         assert found["boxes"].shape == (len(images), limit, 4)
         assert found["labels"].dtype == np.int64
@@ -102,7 +64,7 @@ def test_the_same_boxes(models, scenes, tmp_path, head):
             assert (found["labels"][i, :n][sure] == one.labels[sure]).all()
 
 
-def test_untrained(models, scenes, tmp_path):
+def test_untrained(models, tmp_path):
     """Hundreds of boxes, each with neighbours that say nearly the same, of whatever class."""
     model = TransferDetector.load(models / "faster-rcnn")
     torch.manual_seed(0)
@@ -115,8 +77,8 @@ def test_untrained(models, scenes, tmp_path):
     done = export_model(tmp_path / "model")
     assert done.check.difference <= 0.01
     assert done.check.n_same >= done.check.n - 1
-    found = outputs_of(done.path)[1](scenes[0][:4])
-    expected = model.predict(scenes[0][:4])
+    found = outputs_of(done.path)[1](IMAGES[:4])
+    expected = model.predict(IMAGES[:4])
     counts = (found["scores"] > 0).sum(1).tolist()
     assert counts == [len(one.boxes) for one in expected]
     assert max(counts) > 10

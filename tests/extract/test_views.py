@@ -1,4 +1,4 @@
-"""Mirrored and zoomed views, against images that were changed before they were given."""
+"""Mirrored, turned and zoomed views, against images that were changed before they were given."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from PIL import Image
 from tests.pictures import picture, write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract import View, extract, mirrored, zoomed
+from transferkit.extract import View, extract, mirrored, turned, zoomed
 from transferkit.extract.views import MIRRORED
 from transferkit.finetune.augmentation import view_number
 from transferkit.finetune.recipe import Recipe
-from transferkit.images import UnreadableImages, frame_of, list_images
+from transferkit.images import UnreadableImages, corners_of_oriented, frame_of, list_images
 
 FEATURES = ["stage2.map", "pre_logits"]
 
@@ -93,6 +93,8 @@ def test_no_random_view_has_its_number():
             Recipe(epochs=1, batch_size=1, flip=False, crop_scale=0.5, erasing=0.1),
         ):
             assert view_number(recipe, n) % 1000 != MIRRORED % 1000
+    every = [turned(SQUARE.preprocess, quarters) for quarters in (1, 2, 3)]
+    assert all(view.number % 1000 == 0 for view in every)
     with pytest.raises(ValueError, match="views is 1000; give a whole number from 0 to 999"):
         Recipe(epochs=1, batch_size=1, views=1000)
 
@@ -173,14 +175,85 @@ def test_a_zoomed_point_is_where_the_frame_says(spec, direction, is_mirrored):
     assert n_seen > 20
 
 
+SQUARE = resolve_backbone("test_resnet", pretrained=False, image_size=(64, 64), crop_pct=1.0)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_square_is_turned_pixel_by_pixel(quarters, is_mirrored):
+    view = turned(SQUARE.preprocess, quarters, is_mirrored=is_mirrored)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    expected = np.rot90(image, quarters)
+    seen = view.change(b"0" * 16, image)
+    np.testing.assert_array_equal(seen, expected[:, ::-1] if is_mirrored else expected)
+    assert view.frame(b"0" * 16).is_mirrored == is_mirrored
+
+
+def test_half_a_turn_fits_any_input(spec, pixels):
+    view = turned(spec.preprocess, 2)
+    np.testing.assert_array_equal(view.change(b"0" * 16, pixels[0]), pixels[0, ::-1, ::-1])
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_a_quarter_turn_of_another_shape_is_put_somewhere_into_it(spec, quarters, is_mirrored):
+    view = turned(spec.preprocess, quarters, is_mirrored=is_mirrored)
+    rows = [bytes([i] * 16) for i in range(60)]
+    frames = [view.frame(row) for row in rows]
+    assert frames == [view.frame(row) for row in rows]
+    factors = [abs(frame.scale[0]) for frame in frames]
+    assert 64 / 96 <= min(factors) < 0.72
+    assert 0.93 < max(factors) <= 1
+    assert len({frame.offset for frame in frames}) == 60
+    image = np.zeros((64, 96, 3), np.uint8)
+    box = np.array([[30.0, 24, 36, 12, 0]])
+    image[18:30, 12:48] = 255
+    n_seen = 0
+    for row, frame in zip(rows, frames, strict=True):
+        assert abs(frame.scale[0]) == abs(frame.scale[1])
+        # The input's shorter side is filled, and the longer one's part is inside of it.
+        left, top, right, bottom = frame.forward_boxes([[0, 0, 96, 64]])[0]
+        assert left >= -1e-9
+        assert right <= 96 + 1e-9
+        assert top <= 1e-9
+        assert bottom >= 64 - 1e-9
+        seen = view.change(row, image)[..., 0] > 128
+        assert seen.shape == (64, 96)
+        corners = corners_of_oriented(frame.forward_oriented(box))[0]
+        expected = np.concatenate([corners.min(0), corners.max(0)])
+        if expected[1] < 0 or expected[3] > 64:
+            continue
+        n_seen += 1
+        # What isn't bare is black, and the bare rest grey.
+        at = np.argwhere(seen & (view.change(row, image)[..., 0] > 200))[:, ::-1]
+        np.testing.assert_allclose([*at.min(0), *(at.max(0) + 1)], expected, atol=1.5)
+    assert n_seen > 20
+
+
+def test_what_is_bare_has_the_mean_colour(spec):
+    view = turned(spec.preprocess, 1)
+    white = np.full((64, 96, 3), 255, np.uint8)
+    seen = view.change(b"1" * 16, white)
+    colour = [round(255 * value) for value in spec.preprocess.mean]
+    assert (seen == colour).all(2).any()
+    assert ((seen == colour) | (seen == 255)).all(2).mean() > 0.9
+
+
+@pytest.mark.parametrize("quarters", [0, 4, -1])
+def test_no_turn_is_no_view(spec, quarters):
+    with pytest.raises(ValueError, match=f"quarters is {quarters}; give 1, 2 or 3"):
+        turned(spec.preprocess, quarters)
+
+
 def test_views_are_rows_of_different_keys(spec, pixels, store):
     images = list_images(pixels)
     views = [
         mirrored(spec.preprocess),
         *(zoomed(spec.preprocess, d, is_mirrored=m) for d in ("out", "in") for m in (False, True)),
+        *(turned(spec.preprocess, q, is_mirrored=m) for q in (1, 2, 3) for m in (False, True)),
     ]
     rows = [extract(images, spec, ["pre_logits"], store, view=v).rows["pre_logits"] for v in views]
-    assert len({view.number for view in views}) == 5
+    assert len({view.number for view in views}) == 11
     for i, one in enumerate(rows):
         assert all((one != other).any() for other in rows[i + 1 :])
     again = extract(images, spec, ["pre_logits"], store, view=views[3])

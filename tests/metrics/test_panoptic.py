@@ -7,7 +7,7 @@ import pytest
 
 from tests.metrics import scenes
 from transferkit.annotations import Annotations
-from transferkit.metrics._panoptic import panoptic_segments
+from transferkit.metrics._panoptic import PanopticSegments, panoptic_segments
 
 
 def pixels(mask):
@@ -55,6 +55,11 @@ def slow(truth, predicted, n_classes, threshold):
     return np.array(rows).T
 
 
+def segments_of(truth, found, n_classes):
+    pairs = zip(truth, found, strict=True)
+    return PanopticSegments.joined([panoptic_segments(*pair, n_classes) for pair in pairs])
+
+
 def small(seed):
     """Scenes of few pixels."""
     rng = np.random.default_rng(seed)
@@ -82,7 +87,7 @@ def small(seed):
 @pytest.mark.parametrize("seed", range(25))
 def test_it_is_what_the_paper_says(seed):
     truth, found, n_classes = small(seed)
-    segments = panoptic_segments(zip(truth, found, strict=True), n_classes)
+    segments = segments_of(truth, found, n_classes)
     for threshold in (0.0, 0.3, 0.75):
         expected = slow(truth, found, n_classes, threshold)
         told = segments.of_classes(threshold)
@@ -94,7 +99,7 @@ def test_it_is_what_the_paper_says(seed):
 
 
 def test_scenes_hold_what_matters():
-    many = [panoptic_segments(zip(*small(i)[:2], strict=True), 4) for i in range(25)]
+    many = [segments_of(*small(i)) for i in range(25)]
     assert sum(int((one.overlaps > 0).sum()) for one in many) > 50
     assert sum(int((one.overlaps == 0).sum()) for one in many) > 50
 
@@ -110,9 +115,9 @@ def test_a_perfect_prediction_and_none():
             taken |= mask
         flat.append(dataclasses.replace(one, masks=masks))
     sure = [dataclasses.replace(one, scores=np.ones(len(one.labels))) for one in flat]
-    segments = panoptic_segments(zip(flat, sure, strict=True), len(names))
+    segments = segments_of(flat, sure, len(names))
     assert segments.average(1.0) == (1, 1, 1)
     assert segments.average(2.0).quality == 0
     nothing = Annotations((3, 4), masks=np.zeros((0, 3, 4)), labels=np.zeros(0, int))
     empty = dataclasses.replace(nothing, scores=np.zeros(0))
-    assert np.isnan(panoptic_segments([(nothing, empty)], 2).average(0.0).quality)
+    assert np.isnan(panoptic_segments(nothing, empty, 2).average(0.0).quality)

@@ -1,4 +1,4 @@
-"""Annotations of images: a class for every pixel, boxes, masks; true or predicted.
+"""Annotations of images: a class for every pixel, boxes, oriented or not, masks; true or predicted.
 
 A file of this folder is a format that they are read from and written to, and is found by being
 here; it offers what `AnnotationForm` says.

@@ -149,9 +149,9 @@ _LACKS = {
 
 
 _UPRIGHT = (
-    "its boxes are upright ones, without an angle; give DOTA, YOLO-OBB, roLabelImg, CVAT or COCO "
-    "files with oriented boxes, or take the angle as 0: 'transferkit annotations convert … --to "
-    "dota --upright'"
+    "it has no oriented boxes, and an upright one has no angle; give DOTA, YOLO-OBB, roLabelImg, "
+    "CVAT or COCO files with oriented boxes, or take the angle as 0: 'transferkit annotations "
+    "convert … --to dota --upright'"
 )
 
 

@@ -204,18 +204,24 @@ def write(
     """Write a line per box; or per image and class; or per image if it has a score.
 
     Of boxes the columns are ``path, x1, y1, x2, y2, label, score, ignored``, with ``x, y, length,
-    width, angle`` in place of the edges if the first image has oriented ones, and an image
-    without objects has a line without numbers. With a score of the image they are
-    ``image,score``. Else they are ``image,class,pixels,share``, with a line for every class; the
-    share is that of the pixels whose class isn't void.
+    width, angle`` in place of the edges if they are oriented ones, and an image without objects
+    has a line without numbers. With a score of the image they are ``image,score``. Else they are
+    ``image,class,pixels,share``, with a line for every class; the share is that of the pixels
+    whose class isn't void.
     """
-    pairs = iter(zip(names, annotations, strict=True))
-    first = next(pairs, None)
-    every = () if first is None else itertools.chain([first], pairs)
-    if first is None or (first[1].boxes is None and first[1].oriented is None):
+    pairs = zip(names, annotations, strict=True)
+    # What the objects are like is told by the first image that has any.
+    begin = []
+    for name, one in pairs:
+        begin.append((name, one))
+        if one.labels is None or len(one.labels):
+            break
+    told = begin[-1][1] if begin else Annotations((0, 0))
+    every = itertools.chain(begin, pairs)
+    if told.boxes is None and told.oriented is None:
         write_whole(path, _lines(every, classes))
     else:
-        write_whole(path, _boxes(every, classes, is_oriented=first[1].oriented is not None))
+        write_whole(path, _boxes(every, classes, is_oriented=told.oriented is not None))
 
 
 def _boxes(
@@ -228,7 +234,7 @@ def _boxes(
         for thing in objects:
             values = thing.oriented if is_oriented else thing.box
             if values is None:
-                raise ValueError(f"{name!r} has upright boxes alone, unlike the first image")
+                raise ValueError(f"{name!r} has upright boxes alone, unlike images before it")
             texts = [written_number(value) for value in values]
             score = "" if thing.score is None else repr(thing.score)
             yield _line(name, *texts, thing.label, score, int(thing.is_ignored))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ from transferkit.annotations._objects import (
 )
 from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
-from transferkit.files import open_regular, write_whole
+from transferkit.annotations._text import lines_of_text
+from transferkit.files import write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
 
@@ -38,8 +38,6 @@ __all__ = ["GIVES", "SUMMARY", "DotaReader", "accepts", "found", "read", "write"
 SUMMARY = "a folder of DOTA files (labelTxt, .txt)"
 GIVES = frozenset(("boxes", "oriented"))
 
-MAX_TEXT_BYTES = 2**24
-"""Largest file of an image that is read."""
 _FOLDERS = (
     *("labelTxt", "labelTxt-v1.0", "labelTxt-v1.5", "labelTxt-v2.0", "annfiles", "dota"),
     *("labels", "annotations"),
@@ -155,18 +153,8 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and words of each line that tells of an object."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_TEXT_BYTES:
-            raise ValueError(
-                f"{path.name} is larger than {MAX_TEXT_BYTES // 2**20} MiB; is it DOTA?"
-            )
-        data = file.read(MAX_TEXT_BYTES)
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is no text: {error}") from error
-    for i, line in enumerate(lines, start=1):
-        if line.strip() and not line.strip().casefold().startswith(_HEADERS):
+    for i, line in lines_of_text(path, "DOTA"):
+        if not line.casefold().startswith(_HEADERS):
             yield i, line.split()
 
 

@@ -11,33 +11,34 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from transferkit.annotations._annotations import Annotations, AnnotationSet
 from transferkit.annotations._boxes import annotations_of_boxes
 from transferkit.annotations._classes import ClassTable, class_table, find_class_table
 from transferkit.annotations._matching import NothingFits
 from transferkit.annotations._objects import (
-    BoxedObject,
     bounded_masks,
     label_names,
     named_classes,
-    number,
     objects_of,
-    written_number,
 )
 from transferkit.annotations._oriented import annotations_of_oriented, oriented_of_quads
 from transferkit.annotations._places import files_of, has_files, near, written_name
-from transferkit.annotations._polygons import polygons_of_mask
-from transferkit.annotations._regions import Region, region_of_polygons
+from transferkit.annotations._regions import region_of_polygons
+from transferkit.annotations._text import lines_of_text
+from transferkit.annotations._yolo_lines import (
+    is_label_file,
+    parsed_file,
+    parsed_line,
+    written_line,
+)
 from transferkit.files import open_regular, write_whole
 from transferkit.images import ImageSet, size_of
 from transferkit.images.items import Item
@@ -47,35 +48,11 @@ __all__ = ["GIVES", "SUMMARY", "YoloReader", "accepts", "found", "read", "write"
 SUMMARY = "a folder of YOLO files (.txt)"
 GIVES = frozenset(("boxes", "masks", "oriented"))
 
-MAX_TEXT_BYTES = 2**24
-"""Largest file of an image that is read."""
 _FOLDERS = ("labels", "label", "annotations", "yolo")
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _LOOKED_AT = 20
-_LARGEST_SHARE = 1e4
 
 logger = logging.getLogger(__name__)
-
-
-class YoloLine(NamedTuple):
-    """One object of a file, in shares of the image's sides.
-
-    Parameters
-    ----------
-    label : int
-        Its class, from 0.
-    box : ndarray of shape (4,)
-        Left, top, right and bottom edge.
-    corners : ndarray of shape (n, 2), or None
-        Those of its polygon.
-    score : float or None
-        Of a prediction.
-    """
-
-    label: int
-    box: NDArray[np.float64]
-    corners: NDArray[np.float64] | None
-    score: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +89,9 @@ class YoloReader:
         path, image = item
         height, width = size = size_of(image)
         lines, names = [], []
-        for i, words in enumerate(_lines(path) if path is not None else (), start=1):
+        for i, text in () if path is None else lines_of_text(path, "YOLO"):
             called = f"{path.name if path is not None else ''}: line {i}"
-            line = _parsed(words, called)
+            line = parsed_line(text, called)
             if not 0 <= line.label < self.n_classes:
                 raise ValueError(
                     f"{called} has class {line.label}, and there are {self.n_classes} (from 0 to "
@@ -144,7 +121,7 @@ def accepts(given: Path) -> bool:
     texts = itertools.chain(sorted(given.glob("*.txt")), given.glob("*/*.txt"))
     first = list(itertools.islice(texts, _LOOKED_AT))
     # Images without objects have empty files.
-    return any(map(_is_label_file, first)) or not any(path.stat().st_size for path in first)
+    return any(map(is_label_file, first)) or not any(path.stat().st_size for path in first)
 
 
 def found(images: ImageSet) -> list[Path]:
@@ -163,7 +140,7 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     table = classes or _names_near(given)
     if table is None:
         # Names that sort as their numbers do.
-        parsed = (line for path in files if path is not None for line in _parsed_file(path))
+        parsed = (line for path in files if path is not None for line in parsed_file(path))
         largest = max((line.label for line in parsed), default=-1)
         names: Sequence[str] = [f"class {i}" for i in range(largest + 1)]
         names = ("background", *names)
@@ -173,66 +150,9 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     return AnnotationSet(names, list(zip(files, images.items, strict=True)), reader, images.names)
 
 
-# ---- files ------------------------------------------------------------------------------
-
-
-def _lines(path: Path) -> list[list[str]]:
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_TEXT_BYTES:
-            raise ValueError(
-                f"{path.name} is larger than {MAX_TEXT_BYTES // 2**20} MiB; is it YOLO?"
-            )
-        data = file.read(MAX_TEXT_BYTES)
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is no text: {error}") from error
-    return [line.replace(",", " ").split() for line in lines if line.strip()]
-
-
-def _parsed(words: Sequence[str], called: str) -> YoloLine:
-    values = [number(text, called) for text in words]
-    if not values or values[0] != int(values[0]):
-        shown = words[0] if words else ""
-        raise ValueError(f"{called}: {shown!r} is no class; give a whole number")
-    label, *shares = int(values[0]), *values[1:]
-    n = len(shares)
-    score = shares.pop() if n % 2 and n > 4 else None
-    if len(shares) == 4:
-        x, y, width, height = shares
-        edges = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-        return YoloLine(label, edges, None, score)
-    if n < 6:
-        raise ValueError(
-            f"{called} has {n} numbers behind the class; give cx cy w h, or x and y of three "
-            "corners or more, perhaps with a score"
-        )
-    if max(map(abs, shares)) > _LARGEST_SHARE:
-        raise ValueError(f"{called}: {max(shares, key=abs):g} is no share of the image's sides")
-    corners = np.array(shares).reshape(-1, 2)
-    return YoloLine(label, np.concatenate([corners.min(0), corners.max(0)]), corners, score)
-
-
-def _parsed_file(path: Path) -> list[YoloLine]:
-    """Lines of a file; none if it can't be read, which is told when it is asked for."""
-    try:
-        return [_parsed(words, path.name) for words in _lines(path)]
-    except (ValueError, OSError):
-        return []
-
-
-def _is_label_file(path: Path) -> bool:
-    """Whether the first line of a file is that of an object."""
-    try:
-        lines = _lines(path)
-        return bool(lines) and bool(_parsed(lines[0], path.name))
-    except (ValueError, OSError, IndexError):
-        return False
-
-
 def _are_oriented(files: Iterable[Path | None]) -> bool:
     """Whether all lines of some files have four corners. Of other sets a few files are read."""
-    parsed = (_parsed_file(path) for path in files if path is not None)
+    parsed = (parsed_file(path) for path in files if path is not None)
     return all(
         line.corners is not None and len(line.corners) == 4 for lines in parsed for line in lines
     )
@@ -299,51 +219,13 @@ def write(
             region = None if one.masks is None else one.masks.regions[i]
             n_ignored += thing.is_ignored
             if not thing.is_ignored:
-                lines.append(_line_of(thing, labels.index(thing.label), region, one.size))
+                lines.append(written_line(thing, labels.index(thing.label), region, one.size))
         place = path / written_name(name, ".txt")
         place.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place, ["".join(f"{line}\n" for line in lines).encode()])
     if n_ignored:
         logger.warning(
             "%d ignored objects are left out: YOLO files can't tell that an object counts neither "
-            "way; VOC, COCO and CSV can",
+            "way; DOTA, VOC, COCO and CSV can",
             n_ignored,
         )
-
-
-def _line_of(thing: BoxedObject, label: int, region: Region | None, size: tuple[int, int]) -> str:
-    height, width = size
-    if thing.oriented is not None:
-        shares = (thing.corners / (width, height)).ravel().tolist()
-    elif region is not None and region.area:
-        shares = (_one_polygon(region) / (width, height)).ravel().tolist()
-    else:
-        left, top, right, bottom = thing.box
-        shares = [(left + right) / 2 / width, (top + bottom) / 2 / height,
-                  (right - left) / width, (bottom - top) / height]  # fmt: skip
-    values = [label, *shares, *(() if thing.score is None else (thing.score,))]
-    return " ".join(map(written_number, values))
-
-
-def _one_polygon(region: Region) -> NDArray[np.float64]:
-    """One polygon of all parts of an object, joined by lines of no width that go there and back.
-
-    Each part ends where it began, so that the lines from one part to the next, and all of them
-    back, lie upon one another.
-    """
-    rings = _rings(region)
-    closed = [np.concatenate([ring, ring[:1]]) for ring in rings] if len(rings) > 1 else rings
-    return np.concatenate([*closed, *(ring[:1] for ring in rings[-2:0:-1])])
-
-
-def _rings(region: Region) -> list[NDArray[np.float64]]:
-    """Polygons of an object; one with a hole is cut in two until no part has any."""
-    rings = polygons_of_mask(region)
-    if rings is not None:
-        return rings
-    middle = region.pixels.shape[1] // 2
-    halves = (
-        Region(region.top, region.left, region.pixels[:, :middle]),
-        Region(region.top, region.left + middle, region.pixels[:, middle:]),
-    )
-    return [ring for half in halves for ring in _rings(half)]

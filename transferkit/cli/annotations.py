@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from transferkit.cli._options import UNREADABLE, image_options, images_from, jso
 from transferkit.cli._output import counted, print_json, print_pairs, print_table, printable
 
 if TYPE_CHECKING:
-    from transferkit.annotations import AnnotationSet
+    from transferkit.annotations import Annotations, AnnotationSet
     from transferkit.images import Failure, ImageSet
 
-_WRITTEN = ("coco", "voc", "yolo", "csv", "masks")
+_WRITTEN = ("coco", "voc", "yolo", "dota", "cvat", "csv", "masks", "instances")
+# What a format is made for; others take what there is: oriented boxes, masks or boxes.
+_NEEDED = {"dota": "oriented", "masks": "map", "instances": "masks"}
 
 
 @click.group()
@@ -66,6 +69,7 @@ def _counts(images: ImageSet, found: AnnotationSet, faults: list[Failure]) -> di
     objects, shown = np.zeros(n_classes, int), np.zeros(n_classes, int)
     n_ignored = n_empty = 0
     sides: list[Any] = []
+    turned: list[Any] = []
     for i in range(len(found)):
         if i in bad:
             continue
@@ -80,6 +84,8 @@ def _counts(images: ImageSet, found: AnnotationSet, faults: list[Failure]) -> di
         shown += np.bincount(present, minlength=n_classes) > 0
         if one.boxes is not None and len(one.boxes):
             sides.append(np.sqrt(np.prod(one.boxes[:, 2:] - one.boxes[:, :2], axis=1)))
+        if one.oriented is not None and len(one.oriented):
+            turned.append((one.oriented, one.size))
     quantiles = np.quantile(np.concatenate(sides), [0.1, 0.5, 0.9]).tolist() if sides else None
     return {
         "images": len(images),
@@ -87,11 +93,32 @@ def _counts(images: ImageSet, found: AnnotationSet, faults: list[Failure]) -> di
         "without_objects": n_empty,
         "ignored": n_ignored,
         "box_sides": quantiles,
+        "oriented": _oriented_counts(turned) if turned else None,
         "classes": [
             {"class": name, "objects": int(n), "images": int(m)}
             for name, n, m in zip(found.classes, objects, shown, strict=True)
             if n or m or name != "background"
         ],
+    }
+
+
+def _oriented_counts(turned: list[tuple[Any, tuple[int, int]]]) -> dict[str, Any]:
+    """Number of oriented boxes, their sides at the median, and the share that leaves the image."""
+    import numpy as np
+
+    from transferkit.images import upright_of_oriented
+
+    every = np.concatenate([boxes for boxes, _ in turned])
+    n_leaving = 0
+    for boxes, (height, width) in turned:
+        low, high = np.split(upright_of_oriented(boxes), 2, axis=1)
+        n_leaving += int(((low < -1) | (high > (width + 1, height + 1))).any(axis=1).sum())
+    length, width = np.median(every[:, 2:4], axis=0).tolist()
+    return {
+        "boxes": len(every),
+        "length": length,
+        "width": width,
+        "leaving": n_leaving / len(every),
     }
 
 
@@ -104,6 +131,10 @@ def _print(result: dict[str, Any]) -> None:
             ("boxes", f"{sizes} (root of the area)"),
             ("without objects", f"{result['without_objects']:,} images"),
         ]
+    if turned := result["oriented"]:
+        sides = f"{turned['length']:.0f} × {turned['width']:.0f} px at the median"
+        leaving = f"{100 * turned['leaving']:.1f} % leave the image by more than 1 px"
+        pairs.append(("oriented boxes", f"{turned['boxes']:,}: {sides}; {leaving}"))
     if result["ignored"]:
         pairs.append(("ignored", f"{result['ignored']:,} objects, which count neither way"))
     print_pairs(pairs)
@@ -135,14 +166,21 @@ def _name(what: str, failures: list[Failure], n_images: int) -> None:
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="File (coco, csv) or folder (voc, yolo, masks); nothing may be there.",
+    help="File (coco, csv, cvat) or folder (the others); nothing may be there.",
+)
+@click.option(
+    "--upright",
+    is_flag=True,
+    help="Write upright boxes, those around oriented boxes and masks. In DOTA they have angle 0.",
 )
 @image_options
 @click.pass_context
 def convert_command(
-    ctx: click.Context, /, images: str, form: str, out: Path, **options: Any
+    ctx: click.Context, /, images: str, form: str, out: Path, upright: bool, **options: Any
 ) -> None:
     """Write the annotations of IMAGES in another format.
+
+    Objects are written with their oriented boxes, masks or boxes, as far as the format has them.
 
     Those of images whose annotations can't be used are left out and named, and the exit code
     is 3 then.
@@ -151,7 +189,9 @@ def convert_command(
 
     if out.exists():
         raise FileExistsError(f"{str(out)!r} is there already; remove it, or name another place")
-    needs = "map" if form == "masks" else "boxes"
+    if upright and form in ("masks", "instances"):
+        raise ValueError(f"--upright is for formats of boxes, and {form!r} is none; leave it away")
+    needs = "boxes" if upright else _NEEDED.get(form, "boxes")
     listed, found, faults, remarks = _read(images, options, needs)
     bad = {fault.index for fault in faults}
     good = [i for i in range(len(listed)) if i not in bad]
@@ -160,9 +200,16 @@ def convert_command(
         raise ValueError("no image has annotations that can be used; there is nothing to write")
     out.parent.mkdir(parents=True, exist_ok=True)
     names = [listed.names[i] for i in good]
-    write_annotations(out, names, found.select(good), found.classes, form=form)
+    chosen = found.select(good)
+    write_annotations(
+        out, names, map(_upright, chosen) if upright else chosen, found.classes, form=form
+    )
     of = f"{len(good):,} of {counted(len(listed), 'image')}"
     click.echo(f"annotations of {of} written: {printable(str(out))}", err=True)
     _name("can't be used", faults, len(listed))
     _name("were mended", remarks, len(listed))
     ctx.exit(UNREADABLE if faults else 0)
+
+
+def _upright(one: Annotations) -> Annotations:
+    return dataclasses.replace(one, oriented=None, masks=None)

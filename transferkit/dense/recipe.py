@@ -12,6 +12,7 @@ from transferkit.training import TrainingSettings
 __all__ = [
     "DenseRecipe",
     "DetectionRecipe",
+    "InstanceRecipe",
     "OrientedRecipe",
     "SegmentationRecipe",
     "choose_recipe",
@@ -98,6 +99,14 @@ class DetectionRecipe(DenseRecipe):
     trained_on: ClassVar[int] = 3200
 
     zoomed: bool = True
+
+
+@dataclass(frozen=True)
+class InstanceRecipe(DetectionRecipe):
+    """How a neck and an instance head are trained; see `DetectionRecipe`."""
+
+    # A step takes three times as long as with boxes alone.
+    trained_on: ClassVar[int] = 1000
 
 
 @dataclass(frozen=True)

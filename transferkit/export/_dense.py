@@ -14,6 +14,7 @@ from transferkit.export._deployed import Deployed, DeployedAnomaly, DeployedSegm
 from transferkit.export._detector import DeployedDetector
 from transferkit.export._instances import DeployedInstances
 from transferkit.export._operators import operators
+from transferkit.export._oriented import DeployedOriented
 from transferkit.export._saved import Saved
 from transferkit.forward import Forward
 
@@ -24,6 +25,7 @@ _MODULES: dict[str, type[Deployed]] = {
     "anomaly": DeployedAnomaly,
     "detection": DeployedDetector,
     "instances": DeployedInstances,
+    "oriented": DeployedOriented,
 }
 
 

@@ -11,7 +11,7 @@ from transferkit.export._detector import UPRIGHT_OUTPUTS
 from transferkit.export._objects import DeployedObjects
 from transferkit.images import corners_of_oriented
 
-__all__ = ["DeployedOriented"]
+__all__ = ["DeployedOriented", "corners_apart"]
 
 
 class DeployedOriented(DeployedObjects):
@@ -30,11 +30,16 @@ class DeployedOriented(DeployedObjects):
     }
 
     def apart(self, boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Of each box's corners the one that is farthest from the other's nearest one.
+        """Of the corners the farthest; see `DeployedObjects.apart`."""
+        return corners_apart(boxes, others)
 
-        So the angle may jump from 90 to -90 degrees, and by a quarter turn where it is a square.
-        """
-        own, other = corners_of_oriented(boxes), corners_of_oriented(others)
-        apart = np.linalg.norm(own[:, None, :, None] - other[None, :, None], axis=-1)
-        farthest: np.ndarray = apart.min(3).max(2)
-        return farthest
+
+def corners_apart(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far a corner of each oriented box is from the nearest of each other one at most, px.
+
+    So an angle may jump from 90 to -90 degrees, and that of a square by a quarter turn.
+    """
+    own, other = corners_of_oriented(boxes), corners_of_oriented(others)
+    apart = np.linalg.norm(own[:, None, :, None] - other[None, :, None], axis=-1)
+    farthest: np.ndarray = apart.min(3).max(2)
+    return farthest

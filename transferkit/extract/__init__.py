@@ -18,13 +18,23 @@ from transferkit.extract.identities import Identities
 from transferkit.extract.job import BATCH_SIZE, ExtractionJob, progress_bar, specs_of
 from transferkit.extract.planning import Estimate, plan
 from transferkit.extract.result import Extraction
-from transferkit.extract.views import View, mirrored, zoomed
+from transferkit.extract.views import View, mirrored, turned, zoomed
 from transferkit.forward import check_engine_name, device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["BATCH_SIZE", "Estimate", "Extraction", "View", "extract", "mirrored", "plan", "zoomed"]
+__all__ = [
+    "BATCH_SIZE",
+    "Estimate",
+    "Extraction",
+    "View",
+    "extract",
+    "mirrored",
+    "plan",
+    "turned",
+    "zoomed",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -11,19 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from transferkit.images import Frame
+from transferkit.images import Frame, warped
 from transferkit.spec import Preprocess
 
-__all__ = ["MIRRORED", "View", "mirrored", "zoomed"]
+__all__ = ["MIRRORED", "View", "mirrored", "turned", "zoomed"]
 
 MIRRORED = 1000
 """Number of the mirrored view.
 
 It reads as the numbers of `transferkit.finetune`: the fourth digit from the right is 1 for a
 flip, and the last three count random views. These count from 001 to 999 and here are 000, so no
-random view has this number.
+random view has this number. The other views of this module are further multiples of 1000.
 """
 
 # Smallest and largest factor of a zoom, by the thousands of the view's number.
@@ -113,9 +112,8 @@ def zoomed(preprocess: Preprocess, direction: str, *, is_mirrored: bool = False)
     thousands = 2 if direction == "out" else 4
     number = 1000 * (thousands + is_mirrored)
     size, factors = preprocess.image_size, _FACTORS[thousands]
-    colour = tuple(round(255 * value) for value in preprocess.mean)
     frame = functools.partial(_zoom, number, size, factors, is_mirrored)
-    return View(number, functools.partial(_apply, frame, colour), frame)
+    return View(number, functools.partial(_apply, frame, _mean_colour(preprocess)), frame)
 
 
 def _zoom(
@@ -129,14 +127,56 @@ def _zoom(
     return frame.then(Frame.flip(width)) if is_mirrored else frame
 
 
+def turned(preprocess: Preprocess, quarters: int, *, is_mirrored: bool = False) -> View:
+    """Turn the network's input counter-clockwise by a multiple of 90 degrees.
+
+    Objects seen from above lie in any direction. An input that isn't square no longer fits after
+    a quarter turn: it is shrunk by a factor, from 1 to that at which it fits, and put at a place,
+    both drawn from the image's row id, so a view of an image is always the same.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+        Of the backbone: the size of its input, and the mean colour, which fills what is bare.
+    quarters : {1, 2, 3}
+        How many quarter turns.
+    is_mirrored : bool, default=False
+        Whether it is mirrored, left to right, afterwards. Factor and place are other ones.
+
+    Examples
+    --------
+    >>> preprocess = Preprocess((224, 224), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
+    >>> turned(preprocess, 1).frame(b"any image").forward_oriented([[10, 5, 8, 2, 30]]).round()
+    array([[  5., 214.,   8.,   2., -60.]])
+    """
+    if quarters not in (1, 2, 3):
+        raise ValueError(f"quarters is {quarters!r}; give 1, 2 or 3")
+    number = 1000 * (4 + 2 * quarters + is_mirrored)
+    frame = functools.partial(_turn, number, preprocess.image_size, quarters, is_mirrored)
+    return View(number, functools.partial(_apply, frame, _mean_colour(preprocess)), frame)
+
+
+def _turn(
+    number: int, size: tuple[int, int], quarters: int, is_mirrored: bool, row: bytes
+) -> Frame:
+    height, width = size
+    frame = Frame.turn(quarters, size)
+    if quarters % 2 and height != width:
+        rng = np.random.default_rng([number, *row])
+        factor = min(height, width) / max(height, width)
+        factor = math.exp(rng.uniform(math.log(factor), 0))
+        # What was its height is its width now.
+        left, top = rng.uniform(size=2) * (width - factor * height, height - factor * width)
+        frame = frame.then(Frame((factor, factor), (float(left), float(top))))
+    return frame.then(Frame.flip(width)) if is_mirrored else frame
+
+
+def _mean_colour(preprocess: Preprocess) -> tuple[int, ...]:
+    return tuple(round(255 * value) for value in preprocess.mean)
+
+
 def _apply(
     frame: Callable[[bytes], Frame], colour: tuple[int, ...], row: bytes, pixels: np.ndarray
 ) -> np.ndarray:
-    (scale_x, scale_y), (x, y) = frame(row).scale, frame(row).offset
     height, width = pixels.shape[:2]
-    # PIL asks, for a point of the result, where it lies in the source.
-    back = (1 / scale_x, 0, -x / scale_x, 0, 1 / scale_y, -y / scale_y)
-    image = Image.fromarray(pixels).transform(
-        (width, height), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC, fillcolor=colour
-    )
-    return np.array(image)
+    return warped(pixels, frame(row), (height, width), colour)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.annotations import Annotations
+from transferkit.metrics._masks import MASKS
 from transferkit.metrics._matching import BOXES, MISS, Shapes, matched
 from transferkit.metrics._oriented import ORIENTED
 
@@ -27,7 +28,7 @@ def found_and_missed(
         As in `transferkit.metrics._matching.matched`; every predicted object is looked at.
     shapes : Shapes, optional
         What overlap is measured on. If not given, what both hold that tells most of where an
-        object is: oriented boxes, else upright ones.
+        object is: masks, else oriented boxes, else upright ones.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def found_and_missed(
     """
     assert predicted.labels is not None
     if shapes is None:
-        shapes = next((s for s in (ORIENTED,) if _both_hold(s, predicted, truth)), BOXES)
+        shapes = next((s for s in (MASKS, ORIENTED) if _both_hold(s, predicted, truth)), BOXES)
     matches = matched(predicted, truth, limit=len(predicted.labels), shapes=shapes)
     is_missed = matches.counts[:, 0].copy()
     is_missed[matches.partners[matches.partners >= 0]] = False

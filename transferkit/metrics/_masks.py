@@ -18,5 +18,6 @@ def _masks(annotations: Annotations) -> Masks:
 MASKS = Shapes(
     overlaps=lambda found, true, is_crowd: _masks(found).overlaps(_masks(true), is_crowd),
     areas=lambda one: _masks(one).areas.astype(np.float64),
+    held="masks",
 )
 """Overlaps are shares of pixels; only pairs whose rectangles meet are looked at."""

@@ -7,7 +7,7 @@ Kirillov et al. (2019), "Panoptic segmentation", sections 4.1 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,6 +69,13 @@ class PanopticSegments:
     true_labels: Array
     n_classes: int
 
+    @classmethod
+    def joined(cls, parts: Sequence[PanopticSegments]) -> PanopticSegments:
+        """Segments of all images together, from those of each."""
+        names = "labels", "scores", "overlaps", "true_labels"
+        fields = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**fields, n_classes=parts[0].n_classes)
+
     def of_classes(self, threshold: float) -> PanopticQuality:
         """Quality of each class; NaN for one that is neither there nor found.
 
@@ -107,9 +114,9 @@ class PanopticSegments:
 
 
 def panoptic_segments(
-    pairs: Iterable[tuple[Annotations, Annotations]], n_classes: int
+    truth: Annotations, predicted: Annotations, n_classes: int
 ) -> PanopticSegments:
-    """Make segments of predicted and true masks, and match them, one image after the other.
+    """Make segments of the predicted and the true masks of an image, and match them.
 
     Of the predicted ones each pixel is of the mask with the highest score, and one that keeps
     less than half of its pixels is left out. Of the true ones it is of the smallest. A predicted
@@ -118,8 +125,8 @@ def panoptic_segments(
 
     Parameters
     ----------
-    pairs : iterable of (Annotations, Annotations)
-        True and predicted masks with labels of an image, the predicted ones with scores.
+    truth, predicted : Annotations
+        Masks with labels, the predicted ones with scores.
     n_classes : int
         Classes, of which the first is the background.
 
@@ -130,27 +137,20 @@ def panoptic_segments(
     >>> label = np.array([1])
     >>> truth = Annotations((2, 4), masks=true, labels=label)
     >>> predicted = Annotations((2, 4), masks=found, labels=label, scores=np.array([0.9]))
-    >>> panoptic_segments([(truth, predicted)], 2).average(0.5).quality
+    >>> panoptic_segments(truth, predicted, 2).average(0.5).quality
     0.6666666666666666
     """
-    empty = np.zeros(0, dtype=np.int64)
-    labels, scores, overlaps, true_labels = [empty], [np.zeros(0)], [np.zeros(0)], [empty]
-    for truth, predicted in pairs:
-        canvas = _TrueSegments(truth)
-        true_labels.append(canvas.labels[canvas.areas > 0])
-        assert predicted.labels is not None
-        assert predicted.scores is not None
-        kept = list(_matched(predicted, canvas))
-        at = np.array([i for i, _ in kept], dtype=np.intp)
-        labels.append(predicted.labels[at].astype(np.int64))
-        scores.append(predicted.scores[at])
-        overlaps.append(np.array([overlap for _, overlap in kept]))
+    assert predicted.labels is not None
+    assert predicted.scores is not None
+    true = _TrueSegments(truth)
+    kept = list(_matched(predicted, true))
+    at = np.array([i for i, _ in kept], dtype=np.intp)
     return PanopticSegments(
-        np.concatenate(labels),
-        np.concatenate(scores),
-        np.concatenate(overlaps),
-        np.concatenate(true_labels),
-        n_classes,
+        labels=predicted.labels[at].astype(np.int64),
+        scores=predicted.scores[at].astype(np.float64),
+        overlaps=np.array([overlap for _, overlap in kept], dtype=np.float64),
+        true_labels=true.labels[true.areas > 0].astype(np.int64),
+        n_classes=n_classes,
     )
 
 

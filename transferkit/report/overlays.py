@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transferkit.annotations import Annotations, is_background
 from transferkit.images import read_rgb
-from transferkit.metrics import BOXES, MASKS, found_and_missed
+from transferkit.metrics import found_and_missed
 from transferkit.report.boxes import draw_boxes
 from transferkit.report.masks import draw_masks
 from transferkit.report.plates import CROWD, RGB
@@ -33,9 +33,8 @@ _FILL, _EDGE = 0.45, 1.0
 _LEGEND_CLASSES = 24
 # Contours of classes over a heat map, in a colour that the map doesn't have.
 _OVER_HEAT = (0, 255, 255)
-# What objects are drawn as and compared by, the first that there is; and what else is drawn.
-_SHAPES = {"masks": MASKS, "boxes": BOXES}
-_DRAWN = ("map", "masks", "boxes")
+# What is drawn of annotations; of objects the first that there is.
+_DRAWN = ("map", "masks", "oriented", "boxes")
 # Dark violet, magenta, orange, light yellow, evenly spaced: the darker, the less.
 _HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
@@ -177,12 +176,9 @@ def _not_paired(
     annotations: Annotations, truth: Annotations | None
 ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
     """Whether each true object is missed, and each predicted one false; None without objects."""
-    if truth is None or annotations.scores is None:
+    if truth is None or truth.labels is None or annotations.scores is None:
         return None, None
-    for name, shapes in _SHAPES.items():
-        if getattr(truth, name) is not None and getattr(annotations, name) is not None:
-            return found_and_missed(annotations, truth, shapes=shapes)
-    return None, None
+    return found_and_missed(annotations, truth)
 
 
 def _caption(what: str, is_odd: NDArray[np.bool_] | None, why: str) -> str:

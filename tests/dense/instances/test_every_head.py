@@ -225,7 +225,11 @@ class Small(nn.Module):
         strides = (8, 16, 32)
         boxes = torch.cat([target["boxes"] for target in pictures()[1]]).numpy()
         self.neck = create_neck("fpn", (6, 6, 6), strides, width=32)
-        options = {"width": 32, "mask_width": 16, **suited_options(name, boxes, strides, SIZE)}
+        options = {
+            "width": 32, "box_width": 64, "mask_width": 16, "mask_depth": 2,
+            "per_level": 64, "n_proposals": 64, "n_drawn": 32,
+            **suited_options(name, boxes, strides, SIZE),
+        }
         self.head = create_instance_head(name, (32,) * 3, strides, 4, **options)
 
 
@@ -237,8 +241,8 @@ def test_it_learns_four_pictures_by_heart(name):
         pixels, targets = pictures()
         maps = maps_of_pixels(pixels)
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-        for step in range(60):
-            optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, (60 - step) / 30)
+        for step in range(80):
+            optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, (80 - step) / 40)
             loss = network.head.loss(network.neck(maps), SIZE, targets)
             optimizer.zero_grad()
             loss.backward()

@@ -16,7 +16,7 @@ from transferkit.dense.instances._coverage import CELLS, covered_cells, painted
 from transferkit.dense.kinds._kind import ObjectKind
 from transferkit.dense.targets import seen_objects
 from transferkit.images import Frame
-from transferkit.metrics import BOXES
+from transferkit.metrics import MASKS
 
 __all__ = ["KIND"]
 
@@ -116,5 +116,5 @@ KIND = ObjectKind(
     truth=_truth,
     shifted=_shifted,
     united=_united,
-    shapes=BOXES,
+    shapes=MASKS,
 )

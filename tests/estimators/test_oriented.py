@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw
 
 from transferkit.annotations import Annotations, AnnotationSet
 from transferkit.dense.kinds import object_kind
+from transferkit.dense.oriented import OrientedDetections
+from transferkit.dense.oriented._coding import local_points
 from transferkit.estimators import FeatureExtractor, TransferOrientedDetector, load_estimator
 from transferkit.images import (
     Frame,
@@ -14,6 +16,7 @@ from transferkit.images import (
     corners_of_oriented,
     list_images,
     oriented_of_corners,
+    prepare,
     upright_of_oriented,
 )
 from transferkit.metrics import ORIENTED, oriented_overlaps
@@ -164,6 +167,31 @@ def test_images_without_objects_and_ignored_ones_are_trained_on(backbone):
     assert model.predict([pairs[0][0]])[0].oriented.shape[1] == 5
 
 
+def test_the_views_that_are_trained_on_show_the_same_objects(backbone, scenes):
+    images, truth = (one.select(np.arange(4)) for one in scenes)
+    model = TransferOrientedDetector(backbone)
+    model.extractor_ = model._extractor(images)
+    recipe = model.recipe_kind(epochs=1, zoomed=True, turned=True)
+    samples = model._samples(images, truth, recipe=recipe)
+    views = model._views_of(model.extractor_, recipe)
+    # Mirrored; zoomed out and in, mirrored or not; turned by three quarters, mirrored or not.
+    assert len(samples.views) == 1 + len(views) == 1 + 1 + 4 + 6
+    extraction = model.extractor_.extract(images)
+    y, x = np.mgrid[:64, :64] + 0.5
+    for view, targets in zip(views, samples.objects[1:], strict=True):
+        for i, target in enumerate(targets):
+            pixels, one = picture(i, SIZES[i % 3])
+            plain = prepare(Image.fromarray(pixels), model.extractor_.resolve().preprocess)
+            seen = view.change(extraction.ids[i], plain).astype(float).mean(2)
+            for box, label in zip(target["oriented"], target["labels"].tolist(), strict=True):
+                assert label in (-1, one.labels[0])
+                points = torch.from_numpy(np.stack([x, y], 2)).float()
+                inside = (local_points(points, box).abs() < 0.7).all(2).numpy()
+                assert (
+                    (seen[inside] > 200).all() if one.labels[0] == 1 else (seen[inside] < 50).all()
+                )
+
+
 # ---- targets ----
 
 
@@ -211,8 +239,6 @@ def test_detections_are_moved_back_to_the_images_px():
     kind = object_kind("oriented")
     frame = Frame((2.0, 2.0), (8.0, 0.0))
     one = target(annotated((40, 40), [[20, 20, 16, 8, 30]], [1]), frame, (80, 96))
-    from transferkit.dense.oriented import OrientedDetections
-
     found = OrientedDetections(one["oriented"][None], torch.tensor([[0.9]]), one["labels"][None])
     back = kind.found(found, 0, frame, (40, 40))
     assert np.allclose(back.oriented, [[20, 20, 16, 8, 30]], atol=1e-4)

@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw
 
 from transferkit.annotations import Annotations, AnnotationSet
 from transferkit.dense.kinds import object_kind
+from transferkit.dense.oriented import OrientedDetections
+from transferkit.dense.oriented._coding import local_points
 from transferkit.estimators import FeatureExtractor, TransferOrientedDetector, load_estimator
 from transferkit.images import (
     Frame,
@@ -14,9 +16,10 @@ from transferkit.images import (
     corners_of_oriented,
     list_images,
     oriented_of_corners,
+    prepare,
     upright_of_oriented,
 )
-from transferkit.metrics import ORIENTED
+from transferkit.metrics import ORIENTED, oriented_overlaps
 
 RECIPE = {"epochs": 30, "learning_rate": 0.01, "zoomed": False, "turned": False}
 QUICK = {"epochs": 1, "zoomed": False, "turned": False}
@@ -78,6 +81,7 @@ def trained(backbone, scenes):
 def test_learns_turned_rectangles_and_squares(trained, scenes):
     """In the images' px, whatever border the input has, each at its own angle."""
     images, truth = scenes
+    aways = []
     for found, true in zip(trained.predict(images), truth, strict=True):
         assert found.size == true.size
         assert found.labels[0] == true.labels[0]
@@ -91,7 +95,10 @@ def test_learns_turned_rectangles_and_squares(trained, scenes):
         # A bar repeats after half a turn, and a square after a quarter.
         period = (180, 90)[true.labels[0] - 1]
         away = (found.oriented[0, 4] - true.oriented[0, 4] + period / 2) % period - period / 2
-        assert abs(away) < 15
+        aways.append(abs(away))
+    # By chance it would be 33 degrees, of bars and squares.
+    assert np.median(aways[::2]) < 10
+    assert np.median(aways[1::2]) < 10
 
 
 def test_what_is_measured_is_what_is_predicted(trained, scenes):
@@ -130,10 +137,24 @@ def test_a_line_tells_box_and_corners(trained, scenes):
 
 
 def test_a_backbone_by_name_sees_images_without_squashing_them(scenes):
-    model = TransferOrientedDetector("resnet18")
-    made = model._extractor(scenes[0].select([0, 3]))
+    model = TransferOrientedDetector("bundled", store=False)
+    model._look_at(scenes[1])
+    made = model._extractor(scenes[0])
     assert made.crop_mode == "border"
     assert made.crop_pct == 1.0
+    # Objects of 25 to 28 px are wanted at 32 px or more, but the input has 256 px at least.
+    assert max(made.image_size) == 256
+
+
+@pytest.mark.parametrize(("side", "longer"), [(200, 384), (40, 384), (22, 576), (9, 640)])
+def test_the_input_is_as_large_as_the_objects_need(side, longer):
+    images = list_images([np.zeros((300, 400, 3), np.uint8)] * 2)
+    boxes = [[200, 150, side * 1.5, side / 1.5, 30]]
+    model = TransferOrientedDetector("bundled", store=False)
+    model._look_at(AnnotationSet(CLASSES, [annotated((300, 400), boxes, [1])] * 2))
+    size = model._extractor(images).image_size
+    assert max(size) == longer
+    assert min(size) / max(size) == pytest.approx(0.75, abs=0.05)
 
 
 def test_images_without_objects_and_ignored_ones_are_trained_on(backbone):
@@ -144,6 +165,31 @@ def test_images_without_objects_and_ignored_ones_are_trained_on(backbone):
     model = TransferOrientedDetector(backbone, recipe=QUICK, **SMALL)
     model.fit([pixels for pixels, _ in pairs], AnnotationSet(CLASSES, truth))
     assert model.predict([pairs[0][0]])[0].oriented.shape[1] == 5
+
+
+def test_the_views_that_are_trained_on_show_the_same_objects(backbone, scenes):
+    images, truth = (one.select(np.arange(4)) for one in scenes)
+    model = TransferOrientedDetector(backbone)
+    model.extractor_ = model._extractor(images)
+    recipe = model.recipe_kind(epochs=1, zoomed=True, turned=True)
+    samples = model._samples(images, truth, recipe=recipe)
+    views = model._views_of(model.extractor_, recipe)
+    # Mirrored; zoomed out and in, mirrored or not; turned by three quarters, mirrored or not.
+    assert len(samples.views) == 1 + len(views) == 1 + 1 + 4 + 6
+    extraction = model.extractor_.extract(images)
+    y, x = np.mgrid[:64, :64] + 0.5
+    for view, targets in zip(views, samples.objects[1:], strict=True):
+        for i, target in enumerate(targets):
+            pixels, one = picture(i, SIZES[i % 3])
+            plain = prepare(Image.fromarray(pixels), model.extractor_.resolve().preprocess)
+            seen = view.change(extraction.ids[i], plain).astype(float).mean(2)
+            for box, label in zip(target["oriented"], target["labels"].tolist(), strict=True):
+                assert label in (-1, one.labels[0])
+                points = torch.from_numpy(np.stack([x, y], 2)).float()
+                inside = (local_points(points, box).abs() < 0.7).all(2).numpy()
+                assert (
+                    (seen[inside] > 200).all() if one.labels[0] == 1 else (seen[inside] < 50).all()
+                )
 
 
 # ---- targets ----
@@ -163,8 +209,8 @@ def test_turning_an_image_turns_its_targets(quarters):
     assert turned["labels"].tolist() == plain["labels"].tolist()
     # The sides stay and the angles grow; corners turn with the image.
     assert np.allclose(turned["oriented"][:, 2:4], plain["oriented"][:, 2:4], atol=1e-4)
-    grown = (turned["oriented"][:, 4] - plain["oriented"][:, 4] - 90 * quarters) % 180
-    assert np.minimum(grown, 180 - grown).max() < 1e-3
+    grown = (turned["oriented"] - plain["oriented"])[:, 4].numpy() - 90 * quarters
+    assert np.abs((grown + 90) % 180 - 90).max() < 1e-3
     centres = Frame.turn(quarters, (60, 90)).forward_points(plain["oriented"][:, :2].numpy())
     assert np.allclose(turned["oriented"][:, :2], centres, atol=1e-4)
 
@@ -184,7 +230,7 @@ def test_targets_and_truth_are_the_same_objects():
     kind = object_kind("oriented")
     one = annotated((64, 64), [[30, 30, 20, 10, 15], [40, 20, 12, 12, 80]], [2, 1])
     back = kind.truth(target(one), (64, 64))
-    assert np.allclose(back.oriented, one.oriented, atol=1e-4)
+    assert np.diagonal(oriented_overlaps(back.oriented, one.oriented)).min() > 1 - 1e-5
     assert back.labels.tolist() == [2, 1]
     assert not back.ignored.any()
 
@@ -193,8 +239,6 @@ def test_detections_are_moved_back_to_the_images_px():
     kind = object_kind("oriented")
     frame = Frame((2.0, 2.0), (8.0, 0.0))
     one = target(annotated((40, 40), [[20, 20, 16, 8, 30]], [1]), frame, (80, 96))
-    from transferkit.dense.oriented import OrientedDetections
-
     found = OrientedDetections(one["oriented"][None], torch.tensor([[0.9]]), one["labels"][None])
     back = kind.found(found, 0, frame, (40, 40))
     assert np.allclose(back.oriented, [[20, 20, 16, 8, 30]], atol=1e-4)

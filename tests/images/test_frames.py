@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from transferkit.extract.pixels import network_input
-from transferkit.images import Frame, frame_of, prepare, read_rgb
+from transferkit.images import Frame, corners_of_oriented, frame_of, prepare, read_rgb
 from transferkit.spec import CROP_MODES, INTERPOLATIONS, Preprocess
 
 SIZES = [(100, 100), (97, 163), (163, 97), (240, 71), (51, 50), (301, 299)]
@@ -195,6 +195,112 @@ def test_maps_behind_one_another_are_one():
     assert Frame.flip(9).then(Frame.flip(9)) == Frame()
 
 
+def any_frame(rng, *, is_uniform=False):
+    """A chain of changes: shrunk or enlarged, moved, mirrored, turned."""
+    result = Frame()
+    for _ in range(rng.integers(1, 5)):
+        scale = rng.uniform(0.2, 4, 2)
+        if is_uniform:
+            scale[1] = scale[0]
+        part = (
+            Frame(tuple(scale), tuple(rng.uniform(-99, 99, 2))),
+            Frame.flip(rng.uniform(10, 300)),
+            Frame.turn(int(rng.integers(-4, 8)), tuple(rng.uniform(10, 300, 2))),
+        )[rng.integers(3)]
+        result = result.then(part)
+    return result
+
+
+def test_chains_of_turns_and_flips_move_points_one_after_the_other():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-500, 500, (7, 2))
+    seen = set()
+    for _ in range(200):
+        first, second = any_frame(rng), any_frame(rng)
+        seen.add((first.is_transposed, second.is_transposed, first.is_mirrored))
+        both = first.then(second)
+        one_after_other = second.forward_points(first.forward_points(points))
+        np.testing.assert_allclose(both.forward_points(points), one_after_other, atol=1e-8)
+        assert both.is_mirrored == (first.is_mirrored != second.is_mirrored)
+        np.testing.assert_allclose(both.back_points(one_after_other), points, atol=1e-8)
+        np.testing.assert_allclose(both.inverse.forward_points(one_after_other), points, atol=1e-8)
+        np.testing.assert_allclose(
+            both.inverse.back_points(points), both.forward_points(points), atol=1e-8
+        )
+        for nothing in (both.then(both.inverse), both.inverse.then(both)):
+            assert not nothing.is_transposed
+            np.testing.assert_allclose(nothing.scale, (1, 1))
+            np.testing.assert_allclose(nothing.offset, (0, 0), atol=1e-8)
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("quarters", range(-4, 9))
+def test_a_turn_is_that_of_pixels(quarters):
+    image = np.arange(6).reshape(2, 3)
+    turned = np.rot90(image, quarters)
+    frame = Frame.turn(quarters, image.shape)
+    for i, j in np.ndindex(image.shape):
+        ((x, y),) = frame.forward_points([[j + 0.5, i + 0.5]]).tolist()
+        assert turned[int(y), int(x)] == image[i, j]
+    whole = [[0, 0, 3, 2]]
+    assert frame.forward_boxes(whole).tolist() == [[0, 0, turned.shape[1], turned.shape[0]]]
+    assert not frame.is_mirrored
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turning_on_until_it_is_where_it_was(quarters):
+    frame, size = Frame(), (30, 70)
+    for _ in range(4):
+        frame = frame.then(Frame.turn(quarters, size))
+        size = size[::-1] if quarters % 2 else size
+    assert frame == Frame()
+    assert Frame.turn(quarters, size).inverse == Frame.turn(
+        -quarters, size[::-1] if quarters % 2 else size
+    )
+
+
+def as_sets(corners):
+    """Corners of each box in an order of their own, whatever they began with."""
+    return [np.array(sorted(one.round(6).tolist())) for one in corners]
+
+
+def test_oriented_boxes_move_as_their_corners_do_where_both_axes_are_scaled_alike():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        frame = any_frame(rng, is_uniform=True)
+        sides = np.sort(rng.uniform(1, 60, (9, 2)))[:, ::-1]
+        boxes = np.c_[rng.uniform(-100, 100, (9, 2)), sides, rng.uniform(-90, 90, 9)]
+        moved = frame.forward_oriented(boxes)
+        assert (moved[:, 2] >= moved[:, 3]).all()
+        assert ((moved[:, 4] >= -90) & (moved[:, 4] < 90)).all()
+        expected = frame.forward_points(corners_of_oriented(boxes).reshape(-1, 2)).reshape(-1, 4, 2)
+        for own, other in zip(as_sets(corners_of_oriented(moved)), as_sets(expected), strict=True):
+            np.testing.assert_allclose(own, other, atol=2e-6)
+        np.testing.assert_allclose(frame.back_oriented(moved), boxes, atol=1e-8)
+
+
+def test_of_a_parallelogram_the_centre_the_area_and_the_longer_side_stay():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        frame = any_frame(rng)
+        boxes = np.c_[
+            rng.uniform(-99, 99, (9, 2)),
+            rng.uniform(90, 99, 9),
+            np.ones(9),
+            rng.uniform(-90, 90, 9),
+        ]
+        moved = frame.forward_oriented(boxes)
+        np.testing.assert_allclose(moved[:, :2], frame.forward_points(boxes[:, :2]), atol=1e-8)
+        areas = boxes[:, 2:4].prod(1) * abs(np.prod(frame.scale))
+        np.testing.assert_allclose(moved[:, 2:4].prod(1), areas)
+        corners = corners_of_oriented(boxes)
+        ends = (corners[:, [0, 1]] + corners[:, [3, 2]]) / 2
+        ends = frame.forward_points(ends.reshape(-1, 2)).reshape(-1, 2, 2)
+        lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        is_longer = lengths**2 >= areas
+        np.testing.assert_allclose(moved[is_longer, 2], lengths[is_longer])
+
+
 def test_the_whole_image_fills_what_the_border_leaves():
     frame = frame_of((100, 200), preprocess_of((64, 64), "border", 1.0))
     assert frame.forward_boxes([[0, 0, 200, 100]]).tolist() == [[0, 16, 64, 48]]
@@ -203,6 +309,7 @@ def test_the_whole_image_fills_what_the_border_leaves():
 def test_nothing_gives_nothing():
     assert Frame().forward_points(np.empty((0, 2))).shape == (0, 2)
     assert Frame().back_boxes(np.empty((0, 4))).shape == (0, 4)
+    assert Frame.turn(1, (9, 9)).forward_oriented(np.empty((0, 5))).shape == (0, 5)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +319,7 @@ def test_nothing_gives_nothing():
         ("back_points", [[1, 2, 3]], r"give points x, y as \(n, 2\)"),
         ("forward_boxes", [[1, 2]], r"give boxes left, top, right, bottom as \(n, 4\)"),
         ("back_boxes", [1, 2, 3, 4], r"give boxes"),
+        ("forward_oriented", [[1, 2, 3, 4]], r"shape \(1, 4\); give oriented boxes .* \(n, 5\)"),
     ],
 )
 def test_arrays_of_other_shapes_are_refused(method, values, match):

@@ -90,7 +90,7 @@ def masked(rng, one):
 def coco_numbers(truth, found, classes, limit=100, kind="bbox"):
     """Return the twelve numbers that pycocotools prints, NaN where it says -1."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(as_coco(truth, classes), as_coco(found, classes), kind)
+        evaluation = COCOeval(as_coco(truth, classes, kind), as_coco(found, classes, kind), kind)
         evaluation.params.maxDets = [1, 10, limit]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -103,7 +103,7 @@ def coco_numbers(truth, found, classes, limit=100, kind="bbox"):
     return dict(zip(NUMBERS, stats.tolist(), strict=True))
 
 
-def as_coco(many, classes):
+def as_coco(many, classes, kind="bbox"):
     """Annotations as pycocotools holds them; its ids begin at 1, as it takes 0 for none."""
     rows = []
     for i, one in enumerate(many):
@@ -118,7 +118,8 @@ def as_coco(many, classes):
             row |= {"bbox": [left, top, *size], "area": size[0] * size[1]}
             if mask is not None:
                 runs = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
-                row |= {"segmentation": runs, "area": float(mask.sum())}
+                row |= {"segmentation": runs}
+                row |= {"area": float(mask.sum())} if kind == "segm" else {}
             rows.append(row | {"iscrowd": int(crowd), "score": float(score)})
     held = COCO()
     held.dataset = {

@@ -6,53 +6,9 @@ import numpy as np
 import pytest
 
 from tests.metrics import scenes
+from tests.metrics.panoptic import plain_quality
 from transferkit.annotations import Annotations
 from transferkit.metrics._panoptic import PanopticSegments, panoptic_segments
-
-
-def pixels(mask):
-    return {tuple(at) for at in np.argwhere(mask).tolist()}
-
-
-def slow(truth, predicted, n_classes, threshold):
-    """PQ, SQ and RQ of each class as the paper tells them."""
-    hits, false, missed = ([0.0] * n_classes for _ in range(3))
-    shared = [0.0] * n_classes
-    for true, found in zip(truth, predicted, strict=True):
-        ignored = np.zeros(len(true.labels), bool) if true.ignored is None else true.ignored
-        objects, groups, taken = {}, {}, set()
-        for k in np.argsort(-true.masks.areas, kind="stable"):
-            into = groups if ignored[k] else objects
-            for other in into:
-                into[other] = into[other] - pixels(true.masks[int(k)])
-            into[k] = pixels(true.masks[int(k)])
-        open_ones = {k for k, one in objects.items() if one}
-        for i in np.argsort(-found.scores, kind="stable"):
-            if found.scores[i] < threshold:
-                continue
-            whole, label = pixels(found.masks[int(i)]), found.labels[i]
-            own = whole - taken
-            if not own or len(own) < len(whole) / 2:
-                continue
-            taken |= own
-            for k in open_ones:
-                overlap = len(own & objects[k]) / len(own | objects[k])
-                if overlap > 0.5 and true.labels[k] == label:
-                    hits[label] += 1
-                    shared[label] += overlap
-                    open_ones.remove(k)
-                    break
-            else:
-                around = set().union(*(one for k, one in groups.items() if true.labels[k] == label))
-                false[label] += len(own & around) / len(own) <= 0.5
-        for k in open_ones:
-            missed[true.labels[k]] += 1
-    rows = []
-    for tp, fp, fn, total in zip(hits, false, missed, shared, strict=True):
-        whole = tp + fp / 2 + fn / 2
-        sq, rq = total / max(tp, 1), tp / whole if whole else np.nan
-        rows.append((total / whole if whole else np.nan, sq, rq))
-    return np.array(rows).T
 
 
 def segments_of(truth, found, n_classes):
@@ -89,7 +45,7 @@ def test_it_is_what_the_paper_says(seed):
     truth, found, n_classes = small(seed)
     segments = segments_of(truth, found, n_classes)
     for threshold in (0.0, 0.3, 0.75):
-        expected = slow(truth, found, n_classes, threshold)
+        expected = plain_quality(truth, found, n_classes, threshold)
         told = segments.of_classes(threshold)
         np.testing.assert_allclose(told.quality, expected[0])
         np.testing.assert_allclose(told.segmentation, expected[1])

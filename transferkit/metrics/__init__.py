@@ -31,6 +31,14 @@ from transferkit.metrics._detection import (
 )
 from transferkit.metrics._detections import AtThreshold, DetectionCounts, count_detections
 from transferkit.metrics._found import found_and_missed
+from transferkit.metrics._instances import (
+    ClassSegments,
+    InstanceCounts,
+    InstanceReport,
+    count_instances,
+    instance_report,
+    report_of_instances,
+)
 from transferkit.metrics._masks import MASKS
 from transferkit.metrics._matching import BOXES, Shapes
 from transferkit.metrics._metric import Measurable, Metric, Predictions
@@ -76,9 +84,12 @@ __all__ = [
     "ClassDetections",
     "ClassPixels",
     "ClassRow",
+    "ClassSegments",
     "Comparison",
     "DetectionCounts",
     "DetectionReport",
+    "InstanceCounts",
+    "InstanceReport",
     "LabelRow",
     "Measurable",
     "Metric",
@@ -100,11 +111,13 @@ __all__ = [
     "calibration_error",
     "classification_report",
     "count_detections",
+    "count_instances",
     "count_pixels",
     "detection_report",
     "found_and_missed",
     "gather_scores",
     "get",
+    "instance_report",
     "mean_average_precision_11",
     "measured",
     "multilabel_baseline",
@@ -119,6 +132,7 @@ __all__ = [
     "regression_report",
     "report_of",
     "report_of_detections",
+    "report_of_instances",
     "report_of_objects",
     "report_of_pixels",
     "report_of_scores",
@@ -130,6 +144,7 @@ _REPORTS: dict[str, Callable[[Any, Any, Any, Any], TaskReport]] = {
     "anomaly": lambda true, predicted, *_: anomaly_report(true, predicted),
     "classification": classification_report,
     "detection": lambda true, predicted, _, names: detection_report(true, predicted, names),
+    "instances": lambda true, predicted, _, names: instance_report(true, predicted, names),
     "multilabel": multilabel_report,
     "oriented": lambda true, predicted, _, names: oriented_report(true, predicted, names),
     "regression": lambda true, predicted, _, names: regression_report(true, predicted, names),
@@ -149,7 +164,8 @@ def report_of(
         such as ``segmentation``.
     y_true, y_pred : array-like, or iterable of Annotations
         As in `classification_report`, `multilabel_report`, `regression_report`,
-        `segmentation_report`, `detection_report`, `oriented_report` and `anomaly_report`.
+        `segmentation_report`, `detection_report`, `instance_report`, `oriented_report` and
+        `anomaly_report`.
     proba : array-like or None
         Probabilities, where there are any.
     names : array-like

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -231,6 +231,7 @@ def count_detections(
     limit: int = 100,
     shapes: Shapes = BOXES,
     task: str = "detection",
+    also: Callable[[Annotations, Annotations], None] | None = None,
 ) -> DetectionCounts:
     """Match predicted with true objects, of one image after the other.
 
@@ -247,6 +248,8 @@ def count_detections(
         What overlap and area are measured on, and by which rules.
     task : {"detection", "instances", "oriented"}, default="detection"
         What was predicted, which decides what metrics there are.
+    also : callable, optional
+        What is done with the true and the predicted annotations of each image beside.
 
     Raises
     ------
@@ -262,10 +265,11 @@ def count_detections(
     >>> count_detections([truth], [found], ["background", "cell"]).average_precision()
     1.0
     """
-    rows = [
-        _row(i, one, found, matched(found, one, limit=limit, shapes=shapes), shapes)
-        for i, (one, found) in enumerate(_checked(truth, predicted, len(classes), shapes))
-    ]
+    rows = []
+    for i, (one, found) in enumerate(_checked(truth, predicted, len(classes), shapes)):
+        rows.append(_row(i, one, found, matched(found, one, limit=limit, shapes=shapes), shapes))
+        if also is not None:
+            also(one, found)
     if not rows:
         raise ValueError("there are no images to measure with; give at least one")
     offsets: dict[str, Array] = {}

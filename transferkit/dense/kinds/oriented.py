@@ -18,8 +18,8 @@ from transferkit.dense.kinds._kind import ObjectKind
 from transferkit.dense.oriented import OrientedDetections, OrientedTarget
 from transferkit.dense.targets import LEAST_VISIBLE
 from transferkit.images import Frame, canonical_oriented, corners_of_oriented, upright_of_oriented
-from transferkit.metrics import Shapes
-from transferkit.metrics._clipping import oriented_ious, paired_oriented_ious
+from transferkit.metrics import ORIENTED
+from transferkit.metrics._clipping import paired_oriented_ious
 
 __all__ = ["KIND"]
 
@@ -96,7 +96,7 @@ def _shifted(target: OrientedTarget, x: float, y: float, size: tuple[int, int]) 
 def _united(pieces: Annotations) -> Annotations:
     """The smallest rectangle around all pieces that is turned as one of them is."""
     # A head may tell in full of what is cut off. Pieces that agree with the best one say no more.
-    ious = _overlaps(pieces, pieces.select([0]), np.zeros(1, dtype=bool))[:, 0]
+    ious = ORIENTED.overlaps(pieces, pieces.select([0]), np.zeros(1, dtype=bool))[:, 0]
     is_further = ious < _AGREEING
     is_further[0] = True
     pieces = pieces.select(is_further)
@@ -138,20 +138,6 @@ def _seen(oriented: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
     seen: NDArray[np.float64] = shared / np.maximum(areas, 1e-9)
     return seen
 
-
-def _overlaps(found: Annotations, true: Annotations, is_crowd: NDArray[Any]) -> NDArray[Any]:
-    return oriented_ious(
-        *(torch.from_numpy(np.asarray(one.oriented, dtype=float)) for one in (found, true))
-    ).numpy()
-
-
-def _areas(annotations: Annotations) -> NDArray[Any]:
-    assert annotations.oriented is not None
-    areas: NDArray[Any] = annotations.oriented[:, 2:4].prod(1)
-    return areas
-
-
-ORIENTED = Shapes(overlaps=_overlaps, areas=_areas)
 
 KIND = ObjectKind(
     held=_held,

@@ -17,8 +17,8 @@ from transferkit.metrics._clipping import oriented_ious, paired_oriented_ious
 __all__ = ["OrientedDetections", "suppressed_oriented"]
 
 
-# Most candidates of an image that are compared with one another, but for twice the limit.
-_MOST_COMPARED = 1000
+# Candidates that are compared with one another, the best ones, for each that may stay.
+_COMPARED_PER_KEPT = 5
 
 
 class OrientedDetections(NamedTuple):
@@ -63,7 +63,7 @@ def suppressed_oriented(candidates: Candidates, rule: Suppression) -> OrientedDe
     [0.0, 90.0, 0.0]
     """
     scores = candidates.scores.float()
-    n = min(max(_MOST_COMPARED, 2 * rule.limit), scores.shape[1])
+    n = min(_COMPARED_PER_KEPT * rule.limit, scores.shape[1])
     scores, at = highest(scores * (scores >= rule.score), n)
     # Overlaps of half-precision boxes would be off by percents.
     boxes = candidates.boxes.float().gather(1, at[..., None].expand(-1, -1, 5))

@@ -77,10 +77,7 @@ def oriented_ious(boxes: Tensor, others: Tensor) -> Tensor:
     one, other = boxes[..., :, None, :], others[..., None, :, :]
     if torch.compiler.is_compiling():
         return paired_oriented_ious(one, other)
-    reach, other_reach = _reach(boxes), _reach(others)
-    gap = (_exact(one[..., :2]) - _exact(other[..., :2])).abs()
-    gap = gap - reach[..., :, None, :] - other_reach[..., None, :, :]
-    is_near = (gap <= 0).all(-1)
+    is_near = _do_meet(boxes, others)
     near = is_near.nonzero(as_tuple=True)
     pairs = [each.expand(*is_near.shape, 5)[near] for each in (one, other)]
     parts = zip(*(torch.split(each, _PAIRS) for each in pairs), strict=True)
@@ -93,12 +90,25 @@ def _exact(values: Tensor) -> Tensor:
     return values.float() if values.device.type == "mps" else values.double()
 
 
-def _reach(boxes: Tensor) -> Tensor:
-    """Half the width and height of the upright boxes around oriented ones, a hair more."""
-    _, _, length, width, angle = _exact(boxes).unbind(-1)
+def _do_meet(boxes: Tensor, others: Tensor) -> Tensor:
+    """Whether the upright boxes around oriented ones meet, of every pair ``(..., m, k)``."""
+    (low, high), (other_low, other_high) = _edges(boxes.detach()), _edges(others.detach())
+    result = torch.ones((), dtype=torch.bool, device=boxes.device)
+    # One axis after the other: the pairs of many boxes are many numbers.
+    for axis in (0, 1):
+        result = result & (low[..., :, None, axis] <= other_high[..., None, :, axis])
+        result = result & (high[..., :, None, axis] >= other_low[..., None, :, axis])
+    return result
+
+
+def _edges(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Left and top, and right and bottom edges of upright boxes around oriented ones."""
+    x, y, length, width, angle = _exact(boxes).unbind(-1)
     turn = torch.deg2rad(angle)
     cos, sin = turn.cos().abs() / 2, turn.sin().abs() / 2
-    return torch.stack([length * cos + width * sin, length * sin + width * cos], -1) * (1 + 1e-9)
+    reach = torch.stack([length * cos + width * sin, length * sin + width * cos], -1)
+    centre, reach = torch.stack([x, y], -1), reach * (1 + 1e-9)  # a hair more, for rounding
+    return centre - reach, centre + reach
 
 
 def _shared_areas(boxes: Tensor, others: Tensor) -> Tensor:
@@ -127,7 +137,7 @@ def _below(
     """Integral of y over x along an edge, with x from -a to a, and y held from -b to b."""
     (x0, y0), (x1, y1) = start, end
     run = x1 - x0
-    is_steep = run.abs() < 1e-100
+    is_steep = run.abs() < 1e-30
     slope = (y1 - y0) / torch.where(is_steep, 1.0, run)
     slope = torch.where(is_steep, 0.0, slope)
     first, last = (torch.minimum(torch.maximum(x, -a), a) for x in (x0, x1))
@@ -140,5 +150,5 @@ def _below(
 def _mean_size(u: Tensor, v: Tensor) -> Tensor:
     """Mean of |y| where y runs evenly from u to v."""
     both = u.abs() + v.abs()
-    crossing = (u * u + v * v) / (2 * both.clamp(min=1e-100))
+    crossing = (u * u + v * v) / (2 * both.clamp(min=1e-30))
     return torch.where((u < 0) == (v < 0), both / 2, crossing)

@@ -229,7 +229,7 @@ def _drawn(
     picture = Image.fromarray(canvas.round().clip(0, 255).astype(np.uint8))
     if one.masks is not None and one.labels is not None:
         draw_masks(picture, one, classes, colours, is_hatched=is_odd)
-    elif one.boxes is not None and one.labels is not None:
+    elif one.labels is not None and (one.oriented is not None or one.boxes is not None):
         draw_boxes(picture, one, classes, colours, scale, is_dashed=is_odd)
     return picture
 

@@ -199,20 +199,20 @@ def load_dataset(
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
     if task in dense.names():
         images = list_images(source, group_column=group_column, annotated=True, **listing)
-        meant = dense.dense_task_of(task)
-        if not meant.has_network:
+        kind = dense.dense_task_of(task)
+        if not kind.has_network:
             raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
         found = read_annotations(
             annotations,
             images,
             form=form,
             classes=names_of_classes,
-            needs=meant.needs,
+            needs=kind.needs,
         )
         nothing = np.zeros(len(images), dtype=np.int64)
         parts, line = _parts(images, None)
-        kind = ObjectDataset if meant.has_objects else SegmentationDataset
-        return kind(name, images, nothing, found.classes, task, parts, line, found)
+        made = ObjectDataset if kind.has_objects else SegmentationDataset
+        return made(name, images, nothing, found.classes, task, parts, line, found)
     images = list_images(source, group_column=group_column, **listing)
     targets = targets_of(images, None, "benchmark", task)
     meant = task_of(task).of_targets(targets)

@@ -68,8 +68,8 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @click.option(
     "--heads",
     default="",
-    help="Heads, on the backbone's own geometry; of tasks that find objects the default one if none "
-    "is named.",
+    help="Heads, on the backbone's own geometry; of tasks that find objects, by default the one "
+    "that fit takes.",
 )
 @click.option(
     "--features",

@@ -77,20 +77,11 @@ def predict_dense(
     lines = [{"path": name, **estimator.line(None), "error": ""} for name in listed.names]
     for failure in maps.extraction.failures:
         lines[failure.index]["error"] = failure.reason
-
-    def predicted() -> Iterator[Annotations]:
-        for row, one in estimator.predictions(maps):
-            lines[kept[row]] |= estimator.line(one)
-            one = estimator.believed(one)
-            if overlays is not None:
-                draw_one(overlays, listed, kept[row], one, estimator)
-            yield one
-
-    names = [listed.names[i] for i in kept]
+    predicted = _predicted(estimator, maps, listed, lines, overlays)
     if form in task.forms:
-        _write(out, names, predicted(), estimator.classes_, form)
+        _write(out, [listed.names[i] for i in kept], predicted, estimator.classes_, form)
     else:
-        for _ in predicted():
+        for _ in predicted:
             pass
         # A table has no place for a list of boxes; that of boxes is the form csv.
         rest = {"boxes"} if form != "jsonl" else set()
@@ -102,6 +93,23 @@ def predict_dense(
         click.echo(f"pictures: {printable(str(overlays))}", err=True)
     report_failures(maps.extraction.failures, len(listed))
     ctx.exit(exit_code(maps.extraction.failures, on_error))
+
+
+def _predicted(
+    estimator: Any,
+    maps: Any,
+    images: ImageSet,
+    lines: list[dict[str, Any]],
+    overlays: Path | None,
+) -> Iterator[Annotations]:
+    """What is believed of each image that could be read; told in its line, and drawn if wanted."""
+    kept = maps.extraction.kept.tolist()
+    for row, one in estimator.predictions(maps):
+        lines[kept[row]] |= estimator.line(one)
+        one = estimator.believed(one)
+        if overlays is not None:
+            draw_one(overlays, images, kept[row], one, estimator)
+        yield one
 
 
 def _write(

@@ -60,6 +60,14 @@ def test_a_number_is_an_object(tmp_path, dtype, folder, suffix):
     assert pickle.loads(pickle.dumps(found))[1].labels.tolist() == found[1].labels.tolist()
 
 
+def test_a_folder_within_that_of_the_images_is_none_of_them(tmp_path):
+    write_images(tmp_path, ["a.png"])
+    save(tmp_path / "instances/a.png", numbers().astype(np.uint8))
+    images = list_images(tmp_path, annotated=True)
+    assert list(images.names) == ["a.png"]
+    assert_objects(read_annotations(None, images, needs="masks")[0], numbers())
+
+
 def test_many_numbers_and_none(tmp_path):
     many = np.arange(300, dtype=np.uint16).reshape(15, 20) + 60_000
     found = given(tmp_path, many, np.zeros((9, 9), np.uint8))

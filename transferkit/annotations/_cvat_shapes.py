@@ -37,16 +37,16 @@ class CvatEntry(NamedTuple):
 
     Parameters
     ----------
-    source : str
-        Name of the file.
     image : Item
         The image, of which the size is taken if the file doesn't tell it.
+    source : str
+        Name of the file.
     text : bytes
         Its XML.
     """
 
-    source: str
     image: Item
+    source: str
     text: bytes
 
 

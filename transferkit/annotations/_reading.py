@@ -83,8 +83,8 @@ def read_annotations(
     Parameters
     ----------
     given : path, sequence of paths, AnnotationSet, sequence or None
-        - A folder of masks, of VOC, YOLO or DOTA files, COCO or CVAT files, a CSV of boxes, the
-          root of a set in MVTec's layout.
+        - A folder of masks, of instance masks, of VOC, YOLO or DOTA files, COCO or CVAT files, a
+          CSV of boxes, the root of a set in MVTec's layout.
         - None: what stands in or beside the images' folder, under one of the usual names.
         - An array (height, width) of classes per image, None where there is none.
         - An `Annotations` per image, None where there is none.

@@ -18,10 +18,7 @@ from transferkit.annotations._classes import ClassTable, is_background
 from transferkit.annotations._cvat_shapes import SHAPES, CvatEntry, CvatReader
 from transferkit.annotations._cvat_writing import written_cvat
 from transferkit.annotations._matching import NothingFits, match, root_of
-from transferkit.annotations._objects import (
-    class_numbers,
-    label_names,
-)
+from transferkit.annotations._objects import class_numbers, label_names
 from transferkit.annotations._xml import parts_of_xml
 from transferkit.files import open_regular, write_whole
 from transferkit.images import ImageSet
@@ -100,10 +97,10 @@ def read(given: Sequence[Path], images: ImageSet, classes: ClassTable | None) ->
     if classes is None:
         every = [*contents.named, *sorted(contents.used - contents.named.keys())]
         names = ("background", *(name for name in every if not is_background(name)))
-    items = []
-    for name, image in zip(matched, images.items, strict=True):
-        source, text = contents.images[name] if name is not None else ("", b"")
-        items.append(None if name is None else CvatEntry(source, image, text))
+    items = [
+        None if name is None else CvatEntry(image, *contents.images[name])
+        for name, image in zip(matched, images.items, strict=True)
+    ]
     reader = CvatReader(class_numbers(names), contents.is_oriented)
     return AnnotationSet(names, items, reader, images.names)
 

@@ -14,7 +14,7 @@ from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.images import ImageSet, Tiling
-from transferkit.metrics import DetectionReport, detection_report
+from transferkit.metrics import InstanceReport, instance_report
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -129,8 +129,8 @@ class TransferInstanceSegmenter(ObjectEstimator):
 
     # ---- predict and measure ----
 
-    def _report(self, true: Any, predicted: Any) -> DetectionReport:
-        return detection_report(
+    def _report(self, true: Any, predicted: Any) -> InstanceReport:
+        return instance_report(
             true,
             predicted,
             self.classes_,

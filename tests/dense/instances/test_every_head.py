@@ -226,8 +226,13 @@ class Small(nn.Module):
         boxes = torch.cat([target["boxes"] for target in pictures()[1]]).numpy()
         self.neck = create_neck("fpn", (6, 6, 6), strides, width=32)
         options = {
-            "width": 32, "box_width": 64, "mask_width": 16, "mask_depth": 2,
-            "per_level": 64, "n_proposals": 64, "n_drawn": 32,
+            "width": 32,
+            "box_width": 64,
+            "mask_width": 16,
+            "mask_depth": 2,
+            "per_level": 64,
+            "n_proposals": 64,
+            "n_drawn": 32,
             **suited_options(name, boxes, strides, SIZE),
         }
         self.head = create_instance_head(name, (32,) * 3, strides, 4, **options)

@@ -12,7 +12,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['anomaly', 'detection', 'segmentation']
+    ['anomaly', 'detection', 'instances', 'oriented', 'segmentation']
     """
     return registry.names(__name__)
 

@@ -29,6 +29,7 @@ def test_there_are_notebooks():
         "03_fine_tune.ipynb",
         "04_segment.ipynb",
         "05_detect.ipynb",
+        "06_instances_and_oriented.ipynb",
     ]
 
 

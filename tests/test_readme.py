@@ -14,7 +14,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_python_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     names = {}
     exec(blocks[0], names)
     assert capsys.readouterr().out.split("\n")[0] == str(np.array(["dark", "light"]))
@@ -22,6 +22,21 @@ def test_python_runs(capsys):
     exec(blocks[1], names)
     found = names["found"]
     assert len(found.boxes) == len(found.scores) == len(found.labels) > 0
+    exec(blocks[2], names)
+    assert names["turned"].shape[1] == 5
+
+
+def test_masks_are_painted_as_the_package_paints_them():
+    from transferkit.dense.instances._coverage import painted
+
+    names = {}
+    exec(re.findall(r"```python\n(.*?)```", README, re.S)[3], names)
+    mask = np.random.default_rng(0).random((28, 28))
+    for box in ([3.2, 5.7, 30.1, 44.0], [-4.0, 10.5, 70.3, 90.0]):
+        expected = np.zeros((60, 64), dtype=bool)
+        painted(mask, np.array(box), (60, 64)).paint(expected, True)
+        assert expected.any()
+        assert np.array_equal(names["painted"](mask, box, (60, 64)), expected)
 
 
 def test_the_table_names_commands_that_exist():

@@ -148,7 +148,8 @@ def _front(content: Mapping[str, Any], library: str) -> Iterator[str]:
 def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     architecture = _architecture(content)
     head = _head_name(content)
-    kind = _task(content).summary.format(n=len(_told_classes(content)))
+    n, summary = len(_told_classes(content)), _task(content).summary
+    kind = (summary.replace("{n} classes", "one class") if n == 1 else summary).format(n=n)
     features = ", ".join(_code(name) for name in content["features"])
     made = content["versions"].get("transferkit", "")
     yield from (f"# {head} on {architecture}", "")

@@ -177,8 +177,7 @@ def test_upright_boxes_stay_upright(tmp_path, images, form):
         assert "--to dota --upright" in faults[-1].reason
 
 
-# A polygon of COCO that is outside of the image is a fault: see `test_coco`.
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "coco"])
+@pytest.mark.parametrize("form", FORMS)
 def test_every_format_tells_what_it_left_out(tmp_path, images, form):
     boxes = np.array(
         [[20.0, 20, 9, 5, 30], [-30, -30, 50, 4, 45], [9, 9, 5, 0, 10], [0, 9, 9, 4, 9]]

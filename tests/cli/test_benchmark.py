@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import picture
+from transferkit.cli._dense import TRAINED
 
 pytestmark = pytest.mark.suites
 
@@ -138,7 +139,7 @@ def test_segmentation(call, masked, tmp_path):
     ("options", "message"),
     [
         (("--protocols", "dinov2-linear-seg"), "is for --task segmentation, not classification"),
-        (("--annotations", "."), "annotations are for --task segmentation and detection"),
+        (("--annotations", "."), f"annotations are for --task {TRAINED}"),
         (("--task", "segmentation", "--protocols", "clip"), "'clip' isn't for segmentation; use"),
         (("--task", "segmentation"), "annotations"),
         (("--task", "detection", "--protocols", "clip"), "'clip' isn't for detection, of which no"),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.estimators.test_detector import picture as with_box
 from tests.estimators.test_segmenter import picture
+from transferkit.cli._dense import TRAINED
 from transferkit.dense.recipe import DetectionRecipe
 
 pytestmark = pytest.mark.finetuning
@@ -88,7 +89,7 @@ def test_bad_images_and_masks_are_named(call, annotated, tmp_path):
         (("--strategy", "last-2-stages"), 1, "a dense head takes those of several"),
         (("--set", "epoch=3"), 1, "did you mean 'epochs'"),
         (("--task", "anomaly"), 2, "learns from frozen maps; run fit"),
-        (("--task", "classification"), 2, "--head is for segmentation and detection"),
+        (("--task", "classification"), 2, f"--head is for {TRAINED}"),
     ],
 )
 def test_what_is_wrong_is_said_first(call, annotated, tmp_path, options, code, words):

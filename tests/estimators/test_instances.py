@@ -228,6 +228,27 @@ def test_small_objects_enlarge_the_input(folder, tmp_path):
     assert tiled._strides_for((512, 512))[0] == 8
 
 
+def test_the_views_that_are_trained_on_show_the_same_masks(backbone, folder):
+    images, truth = list_images(folder[0]).select(np.arange(6)), folder[1].select(np.arange(6))
+    model = segmenter(backbone)
+    model.extractor_ = model._extractor(images)
+    recipe = model.recipe_kind(epochs=1, turned=True)
+    samples = model._samples(images, truth, recipe=recipe)
+    # Mirrored; zoomed out and in, and turned by three quarters, mirrored or not.
+    assert len(samples.views) == 2 + 4 + 6
+    ids = model.extractor_.extract(images).ids
+    views = model._views_of(model.extractor_, recipe)
+    for view, targets in zip(views, samples.objects[1:], strict=True):
+        for i, target in enumerate(targets):
+            pixels, _ = picture(i, SIZES[i % 3])
+            resized = np.array(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC))
+            seen = view.change(ids[i], resized).astype(float).mean(2)
+            shown = np.abs(seen - 120) > 60
+            masks = model.kind.truth(target, (64, 64)).masks
+            # But for the border, which is grey and neither dark nor bright.
+            assert (np.asarray(masks).any(0) == shown).mean() > 0.95
+
+
 # ---- tiles ----
 
 

@@ -187,7 +187,7 @@ def test_nothing_to_compare(m, k):
 def test_gradients_against_differences():
     one, other = (torch.from_numpy(boxes) for boxes in random_pairs(np.random.default_rng(0)))
     ious = paired_oriented_ious(one, other)
-    some = ((ious > 0.1) & (ious < 0.7)).nonzero()[:60, 0]
+    some = ((ious > 0.1) & (ious < 0.7)).nonzero()[:20, 0]
     given = one[some].requires_grad_(), other[some].requires_grad_()
     assert torch.autograd.gradcheck(paired_oriented_ious, given)
 

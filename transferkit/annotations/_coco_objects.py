@@ -204,7 +204,8 @@ def _region(
         return region_of_runs(counts, size)
     if polygons is None:
         raise ValueError("'segmentation' is neither polygons nor run lengths")
-    for ring in polygons:
+    # Four corners are an oriented box, which is left out with a remark if it is outside.
+    for ring in polygons if _corners(polygons) is None else ():
         low, high = ring.min(0), ring.max(0)
         if (high <= 0).any() or low[0] >= size[1] or low[1] >= size[0]:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from transferkit.benchmark.data import (
     BenchmarkDataset,
-    DetectionDataset,
+    ObjectDataset,
     SegmentationDataset,
     load_dataset,
 )
@@ -27,9 +27,9 @@ __all__ = [
     "Board",
     "Cell",
     "Dataset",
-    "DetectionDataset",
     "Finished",
     "Hint",
+    "ObjectDataset",
     "Place",
     "Results",
     "SegmentationDataset",

@@ -1,4 +1,4 @@
-"""A dataset of boxes with the maps of its readable images, and the cells measured on them."""
+"""A dataset of objects with the maps of its readable images, and the cells measured on them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.benchmark._annotated import ExtractedAnnotations
-from transferkit.benchmark.detection_grid import object_features
+from transferkit.benchmark.object_grid import object_features
 from transferkit.datasets import Division
-from transferkit.estimators import FeatureExtractor, TransferDetector
+from transferkit.estimators import FeatureExtractor, dense_estimator_of
 from transferkit.metrics import DetectionCounts, count_detections, report_of_detections
 from transferkit.metrics._matching import HIT, MISS
 
@@ -18,18 +18,18 @@ __all__ = ["DetectedDataset"]
 
 
 class DetectedDataset(ExtractedAnnotations):
-    """A dataset of boxes after one pass through a network; see `ExtractedAnnotations`.
+    """A dataset of objects after one pass through a network; see `ExtractedAnnotations`.
 
-    The value of a test image is the F1 of its boxes at an overlap of 0.5, from the score on that
+    The value of a test image is the F1 of its objects at an overlap of 0.5, from the score on that
     is best over all test images: the average precision is no mean over images, by which backbones
     could be compared in pairs.
     """
 
     def _maps_of(self, feature: str) -> list[str]:
-        return object_features(feature, self.spec)
+        return object_features(feature, self.spec, self.dataset.task)
 
-    def _new(self, extractor: FeatureExtractor) -> TransferDetector:
-        return TransferDetector(extractor)
+    def _new(self, extractor: FeatureExtractor) -> Any:
+        return dense_estimator_of(self.dataset.task)(extractor)
 
     def _measured(
         self, estimator: Any, division: Division
@@ -41,12 +41,13 @@ class DetectedDataset(ExtractedAnnotations):
             (found for _, found in predicted),
             self.dataset.classes,
             limit=estimator.suppression_.limit,
+            shapes=estimator.kind.shapes,
         )
         return _metrics(counts), image_f1(counts)
 
 
 def image_f1(counts: DetectionCounts) -> NDArray[np.float64]:
-    """F1 of each image's boxes, at the best threshold of all; 1 where there is nothing to find.
+    """F1 of each image's objects, at the best threshold of all; 1 where there is nothing to find.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from transferkit.tasks import dense, task_of
 __all__ = [
     "AnnotatedDataset",
     "BenchmarkDataset",
-    "DetectionDataset",
+    "ObjectDataset",
     "SegmentationDataset",
     "load_dataset",
 ]
@@ -135,17 +135,23 @@ class SegmentationDataset(AnnotatedDataset):
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionDataset(AnnotatedDataset):
-    """Images with boxes of objects; see `AnnotatedDataset`."""
+class ObjectDataset(AnnotatedDataset):
+    """Images with objects: boxes, masks or oriented boxes; see `AnnotatedDataset`."""
 
     def _truth(self, found: Annotations) -> list[Array]:
-        assert found.boxes is not None
         assert found.labels is not None
         ignored = np.zeros(len(found.labels)) if found.ignored is None else found.ignored
-        return [found.boxes.astype("<f8"), found.labels.astype("<i4"), ignored.astype(np.uint8)]
+        return [*self._places(found), found.labels.astype("<i4"), ignored.astype(np.uint8)]
 
-
-_ANNOTATED = {"segmentation": SegmentationDataset, "detection": DetectionDataset}
+    def _places(self, found: Annotations) -> list[Array]:
+        needs = dense.dense_task_of(self.task).needs
+        if needs == "masks":
+            assert found.masks is not None
+            pixels = [region.pixels.astype(np.uint8) for region in found.masks.regions]
+            return [found.masks.boxes.astype("<f8"), *pixels]
+        places = found.boxes if needs == "boxes" else found.oriented
+        assert places is not None
+        return [places.astype("<f8")]
 
 
 def load_dataset(
@@ -168,8 +174,8 @@ def load_dataset(
     name : str, optional
         What it is called; by default the folder's or file's name.
     task : str, default="classification"
-        One of `transferkit.tasks.asked_names`; several label columns make it multi-label. Or
-        ``segmentation`` or ``detection``: then images need no labels, but masks or boxes.
+        One of `transferkit.tasks.asked_names`; several label columns make it multi-label. Or a
+        dense task, such as ``segmentation``: then images need no labels, but masks or boxes.
     group_column : str, optional
         As for `list_images`: images of one group are never on both sides.
     annotations, form, names_of_classes : optional
@@ -193,19 +199,20 @@ def load_dataset(
         name = Path(source).stem if isinstance(source, str | Path) else type(source).__name__
     if task in dense.names():
         images = list_images(source, group_column=group_column, annotated=True, **listing)
-        if task not in _ANNOTATED:
+        kind = dense.dense_task_of(task)
+        if not kind.has_network:
             raise ValueError(f"there is no benchmark of {task} yet; fit and evaluate measure it")
         found = read_annotations(
             annotations,
             images,
             form=form,
             classes=names_of_classes,
-            needs=dense.dense_task_of(task).needs,
+            needs=kind.needs,
         )
         nothing = np.zeros(len(images), dtype=np.int64)
         parts, line = _parts(images, None)
-        kind = _ANNOTATED[task]
-        return kind(name, images, nothing, found.classes, task, parts, line, found)
+        made = ObjectDataset if kind.has_objects else SegmentationDataset
+        return made(name, images, nothing, found.classes, task, parts, line, found)
     images = list_images(source, group_column=group_column, **listing)
     targets = targets_of(images, None, "benchmark", task)
     meant = task_of(task).of_targets(targets)

@@ -16,6 +16,7 @@ from transferkit.protocols.segmentation import (
     segmentation_protocol_names,
 )
 from transferkit.spec import BackboneSpec, canonical_json
+from transferkit.tasks import dense
 
 __all__ = [
     "Cell",
@@ -129,9 +130,9 @@ def check_protocols(names: Sequence[str], task: str) -> None:
         If there is none of a name, or it is another task's.
     """
     of_maps = segmentation_protocol_names()
-    if task == "detection" and names:
+    if _finds_objects(task) and names:
         raise ValueError(
-            f"protocol {names[0]!r} isn't for detection, of which no protocol is published whose "
+            f"protocol {names[0]!r} isn't for {task}, of which no protocol is published whose "
             "backbone is frozen and which is short enough to be followed; name heads (--heads)"
         )
     for name in names:
@@ -155,7 +156,7 @@ def default_protocols(task: str) -> tuple[str, ...]:
     >>> default_protocols("segmentation"), default_protocols("multilabel")
     (('dinov2-linear-seg-4k',), ('transfer-logreg',))
     """
-    if task == "detection":
+    if _finds_objects(task):
         return ()
     return ("dinov2-linear-seg-4k",) if task == "segmentation" else ("transfer-logreg",)
 
@@ -168,7 +169,11 @@ def default_heads(task: str) -> tuple[str, ...]:
     >>> default_heads("detection"), default_heads("classification")
     (('faster-rcnn',), ())
     """
-    return ("faster-rcnn",) if task == "detection" else ()
+    return (dense.dense_task_of(task).default_head,) if _finds_objects(task) else ()
+
+
+def _finds_objects(task: str) -> bool:
+    return task in dense.names() and dense.dense_task_of(task).has_objects
 
 
 def named_backbones(text: str) -> list[str]:

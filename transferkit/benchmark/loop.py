@@ -23,11 +23,11 @@ from transferkit.benchmark._segmented import SegmentedDataset
 from transferkit.benchmark.data import (
     AnnotatedDataset,
     BenchmarkDataset,
-    DetectionDataset,
+    ObjectDataset,
     SegmentationDataset,
 )
-from transferkit.benchmark.detection_grid import detection_cells
 from transferkit.benchmark.grid import Cell, Want, cells_of, default_protocols, resolved
+from transferkit.benchmark.object_grid import object_cells
 from transferkit.benchmark.results import Results
 from transferkit.benchmark.segmentation_grid import MapCell, head_geometry, segmentation_cells
 from transferkit.estimators import FeatureExtractor
@@ -37,11 +37,6 @@ from transferkit.spec import BackboneSpec
 __all__ = ["ExtractionGroup", "Finished", "benchmark", "passes", "plan_benchmark"]
 
 logger = logging.getLogger(__name__)
-
-_ANNOTATED: dict[str, type[ExtractedAnnotations]] = {
-    "segmentation": SegmentedDataset,
-    "detection": DetectedDataset,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +140,8 @@ def passes(
 def _grid(dataset: BenchmarkDataset, backbone: str, want: Want) -> list[Cell]:
     if isinstance(dataset, SegmentationDataset):
         return segmentation_cells(backbone, want)
-    if isinstance(dataset, DetectionDataset):
-        return detection_cells(backbone, want)
+    if isinstance(dataset, ObjectDataset):
+        return object_cells(backbone, want, dataset.task)
     return cells_of(backbone, want, has_val=bool((dataset.parts == "val").any()))
 
 
@@ -232,7 +227,8 @@ def _extracted(
     """Pass a dataset through the network once."""
     options = {**machine, **group.numeric}
     if isinstance(group.dataset, AnnotatedDataset):
-        kind = _ANNOTATED[group.dataset.task]
+        finds = isinstance(group.dataset, ObjectDataset)
+        kind: type[ExtractedAnnotations] = DetectedDataset if finds else SegmentedDataset
         return kind(group.dataset, group.spec, group.features(), options)
     extractor = FeatureExtractor(group.spec, group.features(), **options)
     return ExtractedDataset(group.dataset, extractor.extract(group.dataset.images, on_error="skip"))

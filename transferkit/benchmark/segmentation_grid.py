@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from transferkit.backbones import layers_of
@@ -13,7 +13,7 @@ from transferkit.benchmark.grid import Cell, Want, resolved
 from transferkit.dense.pyramid import pyramid_layers
 from transferkit.dense.recipe import SegmentationRecipe
 from transferkit.dense.segmentation import create_segmentation_head, default_neck
-from transferkit.estimators import FeatureExtractor, suited_size
+from transferkit.estimators import FeatureExtractor, dense_estimator_of, suited_size
 from transferkit.protocols.segmentation import create_segmentation_protocol
 from transferkit.spec import BackboneSpec
 
@@ -120,7 +120,7 @@ def map_features(feature: str, spec: BackboneSpec) -> list[str]:
 
 
 def head_geometry(backbone: str, dataset: AnnotatedDataset) -> dict[str, Any]:
-    """Geometry of heads, as estimators have it: the whole image, at a size that suits.
+    """Geometry of heads, as estimators have it: the whole image, at a size near the images' own.
 
     Parameters
     ----------
@@ -129,7 +129,8 @@ def head_geometry(backbone: str, dataset: AnnotatedDataset) -> dict[str, Any]:
     dataset : AnnotatedDataset
         Whose images' sizes count.
     """
-    whole: dict[str, Any] = {"crop_mode": "squash", "crop_pct": 1.0}
+    crop_mode = dense_estimator_of(dataset.task).crop_mode
+    whole: dict[str, Any] = {"crop_mode": crop_mode, "crop_pct": 1.0}
     spec, _ = resolved(backbone, whole)
     return {**whole, "image_size": suited_size(FeatureExtractor(spec), dataset.images)}
 
@@ -153,7 +154,7 @@ def segmentation_cells(backbone: str, want: Want) -> list[Cell]:
 
 
 def seeded(
-    cell: type[Cell], backbone: str, probe: str, kind: str, feature: str, want: Want
+    cell: Callable[..., Cell], backbone: str, probe: str, kind: str, feature: str, want: Want
 ) -> list[Cell]:
     """Make a cell for each number of images and seed: the start of every head is drawn."""
     shots: Sequence[int | None] = want.shots or (None,)

@@ -226,25 +226,25 @@ def check_only_vectors(options: dict[str, Any], task: str) -> None:
 
 
 def dense_extractor_from(
-    ctx: click.Context, options: dict[str, Any], images: ImageSet, tiles: str | None = None
+    ctx: click.Context, options: dict[str, Any], crop_mode: str
 ) -> FeatureExtractor:
     """Make an extractor of maps: of the whole image, in float16, unless the user says otherwise.
 
-    Its features are those of the user, or ``pre_logits`` where the estimator is to choose. Its
-    input's size suits the images or, if they are cut, their tiles.
+    Its features are those of the user, or ``pre_logits`` where the estimator is to choose.
+
+    Parameters
+    ----------
+    ctx : click.Context
+        Of the command, which knows what the user gave.
+    options : dict
+        Of the command.
+    crop_mode : str
+        How the task's estimator sees the whole image.
     """
-    for name, value in {"crop_mode": "squash", "crop_pct": 1.0, "storage": "float16"}.items():
+    for name, value in {"crop_mode": crop_mode, "crop_pct": 1.0, "storage": "float16"}.items():
         if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
             options[name] = value
-    from transferkit.estimators import suited_size
-    from transferkit.images import Tiling, tiled
-
-    extractor = extractor_from(options)
-    if extractor.image_size is None:
-        if tiles is not None:
-            images = tiled(images, Tiling.of(tiles)).images
-        extractor.image_size = suited_size(extractor, images)
-    return extractor
+    return extractor_from(options)
 
 
 def annotated_images(

@@ -28,7 +28,6 @@ from transferkit.tasks.dense import dense_task_of
 
 if TYPE_CHECKING:
     from transferkit.datasets import Division
-    from transferkit.images import ImageSet
 
 __all__ = ["finetune_dense"]
 
@@ -71,7 +70,7 @@ def finetune_dense(
         "neck_options": asked.options.pop("neck_parameters"),
     }
     listed, found = annotated_images(asked.images, asked.task, asked.options)
-    model = _model(ctx, kind, listed, strategy, init, network, asked.options)
+    model = _model(ctx, kind, strategy, init, network, asked.options)
     model.set_params(recipe=settings, folder=folder, tensorboard=tensorboard)
     with model.processes().first_alone():
         usable = model.usable(listed, found, extraction_mode(asked.on_error))
@@ -106,7 +105,6 @@ def _told(model: Any, asked: Training, n_images: int, usable: Any, parts: Divisi
 def _model(
     ctx: click.Context,
     kind: Any,
-    images: ImageSet,
     strategy: str,
     init: Path | None,
     network: dict[str, Any],
@@ -122,6 +120,8 @@ def _model(
         ]
         if given:
             raise click.UsageError(f"{given[0]} was given beside --init, which has its own")
-    extractor = dense_extractor_from(ctx, options, images)
+    extractor = dense_extractor_from(ctx, options, kind.crop_mode)
     own = {name: value for name, value in network.items() if name != "head" or value is not None}
-    return kind(extractor, strategy, init=init, **own)
+    model = kind(extractor, strategy, init=init, **own)
+    model.suits_input = True
+    return model

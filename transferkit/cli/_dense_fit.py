@@ -24,7 +24,6 @@ from transferkit.tasks.dense import dense_task_of
 if TYPE_CHECKING:
     from transferkit.cli._training import Measured
     from transferkit.datasets import Division
-    from transferkit.images import ImageSet
 
 __all__ = ["fit_dense"]
 
@@ -36,9 +35,9 @@ def fit_dense(ctx: click.Context, asked: Training, *, only_plan: bool) -> NoRetu
     check_writable(asked.out, overwrite=asked.force)
     listed, found = annotated_images(asked.images, asked.task, asked.options)
     resume = asked.options.pop("resume")
-    model = _model(ctx, listed, asked, resume)
+    model = _model(ctx, asked, resume)
     if only_plan:
-        print_plan(model.plan(listed), as_json=asked.as_json)
+        print_plan(model.plan(listed, found), as_json=asked.as_json)
         ctx.exit(0)
     usable = model.usable(listed, found, extraction_mode(asked.on_error))
     parts = model.divided(usable, asked.test_size, asked.seed)
@@ -62,7 +61,7 @@ def fit_dense(ctx: click.Context, asked: Training, *, only_plan: bool) -> NoRetu
     ctx.exit(1 if measured.has_failed else exit_code(usable.failures, asked.on_error))
 
 
-def _model(ctx: click.Context, images: ImageSet, asked: Training, resume: bool) -> Any:
+def _model(ctx: click.Context, asked: Training, resume: bool) -> Any:
     """The estimator that the options describe."""
     from transferkit.estimators import dense_estimator_of
 
@@ -87,10 +86,15 @@ def _model(ctx: click.Context, images: ImageSet, asked: Training, resume: bool) 
         for flag, value in given.items():
             if value:
                 raise click.UsageError(f"{flag} is for {TRAINED}, not {task.name}")
-    extractor = dense_extractor_from(ctx, options, images, tiles)
-    return dense_estimator_of(task.name)(
-        extractor, asked.head or task.default_head, head_options=asked.head_options, **network
+    kind = dense_estimator_of(task.name)
+    model = kind(
+        dense_extractor_from(ctx, options, kind.crop_mode),
+        asked.head or task.default_head,
+        head_options=asked.head_options,
+        **network,
     )
+    model.suits_input = True
+    return model
 
 
 def _result(

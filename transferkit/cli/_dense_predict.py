@@ -37,8 +37,9 @@ ANNOTATION_FORMS = tuple(
     )
 )
 """Forms that only predictions of pixels or objects have."""
-# Forms of one file per image.
+# Forms of one file per image, and what other files end with.
 _FOLDERS = ("masks", "instances", "voc", "yolo", "dota")
+_ENDINGS = {".json": "coco", ".xml": "cvat"}
 
 
 def forms_of_tasks() -> str:
@@ -76,20 +77,11 @@ def predict_dense(
     lines = [{"path": name, **estimator.line(None), "error": ""} for name in listed.names]
     for failure in maps.extraction.failures:
         lines[failure.index]["error"] = failure.reason
-
-    def predicted() -> Iterator[Annotations]:
-        for row, one in estimator.predictions(maps):
-            lines[kept[row]] |= estimator.line(one)
-            one = estimator.believed(one)
-            if overlays is not None:
-                draw_one(overlays, listed, kept[row], one, estimator)
-            yield one
-
-    names = [listed.names[i] for i in kept]
+    predicted = _predicted(estimator, maps, listed, lines, overlays)
     if form in task.forms:
-        _write(out, names, predicted(), estimator.classes_, form)
+        _write(out, [listed.names[i] for i in kept], predicted, estimator.classes_, form)
     else:
-        for _ in predicted():
+        for _ in predicted:
             pass
         # A table has no place for a list of boxes; that of boxes is the form csv.
         rest = {"boxes"} if form != "jsonl" else set()
@@ -101,6 +93,23 @@ def predict_dense(
         click.echo(f"pictures: {printable(str(overlays))}", err=True)
     report_failures(maps.extraction.failures, len(listed))
     ctx.exit(exit_code(maps.extraction.failures, on_error))
+
+
+def _predicted(
+    estimator: Any,
+    maps: Any,
+    images: ImageSet,
+    lines: list[dict[str, Any]],
+    overlays: Path | None,
+) -> Iterator[Annotations]:
+    """What is believed of each image that could be read; told in its line, and drawn if wanted."""
+    kept = maps.extraction.kept.tolist()
+    for row, one in estimator.predictions(maps):
+        lines[kept[row]] |= estimator.line(one)
+        one = estimator.believed(one)
+        if overlays is not None:
+            draw_one(overlays, images, kept[row], one, estimator)
+        yield one
 
 
 def _write(
@@ -134,8 +143,8 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
     """Form of the result, and an error now if it can't be written."""
     if form is None and out is not None and not out.suffix:
         form = next(one for one in task.forms if one in _FOLDERS)
-    if form is None and out is not None and out.suffix.lower() == ".json":
-        form = "coco"
+    if form is None and out is not None:
+        form = _ENDINGS.get(out.suffix.lower())
     if form in ANNOTATION_FORMS and form not in task.forms:
         allowed = ", ".join(dict.fromkeys([*task.forms, *LINES]))
         raise click.UsageError(f"--format {form} isn't for {task.name}; choose one of {allowed}")
@@ -145,7 +154,8 @@ def _checked_form(form: str | None, out: Path | None, task: DenseTask) -> str:
             check_file(out)
         return form
     if out is None:
-        place = "FOLDER" if form in _FOLDERS else "FILE.json"
+        ending = next((end for end, one in _ENDINGS.items() if one == form), "")
+        place = "FOLDER" if form in _FOLDERS else f"FILE{ending}"
         raise click.UsageError(f"--format {form} needs a place: give --out {place}")
     return form
 

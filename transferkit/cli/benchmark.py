@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._dense import annotation_options
+from transferkit.cli._dense import FINDING, TRAINED, annotation_options, is_dense
 from transferkit.cli._options import (
     json_option,
     machine_options,
@@ -28,14 +28,14 @@ from transferkit.cli._output import (
     size_of,
 )
 from transferkit.cli._training import any_task_option, group_option
+from transferkit.tasks.dense import dense_task_of
 
 if TYPE_CHECKING:
     from transferkit.benchmark import Board, TransferabilityScores
 
 _FAILED = 3
-_ANNOTATED = ("segmentation", "detection")
-# Columns beside the main metric.
-_SHOWN = {"detection": ("ap50",)}
+# Columns beside the main metric, of tasks that find objects.
+_SHOWN = ("ap50",)
 # Their shots are images in all, and nothing is calibrated.
 _OF_MAPS = ("mean_iou", "average_precision")
 
@@ -63,23 +63,24 @@ def _shots(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @click.option(
     "--protocols",
     help="Published protocols; without --heads transfer-logreg, and dinov2-linear-seg-4k for "
-    "segmentation. There is none for detection.",
+    f"segmentation. There is none for {FINDING}.",
 )
 @click.option(
     "--heads",
     default="",
-    help="Heads, on the backbone's own geometry; for detection faster-rcnn if none is named.",
+    help="Heads, on the backbone's own geometry; of tasks that find objects, by default the one "
+    "that fit takes.",
 )
 @click.option(
     "--features",
     default="",
-    help="Instead of the protocols' own; or 'auto'. For segmentation and detection 'pyramid', or "
-    "layers as in stage2+stage3.",
+    help="Instead of the protocols' own; or 'auto'. Of dense tasks 'pyramid', or layers as in "
+    "stage2+stage3.",
 )
 @click.option(
     "--shots",
     callback=_shots,
-    help="Images per class, or in all for segmentation and detection: 1,5,10,full.",
+    help="Images per class, or in all for dense tasks: 1,5,10,full.",
 )
 @click.option(
     "--seeds",
@@ -129,8 +130,7 @@ def command(
 ) -> None:
     """Compare backbones on DATASETS (folders or CSVs, as for fit) under published protocols.
 
-    With --task segmentation they are folders of images with masks, with --task detection with
-    boxes.
+    With a dense task, such as segmentation, they are folders of images with masks or boxes.
 
     Every finished cell is a line of OUT/rows.jsonl and is not measured again; the same
     command goes on where it was stopped. No protocol sees the test part.
@@ -174,7 +174,8 @@ def command(
             click.echo(f"{finished.status}  {cell.backbone}  {cell.probe}  {shown}", err=True)
     if as_csv:
         results.to_csv()
-    others = [name for name in _SHOWN.get(task, ()) if counts["done"] or counts["kept"]]
+    finds = is_dense(task) and dense_task_of(task).has_objects
+    others = [name for name in _SHOWN if finds and (counts["done"] or counts["kept"])]
     boards = b.leaderboards(results, tuple(dict.fromkeys((*others, *_names(metrics)))))
     if as_json:
         lines = {dataset.name: dataset.line for dataset in loaded}
@@ -199,14 +200,18 @@ def _reading(
     """Where annotations are and what they mean, as options of `load_dataset`."""
     given = {"annotations": annotations, "form": form, "names_of_classes": classes}
     named = {name: value for name, value in given.items() if value is not None}
-    if named and task not in _ANNOTATED:
-        raise click.UsageError("annotations are for --task segmentation and detection")
+    if named and not _learns_maps(task):
+        raise click.UsageError(f"annotations are for --task {TRAINED}")
     if annotations is not None and len(datasets) > 1:
         raise click.UsageError(
             f"--annotations names those of one dataset, and {len(datasets)} were given; put them "
             "beside the images of each, or measure the datasets one by one"
         )
     return named
+
+
+def _learns_maps(task: str) -> bool:
+    return is_dense(task) and dense_task_of(task).has_network
 
 
 def _print_board(board: Board) -> None:
@@ -272,7 +277,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:
         (
             n_bytes / max(missing, 1) * len(g.dataset.images)
             for (g, _), (*_, missing, _, n_bytes) in zip(planned, rows, strict=True)
-            if g.dataset.task not in _ANNOTATED  # whose maps are read from the store
+            if not _learns_maps(g.dataset.task)  # whose maps are read from the store
         ),
         default=0.0,
     )

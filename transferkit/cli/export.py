@@ -50,8 +50,9 @@ def command(
     with the model; if the largest difference (of probabilities; of scores and values relative
     to the largest; of boxes in px) is above the tolerance, it isn't kept and the exit code is 1.
 
-    Of a detector, suppression of boxes is inside: the file gives boxes, scores and labels, as many
-    for each image as the model's limit, zeros where there is no further box.
+    Of tasks that find objects, suppression is inside: the file gives boxes (or oriented boxes, or
+    masks within boxes), scores and labels, as many for each image as the model's limit, zeros
+    where there is no further object.
     """
     from transferkit.export import export_model
 

@@ -92,6 +92,10 @@ class DetectionRecipe(DenseRecipe):
     zoomed : bool
         Whether images that are zoomed out and in are trained on too, and their mirror images;
         their maps are stored as well.
+    turned : bool
+        Whether images that are turned by quarters are trained on too, and their mirror images;
+        their maps are stored as well. It suits what is seen from above, or in a microscope: on 96
+        images of nuclei it gained 1 point of AP. Images that have an up and a down hardly need it.
     """
 
     # On 160 images 16 epochs of six views were 4 points of AP better than 8 of two, and 20 were
@@ -99,6 +103,7 @@ class DetectionRecipe(DenseRecipe):
     trained_on: ClassVar[int] = 3200
 
     zoomed: bool = True
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,7 @@ class OrientedRecipe(DetectionRecipe):
     Parameters
     ----------
     turned : bool
-        Whether images that are turned by quarters are trained on too; their maps are stored as
-        well. For images that have an up and a down, it is better off.
+        As for `DetectionRecipe`. For images that have an up and a down, it is better off.
     """
 
     turned: bool = True

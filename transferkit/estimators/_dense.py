@@ -79,6 +79,9 @@ class DenseEstimator(BaseEstimator, abc.ABC):
     # How a backbone that is given by name sees the whole image.
     crop_mode: ClassVar[str] = "squash"
     tiles: Tiling | str | tuple[int, int] | None = None
+    # Whether the input of an extractor of no size gets one that suits the images, as that of a
+    # backbone by name does. The command line, which makes an extractor of its options, asks for it.
+    suits_input: bool = False
 
     backbone: str | Backbone | BackboneSpec | FeatureExtractor
     head: str
@@ -118,11 +121,6 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 crop_pct=1.0,
                 storage="float16",
             )
-            if self.image_size is None:
-                parts = (
-                    images if self.tiling_ is None else cut(extractor, images, self.tiling_).images
-                )
-                extractor.image_size = self._suited_size(extractor, parts)
         else:
             extractor = FeatureExtractor(self.backbone, storage="float16")
         if not isinstance(self.backbone, str) and self.image_size is not None:
@@ -130,6 +128,9 @@ class DenseEstimator(BaseEstimator, abc.ABC):
                 f"image_size was given beside a {type(self.backbone).__name__}, which has one; "
                 "give it there, or give the backbone by name"
             )
+        if extractor.image_size is None and (self.suits_input or isinstance(self.backbone, str)):
+            parts = images if self.tiling_ is None else cut(extractor, images, self.tiling_).images
+            extractor.image_size = self._suited_size(extractor, parts)
         given = {name: getattr(self, name) for name in ("store", "device", "batch_size")}
         extractor.set_params(**{n: v for n, v in given.items() if v is not None})
         extractor.progress = extractor.progress or self.progress
@@ -327,15 +328,21 @@ class DenseEstimator(BaseEstimator, abc.ABC):
             Whether to go on from a checkpoint.
         """
 
-    def plan(self, images: Any) -> Estimate:
+    def plan(self, images: Any, annotations: AnnotationSet | None = None) -> Estimate:
         """Estimate what extracting would take, by timing a few batches. Nothing is stored.
 
         Parameters
         ----------
         images
             Anything that `list_images` takes.
+        annotations : AnnotationSet, optional
+            Theirs; with small objects more is extracted.
         """
         listed = self._listed(images)
+        if annotations is not None:
+            faults, _ = inspected(annotations, listed, needs=self._needs)
+            bad = {fault.index for fault in faults}
+            self._look_at(annotations.select(i for i in range(len(listed)) if i not in bad))
         extractor = self._extractor(listed)
         if self.tiling_ is not None:
             listed = cut(extractor, listed, self.tiling_).images

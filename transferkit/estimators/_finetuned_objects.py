@@ -19,7 +19,7 @@ class FineTunedObjects(FineTunedNetwork, ObjectEstimator):
     """Base class: it stands before the estimator of the same task that trains the head alone."""
 
     live_kind: ClassVar[type[LiveDetectionRecipe]] = LiveDetectionRecipe
-    shared_settings: ClassVar[tuple[str, ...]] = ("mirrored", "zoomed", "seed")
+    shared_settings: ClassVar[tuple[str, ...]] = ("mirrored", "zoomed", "turned", "seed")
 
     def _pixels(self, usable: Usable, at: Any, recipe: Any) -> ObjectPixels:
         images, annotations = usable.select(at)

@@ -26,7 +26,7 @@ from transferkit.estimators._maps import Maps
 from transferkit.estimators._network import NetworkEstimator
 from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract import View, mirrored, zoomed
+from transferkit.extract import View, mirrored, turned, zoomed
 from transferkit.images import Frame
 from transferkit.registry import unknown
 from transferkit.training import Samples
@@ -101,12 +101,13 @@ class ObjectEstimator(NetworkEstimator):
     def _views_of(self, extractor: FeatureExtractor, recipe: DetectionRecipe) -> list[View]:
         preprocess = extractor.resolve().preprocess
         views = [mirrored(preprocess)] if recipe.mirrored else []
+        sides = (False, True) if recipe.mirrored else (False,)
         if recipe.zoomed:
             views += [
-                zoomed(preprocess, direction, is_mirrored=is_mirrored)
-                for direction in ("out", "in")
-                for is_mirrored in ((False, True) if recipe.mirrored else (False,))
+                zoomed(preprocess, way, is_mirrored=s) for way in ("out", "in") for s in sides
             ]
+        if recipe.turned:
+            views += [turned(preprocess, n, is_mirrored=s) for n in (1, 2, 3) for s in sides]
         return views
 
     def _samples_of(self, views: Sequence[Maps], annotations: AnnotationSet) -> ObjectSamples:

@@ -88,7 +88,6 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
 
     trained_as = TransferOrientedDetector
     live_kind = LiveOrientedRecipe
-    shared_settings = (*FineTunedObjects.shared_settings, "turned")
 
     def __init__(
         self,

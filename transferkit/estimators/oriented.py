@@ -16,7 +16,6 @@ from transferkit.dense.recipe import DenseRecipe, OrientedRecipe
 from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.extract import View, turned
 from transferkit.images import ImageSet, Tiling, corners_of_oriented
 from transferkit.metrics import OrientedReport, oriented_report
 from transferkit.spec import BackboneSpec
@@ -148,17 +147,6 @@ class TransferOrientedDetector(ObjectEstimator):
         wanted = math.ceil(_WANTED_SIDE / self._usual_side)
         least, most = min(max(wanted, 256), _LONGEST), min(max(wanted, 512), _LONGEST)
         return suited_size(extractor, images, least=least, most=most)
-
-    def _views_of(self, extractor: FeatureExtractor, recipe: Any) -> list[View]:
-        views = super()._views_of(extractor, recipe)
-        if not recipe.turned:
-            return views
-        preprocess = extractor.resolve().preprocess
-        return views + [
-            turned(preprocess, quarters, is_mirrored=is_mirrored)
-            for quarters in (1, 2, 3)
-            for is_mirrored in ((False, True) if recipe.mirrored else (False,))
-        ]
 
     # ---- predict and measure ----
 

@@ -95,10 +95,10 @@ def export_model(
         Images to compare on, at most 200 of them; by default parts of the two photographs
         that come with scikit-learn.
     tolerance : float, optional
-        Largest difference that is allowed: of probabilities as they are, of scores and
-        values relative to the largest, of boxes in px. By default 0.001; 0.05 for heads with jumps
-        (trees, neighbours, votes), scikit-learn's own, and for features stored as float16. Of
-        boxes, 0.01 px, or 0.1 for maps stored as float16.
+        Largest difference that is allowed: of probabilities, those of masks too, as they are, of
+        scores and values relative to the largest, of boxes in px. By default 0.001; 0.05 for
+        heads with jumps (trees, neighbours, votes), scikit-learn's own, and for features stored
+        as float16. Of boxes and their masks, 0.01, or 0.1 for maps stored as float16.
     overwrite : bool, default=False
         Whether something that is there is replaced.
 

@@ -1,7 +1,8 @@
 """Average precision (AP) as COCO measures it, averaged over overlaps of 0.50, 0.55 … 0.95.
 
 The precision is read at 101 recalls, as the highest one at that recall or a larger one. It is
-averaged over the classes that have an object.
+averaged over the classes that have an object. Of oriented boxes it is DOTA's: the area under that
+precision, with other rules for what is found; see `transferkit.metrics.oriented_report`.
 
 References
 ----------

@@ -1,5 +1,7 @@
 """Images and their objects are changed together."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,14 @@ from transferkit.images import frame_of, list_images, oriented_of_corners, uprig
 from transferkit.spec import Preprocess
 
 PREPROCESS = Preprocess((64, 96), "bilinear", 1.0, "squash", (0.5,) * 3, (0.5,) * 3)
+# The same images with a border above and below.
+BORDERED = dataclasses.replace(PREPROCESS, image_size=(96, 96), crop_mode="border")
 STILL = {"mirrored": False, "zoomed": False}
 # A colour for the object of each image, far from one another and from the ground's 0.
 COLOURS = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0], [0, 250, 250]])
 
 
-def samples(n=5, kind="detection", *, is_angular=False, **settings):
+def samples(n=5, kind="detection", *, preprocess=PREPROCESS, is_angular=False, **settings):
     """Images of twice the input's size with a rectangle, whose class is the image's number.
 
     Of an angular one the right upper corner is missing.
@@ -41,9 +45,9 @@ def samples(n=5, kind="detection", *, is_angular=False, **settings):
         )
         truth.append(one)
     found = AnnotationSet(("background", *"abcde"[:n]), truth)
-    frames = [frame_of((128, 192), PREPROCESS)] * n
+    frames = [frame_of((128, 192), preprocess)] * n
     recipe = LiveDetectionRecipe(**{"jitter": 0.0, **settings})
-    return ObjectPixels(list_images(images), found, frames, PREPROCESS, recipe, object_kind(kind))
+    return ObjectPixels(list_images(images), found, frames, preprocess, recipe, object_kind(kind))
 
 
 def seen(pixels, number):
@@ -184,6 +188,23 @@ def test_oriented_boxes_go_where_upright_ones_go(settings):
         if not settings.get("mosaic"):  # of which each part cuts off its own
             np.testing.assert_allclose(around, target["boxes"], atol=1e-3)
         n_compared += len(around)
+    assert n_compared > 12
+
+
+@pytest.mark.parametrize("settings", [STILL, {"turned": True, **STILL}, {"mosaic": 1.0}])
+def test_with_a_border_too_boxes_are_where_the_pixels_are(settings):
+    plain = samples(preprocess=BORDERED, **settings)
+    found = samples(preprocess=BORDERED, kind="oriented", **settings)
+    n_compared = 0
+    for seed in range(20):
+        (pixels, target), (_, other) = plain[seed % 5, seed], found[seed % 5, seed]
+        assert tuple(pixels.shape) == (3, 96, 96)
+        np.testing.assert_allclose(other["boxes"], target["boxes"], atol=1e-3)
+        labels = target["labels"].tolist()
+        for box, label in zip(target["boxes"].numpy(), labels, strict=True):
+            if VOID not in labels and labels.count(label) == 1:
+                np.testing.assert_allclose(box, seen(pixels, label), atol=1.6)
+                n_compared += 1
     assert n_compared > 12
 
 

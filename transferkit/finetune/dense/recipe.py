@@ -136,8 +136,9 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
     """How a whole network is trained to find objects.
 
     Its other fields are those of `LiveSettings` and `DetectionRecipe`. Images are changed anew
-    in every epoch: half of them are ``mirrored``, and ``zoomed`` ones are shrunk or enlarged by
-    a factor, and put at a place, of their own.
+    in every epoch: half of them are ``mirrored``, ``zoomed`` ones are shrunk or enlarged by a
+    factor, and put at a place, of their own, and ``turned`` ones are turned by 0, 90, 180 or 270
+    degrees, each as likely.
 
     Parameters
     ----------
@@ -153,8 +154,6 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
         Largest factor of a zoom.
     mosaic : float, default=0
         Share of the images that are put together of four.
-    turned : bool, default=False
-        Whether images are turned by 0, 90, 180 or 270 degrees, each as likely.
     """
 
     of_head: ClassVar[type[DenseRecipe]] = DetectionRecipe
@@ -165,7 +164,6 @@ class LiveDetectionRecipe(LiveSettings, DetectionRecipe):
     zoom_out: float = 0.5
     zoom_in: float = 1.6
     mosaic: float = 0.0
-    turned: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

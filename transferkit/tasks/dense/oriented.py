@@ -12,7 +12,7 @@ TASK = DenseTask(
     needs="oriented",
     outputs="classes",
     default_head="rotated-fcos",
-    forms=("dota", "yolo", "voc", "coco", "cvat"),
+    forms=("dota", "yolo", "voc", "coco", "cvat", "csv"),
     first_class=1,
     fine_tuner="FineTuneOrientedDetector",
 )

@@ -1,4 +1,4 @@
-"""The benchmark on tiny pictures with boxes and networks of random weights."""
+"""The benchmark of tasks that find objects, on tiny pictures and networks of random weights."""
 
 import dataclasses
 import json
@@ -11,26 +11,28 @@ from PIL import Image
 from tests.pictures import picture
 from transferkit.annotations import Annotations
 from transferkit.benchmark import (
-    DetectionDataset,
+    ObjectDataset,
     Results,
     Want,
     benchmark,
     check_protocols,
+    default_heads,
     leaderboards,
     load_dataset,
     plan_benchmark,
 )
-from transferkit.benchmark import detection_grid as grid
+from transferkit.benchmark import object_grid as grid
 from transferkit.benchmark._detected import image_f1
-from transferkit.benchmark.detection_grid import DetectionCell, object_features
+from transferkit.benchmark.object_grid import ObjectCell, object_features
 from transferkit.dense.recipe import DetectionRecipe
-from transferkit.estimators import FeatureExtractor, TransferDetector
+from transferkit.estimators import FeatureExtractor, TransferDetector, dense_estimator_of
 from transferkit.metrics import count_detections, detection_report
 
 pytestmark = pytest.mark.suites
 
 SMALL = (("image_size", 64),)
 NETS = ("test_resnet@random", "test_resnet@random:1")
+TASKS = ("detection", "instances", "oriented")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,8 @@ def folder(tmp_path_factory):
             pixels[top : top + 20, left : left + 20] += 150
             objects.append(
                 {"id": i, "image_id": i, "category_id": 1, "bbox": [left, top, 20, 20],
-                 "area": 400, "iscrowd": 0}
+                 "area": 400, "iscrowd": 0, "segmentation": [[left, top, left + 20, top,
+                 left + 20, top + 20, left, top + 20]]}
             )  # fmt: skip
         images.append({"id": i, "file_name": f"{i:02}.png", "width": 56, "height": 48})
         Image.fromarray(pixels).save(root / f"{i:02}.png")
@@ -67,17 +70,17 @@ class ShortRecipe(DetectionRecipe):
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(TransferDetector, "recipe_kind", ShortRecipe)
-    monkeypatch.setattr(grid, "DetectionRecipe", ShortRecipe)
+    for task in TASKS:
+        monkeypatch.setattr(dense_estimator_of(task), "recipe_kind", ShortRecipe)
 
 
-def loaded(folder, **options):
-    return load_dataset(folder, task="detection", **options)
+def loaded(folder, task="detection", **options):
+    return load_dataset(folder, task=task, **options)
 
 
-def measured(folder, out, nets=NETS[:1], **want):
+def measured(folder, out, nets=NETS[:1], task="detection", **want):
     want = Want(**{"protocols": (), "heads": ("fcos",), "geometry": SMALL, "seeds": 1, **want})
-    return list(benchmark([loaded(folder)], nets, Results(out), want))
+    return list(benchmark([loaded(folder, task)], nets, Results(out), want))
 
 
 def test_rows_say_what_was_measured_and_how(folder, tmp_path):
@@ -104,6 +107,16 @@ def test_rows_say_what_was_measured_and_how(folder, tmp_path):
         assert board.metric == "average_precision"
         assert {place.backbone for place in board.places} == set(NETS)
         assert all(place.others["ap50"] is not None for place in board.places)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_with_its_default_head(folder, tmp_path, task):
+    [found] = measured(folder, tmp_path, task=task, heads=default_heads(task))
+    assert found.status == "done", found.row.get("error")
+    row = found.row
+    assert (row["task"], row["probe"]) == (task, default_heads(task)[0])
+    assert row["metrics"]["main"] == "average_precision"
+    assert len(Results(tmp_path).values(row["cell"])) == row["n_test"] == 4
 
 
 def test_a_rerun_measures_nothing_and_other_boxes_again(folder, tmp_path):
@@ -143,7 +156,7 @@ def test_shots_are_images(folder, tmp_path):
 def test_plan_counts_all_views(folder, tmp_path):
     want = Want((), ("fcos",), seeds=1, geometry=SMALL)
     [(_, estimate)] = plan_benchmark([loaded(folder)], NETS[:1], want, store=tmp_path / "s")
-    cell = DetectionCell("", "fcos", "head", "pyramid", None, 0)
+    cell = ObjectCell("", "fcos", "head", "pyramid", None, 0)
     assert estimate.n_missing == cell.n_views() * 16
 
 
@@ -159,9 +172,11 @@ def test_features_and_protocols(folder, tmp_path):
 
 
 def test_a_key_holds_the_recipe_and_the_head(monkeypatch):
-    cell = DetectionCell("a", "fcos", "head", "pyramid", None, 0)
+    cell = ObjectCell("a", "fcos", "head", "pyramid", None, 0)
     settings = cell._settings()
     assert dataclasses.replace(cell, probe="retinanet")._settings() != settings
+    other = dataclasses.replace(cell, probe="mask-rcnn", task="instances")
+    assert other._settings() != settings
     monkeypatch.setattr(grid, "VERSION", 2)
     assert cell._settings() != settings
 
@@ -189,9 +204,9 @@ def test_f1_of_images():
 
 def test_datasets_are_told_apart(folder):
     dataset = loaded(folder)
-    assert isinstance(dataset, DetectionDataset)
+    assert isinstance(dataset, ObjectDataset)
     assert dataset.classes == ("background", "sq")
     from transferkit.backbones import resolve_backbone
 
     spec = resolve_backbone("test_vit", pretrained=False)
-    assert object_features("pyramid", spec) == ["final.map"]
+    assert object_features("pyramid", spec, "oriented") == ["final.map"]

@@ -31,7 +31,7 @@ _WANTED_SIDE, _LONGEST = 32, 640
 class TransferOrientedDetector(ObjectEstimator):
     """Find turned rectangles with a neck and a head that are trained on a frozen backbone's maps.
 
-    The network runs once over each image, and over turned, mirrored and zoomed ones for
+    The network runs once over each image, and over its mirror image for
     training; then the head trains on the stored maps. Boxes are as `transferkit.images.oriented`
     has them: centre, longer and shorter side, px, and an angle in degrees, counter-clockwise.
 
@@ -49,7 +49,7 @@ class TransferOrientedDetector(ObjectEstimator):
     suppression : mapping, optional
         Fields of `transferkit.dense.detection.Suppression`; ``iou`` is 0.3 by default.
     recipe : mapping, optional
-        Fields of `transferkit.dense.recipe.OrientedRecipe`, such as ``{"turned": False}``.
+        Fields of `transferkit.dense.recipe.OrientedRecipe`, such as ``{"turned": True}``.
     store, device, batch_size, progress
         As for `FeatureExtractor`.
     folder : path, optional
@@ -75,7 +75,7 @@ class TransferOrientedDetector(ObjectEstimator):
     >>> extractor = FeatureExtractor(
     ...     "resnet18", pretrained=False, image_size=64, crop_pct=1.0, store=False
     ... )
-    >>> recipe = {"epochs": 10, "zoomed": False, "turned": False}
+    >>> recipe = {"epochs": 10}
     >>> detector = TransferOrientedDetector(extractor, recipe=recipe)
     >>> detector.fit(images, [one] * 6).predict(images)[0].oriented.shape[1]
     5

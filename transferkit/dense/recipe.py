@@ -117,15 +117,15 @@ class InstanceRecipe(DetectionRecipe):
 
 @dataclass(frozen=True)
 class OrientedRecipe(DetectionRecipe):
-    """How a neck and a head that finds oriented boxes are trained.
+    """How a neck and a head that finds oriented boxes are trained; see `DetectionRecipe`.
 
-    Parameters
-    ----------
-    turned : bool
-        As for `DetectionRecipe`. For images that have an up and a down, it is better off.
+    Zoomed and turned images are left out by default: their share of the steps is one that the
+    images as they are don't have.
     """
 
-    turned: bool = True
+    # On 120 aerial images 20 epochs of the images and their mirror images gave AP75 28, 29 and 3
+    # of three classes, and with turned ones among them 26, 9 and 1, one seed.
+    zoomed: bool = False
 
 
 def choose_recipe(kind: type[R], given: Mapping[str, Any], n_images: int) -> R:

@@ -52,6 +52,8 @@ class ObjectEstimator(NetworkEstimator):
     # them cells of 20 px were found twice as well, and training took three times as long.
     fine_below: ClassVar[float] = 32
 
+    # Fields of `Suppression` that suit the task better than its defaults.
+    usual_suppression: ClassVar[Mapping[str, Any]] = {}
     suppression: Mapping[str, Any] | None
     head_options: Mapping[str, Any] | None
 
@@ -133,7 +135,11 @@ class ObjectEstimator(NetworkEstimator):
         )
 
     def _suppression(self, train: ObjectSamples) -> Suppression:
-        given = {"limit": max(_LEAST_LIMIT, 2 * train.most_objects), **(self.suppression or {})}
+        given = {
+            "limit": max(_LEAST_LIMIT, 2 * train.most_objects),
+            **self.usual_suppression,
+            **(self.suppression or {}),
+        }
         try:
             return Suppression(**given)
         except TypeError as error:

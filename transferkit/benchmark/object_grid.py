@@ -97,10 +97,10 @@ def object_cells(backbone: str, want: Want, task: str) -> list[Cell]:
             f"features 'auto' are chosen for vectors; for {task} name 'pyramid', or layers as in "
             "stage2+stage3"
         )
-    made = functools.partial(ObjectCell, task=task)
+    make = functools.partial(ObjectCell, task=task)
     return [
-        cell
+        one
         for head in want.heads
         for feature in want.features or (PYRAMID,)
-        for cell in seeded(made, backbone, head, "head", feature, want)
+        for one in seeded(make, backbone, head, "head", feature, want)
     ]

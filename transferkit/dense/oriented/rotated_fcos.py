@@ -54,7 +54,7 @@ _BOX_WEIGHT, _CODE_WEIGHT = 2.0, 0.2
 _SMOOTH = 0.1
 
 
-class _PointLevel(NamedTuple):
+class _OrientedLevel(NamedTuple):
     """What the head says of a level, and where its cells are.
 
     Scores ``(B, n, classes)`` and quality ``(B, n)``, both before the sigmoid; codes ``(B, n, 7)``,
@@ -168,7 +168,7 @@ class RotatedFCOSHead(OrientedHead):
             found.append(Candidates(canonical(boxes), scores, labels))
         return joined_levels(found)
 
-    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[_PointLevel]:
+    def _levels_of(self, maps: FeatureMaps, size: tuple[int, int]) -> list[_OrientedLevel]:
         given = zip(self.laterals, self.levels(maps), strict=True)
         found = []
         for i, level in enumerate(self.extra([layer(level) for layer, level in given])):
@@ -177,7 +177,7 @@ class RotatedFCOSHead(OrientedHead):
             codes = torch.cat((codes[..., :3] * self.scales[i], codes[..., 3:]), -1) + self.start
             points = points_of_level(level.shape[-2:], self.level_strides[i], size, level.device)
             found.append(
-                _PointLevel(
+                _OrientedLevel(
                     flattened(self.scores(of_class), self.n_classes - 1),
                     flattened(self.quality(of_box), 1)[..., 0],
                     codes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,9 @@ from transferkit.annotations._rle import pack_runs, runs_of_region
 from transferkit.images import corners_of_oriented, upright_of_oriented
 
 __all__ = ["dataset", "results"]
+
+# Bytes of the list of images that are copied at a time.
+_AT_A_TIME = 1 << 16
 
 
 def dataset(
@@ -55,7 +57,7 @@ def dataset(
                 yield before + _dumped({"id": number, "image_id": i, **written})
         yield b'\n], "images": [\n'
         images.seek(0)
-        while part := images.read(shutil.COPY_BUFSIZE):  # type: ignore[attr-defined]  # opened for bytes
+        while part := images.read(_AT_A_TIME):
             yield part
     yield b"\n]}\n"
 

@@ -84,7 +84,7 @@ class DenseEstimator(BaseEstimator, abc.ABC):
     suits_input: bool = False
 
     backbone: str | Backbone | BackboneSpec | FeatureExtractor
-    head: str
+    head: str | None
     features: str | Sequence[str] | None
     image_size: int | tuple[int, int] | None
     store: FeatureStore | str | Path | bool | None

@@ -228,8 +228,9 @@ class FineTunedNetwork(NetworkEstimator):
         return [
             self.extractor_.resolve().to_json(),
             canonical_json(
-                [self.strategy, asdict(recipe), self.head, self.neck, self.extractor_.feature_names,
-                 dict(self.head_options or {}), dict(self.neck_options or {})]
+                [self.strategy, asdict(recipe), self._head_name, self.neck,
+                 self.extractor_.feature_names, dict(self.head_options or {}),
+                 dict(self.neck_options or {})]
             ),
             digest.hexdigest(),
             *(usable.ids[i].hex() for part in (parts.train, parts.validation) for i in part),

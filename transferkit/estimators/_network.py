@@ -181,6 +181,11 @@ class NetworkEstimator(DenseEstimator):
         """What the user sets of the recipe of neck and head."""
         return self.recipe or {}
 
+    @property
+    def _head_name(self) -> str:
+        """Name of the head: the task's default if the user names none."""
+        return self.task_.default_head if self.head is None else self.head
+
     @abc.abstractmethod
     def _default_neck(self) -> str:
         """Name of the neck that the head has if the user names none."""
@@ -222,7 +227,7 @@ class NetworkEstimator(DenseEstimator):
             return self.network_kind(
                 self._levels(self.extractor_),
                 len(self.classes_),
-                head=self.head,
+                head=self._head_name,
                 neck=self._default_neck() if self.neck is None else self.neck,
                 head_options=self._suited_head_options(train),
                 neck_options=self.neck_options,

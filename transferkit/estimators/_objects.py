@@ -7,6 +7,7 @@ import functools
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from transferkit import artifacts
 from transferkit.annotations import Annotations, AnnotationSet
+from transferkit.backbones import Backbone
 from transferkit.dense.detection import Suppression
 from transferkit.dense.fitting import LoopOf
 from transferkit.dense.kinds import ObjectKind, object_kind
@@ -27,8 +29,10 @@ from transferkit.estimators._network import NetworkEstimator
 from transferkit.estimators._tiles import Box
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored, turned, zoomed
-from transferkit.images import Frame
+from transferkit.images import Frame, Tiling
 from transferkit.registry import unknown
+from transferkit.spec import BackboneSpec
+from transferkit.store import FeatureStore
 from transferkit.training import Samples
 
 __all__ = ["ObjectEstimator"]
@@ -59,6 +63,41 @@ class ObjectEstimator(NetworkEstimator):
 
     suppression_: Suppression
     threshold_: float
+
+    def __init__(
+        self,
+        backbone: str | Backbone | BackboneSpec | FeatureExtractor,
+        head: str | None = None,
+        *,
+        neck: str | None = None,
+        features: str | Sequence[str] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        head_options: Mapping[str, Any] | None = None,
+        neck_options: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        suppression: Mapping[str, Any] | None = None,
+        tiles: Tiling | str | tuple[int, int] | None = None,
+        store: FeatureStore | str | Path | bool | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+        folder: str | Path | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.neck = neck
+        self.features = features
+        self.image_size = image_size
+        self.head_options = head_options
+        self.neck_options = neck_options
+        self.recipe = recipe
+        self.suppression = suppression
+        self.tiles = tiles
+        self.store = store
+        self.device = device
+        self.batch_size = batch_size
+        self.progress = progress
+        self.folder = folder
 
     @property
     def kind(self) -> ObjectKind:
@@ -96,7 +135,7 @@ class ObjectEstimator(NetworkEstimator):
         return (4, *self.strides) if is_fine else self.strides
 
     def _default_neck(self) -> str:
-        return str(self._heads.default_neck(self.head))
+        return str(self._heads.default_neck(self._head_name))
 
     def _views_of(self, extractor: FeatureExtractor, recipe: DetectionRecipe) -> list[View]:
         preprocess = extractor.resolve().preprocess
@@ -158,7 +197,7 @@ class ObjectEstimator(NetworkEstimator):
             **(self.neck_options or {}),
         )
         suited = self._heads.suited_options(
-            self.head,
+            self._head_name,
             np.concatenate(boxes),
             neck.strides,
             self.input_size_,

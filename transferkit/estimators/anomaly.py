@@ -133,6 +133,8 @@ class AnomalyDetector(DenseEstimator):
     """
 
     task_name = "anomaly"
+
+    head: str
     strides = (4, 8, 16)
 
     method_: AnomalyMethod

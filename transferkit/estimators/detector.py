@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from transferkit.backbones import Backbone
 from transferkit.dense.network import DetectionNetwork
 from transferkit.estimators._objects import ObjectEstimator
-from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import Tiling
 from transferkit.metrics import DetectionReport, detection_report
-from transferkit.spec import BackboneSpec
-from transferkit.store import FeatureStore
 
 __all__ = ["TransferDetector"]
 
@@ -29,8 +22,8 @@ class TransferDetector(ObjectEstimator):
     backbone : str, Backbone, BackboneSpec or FeatureExtractor
         As for `FeatureExtractor`. One that is given by name sees the whole image, squashed to
         its input size, and its maps are stored as float16.
-    head : str, default="faster-rcnn"
-        One of `transferkit.dense.detection.detection_heads`.
+    head : str, optional
+        One of `transferkit.dense.detection.detection_heads`; ``"faster-rcnn"`` by default.
     neck : str, optional
         One of `transferkit.necks.neck_names`; by default the one that suits the head.
     features : str or sequence of str, optional
@@ -78,6 +71,7 @@ class TransferDetector(ObjectEstimator):
     Examples
     --------
     >>> import numpy as np
+    >>> from transferkit import FeatureExtractor
     >>> from transferkit.annotations import Annotations
     >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
     >>> images[:, 16:48, 24:56] = 255  # a white square
@@ -93,41 +87,6 @@ class TransferDetector(ObjectEstimator):
 
     task_name = "detection"
     network_kind = DetectionNetwork
-
-    def __init__(
-        self,
-        backbone: str | Backbone | BackboneSpec | FeatureExtractor,
-        head: str = "faster-rcnn",
-        *,
-        neck: str | None = None,
-        features: str | Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
-        head_options: Mapping[str, Any] | None = None,
-        neck_options: Mapping[str, Any] | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        suppression: Mapping[str, Any] | None = None,
-        tiles: Tiling | str | tuple[int, int] | None = None,
-        store: FeatureStore | str | Path | bool | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-        progress: bool = False,
-        folder: str | Path | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.head = head
-        self.neck = neck
-        self.features = features
-        self.image_size = image_size
-        self.head_options = head_options
-        self.neck_options = neck_options
-        self.recipe = recipe
-        self.suppression = suppression
-        self.tiles = tiles
-        self.store = store
-        self.device = device
-        self.batch_size = batch_size
-        self.progress = progress
-        self.folder = folder
 
     # ---- predict and measure ----
 

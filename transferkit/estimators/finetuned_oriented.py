@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-from transferkit.backbones import Backbone
 from transferkit.estimators._finetuned_objects import FineTunedObjects
-from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.estimators.oriented import TransferOrientedDetector
 from transferkit.finetune.dense.recipe import LiveOrientedRecipe
-from transferkit.spec import BackboneSpec
-from transferkit.store import FeatureStore
 
 __all__ = ["FineTuneOrientedDetector"]
 
@@ -73,6 +65,7 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
     Examples
     --------
     >>> import numpy as np
+    >>> from transferkit import FeatureExtractor
     >>> from transferkit.annotations import Annotations
     >>> images = np.zeros((6, 64, 64, 3), dtype=np.uint8)
     >>> images[:, 16:48, 24:40] = 255  # a white rectangle
@@ -88,42 +81,3 @@ class FineTuneOrientedDetector(FineTunedObjects, TransferOrientedDetector):
 
     trained_as = TransferOrientedDetector
     live_kind = LiveOrientedRecipe
-
-    def __init__(
-        self,
-        backbone: str | Backbone | BackboneSpec | FeatureExtractor | None = None,
-        strategy: str = "lp-ft",
-        *,
-        head: str = "rotated-fcos",
-        neck: str | None = None,
-        features: str | Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
-        head_options: Mapping[str, Any] | None = None,
-        neck_options: Mapping[str, Any] | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        suppression: Mapping[str, Any] | None = None,
-        init: str | Path | None = None,
-        folder: str | Path | None = None,
-        store: FeatureStore | str | Path | bool | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-        tensorboard: bool = False,
-        progress: bool = False,
-    ) -> None:
-        self.backbone: Any = backbone
-        self.strategy = strategy
-        self.head = head
-        self.neck = neck
-        self.features = features
-        self.image_size = image_size
-        self.head_options = head_options
-        self.neck_options = neck_options
-        self.recipe = recipe
-        self.suppression = suppression
-        self.init = init
-        self.folder = folder
-        self.store = store
-        self.device = device
-        self.batch_size = batch_size
-        self.tensorboard = tensorboard
-        self.progress = progress

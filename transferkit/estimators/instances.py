@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from transferkit.annotations import Annotations
-from transferkit.backbones import Backbone
 from transferkit.dense.network import InstanceNetwork
 from transferkit.dense.recipe import DenseRecipe, InstanceRecipe
 from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import ImageSet, Tiling
+from transferkit.images import ImageSet
 from transferkit.metrics import InstanceReport, instance_report
-from transferkit.spec import BackboneSpec
-from transferkit.store import FeatureStore
 
 __all__ = ["TransferInstanceSegmenter"]
 
@@ -37,8 +32,8 @@ class TransferInstanceSegmenter(ObjectEstimator):
     ----------
     backbone : str, Backbone, BackboneSpec or FeatureExtractor
         As for `TransferDetector`.
-    head : str, default="mask-rcnn"
-        One of `transferkit.dense.instances.instance_heads`.
+    head : str, optional
+        One of `transferkit.dense.instances.instance_heads`; ``"mask-rcnn"`` by default.
     neck, features, image_size, head_options, neck_options, recipe, suppression, tiles
         As for `TransferDetector`. By default the input is larger than the images where objects
         are small, with a longer side of up to 512 px.
@@ -84,41 +79,6 @@ class TransferInstanceSegmenter(ObjectEstimator):
     # After that, less than a cell of stride 8.
     fine_below = 8
     network_kind = InstanceNetwork
-
-    def __init__(
-        self,
-        backbone: str | Backbone | BackboneSpec | FeatureExtractor,
-        head: str = "mask-rcnn",
-        *,
-        neck: str | None = None,
-        features: str | Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
-        head_options: Mapping[str, Any] | None = None,
-        neck_options: Mapping[str, Any] | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        suppression: Mapping[str, Any] | None = None,
-        tiles: Tiling | str | tuple[int, int] | None = None,
-        store: FeatureStore | str | Path | bool | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-        progress: bool = False,
-        folder: str | Path | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.head = head
-        self.neck = neck
-        self.features = features
-        self.image_size = image_size
-        self.head_options = head_options
-        self.neck_options = neck_options
-        self.recipe = recipe
-        self.suppression = suppression
-        self.tiles = tiles
-        self.store = store
-        self.device = device
-        self.batch_size = batch_size
-        self.progress = progress
-        self.folder = folder
 
     # ---- fit ----
 

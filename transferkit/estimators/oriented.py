@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from transferkit.annotations import Annotations, AnnotationSet
-from transferkit.backbones import Backbone
 from transferkit.dense.network import OrientedNetwork
 from transferkit.dense.recipe import DenseRecipe, OrientedRecipe
 from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
-from transferkit.images import ImageSet, Tiling, corners_of_oriented
+from transferkit.images import ImageSet, corners_of_oriented
 from transferkit.metrics import OrientedReport, oriented_report
-from transferkit.spec import BackboneSpec
-from transferkit.store import FeatureStore
 
 __all__ = ["TransferOrientedDetector"]
 
@@ -42,8 +38,8 @@ class TransferOrientedDetector(ObjectEstimator):
         where the input has another shape, and its maps are stored as float16. With another one,
         a ``crop_mode`` of ``"squash"`` turns rectangles into parallelograms, unless the images
         have the input's shape.
-    head : str, default="rotated-fcos"
-        One of `transferkit.dense.oriented.oriented_heads`.
+    head : str, optional
+        One of `transferkit.dense.oriented.oriented_heads`; ``"rotated-fcos"`` by default.
     neck, features, image_size, head_options, neck_options, tiles
         As for `TransferDetector`.
     suppression : mapping, optional
@@ -89,41 +85,6 @@ class TransferOrientedDetector(ObjectEstimator):
     # Two rectangles of one object overlap less than upright boxes, where their angles differ: with
     # 0.3 for 0.6 the AP50 of cars seen from the air was 10 points better, and that of people 3.
     usual_suppression: ClassVar[Mapping[str, Any]] = {"iou": 0.3}
-
-    def __init__(
-        self,
-        backbone: str | Backbone | BackboneSpec | FeatureExtractor,
-        head: str = "rotated-fcos",
-        *,
-        neck: str | None = None,
-        features: str | Sequence[str] | None = None,
-        image_size: int | tuple[int, int] | None = None,
-        head_options: Mapping[str, Any] | None = None,
-        neck_options: Mapping[str, Any] | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        suppression: Mapping[str, Any] | None = None,
-        tiles: Tiling | str | tuple[int, int] | None = None,
-        store: FeatureStore | str | Path | bool | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-        progress: bool = False,
-        folder: str | Path | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.head = head
-        self.neck = neck
-        self.features = features
-        self.image_size = image_size
-        self.head_options = head_options
-        self.neck_options = neck_options
-        self.recipe = recipe
-        self.suppression = suppression
-        self.tiles = tiles
-        self.store = store
-        self.device = device
-        self.batch_size = batch_size
-        self.progress = progress
-        self.folder = folder
 
     # ---- fit ----
 

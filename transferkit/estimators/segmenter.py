@@ -135,7 +135,7 @@ class TransferSegmenter(NetworkEstimator):
     # ---- fit ----
 
     def _default_neck(self) -> str:
-        return default_neck(self.head)
+        return default_neck(self._head_name)
 
     def _views_of(self, extractor: FeatureExtractor, recipe: SegmentationRecipe) -> list[View]:
         return [mirrored(extractor.resolve().preprocess)] if recipe.mirrored else []

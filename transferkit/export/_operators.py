@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import torchvision  # noqa: F401  roi_align is an operator of torch from here on
 
-# And these are survivors and unrivalled.
-import transferkit.dense.detection
-import transferkit.dense.oriented._survivors  # noqa: F401
+# And so are survivors and unrivalled, which these two define.
+from transferkit.dense import detection, oriented  # noqa: F401
 
 __all__ = ["operators"]
 

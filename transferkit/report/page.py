@@ -15,7 +15,7 @@ import numpy as np
 
 from transferkit.files import write_whole
 
-__all__ = ["Chart", "Gallery", "Page", "Part", "Picture", "Section", "Table", "Text"]
+__all__ = ["Chart", "Gallery", "Page", "Part", "Picture", "Section", "DataTable", "Text"]
 
 # A page may run what stands in it and show what stands in it, and ask nobody for anything.
 _POLICY = (
@@ -54,7 +54,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """A table, which the reader sorts by a click on a column's name.
 
     Parameters
@@ -221,7 +221,7 @@ class Page:
 
     Examples
     --------
-    >>> page = Page("flowers", [Section("Classes", [Table(["class", "n"], [["rose", 12]])])])
+    >>> page = Page("flowers", [Section("Classes", [DataTable(["class", "n"], [["rose", 12]])])])
     >>> "<td>rose</td>" in page.to_html()
     True
     """

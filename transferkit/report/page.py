@@ -15,7 +15,7 @@ import numpy as np
 
 from transferkit.files import write_whole
 
-__all__ = ["Chart", "Gallery", "Page", "Part", "Picture", "Section", "DataTable", "Text"]
+__all__ = ["Chart", "DataTable", "Gallery", "Page", "Part", "Picture", "Section", "Text"]
 
 # A page may run what stands in it and show what stands in it, and ask nobody for anything.
 _POLICY = (

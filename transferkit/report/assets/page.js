@@ -37,6 +37,7 @@
 
   // ---- charts ----
   const narrow = 560;
+  const canHover = matchMedia("(hover: hover)").matches;
   const isTouched = matchMedia("(pointer: coarse)").matches;
 
   function colour(name) {
@@ -97,7 +98,7 @@
 
   const figures = new Map();
   const config = {
-    responsive: false, displayModeBar: isTouched ? false : "hover", displaylogo: false, showLink: false, showSendToCloud: false,
+    responsive: false, displayModeBar: canHover ? "hover" : false, displaylogo: false, showLink: false, showSendToCloud: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
   };
 

@@ -72,9 +72,9 @@ class Results:
         if answers:
             write_whole(self._place(row["cell"], "npz"), [_packed(answers)])
         if values is not None:
-            file = io.BytesIO()
-            np.save(file, values, allow_pickle=False)
-            write_whole(self._place(row["cell"], "npy"), [file.getvalue()])
+            array = io.BytesIO()
+            np.save(array, values, allow_pickle=False)
+            write_whole(self._place(row["cell"], "npy"), [array.getvalue()])
         cut_short = self._lines.exists() and not self._lines.read_bytes().endswith(b"\n")
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
         # A name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
@@ -114,7 +114,8 @@ class Results:
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **named)
     return file.getvalue()
 
 

@@ -28,9 +28,12 @@ from transferkit.report.page import (
     WrittenNumber,
 )
 
-__all__ = ["board_parts", "board_title", "overview", "summary_parts"]
+__all__ = ["board_parts", "board_title", "summary_parts"]
 
 Names = Mapping[str, str]
+
+# Characters of a name beside a chart.
+_LONGEST = 28
 
 ABOUT = (
     "Means over seeds, with 95 % intervals over test images and seeds. Backbones that share a "
@@ -48,14 +51,18 @@ def board_parts(boards: Sequence[Board], short: Names) -> list[Part]:
     if not boards:
         return []
     first, *others = boards
-    parts: list[Part] = [Text(_told(first)), Beside([_table(first, short), _chart(first, short)])]
+    parts = [*_board(first, short), *_overview(boards, short)]
     for board in others:
         best = board.places[0]
         value = with_interval(board.metric, best.mean, best.interval)
         title = f"{board_title(board)}: {short[best.backbone]} {value}"
-        inner = Beside([_table(board, short), _chart(board, short)])
-        parts.append(Fold(title, [Text(_told(board)), inner]))
+        parts.append(Fold(title, _board(board, short)))
     return parts
+
+
+def _board(board: Board, short: Names) -> list[Part]:
+    beside = Beside([_table(board, short), _chart(board, short)], widths=(3, 2))
+    return [Text(_told(board)), beside]
 
 
 def _told(board: Board) -> str:
@@ -66,7 +73,7 @@ def _told(board: Board) -> str:
         if board.baseline is None
         else f" Without looking at an image one gets {scale * board.baseline:.3g}"
         + " %" * (scale > 1)
-        + ", the dashed line."
+        + (", the dashed line." if _shows_baseline(board) else ".")
     )
     return f"{board_title(board)}; measured on {board.n_test:,} test images{seeds}.{baseline}"
 
@@ -91,6 +98,14 @@ def _table(board: Board, short: Names) -> DataTable:
         row += ["; ".join(place.notes)] * has_notes
         rows.append(row)
     return DataTable(header, rows)
+
+
+def _shows_baseline(board: Board) -> bool:
+    """Whether the baseline is so near that the intervals can be seen beside it."""
+    if board.baseline is None:
+        return False
+    ends = np.array([place.interval for place in board.places])
+    return bool(ends.min() - board.baseline < 2 * max(float(np.ptp(ends)), 1e-9))
 
 
 def _value(metric: str, value: float | None) -> WrittenNumber | None:
@@ -140,16 +155,21 @@ def _chart(board: Board, short: Names) -> Chart:
     }
     figure["layout"]["yaxis"] |= {
         "tickvals": at,
-        "ticktext": [named(name) for name in places],
+        "ticktext": [named(_cut(name)) for name in places],
         "range": [len(places) - 0.5, -0.5],
         "showgrid": False,
         "zeroline": False,
     }
-    if board.baseline is not None:
+    if board.baseline is not None and _shows_baseline(board):
         figure["layout"]["shapes"] = [_across(scale * board.baseline)]
     height = min(120 + 34 * len(places), 900)
     label = f"{metric_title(board.metric)} of {len(places)} backbones with intervals, {board.probe}"
     return Chart(figure, label, height=height)
+
+
+def _cut(name: str) -> str:
+    """A name that leaves room for the chart; the table beside it has the whole."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _across(value: float) -> dict[str, Any]:
@@ -171,7 +191,7 @@ def _place_name(place: Place, board: Board, short: Names) -> str:
     return short[place.backbone] + (f", {place.feature}" if n > 1 else "")
 
 
-def overview(boards: Sequence[Board], short: Names) -> list[Part]:
+def _overview(boards: Sequence[Board], short: Names) -> list[Part]:
     """List the leaderboards of a dataset with their best backbones."""
     if len(boards) < 2:
         return []
@@ -188,7 +208,7 @@ def overview(boards: Sequence[Board], short: Names) -> list[Part]:
                 best.feature,
                 _value(board.metric, best.mean),
                 _interval(board.metric, best),
-                f"{alike} of {len(board.places) - 1}",
+                f"{alike} of {len(board.places) - 1}" if len(board.places) > 1 else None,
             ]
         )
     header = ["probe", "trained on", "best backbone", "features", value_title(boards[0].metric)]

@@ -13,7 +13,7 @@ from transferkit.protocols.segmentation import (
     segmentation_protocol_names,
 )
 from transferkit.report import benchmark_boards
-from transferkit.report.benchmark_boards import board_parts, board_title, overview, summary_parts
+from transferkit.report.benchmark_boards import board_parts, board_title, summary_parts
 from transferkit.report.benchmark_classes import class_parts
 from transferkit.report.benchmark_curves import (
     images_per_second,
@@ -57,8 +57,7 @@ def benchmark_page(results: Results, metrics: Sequence[str] = ()) -> Page:
     for dataset in datasets:
         of_dataset = _ordered([board for board in boards if board.dataset == dataset])
         its_rows = [row for row in done if row["dataset"] == dataset]
-        prefix = f"{dataset}: " if len(datasets) > 1 else ""
-        sections += _sections(of_dataset, its_rows, results, short, prefix)
+        sections += _sections(of_dataset, its_rows, results, short, dataset * (len(datasets) > 1))
     failed = [row for row in rows if row["status"] != "done"]
     sections += [_failures(failed, short), _method(rows, done, short)]
     names = ", ".join(dict.fromkeys(row["dataset"] for row in rows))
@@ -71,35 +70,39 @@ def _ordered(boards: list[Board]) -> list[Board]:
 
 
 def _sections(
-    boards: Sequence[Board], rows: Rows, results: Results, short: Names, prefix: str
+    boards: Sequence[Board], rows: Rows, results: Results, short: Names, dataset: str
 ) -> list[Section]:
-    """Sections of one dataset."""
+    """Sections of one dataset, which is named where there are several."""
     first = boards[0]
     of_first = board_title(first)
+
+    def title(text: str) -> str:
+        return f"{dataset}: {text}" if dataset else text[0].upper() + text[1:]
+
     return [
         Section(
-            f"{prefix}leaderboards",
-            [*board_parts(boards, short), *overview(boards, short)],
+            title("leaderboards"),
+            board_parts(boards, short),
             benchmark_boards.ABOUT,
         ),
         Section(
-            f"{prefix}speed and width",
+            title("speed and width"),
             trade_off_parts(first, rows, short),
             f"{of_first}. Speed is that of the extraction that this benchmark did, with reading "
             "and decoding, and depends on the machine. Nothing on the Pareto front is beaten in "
             "one respect by a backbone that is as good in the other.",
         ),
         Section(
-            f"{prefix}learning curves",
+            title("learning curves"),
             learning_parts(boards, rows, short),
             "Means over seeds with 95 % intervals.",
         ),
         Section(
-            f"{prefix}layers",
+            title("layers"),
             layer_parts(boards, rows, short),
             "Features of one network, from the input to the output.",
         ),
-        Section(f"{prefix}classes", class_parts(first, results, rows, short), f"{of_first}."),
+        Section(title("classes"), class_parts(first, results, rows, short), f"{of_first}."),
     ]
 
 
@@ -109,7 +112,7 @@ def _facts(boards: Sequence[Board], rows: Rows, short: Names) -> dict[str, str]:
         board = _ordered([board for board in boards if board.dataset == dataset])[0]
         best = board.places[0]
         value = with_interval(board.metric, best.mean, best.interval)
-        facts[f"best on {dataset}, {board_title(board)}"] = f"{short[best.backbone]}: {value}"
+        facts[f"best on {dataset}, {board_title(board)}"] = f"{value}, {short[best.backbone]}"
     failed = sum(row["status"] != "done" for row in rows)
     counts = {
         "backbone": len(short),

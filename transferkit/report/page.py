@@ -267,14 +267,19 @@ class Beside:
     ----------
     parts : sequence of Part
         What stands side by side.
+    widths : sequence of float, default=()
+        How wide they are to one another, where there is room; by default alike.
     """
 
     parts: Sequence[Part]
+    widths: Sequence[float] = ()
 
     def to_html(self) -> str:
         """Markup of the part."""
         each = "".join(f"<div>{part.to_html()}</div>" for part in self.parts)
-        return f'<div class="beside">{each}</div>'
+        columns = " ".join(f"minmax(0, {width:g}fr)" for width in self.widths)
+        style = f' style="--columns: {columns}"' if columns else ""
+        return f'<div class="beside{" of-widths" * bool(columns)}"{style}>{each}</div>'
 
 
 @dataclass(frozen=True)

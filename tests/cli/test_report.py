@@ -17,10 +17,10 @@ def test_a_page(call, results, tmp_path):
     assert str(out) in done.out
     assert "MB" in done.out
     text = out.read_text(encoding="utf-8")
-    assert "macro-F1" in text
+    assert "macro F1" in text
     found = json.loads(call("report", results, "--out", out, "--json").out)
     assert found == {"page": str(out), "bytes": out.stat().st_size, "cells": 40}
-    assert "macro-F1" not in out.read_text(encoding="utf-8")
+    assert "macro F1" not in out.read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"page.html", "results"}
 
 

@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="PNG file for the precision over recall of objects.",
 )
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML page of what was measured, with charts and pictures.",
+)
 @annotation_options
 @tiles_option("as the model was trained")
 @run_options
@@ -67,6 +73,7 @@ def command(
     form: str | None,
     overlays: Path | None,
     plot: Path | None,
+    page: Path | None,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -86,6 +93,8 @@ def command(
 
     task = task_of(model)
     if is_dense(task):
+        if page is not None:
+            raise click.UsageError(f"--report has no pages of {task} yet; leave it out")
         evaluate_dense(
             ctx,
             model,

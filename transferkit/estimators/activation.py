@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from transferkit.backbones import Backbone, layers_of
 from transferkit.heads import linear_map
-from transferkit.images import Frame, frame_of, list_images
+from transferkit.images import Frame, ImageSet, frame_of, list_images
 from transferkit.pooling import VECTOR_LAYERS, FeatureName, parse_feature
 from transferkit.registry import unknown
 
@@ -44,12 +44,15 @@ class ActivationMaps:
         of the image.
     frames : list of Frame
         From the px of each image to those of the network's input.
+    sizes : list of (int, int)
+        Height and width of each image, px.
     image_size : (int, int)
         Height and width of the network's input, px, over which the places lie evenly.
     """
 
     scores: NDArray[np.float64]
     frames: list[Frame]
+    sizes: list[tuple[int, int]]
     image_size: tuple[int, int]
 
 
@@ -118,8 +121,8 @@ def class_activation_maps(model: Any, images: Any, classes: Sequence[Any]) -> Ac
     maps, sizes = _maps(model.extractor_, feature, listed)
     scores = np.einsum("nd,ndhw->nhw", coef, maps.astype(np.float64))
     preprocess = model.extractor_.resolve().preprocess
-    frames = [frame_of((int(height), int(width)), preprocess) for height, width in sizes]
-    return ActivationMaps(scores + intercept[:, None, None], frames, preprocess.image_size)
+    frames = [frame_of(size, preprocess) for size in sizes]
+    return ActivationMaps(scores + intercept[:, None, None], frames, sizes, preprocess.image_size)
 
 
 def _pooled_feature(model: Any) -> FeatureName:
@@ -150,7 +153,9 @@ def _of_classes(
     return coef[at], intercept[at]
 
 
-def _maps(extractor: Any, feature: FeatureName, images: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def _maps(
+    extractor: Any, feature: FeatureName, images: ImageSet
+) -> tuple[NDArray[Any], list[tuple[int, int]]]:
     """Maps whose means the images' rows are, and the images' sizes."""
     layer = "final" if feature.layer in VECTOR_LAYERS else feature.layer
     norm = "_norm" if feature.is_normed else ""
@@ -169,7 +174,7 @@ def _maps(extractor: Any, feature: FeatureName, images: Any) -> tuple[NDArray[An
             f"its feature {str(feature)!r} isn't the mean of the network's map {layer!r}; "
             f"a model of '{layer}.avg' has maps"
         )
-    return maps, extraction.sizes
+    return maps, [(height, width) for height, width in extraction.sizes.tolist()]
 
 
 def _is_close(means: NDArray[Any], rows: NDArray[Any], extractor: Any) -> bool:

@@ -10,6 +10,7 @@ import click
 from transferkit.cli._dense import annotation_options, check_only_vectors, is_dense, tiles_option
 from transferkit.cli._dense_predict import evaluate_dense
 from transferkit.cli._lines import predictions, truth_lines
+from transferkit.cli._model_report import check_report, write_report
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -58,6 +59,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="HTML page of what was measured, with charts and pictures.",
 )
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Choice(["pca", "tsne", "umap", "none"]),
+    default="pca",
+    show_default=True,
+    help="How the page draws the features on a plane.",
+)
 @annotation_options
 @tiles_option("as the model was trained")
 @run_options
@@ -74,6 +83,7 @@ def command(
     overlays: Path | None,
     plot: Path | None,
     page: Path | None,
+    mapping: str,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -118,6 +128,8 @@ def command(
     form = form_of(form, out)
     if out is not None:
         check_file(out)
+    if page is not None:
+        check_report(page, mapping)
     estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
     part = None if use_all else measured_of(listed.split_names)
@@ -138,6 +150,18 @@ def command(
         lines = truth_lines(estimator, listed, true, predicted, extraction.failures)
         write_lines(out, lines, form)
         click.echo(f"{counted(len(lines), 'image')}, line by line: {printable(str(out))}", err=True)
+    if page is not None:
+        write_report(
+            page,
+            model,
+            estimator,
+            data,
+            report,
+            part=part,
+            n_left_out=n_left_out,
+            failures=extraction.failures,
+            mapping=mapping,
+        )
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:

@@ -63,20 +63,20 @@ def reliability(is_right: ArrayLike, confidence: ArrayLike, n_bins: int = 15) ->
     return Reliability(error, counts, *means)
 
 
-def reliability_chart(found: Reliability, said: str, came_true: str) -> Chart:
+def reliability_chart(found: Reliability, said: str, came_true: str, counted: str) -> Chart:
     """Draw a reliability diagram above the histogram of the confidences.
 
     Parameters
     ----------
     found : Reliability
         The bins.
-    said, came_true : str
-        What the confidences and the shares are of, for the axes.
+    said, came_true, counted : str
+        What the confidences, the shares and the counts are of, for the axes.
     """
     n_bins = len(found.counts)
     centres = (np.arange(n_bins) + 0.5) / n_bins
     hover = [
-        f"said {c:.3f}, came true {r:.3f}<br>{n:,} predictions" if n else ""
+        f"said {c:.3f}, came true {r:.3f}<br>{n:,} {counted}" if n else ""
         for c, r, n in zip(found.confidence, found.right, found.counts.tolist(), strict=True)
     ]
     bars: dict[str, Any] = {"type": "bar", "x": centres, "width": 0.92 / n_bins}
@@ -91,7 +91,7 @@ def reliability_chart(found: Reliability, said: str, came_true: str) -> Chart:
     layout = {
         "xaxis": {"title": {"text": said}, "range": [0, 1], "anchor": "y2"},
         "yaxis": {"title": {"text": came_true}, "range": [0, 1.02], "domain": [0.34, 1]},
-        "yaxis2": {"title": {"text": "images"}, "domain": [0, 0.24], "rangemode": "tozero"},
+        "yaxis2": {"title": {"text": counted}, "domain": [0, 0.24], "rangemode": "tozero"},
         "showlegend": False,
     }
     return Chart(

@@ -15,7 +15,7 @@ __all__ = ["activation_overlay", "beside", "scores_at"]
 
 _WEAKEST, _STRONGEST = 0.2, 0.75
 # What of the image's light is left where the network saw nothing of it.
-_UNSEEN = 0.3
+_UNSEEN = 0.2
 _GAP = 4
 
 

@@ -81,9 +81,11 @@ def reliability_chart(found: Reliability, said: str, came_true: str, counted: st
     ]
     bars: dict[str, Any] = {"type": "bar", "x": centres, "width": 0.92 / n_bins}
     bars |= {"hovertext": hover, "hoverinfo": "text", "showlegend": False}
-    line = {"color": _GREY, "dash": "dash", "width": 1.5}
+    # A bar of a single image says nothing.
+    faint = 0.25 + 0.75 * np.sqrt(found.counts / max(1, found.counts.max()))
+    line = {"color": "var(--front)", "dash": "dash", "width": 1.5}
     data = [
-        {**bars, "y": found.right},
+        {**bars, "y": found.right, "marker": {"color": "var(--c1)", "opacity": faint}},
         {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "line": line,
          "hoverinfo": "skip", "showlegend": False},
         {**bars, "y": found.counts, "yaxis": "y2", "marker": {"color": _GREY}},

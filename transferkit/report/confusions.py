@@ -61,7 +61,7 @@ def _pairs(matrix: NDArray[Any], labels: Sequence[str]) -> list[list[str | float
     for i, j in zip(*np.unravel_index(order, errors.shape), strict=True):
         n = int(errors[i, j])
         if n:
-            rows.append([labels[i], labels[j], n, 100 * n / int(matrix[i].sum())])
+            rows.append([labels[i], labels[j], n, round(100 * n / int(matrix[i].sum()), 1)])
     return rows
 
 

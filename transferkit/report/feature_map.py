@@ -204,9 +204,10 @@ def _traces(
     ]
     numbers = np.array([number_of.get(i, -1) for i in at.tolist()])
 
-    def trace(chosen: NDArray[Any], name: str, colour: Any = None) -> dict[str, Any]:
-        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.8}
-        marker |= {} if colour is None else colour
+    def trace(chosen: NDArray[Any], name: str, colour: Any) -> dict[str, Any]:
+        # Mistakes last, so that they lie above, and the legend has the sign of the right ones.
+        chosen = chosen[np.argsort(~is_right[chosen], kind="stable")]
+        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.8, **colour}
         return {
             "type": "scatter", "mode": "markers", "name": name, "marker": marker,
             "x": points[chosen, 0].round(4), "y": points[chosen, 1].round(4),

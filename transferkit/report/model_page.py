@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit.metrics import MultilabelReport, RegressionReport, Report
+from transferkit.metrics import MetricRow, MultilabelReport, RegressionReport, Report
 from transferkit.report.activation_overlays import activation_overlay, beside, scores_at
 from transferkit.report.calibration import reliability, reliability_chart
 from transferkit.report.confusions import MOST_CLASSES, confusion_parts
@@ -86,7 +86,7 @@ def model_page(
     left = f"; {n_left_out:,} trained on left out" if n_left_out else ""
     split = f" of the {part} split" if part else ""
     facts = {
-        **{row.metric.title: row.text() for row in report.rows()[:_HEADLINES]},
+        **{row.metric.title: _headline(row) for row in report.rows()[:_HEADLINES]},
         "measured on": f"{counted(report.n, 'image')}{split}{left}",
         **model_facts(content),
     }
@@ -100,6 +100,16 @@ def model_page(
         _failure_section(failures),
     ]
     return Page(printable(title), sections, facts)
+
+
+def _headline(row: MetricRow) -> str:
+    """A metric with its interval and its baseline, in as few words as can be."""
+    shown = row.metric.text
+    text = shown(row.value)
+    if row.low is not None and row.high is not None and shown(row.low) != shown(row.high):
+        unit = " %" if row.metric.is_share else ""
+        text += f" ({shown(row.low).removesuffix(unit)} to {shown(row.high).removesuffix(unit)})"
+    return text if row.baseline is None else f"{text}; baseline {shown(row.baseline)}"
 
 
 # ---- numbers ----------------------------------------------------------------------------
@@ -120,18 +130,18 @@ def _warnings(report: TaskReport, failures: Sequence[Failure]) -> list[Part]:
 
 def _metrics(report: TaskReport) -> DataTable:
     rows = [
-        (row.metric.title, row.metric.text(row.value), *_between(row), _or_dash(row, row.baseline))
+        (
+            row.metric.title,
+            row.metric.text(row.value),
+            *_or_dash(row, row.low, row.high, row.baseline),
+        )
         for row in report.rows()
     ]
     return DataTable(("metric", "value", "95 % from", "to", "baseline"), rows)
 
 
-def _between(row: Any) -> tuple[str, str]:
-    return _or_dash(row, row.low), _or_dash(row, row.high)
-
-
-def _or_dash(row: Any, value: float | None) -> str:
-    return "-" if value is None else row.metric.text(value)
+def _or_dash(row: MetricRow, *values: float | None) -> list[str]:
+    return ["-" if value is None else row.metric.text(value) for value in values]
 
 
 def _numbers(measured: MeasuredImages) -> list[Section]:
@@ -197,8 +207,8 @@ def _calibration(measured: MeasuredImages) -> Section:
         chart = reliability_chart(bins, "probability", "share that is true", "labels of images")
         about = "All labels together: of those said with a probability of 0.8, 80 % should be true."
     about += (
-        f" Bars on the dashed line are honest, below it too sure. Mean distance (ECE): "
-        f"{100 * bins.error:.2f} %."
+        f" Bars that end on the dashed line are honest, and those below it too sure; pale ones are "
+        f"of few predictions. Mean distance (ECE): {100 * bins.error:.2f} %."
     )
     return Section("Calibration", [chart], about)
 
@@ -209,7 +219,7 @@ def _ranking(measured: MeasuredImages) -> Section:
         return Section("Ranking", [])
     if found.task == "classification":
         known = found.y_true < 2
-        true, scores, labels = found.y_true[known][:, None], found.proba[known, 1:], ["second"]
+        true, scores = found.y_true[known][:, None], found.proba[known, 1:]
         labels = [measured.labels[1]]
     else:
         true, scores, labels = found.y_true, found.proba, list(measured.labels)
@@ -260,9 +270,10 @@ def _activation_section(measured: MeasuredImages, found: ActivationMaps | str) -
         return Section(title, [Text(found)] if found else [])
     about = (
         "Class-activation maps: the head is linear and the features are the mean of a map, so the "
-        "score is exactly the mean of the scores of the map's places. Light places speak for the "
-        "class, dark ones against it, each picture on a scale of its own; what was cropped away "
-        "before the network is darkened."
+        "score is exactly the mean of the scores of the map's places. Beside each image the map of "
+        "what was predicted, then of what is true if that is something else. Light places speak "
+        "for it, dark ones against it, each picture on a scale of its own; what was cropped away "
+        "before the network is black."
     )
     cases = looked_at(measured)
     starts = np.cumsum([0, *(len(case.outputs) for case in cases)]).tolist()
@@ -275,8 +286,8 @@ def _activation_section(measured: MeasuredImages, found: ActivationMaps | str) -
     worst = "Largest residuals" if measured.found.task == "regression" else "Mistakes"
     good = "Small residuals" if measured.found.task == "regression" else "Right"
     parts = [
-        Gallery(some, name, width=300)
-        for some, name in ((pictures[:n_bad], worst), (pictures[n_bad:], good))
+        Gallery(some, name, width)
+        for some, name, width in ((pictures[:n_bad], worst, 300), (pictures[n_bad:], good, 220))
         if some
     ]
     return Section(title, parts, about)
@@ -297,8 +308,8 @@ def _looked_at(
         scores, frame, size = found.scores[k], found.frames[k], found.sizes[k]
         placed = scores_at(scores, frame, found.image_size, size, shape)
         tiles.append(activation_overlay(photo, placed))
-        told.append(f"{measured.labels[j]} (score {float(scores.mean()):.3g})")
-    lines = (*case.lines, f"image, then what speaks for {', for '.join(told)}")
+        told.append(f"{measured.labels[j]} {float(scores.mean()):.3g}")
+    lines = (*case.lines, f"scores: {', '.join(told)}")
     sheet = beside(tiles)
     name = measured.images.names[case.image]
     return Picture(thumbnail(sheet, max(sheet.size)), name, lines)

@@ -70,7 +70,9 @@ def test_of_convolutional_networks_and_transformers(name, feature, size, shape):
     assert found.image_size == (size, size)
 
 
-@pytest.mark.parametrize("head", ["ridge", create_head("svm", kernel="linear", C=1.0)])
+@pytest.mark.parametrize(
+    "head", ["ridge", create_head("svm", "regression", kernel="linear", C=1.0)]
+)
 def test_of_numbers_the_mean_is_the_prediction(head):
     y = np.stack([IMAGES.mean((1, 2, 3)), 100 + 3 * IMAGES[..., 0].mean((1, 2))], axis=1)
     model = TransferRegressor(tiny(), head).fit(IMAGES, y)

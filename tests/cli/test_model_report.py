@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,10 @@ def test_what_is_wrong_is_said_before_the_work(
     folder = call("evaluate", model, images, "--report", tmp_path)
     assert folder.code == 2
     assert "is a directory" in folder.err
+    alone = call("evaluate", model, images, "--map", "tsne")
+    assert alone.code == 2
+    assert "give --report FILE too" in alone.err
+    monkeypatch.setitem(sys.modules, "umap", None)
+    found = call("evaluate", model, images, "--report", page, "--map", "umap")
+    assert found.code == 1
+    assert "needs umap-learn" in found.err

@@ -30,7 +30,10 @@ def check_report(page: Path, mapping: str) -> None:
         raise ValueError(
             '--report needs plotly, which isn\'t installed; run pip install "transferkit[report]"'
         )
-    check_mapping(mapping)
+    try:
+        check_mapping(mapping)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
     check_folder(page.resolve().parent, f"{str(page)!r} can't be written")
     page.resolve().parent.mkdir(parents=True, exist_ok=True)
 

@@ -63,9 +63,7 @@ if TYPE_CHECKING:
     "--map",
     "mapping",
     type=click.Choice(["pca", "tsne", "umap", "none"]),
-    default="pca",
-    show_default=True,
-    help="How the page draws the features on a plane.",
+    help="How the page draws the features on a plane.  [default: pca]",
 )
 @annotation_options
 @tiles_option("as the model was trained")
@@ -83,7 +81,7 @@ def command(
     overlays: Path | None,
     plot: Path | None,
     page: Path | None,
-    mapping: str,
+    mapping: str | None,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -102,6 +100,11 @@ def command(
     from transferkit.estimators.measuring import learnt_columns, measure, true_targets
 
     task = task_of(model)
+    if mapping is not None and (page is None or is_dense(task)):
+        raise click.UsageError(
+            "--map is for the page of a model that predicts whole images; "
+            + ("leave it out" if is_dense(task) else "give --report FILE too")
+        )
     if is_dense(task):
         if page is not None:
             raise click.UsageError(f"--report has no pages of {task} yet; leave it out")
@@ -129,7 +132,7 @@ def command(
     if out is not None:
         check_file(out)
     if page is not None:
-        check_report(page, mapping)
+        check_report(page, mapping or "pca")
     estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
     part = None if use_all else measured_of(listed.split_names)
@@ -160,7 +163,7 @@ def command(
             part=part,
             n_left_out=n_left_out,
             failures=extraction.failures,
-            mapping=mapping,
+            mapping=mapping or "pca",
         )
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})

@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="PNG file for the precision over recall of objects.",
 )
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML file: numbers, charts and pictures of the mistakes, to look at.",
+)
 @annotation_options
 @tiles_option("as the model was trained")
 @run_options
@@ -67,6 +73,7 @@ def command(
     form: str | None,
     overlays: Path | None,
     plot: Path | None,
+    page: Path | None,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -95,6 +102,7 @@ def command(
             out=out,
             overlays=overlays,
             plot=plot,
+            page=page,
             tiles=options.pop("tiles"),
             on_error=on_error,
             as_json=as_json,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from transferkit.cli._dense import FINDING, TRAINED, annotated_images
+from transferkit.cli._dense_page import check_page, model_facts, write_dense_page
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -17,7 +18,6 @@ from transferkit.cli._options import (
     images_from,
     report_failures,
 )
-from transferkit.cli._dense_page import check_page, model_facts, write_dense_page
 from transferkit.cli._output import counted, print_json, printable, size_of
 from transferkit.cli._pictures import draw_all, draw_one
 from transferkit.cli._writing import check_file, form_of, write_lines

@@ -184,11 +184,10 @@ def object_examples(counts: DetectionCounts, threshold: float) -> Examples:
 
 def _shares(counts: DetectionCounts) -> Array:
     """How much of its image each object's box covers."""
-    places = counts.true_places
-    if counts.shapes.held == "oriented":  # sides are shares of the root of the image's area
-        covered: Array = places[:, 2] * places[:, 3]
-        return covered
-    covered = (places[:, 2] - places[:, 0]) * (places[:, 3] - places[:, 1])
+    # Sides of oriented boxes are shares of the root of the image's area.
+    is_oriented, places = counts.shapes.held == "oriented", counts.true_places
+    sides = places[:, 2:4] if is_oriented else places[:, 2:] - places[:, :2]
+    covered: Array = sides.prod(axis=1)
     return covered
 
 

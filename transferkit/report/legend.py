@@ -12,6 +12,11 @@ from transferkit.report.text import printable
 __all__ = ["Legend"]
 
 _SHOWN = 40
+_ENTRY = "white-space:nowrap;margin-right:1.1em"
+_SWATCH = (
+    "display:inline-block;width:.85em;height:.85em;border-radius:3px;margin-right:.4em;"
+    "vertical-align:-.08em"
+)
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,15 @@ class Legend:
 
     def to_html(self) -> str:
         """Markup of the part."""
-        shown = "".join(
-            f'<span style="white-space:nowrap;margin-right:1.1em"><span style="display:inline-block;'
-            f"width:.85em;height:.85em;border-radius:3px;margin-right:.4em;vertical-align:-.08em;"
-            f'background:rgb({red},{green},{blue})"></span>{html.escape(printable(name[:60]))}'
-            f"</span> "
-            for name, (red, green, blue) in self.entries[:_SHOWN]
-        )
+        shown = "".join(map(self._shown, self.entries[:_SHOWN]))
         more = len(self.entries) - _SHOWN
         return f"<p>{shown}{f'and {more:,} more' if more > 0 else ''}</p>"
+
+    @staticmethod
+    def _shown(entry: tuple[str, RGB]) -> str:
+        name, (red, green, blue) = entry
+        swatch = f"{_SWATCH};background:rgb({red},{green},{blue})"
+        return (
+            f'<span style="{_ENTRY}"><span style="{swatch}"></span>'
+            f"{html.escape(printable(name[:60]))}</span> "
+        )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from transferkit.metrics import AnomalyScores, DetectionCounts, PixelCounts
 from transferkit.metrics._matching import HIT, MISS
+from transferkit.report.text import printable
 
 __all__ = ["Examples", "ObjectOutcomes", "anomaly_examples", "object_examples", "pixel_examples"]
 
@@ -96,7 +97,7 @@ def _pixel_notes(counts: PixelCounts, i: int) -> list[str]:
     hits, true = counts.hits[i], counts.true[i]
     whole = true + counts.predicted[i] - hits
     own = [c for c in np.argsort(-true, kind="stable").tolist() if whole[c]]
-    classes = [f"{counts.classes[c]} {100 * hits[c] / whole[c]:.1f}" for c in own[:4]]
+    classes = [f"{printable(counts.classes[c])} {100 * hits[c] / whole[c]:.1f}" for c in own[:4]]
     more = f" and {len(own) - 4:,} more" if len(own) > 4 else ""
     notes = [f"mean IoU {100 * counts.image_iou[i]:.1f} %"]
     return [*notes, f"{', '.join(classes)}{more}"] if len(own) > 1 else notes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from transferkit.cli._dense import FINDING, TRAINED, annotated_images
-from transferkit.cli._dense_page import check_page, model_facts, write_dense_page
+from transferkit.cli._dense_page import MeasuredImages, check_page, write_dense_page
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -181,16 +181,7 @@ def evaluate_dense(
     from transferkit.datasets import is_unseen
     from transferkit.report.text import report_lines
 
-    if out is not None:
-        raise click.UsageError(
-            f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
-        )
-    if plot is not None:
-        if not dense_task_of(task).has_objects:
-            raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
-        check_file(plot)
-    if page is not None:
-        check_page(page)
+    _check_places(task, out, plot, page)
     estimator = estimator_from(model, options)
     _set_tiles(estimator, tiles)
     listed, found, part = _to_measure(images, estimator, use_all, options)
@@ -213,23 +204,10 @@ def evaluate_dense(
         draw_precision(report, plot)
     n_left_out = int((~unseen).sum())
     if page is not None:
-        facts = {
-            **({} if part is None else {"measured on": part}),
-            **({} if not n_left_out else {"trained on, left out": f"{n_left_out:,}"}),
-            **model_facts(model, estimator),
-        }
-        title = f"{task.capitalize()}: {Path(images).name or images}"
-        write_dense_page(
-            page,
-            title,
-            estimator,
-            measured,
-            truth,
-            counts,
-            report,
-            facts=facts,
-            failures=usable.failures,
+        found_out = MeasuredImages(
+            measured, truth, counts, report, usable.failures, part, n_left_out
         )
+        write_dense_page(page, model, images, estimator, found_out)
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:
@@ -244,6 +222,20 @@ def evaluate_dense(
         click.echo(f"page: {printable(str(page))} ({size_of(page.stat().st_size)})", err=True)
     report_failures(usable.failures, len(listed))
     ctx.exit(exit_code(usable.failures, on_error))
+
+
+def _check_places(task: str, out: Path | None, plot: Path | None, page: Path | None) -> None:
+    """Raise an error before the work for what can't be written."""
+    if out is not None:
+        raise click.UsageError(
+            f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
+        )
+    if plot is not None:
+        if not dense_task_of(task).has_objects:
+            raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
+        check_file(plot)
+    if page is not None:
+        check_page(page)
 
 
 def _to_measure(

@@ -33,7 +33,7 @@ def test_the_numbers_are_the_reports(task):
     page, _, report = made(task, facts={"backbone": "a network"})
     cells = {row[0]: row[1] for row in parts(page, DataTable)[0].rows}
     for row in report.rows():
-        shown = None if row.value is None else row.metric.text(row.value)
+        shown = "" if row.value is None else row.metric.text(row.value)
         assert cells[row.metric.title] == shown
     first = next(row for row in report.rows() if row.value is not None)
     assert page.facts[first.metric.title].startswith(first.metric.text(first.value))
@@ -147,3 +147,4 @@ def test_a_task_without_a_found_object_has_a_page():
         pictures.add(i, photo(i), found[i], truth[i], str(i))
     text = dense_page("none", report, counts, pictures).to_html()
     assert "nothing is found here" in text
+    assert "No detection has a score that the model believes" in text

@@ -82,7 +82,7 @@ def write_dense_page(
     shown = pictures.examples.images
     exif = estimator.extractor_.resolve().preprocess.exif
     # Their maps are in the store by now: only the head runs again.
-    for at, found in estimator.predictions(estimator.maps(images.select(shown))):
+    for at, found in estimator.predictions(estimator.maps(images.select(shown))) if shown else ():
         i = shown[at]
         true = None if truth is None or truth.items[i] is None else truth[i]
         pixels = read_rgb(content_of(images.items[i]), exif=exif)

@@ -13,6 +13,7 @@ from transferkit.metrics import (
     AnomalyScores,
     DetectionCounts,
     DetectionReport,
+    MetricRow,
     PixelCounts,
     SegmentationReport,
     TaskReport,
@@ -119,8 +120,8 @@ def _headline(report: TaskReport) -> dict[str, str]:
     for row in [row for row in report.rows() if row.value is not None][:_HEADLINE]:
         shown = row.metric.text
         text = shown(row.value)
-        if row.low is not None and shown(row.low) != shown(row.high):
-            text += f" ({shown(row.low)} to {shown(row.high)})"
+        if interval := _interval(row):
+            text += f" ({interval})"
         if row.baseline is not None:
             text += f"; baseline {shown(row.baseline)}"
         facts[row.metric.title] = text
@@ -128,30 +129,31 @@ def _headline(report: TaskReport) -> dict[str, str]:
 
 
 def _numbers(report: TaskReport) -> Section:
-    rows = report.rows()
-    header = ["metric", "value"]
-    columns = [("95 % from", "low"), ("to", "high"), ("baseline", "baseline")]
-    told = [one for one in columns if any(getattr(row, one[1]) is not None for row in rows)]
-    header += [name for name, _ in told]
     cells = [
-        [
-            row.metric.title,
-            _written(row.metric.text, row.value),
-            *(_written(row.metric.text, getattr(row, field)) for _, field in told),
-        ]
-        for row in rows
+        [row.metric.title, _written(row, row.value), _interval(row), _written(row, row.baseline)]
+        for row in report.rows()
     ]
+    header = ("metric", "value", "95 % interval", "baseline")
+    # A column that tells nothing is left out.
+    told = [i for i in range(len(header)) if i < 2 or any(row[i] for row in cells)]
     notes: list[Part] = [
         Text(f"{printable(name[0].upper() + name[1:])}: {printable(text)}.")
         for name, text in report.notes()
         if text
     ]
     about = "Intervals are from a bootstrap over the images; a baseline looks at no image."
-    return Section("Numbers", [DataTable(header, cells), *notes], about if told else "")
+    table = DataTable([header[i] for i in told], [[row[i] for i in told] for row in cells])
+    return Section("Numbers", [table, *notes], about if len(told) > 2 else "")
 
 
-def _written(shown: Any, value: float | None) -> str | None:
-    return None if value is None else str(shown(value))
+def _written(row: MetricRow, value: float | None) -> str:
+    return "" if value is None else str(row.metric.text(value))
+
+
+def _interval(row: MetricRow) -> str:
+    """The interval of a metric, if it tells anything."""
+    low, high = _written(row, row.low), _written(row, row.high)
+    return "" if low == high else f"{low.removesuffix(' %')} to {high}"
 
 
 # ---- tables -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from transferkit.report.examples import Examples
 from transferkit.report.legend import Legend
 from transferkit.report.object_crops import false_crops, missed_crops
 from transferkit.report.overlays import class_colours, pair
-from transferkit.report.page import Gallery, Part, Picture, Section
+from transferkit.report.page import Gallery, Part, Picture, Section, Text
 from transferkit.report.plates import RGB
 from transferkit.report.text import printable
 from transferkit.report.thumbnails import thumbnail
@@ -137,6 +137,9 @@ class DensePictures:
         legend = self._legend()
         if parts and legend:
             parts.insert(0, Legend(legend))
+        if parts and self._finds_nothing():
+            told = "No detection has a score that the model believes, so nothing is drawn as found."
+            parts.insert(0, Text(told, is_warning=True))
         return [
             Section("Images", parts, self._about()),
             Section(
@@ -152,6 +155,11 @@ class DensePictures:
                 f"their image first. {_CROPS}",
             ),
         ]
+
+    def _finds_nothing(self) -> bool:
+        return isinstance(self.counts, DetectionCounts) and not bool(
+            (self.counts.scores >= self.threshold).any()
+        )
 
     @staticmethod
     def _crops(pictures: list[tuple[float, Picture]]) -> list[Part]:

@@ -20,7 +20,7 @@ from transferkit.report.figures import (
     matrix,
     named,
 )
-from transferkit.report.page import Chart, Part, Section, Text
+from transferkit.report.page import Chart, Part, Section
 
 __all__ = ["object_sections"]
 
@@ -55,7 +55,7 @@ def object_sections(report: DetectionReport, counts: DetectionCounts) -> list[Se
         ),
         Section(
             "Score threshold",
-            [_thresholds(report, counts), _scores(report, counts), *_told(report)],
+            [_thresholds(report, counts), _scores(report, counts)],
             "Precision, recall and F1 by the score from which on detections are believed, of all "
             "classes together, at an overlap of 0.5; and the scores of right and false "
             "detections: the further they are apart, the better a threshold divides them.",
@@ -104,7 +104,8 @@ def _precision(
         curves.append(at_threshold)
     title = f"precision at overlap {overlap:g}"
     label = f"Precision over recall at an overlap of {overlap:g}, with each class's AP"
-    return curve_chart(curves, x_title="recall", y_title=title, label=label)
+    layout = {"showlegend": True}  # a single class's average precision stands there too
+    return curve_chart(curves, x_title="recall", y_title=title, label=label, layout=layout)
 
 
 def _dot(report: DetectionReport) -> dict[str, Any] | None:
@@ -152,13 +153,6 @@ def _scores(report: DetectionReport, counts: DetectionCounts) -> Chart:
         is_log=True,
         layout={} if chosen is None else marked(chosen.threshold, f"{chosen.threshold:.2f}"),
     )
-
-
-def _told(report: DetectionReport) -> list[Part]:
-    """What the thresholds give, in words."""
-    wanted = ("threshold", "best threshold")
-    notes = [f"{name} {text}" for name, text in report.notes() if name in wanted]
-    return [Text(f"{note[0].upper()}{note[1:]}.") for note in notes]
 
 
 # ---- overlaps and sizes -------------------------------------------------------------

@@ -102,13 +102,14 @@ def _histogram(scores: AnomalyScores) -> Chart:
         "strange": scores.images[scores.is_anomalous],
     }
     ends = [*scores.images.tolist(), *([] if scores.threshold is None else [scores.threshold])]
+    span = min(ends), max(ends)
     return histogram(
         groups,
-        (min(ends), max(ends)),
+        span,
         x_title="score",
         y_title="images",
         label="Histogram of the scores of good and strange images",
-        layout={} if scores.threshold is None else marked(scores.threshold, "threshold"),
+        layout={} if scores.threshold is None else marked(scores.threshold, "threshold", span),
     )
 
 

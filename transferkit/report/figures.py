@@ -47,15 +47,18 @@ def named(name: object) -> str:
     )
 
 
-def marked(at: float, text: str) -> dict[str, Any]:
-    """Parts of a layout: a dashed upright line across a chart, with words at its top."""
+def marked(at: float, text: str, span: tuple[float, float] = (0, 1)) -> dict[str, Any]:
+    """Parts of a layout: a dashed upright line across a chart, with words at its top.
+
+    The words go to the side of it where there is more room, on an axis from ``span[0]`` to
+    ``span[1]``.
+    """
+    side = "right" if at > sum(span) / 2 else "left"
     line = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper"}
     words = {"x": at, "y": 1, "yref": "paper", "text": html.escape(text, quote=False)}
     return {
         "shapes": [{**line, "line": {"dash": "dash", "width": 1.5, "color": "#8a8d92"}}],
-        "annotations": [
-            {**words, "showarrow": False, "xanchor": "left", "yanchor": "bottom", "xshift": -2}
-        ],
+        "annotations": [{**words, "showarrow": False, "xanchor": side, "yanchor": "bottom"}],
     }
 
 
@@ -200,7 +203,8 @@ def histogram(
             f"{first:.3g} to {last:.3g}: {n:,}"
             for first, last, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
         ]
-        traces.append({**trace, "hoverinfo": "text+name", "hovertext": texts, "opacity": 0.85})
+        traces.append({**trace, "hoverinfo": "text+name", "hovertext": texts})
+    margin = 0.02 * (high - low)
     upright: dict[str, Any] = {"title": {"text": y_title}, "rangemode": "tozero"}
     if is_log:
         most = max((float(np.max(trace["y"])) for trace in traces), default=1.0)
@@ -208,10 +212,10 @@ def histogram(
     figure = {
         "data": traces,
         "layout": {
-            "xaxis": {"title": {"text": x_title}, "range": (low, high)},
+            "xaxis": {"title": {"text": x_title}, "range": (low - margin, high + margin)},
             "yaxis": upright,
-            "barmode": "group" if is_log else "overlay",
-            "bargap": 0.05,
+            "barmode": "group",
+            "bargap": 0.08,
             "showlegend": len(traces) > 1,
             **(layout or {}),
         },

@@ -179,6 +179,7 @@ def _upright(objects: Annotations, shapes: Shapes) -> Array:
         assert objects.masks is not None
         return objects.masks.boxes
     if shapes.held == "oriented":
+        assert objects.oriented is not None
         return upright_of_oriented(objects.oriented)
     assert objects.boxes is not None
     return np.asarray(objects.boxes, dtype=float)
@@ -252,6 +253,7 @@ def _outlines(
             rows, columns = np.nonzero(region.pixels & ~inner)
             yield np.stack([columns + region.left, rows + region.top], axis=1)
     elif shapes.held == "oriented":
+        assert moved.oriented is not None
         yield from corners_of_oriented(moved.oriented)
     else:
         assert moved.boxes is not None

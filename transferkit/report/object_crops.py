@@ -24,6 +24,7 @@ Box = tuple[int, int, int, int]
 _SIDE = 240
 # The cut-out's side in sides of the object, its least one in px, and the most that px are enlarged.
 _AROUND, _LEAST, _ENLARGED = 2.2, 40, 6.0
+_THICK, _THIN = 4, 2
 # Two colours that are told apart by most people (Okabe and Ito, 2008).
 _FOUND, _TRUE, _DARK = (255, 176, 0), (86, 200, 255), (0, 0, 0)
 # Overlaps from which on an object is found, and from which on two things are near.
@@ -197,13 +198,13 @@ def _areas(objects: Annotations, shapes: Shapes, sides: Array) -> Array:
 
 def _window(box: Array, size: tuple[int, int]) -> Box:
     """Left, top, right and bottom px of a square around a box, as far as it is in the image."""
-    side = max(_AROUND * float(max(box[2] - box[0], box[3] - box[1])), float(_LEAST))
+    side = max(int(np.ceil(_AROUND * max(box[2] - box[0], box[3] - box[1]))), _LEAST)
     height, width = size
     edges = []
     for low, high, limit in ((box[0], box[2], width), (box[1], box[3], height)):
         # Moved inwards at the image's edge, so that the picture stays a square if it can.
-        start = min(max((low + high - side) / 2, 0), max(limit - side, 0))
-        edges.append((int(start), int(min(np.ceil(start + side), limit))))
+        start = min(max(int((low + high - side) / 2), 0), max(limit - side, 0))
+        edges.append((start, min(start + side, limit)))
     (left, right), (top, bottom) = edges
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
@@ -236,7 +237,7 @@ def _cut(
             is_it = (np.arange(len(boxes)) == thick) & is_own
             chosen = objects.select(np.flatnonzero(is_seen & (is_it == is_thick)))
             for outline in _outlines(chosen, shapes, frame, (size[1], size[0])):
-                _draw(draw, outline, colour, 3 if is_thick else 1, shapes)
+                _draw(draw, outline, colour, _THICK if is_thick else _THIN, shapes)
     return thumbnail(picture, _SIDE)
 
 
@@ -274,6 +275,8 @@ def _draw(
         draw.line(closed, fill=_DARK, width=width + 2)
         draw.line(closed, fill=colour, width=width, joint="curve")
         return
-    for grown, fill in ((width // 2 + 1, _DARK), (width // 2, colour)):
+    before = (width - 1) // 2
+    for grown, fill in ((1, _DARK), (0, colour)):
+        low, high = before + grown, width - 1 - before + grown
         for x, y in outline.tolist():
-            draw.rectangle((x - grown, y - grown, x + grown, y + grown), fill=fill)
+            draw.rectangle((x - low, y - low, x + high, y + high), fill=fill)

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     "--report",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="HTML page of what was measured, with charts and pictures.",
+    help="HTML page of what was measured: numbers, charts, and pictures of the mistakes.",
 )
 @click.option(
     "--map",
@@ -106,8 +106,6 @@ def command(
             + ("leave it out" if is_dense(task) else "give --report FILE too")
         )
     if is_dense(task):
-        if page is not None:
-            raise click.UsageError(f"--report has no pages of {task} yet; leave it out")
         evaluate_dense(
             ctx,
             model,
@@ -117,6 +115,7 @@ def command(
             out=out,
             overlays=overlays,
             plot=plot,
+            page=page,
             tiles=options.pop("tiles"),
             on_error=on_error,
             as_json=as_json,

@@ -33,9 +33,7 @@ def class_pixels(annotations: Annotations, n_classes: int) -> NDArray[np.int64]:
     return np.bincount(known.ravel(), minlength=n_classes)
 
 
-def odd_maps(
-    pixels: Mapping[int, NDArray[np.int64]], classes: Sequence[str]
-) -> list[Finding]:
+def odd_maps(pixels: Mapping[int, NDArray[np.int64]], classes: Sequence[str]) -> list[Finding]:
     """Images that are void or of one class, where nearly all others aren't; and rare classes.
 
     Parameters
@@ -66,5 +64,7 @@ def odd_maps(
     for label in np.flatnonzero((n_images > 0) & (n_images <= _RARE)).tolist():
         at = int((counts[:, label] > 0).argmax())
         reason = f"{classes[label]} stands in {n_images[label]} of {len(images):,} images"
-        findings.append(Finding("rare class", images[at], 1 - n_images[label] / len(images), reason))
+        findings.append(
+            Finding("rare class", images[at], 1 - n_images[label] / len(images), reason)
+        )
     return findings

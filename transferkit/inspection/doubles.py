@@ -54,9 +54,7 @@ def doubled_boxes(image: int, annotations: Annotations, classes: Sequence[str]) 
         same = "are the same" if share > 0.999 else f"share {share:.0%} of their area"
         left, top, right, bottom = map(float, boxes[other])
         findings.append(
-            Finding(
-                "doubled box", image, share, f"{what} {same}", box=(left, top, right, bottom)
-            )
+            Finding("doubled box", image, share, f"{what} {same}", box=(left, top, right, bottom))
         )
     return findings
 

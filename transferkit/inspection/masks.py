@@ -110,9 +110,7 @@ def _strays(region: Region) -> tuple[float, str] | None:
 
 def _gap(one: tuple[slice, ...], other: tuple[slice, ...]) -> float:
     """How far two rectangles are apart, px."""
-    apart = [
-        max(b.start - a.stop, a.start - b.stop, 0) for a, b in zip(one, other, strict=True)
-    ]
+    apart = [max(b.start - a.stop, a.start - b.stop, 0) for a, b in zip(one, other, strict=True)]
     return float(np.hypot(*apart))
 
 

@@ -17,8 +17,14 @@ from transferkit.cli._options import (
     report_failures,
     run_options,
 )
-from transferkit.cli._output import counted, json_text, print_json, print_pairs, print_table
-from transferkit.cli._output import printable
+from transferkit.cli._output import (
+    counted,
+    json_text,
+    print_json,
+    print_pairs,
+    print_table,
+    printable,
+)
 from transferkit.cli._writing import check_file, form_of, out_file_option, write_lines
 
 if TYPE_CHECKING:

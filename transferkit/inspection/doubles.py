@@ -73,5 +73,6 @@ def _overlaps(annotations: Annotations) -> tuple[NDArray[Any], NDArray[Any]]:
         near = np.flatnonzero(is_near.any(0) | is_near.any(1))
         chosen = np.asarray(annotations.oriented)[near]
         overlaps = np.zeros_like(overlaps)
-        overlaps[np.ix_(near, near)] = oriented_overlaps(chosen, chosen)
+        if len(near):
+            overlaps[np.ix_(near, near)] = oriented_overlaps(chosen, chosen)
     return overlaps, boxes

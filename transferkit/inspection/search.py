@@ -173,7 +173,7 @@ def search(
     --------
     >>> images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     >>> extractor = FeatureExtractor("test_resnet", pretrained=False, image_size=32, store=False)
-    >>> found = search(images[4], images, extractor, k=2)
+    >>> found = search(images[[4]], images, extractor, k=2)
     >>> found.hits[0][0].image, found.hits[0][0].is_same, len(found.hits[0])
     (4, True, 2)
     """

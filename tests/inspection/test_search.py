@@ -158,7 +158,7 @@ def test_what_can_not_be_read_is_raised_or_left_out(folder, tmp_path):
 def test_damaged_rows_are_computed_anew(folder, tmp_path):
     extractor = extractor_in(tmp_path / "store")
     expected = search(folder / "dark/00.png", folder, extractor, k=13)
-    [shard] = [*(tmp_path / "store").rglob("*.safetensors")][:1]
+    shard = next((tmp_path / "store").rglob("*.safetensors"))
     content = bytearray(shard.read_bytes())
     content[-3] ^= 1
     shard.write_bytes(content)

@@ -183,20 +183,35 @@ def search(
         raise ValueError(f"k is {k}; give a whole number above 0")
     check_vectors(extractor.feature_names)
     asked, listed = list_images(queries), list_images(images)
+    options = (extractor, k, metric, only_others, only_stored, on_error)
+    try:
+        return _found(asked, listed, *options)
+    except CorruptRows as error:
+        if only_stored:
+            raise
+        logger.warning("%s; they are computed anew", error)
+    # This checks every row, and computes those that are damaged.
+    extractor.extract(listed, on_error=on_error, keep_rows=False)
+    return _found(asked, listed, *options)
+
+
+def _found(
+    asked: ImageSet,
+    listed: ImageSet,
+    extractor: FeatureExtractor,
+    k: int,
+    metric: str,
+    only_others: bool,
+    only_stored: bool,
+    on_error: str,
+) -> Search:
+    """Extract what is missing, and compare."""
     wanted = extractor.extract(asked, on_error=on_error)
     rows = np.concatenate(list(wanted.rows.values()), axis=1)
-    while True:
-        sources, kept, ids, failures = _rows_to_search(listed, extractor, on_error, only_stored)
-        same = _positions_of(wanted.ids, ids)
-        left_out = same if only_others else [np.zeros(0, np.intp)] * len(rows)
-        try:
-            near, scores = nearest_rows(rows, sources, k, metric=metric, left_out=left_out)
-        except CorruptRows as error:
-            if only_stored:
-                raise
-            logger.warning("%s; they are computed anew", error)
-            continue
-        break
+    sources, kept, ids, failures = _rows_to_search(listed, extractor, on_error, only_stored)
+    same = _positions_of(wanted.ids, ids)
+    left_out = same if only_others else None
+    near, scores = nearest_rows(rows, sources, k, metric=metric, left_out=left_out)
     hits: list[tuple[Hit, ...]] = [()] * len(asked)
     for i, at, values, own in zip(wanted.kept.tolist(), near, scores, same, strict=True):
         is_same = np.isin(at, own).tolist()

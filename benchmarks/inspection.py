@@ -152,7 +152,7 @@ def ranked(known: dict[str, Any], wrong: set[int]) -> dict[str, int]:
 
 
 def beside(known: dict[str, Any], wrong: set[int], python: str) -> dict[str, Any] | None:
-    """cleanlab's label issues on the same probabilities; None without cleanlab."""
+    """Label issues by cleanlab on the same probabilities; None without cleanlab."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "known.npz"
         np.savez(file, **known)

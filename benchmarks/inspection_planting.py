@@ -64,9 +64,7 @@ def plant(source: Path, folder: Path, seed: int, n: int = 20) -> Planted:
     return planted
 
 
-def changed(
-    image: Image.Image, kind: str, rng: np.random.Generator
-) -> tuple[Image.Image, int]:
+def changed(image: Image.Image, kind: str, rng: np.random.Generator) -> tuple[Image.Image, int]:
     """A slightly changed image, and the quality that it is saved with."""
     if kind == "recompressed":
         return image, int(rng.integers(30, 61))

@@ -56,7 +56,9 @@ def excluded_names(file: Path) -> list[str]:
     with open_regular(file) as opened:
         data = opened.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
-        raise ValueError(f"{str(file)!r} is larger than {MAX_LIST_BYTES / 2**20:.0f} MiB; no list is")
+        raise ValueError(
+            f"{str(file)!r} is larger than {MAX_LIST_BYTES / 2**20:.0f} MiB; no list is"
+        )
     lines = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     return [os.fsdecode(line) for line in lines if line.strip()]
 

@@ -49,6 +49,8 @@ def odd_files(seen: Appearances) -> list[Finding]:
         Each image once, with all that is odd about it, the oddest first.
     """
     there = np.flatnonzero(seen.sizes.min(axis=1) > 0)
+    if not len(there):
+        return []
     odd: dict[int, list[tuple[float, str]]] = {}
     for rule in (_colours, _sizes, _aspects, _contrasts, _orientations):
         scores, told = rule(seen, there)
@@ -98,8 +100,7 @@ def _aspects(seen: Appearances, there: Array) -> _Rule:
 
     def told(i: int) -> str:
         return (
-            f"of another aspect: {sizes[i, 1]} × {sizes[i, 0]} px, usual is "
-            f"{np.exp(usual):.2f} : 1"
+            f"of another aspect: {sizes[i, 1]} × {sizes[i, 0]} px, usual is {np.exp(usual):.2f} : 1"
         )
 
     return scores, told
@@ -108,13 +109,16 @@ def _aspects(seen: Appearances, there: Array) -> _Rule:
 def _contrasts(seen: Appearances, there: Array) -> _Rule:
     contrast = seen.contrast[there]
     scores = np.where(contrast < _UNIFORM, 1 - contrast / (2 * _UNIFORM), 0.0)
-    return scores, lambda i: (
-        f"almost uniform: pixels differ by {contrast[i]:.1f} grey levels (standard deviation)"
+    return (
+        scores,
+        lambda i: (
+            f"almost uniform: pixels differ by {contrast[i]:.1f} grey levels (standard deviation)"
+        ),
     )
 
 
 def _orientations(seen: Appearances, there: Array) -> _Rule:
     orientation = seen.orientation[there]
-    return np.where(orientation > 1, 0.5, 0.0), lambda i: (
-        f"its EXIF orientation ({orientation[i]}) isn't applied; --exif does"
-    )
+    return np.where(
+        orientation > 1, 0.5, 0.0
+    ), lambda i: f"its EXIF orientation ({orientation[i]}) isn't applied; --exif does"

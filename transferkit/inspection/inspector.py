@@ -31,7 +31,7 @@ __all__ = ["KINDS", "inspect_dataset", "with_excluded"]
 Array = NDArray[Any]
 KINDS = ("exact duplicate", "near duplicate", "label", "outlier", "odd file")
 """Kinds of findings, in the order in which they are told."""
-_TASKS = ("classification", "multilabel", "regression")
+_TASKS = ("classification", "regression")
 
 
 def inspect_dataset(
@@ -54,8 +54,9 @@ def inspect_dataset(
         Anything that `list_images` takes.
     extractor : FeatureExtractor
         Whose features are looked at: vectors. Several stand side by side.
-    task : {"classification", "multilabel", "regression"}, default="classification"
-        What the labels are, where the images have any.
+    task : {"classification", "regression"}, default="classification"
+        What the labels are, where the images have any: classes, also several for each image,
+        or numbers.
     uses_mirrored : bool, default=False
         Whether the features of the mirror images, too, are extracted and looked at. Mirrored
         copies are found without them; those that are cropped as well may not be.
@@ -176,10 +177,11 @@ def _labels(
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(rows),) * 2)
     alike = connected_components(graph, directed=False)[1]
     blocks = blocks_of([str(number).encode() for number in alike], readable.groups)
+    has_several = any(isinstance(label, tuple) for label in readable.labels)
     return label_findings(
         rows,
         readable.labels,
-        task=task,
+        task="multilabel" if has_several else task,
         names=readable.label_names,
         blocks=blocks,
         seed=seed,
@@ -198,7 +200,9 @@ def _facts(
     compared = f"{counts['compared']:,} pairs of likely copies compared by their pixels"
     if counts["compared"] < counts["candidates"]:
         compared += f", of {counts['candidates']:,}: the likeliest"
-    parts = (f"{listed.splits.count(name):,} {name}" for name in listed.split_names if listed.splits)
+    parts = (
+        f"{listed.splits.count(name):,} {name}" for name in listed.split_names if listed.splits
+    )
     told = ", ".join(parts)
     return {
         "images": f"{len(listed):,}" + f" ({told})" * bool(told),

@@ -60,9 +60,7 @@ def out_of_fold(
         Probabilities ``(n, n_classes)``, of a linear head; or numbers ``(n,)``, of a ridge.
     """
     is_classes = kind == "classification"
-    fold_of = folds(
-        len(rows), N_FOLDS, seed, labels=targets if is_classes else None, blocks=blocks
-    )
+    fold_of = folds(len(rows), N_FOLDS, seed, labels=targets if is_classes else None, blocks=blocks)
     n_classes = int(targets.max()) + 1 if is_classes else 1
     found = np.zeros((len(rows), n_classes))
     for fold in range(N_FOLDS):

@@ -1,4 +1,4 @@
-"""Compare two images pixel by pixel: is one of them a changed copy of the other?
+"""Compare two images pixel by pixel, to tell whether one is a changed copy of the other.
 
 Both are shrunk to a small grey square, and what is smooth or is noise is taken away: in the edges
 that are left, two photos of like things have little in common, whereas a copy keeps nearly all of

@@ -1,4 +1,4 @@
-"""Nearest other rows of every row, tile by tile: memory grows with rows, never with their square."""
+"""Nearest other rows of every row, tile by tile: memory never grows with the square of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outliers: images whose neighbours are farther than those of others, in their class where labelled.
+"""Outliers: images whose neighbours are farther than those of others, or of others of their class.
 
 The distance to the k-th nearest neighbour, among rows of length 1, tells images that are unlike
 all others (Y. Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, 2022). What is

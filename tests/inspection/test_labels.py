@@ -76,7 +76,7 @@ def test_out_of_fold_by_scikit_learn():
     rows, codes = clusters(60)
     fold_of = folds(60, 5, 0, labels=codes)
     splits = [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(5)]
-    head = create_head("linear")
+    head = create_head("linear", C=create_head("linear").fit(rows, codes).C_)
     expected = cross_val_predict(head, rows, codes, cv=splits, method="predict_proba")
     np.testing.assert_allclose(out_of_fold(rows, codes, kind="classification"), expected)
 

@@ -63,9 +63,12 @@ def out_of_fold(
     fold_of = folds(len(rows), N_FOLDS, seed, labels=targets if is_classes else None, blocks=blocks)
     n_classes = int(targets.max()) + 1 if is_classes else 1
     found = np.zeros((len(rows), n_classes))
+    head = create_head("linear" if is_classes else "ridge", kind)
+    if is_classes:
+        # Chosen once, so that probabilities of all folds are of one sharpness; and it is quicker.
+        head.set_params(C=head.fit(rows, targets).C_)
     for fold in range(N_FOLDS):
         held = fold_of == fold
-        head = create_head("linear" if is_classes else "ridge", kind)
         head.fit(rows[~held], targets[~held])
         if is_classes:
             found[np.ix_(held, head.classes_)] = head.predict_proba(rows[held])

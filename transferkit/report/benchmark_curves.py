@@ -33,9 +33,12 @@ def learning_parts(boards: Sequence[Board], rows: Rows, short: Names) -> list[Pa
     parts: list[Part] = []
     for probe in dict.fromkeys(board.probe for board in boards):
         found = [board for board in boards if board.probe == probe]
-        if len(found) > 1:
-            found.sort(key=lambda board: np.inf if board.shots is None else board.shots)
-            parts.append(_learning(found, rows, short))
+        if len(found) == 1:
+            continue
+        found.sort(key=lambda board: np.inf if board.shots is None else board.shots)
+        chart = _learning(found, rows, short)
+        if chart.figure["data"]:
+            parts.append(chart)
     return [Beside(parts)] if len(parts) > 1 else parts
 
 

@@ -152,11 +152,18 @@ class Tab:
             more = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
-    def point(self, selector):
-        """Move the mouse onto an element."""
-        x, y = self._middle(selector)
-        for at in (x - 1, x):
-            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at, y=y)
+    def point(self, selector, until):
+        """Move the mouse about on an element until an expression is true.
+
+        What a movement shows may be hidden again by the scrolling that led to it.
+        """
+        end = time.monotonic() + PATIENCE
+        while not self.run(until):
+            assert time.monotonic() < end, f"never became true: {until}"
+            x, y = self._middle(selector)
+            for at in (x - 1, x):
+                self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at, y=y)
+                time.sleep(0.1)
 
     def press(self, key):
         """Press a key of the keyboard."""

@@ -33,7 +33,7 @@ __all__ = ["board_parts", "board_title", "summary_parts"]
 Names = Mapping[str, str]
 
 # Characters of a name beside a chart.
-_LONGEST = 28
+_LONGEST = 24
 
 ABOUT = (
     "Means over seeds, with 95 % intervals over test images and seeds. Backbones that share a "

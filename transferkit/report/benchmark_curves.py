@@ -49,6 +49,9 @@ def _learning(boards: Sequence[Board], rows: Rows, short: Names) -> Chart:
             points = places.setdefault((place.backbone, place.feature), [])
             points.append((at[board.shots], place))
     n_features = len({feature for _, feature in places})
+    # A backbone has one colour in all charts, whatever its place.
+    order = list(short)
+    in_order = sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     curves = [
         Curve(
             short[backbone] + (f", {feature}" if n_features > 1 else ""),
@@ -57,7 +60,7 @@ def _learning(boards: Sequence[Board], rows: Rows, short: Names) -> Chart:
             [scale * place.interval[0] for _, place in points],
             [scale * place.interval[1] for _, place in points],
         )
-        for (backbone, feature), points in places.items()
+        for (backbone, feature), points in in_order
     ]
     ticks = {
         at[board.shots]: "all" if board.shots is None else str(board.shots) for board in boards
@@ -108,7 +111,9 @@ def _layer_curves(board: Board, short: Names) -> dict[str, dict[str, tuple[float
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     for place in board.places:
         found.setdefault(short[place.backbone], {})[place.feature] = (place.mean, *place.interval)
-    return {name: values for name, values in found.items() if len(values) >= _LEAST_FEATURES}
+    return {
+        name: found[name] for name in short.values() if len(found.get(name, ())) >= _LEAST_FEATURES
+    }
 
 
 def _tried(rows: Rows, short: Names) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -228,6 +233,7 @@ def _trade_off(
     ]  # fmt: skip
     figure = scatter(groups, x_title=what, y_title=value_title(board.metric), is_log=True)
     figure["layout"]["showlegend"] = True
+    _keep_labels_inside(figure)
     steps = sorted(front, key=lambda i: x[i])
     line = {"color": "var(--c2)", "width": 1.5, "dash": "dot"}
     figure["data"].insert(
@@ -248,6 +254,15 @@ def _trade_off(
         f"{value_title(board.metric)} {title}; those on the front have no {better} and better one"
     )
     return Chart(figure, label, height=400, title=title[0].upper() + title[1:])
+
+
+def _keep_labels_inside(figure: dict[str, Any]) -> None:
+    """Write names of the outer points towards the middle, where there is room."""
+    for trace in figure["data"]:
+        x = np.log(trace["x"])
+        middle = (x.min() + x.max()) / 2
+        where = np.where(x < middle, "top right", np.where(x > middle, "top left", "top center"))
+        trace["textposition"] = where.tolist()
 
 
 def pareto_front(gain: Any, value: Any) -> list[int]:

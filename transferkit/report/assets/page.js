@@ -55,12 +55,12 @@
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, coloured(each)]));
   }
 
-  function template() {
+  function template(isNarrow) {
     const [front, soft, line, faint, card] = ["--front", "--soft", "--line", "--faint", "--card"].map(colour);
     const axis = {
       gridcolor: faint, linecolor: line, zerolinecolor: line, tickcolor: line, automargin: true,
       autotickangles: [0, 90],
-      tickfont: { color: soft }, title: { font: { color: soft, size: 13 }, standoff: 10 },
+      tickfont: { color: soft, size: isNarrow ? 11 : 13 }, title: { font: { color: soft, size: 13 }, standoff: 10 },
     };
     const scale = [[0, colour("--low")], [0.5, colour("--middle")], [1, colour("--high")]];
     const opposed = [[0, colour("--c2")], [0.5, card], [1, colour("--c1")]];
@@ -81,7 +81,7 @@
   }
 
   function layoutOf(box, figure) {
-    const layout = { ...figure.layout, template: template(), autosize: true };
+    const layout = { ...figure.layout, template: template(box.clientWidth < narrow), autosize: true };
     if (box.clientWidth < narrow) {
       // There is no room beside the plot: the legend goes below it, and the box grows with it.
       const named = figure.data.filter((trace) => trace.name && trace.showlegend !== false).length;

@@ -36,7 +36,8 @@ _COLOURS = (
 # Thumbnails are this large where there are few points, so that a page stays small.
 _SIDE, _SMALL_SIDE, _FEW = 96, 64, 500
 _PCA_FIRST = 50
-_WRONG = {"symbol": "x", "size": 9}
+# To be seen on white and on black.
+_SCALE = [[0, "#4263eb"], [0.5, "#c2529b"], [1, "#f59f00"]]
 
 
 def check_mapping(mapping: str) -> None:
@@ -195,8 +196,8 @@ def _traces(
     found = measured.found
     is_number = found.task == "regression"
     is_right = np.ones(len(at), dtype=bool) if is_number else found.is_right[at]
-    symbols = np.where(is_right, "circle", _WRONG["symbol"])
-    sizes = np.where(is_right, 6, _WRONG["size"])
+    symbols = np.where(is_right, "circle", "x")
+    sizes = np.where(is_right, 6, 9)
     hover = [
         f"{caption(measured.images.names[i])}<br>true {caption(measured.true_text(i))}"
         f"<br>predicted {caption(measured.predicted_text(i))}"
@@ -218,7 +219,7 @@ def _traces(
     if is_number:
         bar = {"title": {"text": caption(measured.labels[0], 24)}}
         colour = {"color": found.y_true[at, 0], "showscale": True, "colorbar": bar}
-        colour["colorscale"] = "Viridis"
+        colour["colorscale"] = _SCALE
         return [{**trace(np.arange(len(at)), "", colour), "showlegend": False}]
     groups = [measured.true_text(i) for i in at.tolist()]
     names, codes = np.unique(groups, return_inverse=True)

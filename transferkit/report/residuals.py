@@ -54,10 +54,21 @@ def _scatter(true: NDArray[Any], said: NDArray[Any], names: list[str], label: st
         f"{name}<br>true {t:.4g}, predicted {p:.4g}<br>residual {p - t:+.4g}"
         for name, t, p in zip(names, true, said, strict=True)
     ]
-    points = {"type": "scatter", "mode": "markers", "x": true, "y": said, "hovertext": hover}
-    points |= {"hoverinfo": "text", "marker": {"size": 7, "opacity": 0.65}}
+    points: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": true,
+        "y": said,
+        "hovertext": hover,
+    }
+    points |= {"hoverinfo": "text", "marker": {"size": 7, "opacity": 0.65, "color": "var(--c1)"}}
     line = {"color": _GREY, "dash": "dash", "width": 1.5}
-    identity = {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high]}
+    identity: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [low, high],
+        "y": [low, high],
+    }
     identity |= {"line": line, "hoverinfo": "skip"}
     shown = caption(label, 40)
     layout = {

@@ -155,10 +155,9 @@ def feature_charts(measured: MeasuredImages, mapping: str) -> tuple[list[Chart],
         traces = _traces(measured, at, points, number_of)
         axis = {"showticklabels": False, "zeroline": False, "ticks": ""}
         layout: dict[str, Any] = {"xaxis": axis, "yaxis": axis, "hovermode": "closest"}
-        layout |= {"margin": {"l": 10, "r": 10, "t": 34, "b": 10}}
-        layout["title"] = {"text": _TITLES[one], "x": 0.01, "font": {"size": 14}}
         label = f"{_TITLES[one]} of the features of {len(at):,} images"
-        charts.append(Chart({"data": traces, "layout": layout}, label, 560, pictures))
+        figure = {"data": traces, "layout": layout}
+        charts.append(Chart(figure, label, 520, pictures, title=_TITLES[one]))
     return charts, notes
 
 

@@ -96,7 +96,7 @@ def model_page(
         _map_section(measured, mapping),
         *_galleries(measured),
         _activation_section(measured, activations),
-        Section("The model", [model_table(content)]),
+        Section("The model", [model_table(content)], is_folded=True),
         _failure_section(failures),
     ]
     return Page(printable(title), sections, facts)

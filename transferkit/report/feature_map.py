@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transferkit.registry import unknown
 from transferkit.report.captions import caption
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.page import Chart
 from transferkit.report.thumbnails import thumbnail
 
@@ -129,12 +129,12 @@ def on_a_plane(X: NDArray[Any], mapping: str) -> tuple[NDArray[np.float64], str]
     return np.asarray(made.fit_transform(rows), np.float64), about
 
 
-def feature_charts(measured: MeasuredImages, mapping: str) -> tuple[list[Chart], list[str]]:
+def feature_charts(measured: JudgedImages, mapping: str) -> tuple[list[Chart], list[str]]:
     """Draw the features on a plane, by PCA and, if it is another, as chosen.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     mapping : str
         One of `MAPPINGS`.
@@ -161,7 +161,7 @@ def feature_charts(measured: MeasuredImages, mapping: str) -> tuple[list[Chart],
     return charts, notes
 
 
-def _groups(measured: MeasuredImages) -> NDArray[Any]:
+def _groups(measured: JudgedImages) -> NDArray[Any]:
     """What images are drawn by: their class, or their labels; of numbers nothing."""
     found = measured.found
     if found.task == "regression":
@@ -171,9 +171,7 @@ def _groups(measured: MeasuredImages) -> NDArray[Any]:
     return np.unique(found.y_true, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _thumbnails(
-    measured: MeasuredImages, at: NDArray[np.intp]
-) -> tuple[list[bytes], dict[int, int]]:
+def _thumbnails(measured: JudgedImages, at: NDArray[np.intp]) -> tuple[list[bytes], dict[int, int]]:
     """Small pictures of the images that can be read, and which of them is whose."""
     side = _SIDE if len(at) <= _FEW else _SMALL_SIDE
     pictures: list[bytes] = []
@@ -187,7 +185,7 @@ def _thumbnails(
 
 
 def _traces(
-    measured: MeasuredImages,
+    measured: JudgedImages,
     at: NDArray[np.intp],
     points: NDArray[np.float64],
     number_of: dict[int, int],
@@ -232,7 +230,7 @@ def _traces(
     ]
 
 
-def _in_order(measured: MeasuredImages, names: list[str]) -> list[int]:
+def _in_order(measured: JudgedImages, names: list[str]) -> list[int]:
     """Positions of the groups' names, in the order of the classes where they are such."""
     place = {label: i for i, label in enumerate(measured.labels)}
     return sorted(range(len(names)), key=lambda j: (place.get(names[j], len(place)), names[j]))

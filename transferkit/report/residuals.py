@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.report.captions import caption
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.page import Chart
 
 __all__ = ["residual_charts"]
@@ -17,12 +17,12 @@ _MOST_TARGETS, _MOST_POINTS = 6, 2000
 _GREY = "var(--soft)"
 
 
-def residual_charts(measured: MeasuredImages) -> tuple[list[Chart], str]:
+def residual_charts(measured: JudgedImages) -> tuple[list[Chart], str]:
     """Draw the predictions over the truth, and the histogram of the residuals, of each target.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of numbers.
 
     Returns

@@ -205,7 +205,8 @@ def _traces(
     def trace(chosen: NDArray[Any], name: str, colour: Any) -> dict[str, Any]:
         # Mistakes last, so that they lie above, and the legend has the sign of the right ones.
         chosen = chosen[np.argsort(~is_right[chosen], kind="stable")]
-        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.8, **colour}
+        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.85, **colour}
+        marker["line"] = {"width": 0}
         return {
             "type": "scatter", "mode": "markers", "name": name, "marker": marker,
             "x": points[chosen, 0].round(4), "y": points[chosen, 1].round(4),

@@ -316,7 +316,7 @@ def _looked_at(
         scores, frame, size = found.scores[k], found.frames[k], found.sizes[k]
         placed = scores_at(scores, frame, found.image_size, size, shape)
         tiles.append(activation_overlay(photo, placed))
-        told.append(f"{measured.labels[j]} {float(scores.mean()):.3g}")
+        told.append(f"{float(scores.mean()):.3g} for {measured.labels[j]}")
     lines = (*case.lines, f"scores: {', '.join(told)}")
     sheet = beside(tiles)
     name = measured.images.names[case.image]

@@ -316,7 +316,8 @@ def _looked_at(
         scores, frame, size = found.scores[k], found.frames[k], found.sizes[k]
         placed = scores_at(scores, frame, found.image_size, size, shape)
         tiles.append(activation_overlay(photo, placed))
-        told.append(f"{float(scores.mean()):.3g} for {measured.labels[j]}")
+        mean, low, high = (f"{float(f(scores)):.3g}" for f in (np.mean, np.min, np.max))
+        told.append(f"{mean} for {measured.labels[j]} (places {low} to {high})")
     lines = (*case.lines, f"scores: {', '.join(told)}")
     sheet = beside(tiles)
     name = measured.images.names[case.image]

@@ -22,6 +22,7 @@ from transferkit.report.figures import (
     matrix,
 )
 from transferkit.report.page import Beside, Chart, Part, Section
+from transferkit.report.text import counted
 
 __all__ = ["object_sections"]
 
@@ -193,7 +194,7 @@ def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
             n = int(counts.counts[:, a].sum())
             names.append(f"{area}: {limits[area]}")
             values.append(100 * value)
-            texts.append(f"{100 * value:.1f} of {n:,}")
+            texts.append(f"{100 * value:.1f}, of {counted(n, 'object')}")
     if not names:
         return []
     return [
@@ -201,7 +202,7 @@ def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
             names,
             values,
             name="AP",
-            x_title="average precision, %; of so many objects",
+            x_title="average precision, %",
             x_range=(0, 100),
             texts=texts,
             label="Average precision by the objects' area",

@@ -184,4 +184,4 @@ def test_a_pair_stands_side_by_side_or_one_above_the_other():
         assert abs(picture[20, 20] - mixed(SKY)).max() <= 1
         assert picture[-60, -20].tolist() == [100, 100, 100]
     alone = pixels(pair(GREY, Annotations(SIZE, map=patches()), CLASSES, None, largest=125))
-    assert (alone[:100] == 100).all()
+    assert (alone[:, :125] == 100).all()

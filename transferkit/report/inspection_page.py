@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transferkit.annotations import Annotations, AnnotationSet
-from transferkit.images import ImageSet
+from transferkit.images import SPLITS, ImageSet
 from transferkit.inspection.findings import Finding, Inspection
 from transferkit.inspection.search import label_text
 from transferkit.report.page import (
@@ -48,6 +48,10 @@ _KINDS = {
     "doubled box": ("Doubled boxes", "Objects that were likely marked twice."),
     "odd box": ("Odd boxes", "Boxes of a size or shape that is rare in their class."),
     "missing box": ("Missing boxes", "Images, or places in them, where objects lack a box."),
+    "box label": (
+        "Labels of boxes to look at",
+        "A model that wasn't trained on these images finds another class there.",
+    ),
     "odd number": ("Unusually many objects", "Images with far more objects than the others."),
     "leaking mask": ("Leaking masks", "Masks that leave their box, have stray parts or holes."),
     "odd map": ("Odd class maps", "Maps that are void, or of a single class where others aren't."),
@@ -107,14 +111,14 @@ def _summary(inspection: Inspection, order: Sequence[str]) -> Part:
     """How many of each kind, of how many images."""
     if not order:
         return Text("Nothing: no kind of mistake that is looked for was found.")
-    rows = []
+    rows: list[list[str | float | None]] = []
     for kind in order:
         found = inspection.of(kind)
         images = {finding.image for finding in found}
         left_out = {finding.image for finding in found if finding.is_excluded}
-        share = f"{len(images) / len(inspection.images):.1%}"
+        share = round(100 * len(images) / len(inspection.images), 1)
         rows.append([_title(kind), len(found), len(images), share, len(left_out)])
-    return DataTable(["kind", "findings", "images", "of all images", "to leave out"], rows)
+    return DataTable(["kind", "findings", "images", "% of images", "to leave out"], rows)
 
 
 def _title(kind: str) -> str:
@@ -142,11 +146,11 @@ def _balance(balance: Mapping[str, Mapping[str, int]]) -> list[Part]:
         {
             "type": "bar",
             "orientation": "h",
-            "name": part,
+            "name": _short(part),
             "y": [_short(name) for name in shown],
-            "x": [counts.get(name, 0) for name in shown],
+            "x": [balance[part].get(name, 0) for name in shown],
         }
-        for part, counts in balance.items()
+        for part in sorted(balance, key=lambda part: (*SPLITS, part).index(part))
     ]
     layout = {
         "barmode": "stack",
@@ -160,7 +164,8 @@ def _balance(balance: Mapping[str, Mapping[str, int]]) -> list[Part]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:29]}…"
+    """A name for a chart; plotly reads texts as markup."""
+    return html.escape(name if len(name) <= 30 else f"{name[:29]}…", quote=False)
 
 
 # ---- findings -----------------------------------------------------------------------

@@ -184,7 +184,7 @@ def _picture(images: ImageSet, one: Finding, annotations: AnnotationSet | None) 
         own = _annotations_of(annotations, one.image)
         shown = snapshot_of_box(images, one.image, one.box, own, _SIDE)
         lines = [*lines, *([f"→ {one.suggestion}"] if one.suggestion else [])]
-    lines.append(f"{one.score:.2f}" + ", to leave out" * one.is_excluded)
+    lines.append(f"score {one.score:.2f}" + ", to leave out" * one.is_excluded)
     return Picture(shown, name, lines)
 
 

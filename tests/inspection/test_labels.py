@@ -61,10 +61,11 @@ def test_flipped_labels_are_named_first():
     flipped = {5: "class 0", 40: "class 0", 77: "class 0"}
     for i, wrong in flipped.items():
         labels[i] = wrong
-    found = label_findings(rows, labels)
+    found, told = label_findings(rows, labels)
     assert {one.image for one in found[:3]} == set(flipped)
     assert all(one.suggestion == f"class {codes[one.image]}" for one in found[:3])
     assert not any(one.is_excluded for one in found)
+    assert told.startswith("120 judged out of fold")
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
 
@@ -103,7 +104,7 @@ def test_several_labels_are_judged_one_by_one():
     table = (rows[:, :2] > 2).astype(int)
     table[9, 1] = 1 - table[9, 1]
     rows[9] *= 2
-    found = label_findings(
+    found, _ = label_findings(
         rows, [tuple(map(str, line)) for line in table], task="multilabel", names=("cat", "dog")
     )
     assert found[0].image == 9
@@ -117,14 +118,14 @@ def test_numbers_of_large_residuals():
     labels: list = [f"{value:.6f}" for value in values]
     labels[31] = "40"
     labels[50] = None
-    found = label_findings(rows, labels, task="regression")
+    found, _ = label_findings(rows, labels, task="regression")
     assert [one.image for one in found] == [31]
     assert float(found[0].suggestion) == pytest.approx(values[31], abs=1)
 
 
 @pytest.mark.parametrize("labels", [["a"] * 30, [None] * 30, ["a", "b"] + [None] * 28])
 def test_too_few_labels_or_classes_give_nothing(labels):
-    assert label_findings(np.eye(30, dtype=np.float32), labels) == []
+    assert label_findings(np.eye(30, dtype=np.float32), labels) == ([], "")
 
 
 def test_images_without_label_are_left_out():
@@ -132,6 +133,6 @@ def test_images_without_label_are_left_out():
     labels = [f"{code}" for code in codes]
     labels[4] = "0"
     labels[3] = None
-    found = label_findings(rows, labels)
+    found, _ = label_findings(rows, labels)
     assert found[0].image == 4
     assert 3 not in [one.image for one in found]

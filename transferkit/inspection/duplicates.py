@@ -206,7 +206,7 @@ def _compared(
     @lru_cache(maxsize=_KEPT_EDGES)
     def edges(i: int) -> Array | None:
         try:
-            return edges_of(read_rgb(content_of(images.items[i]), exif=exif))  # type: ignore[arg-type]
+            return edges_of(read_rgb(content_of(images.items[i]), exif=exif))
         except (OSError, ImageError):
             return None
 

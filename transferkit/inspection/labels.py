@@ -141,7 +141,7 @@ def label_findings(
     names: Sequence[str] | None = None,
     blocks: Array | None = None,
     seed: int = 0,
-) -> list[Finding]:
+) -> tuple[list[Finding], str]:
     """Find images that are likely labelled wrongly.
 
     Parameters
@@ -156,35 +156,51 @@ def label_findings(
         Of the columns of several labels.
     blocks, seed
         As for `out_of_fold`.
+
+    Returns
+    -------
+    list of Finding
+        The least sure labels first.
+    str
+        How many labels were judged, and how well; empty if there are too few.
     """
     at = np.array([i for i, label in enumerate(labels) if _is_given(label)], dtype=np.intp)
-    if len(at) < 2 * N_FOLDS:
-        return []
     own_blocks = None if blocks is None else np.unique(blocks[at], return_inverse=True)[1]
-    if own_blocks is not None and own_blocks.max() < N_FOLDS:
-        return []
+    n_blocks = len(at) if own_blocks is None else len(set(own_blocks.tolist()))
+    if len(at) < 2 * N_FOLDS or n_blocks < N_FOLDS:
+        return [], ""
     given = [labels[i] for i in at]
     options: dict[str, Any] = {"blocks": own_blocks, "seed": seed}
+    told = f"{len(at):,} judged out of fold"
     if task == "regression":
         found = _of_numbers(rows[at], np.array(given, dtype=np.float64), options)
     elif task == "multilabel":
         found = _of_columns(rows[at], given, names, options)
     else:
-        found = _of_classes(rows[at], given, options)
+        found, told = _of_classes(rows[at], given, options)
+    found.sort(key=lambda one: (-one[1], one[0]))
     return [
         Finding("label", int(at[i]), round(score, 4), reason, suggestion=suggestion)
-        for i, score, reason, suggestion in sorted(found, key=lambda one: (-one[1], one[0]))
-    ]
+        for i, score, reason, suggestion in found
+    ], told
 
 
 _Suspect = tuple[int, float, str, str]
 
 
-def _of_classes(rows: Array, given: list[Any], options: dict[str, Any]) -> list[_Suspect]:
+def _of_classes(
+    rows: Array, given: list[Any], options: dict[str, Any]
+) -> tuple[list[_Suspect], str]:
     classes, codes = np.unique([str(label) for label in given], return_inverse=True)
     if len(classes) < 2:
-        return []
+        return [], ""
     probabilities = out_of_fold(rows, codes, kind="classification", **options)
+    joint = confident_joint(probabilities, codes)
+    right = float((probabilities.argmax(axis=1) == codes).mean())
+    told = (
+        f"{len(codes):,} judged out of fold, where a linear head is right of {right:.1%}; "
+        f"{int(joint.sum() - np.trace(joint)):,} are off the diagonal of the confident joint"
+    )
     return [
         (
             i,
@@ -194,7 +210,7 @@ def _of_classes(rows: Array, given: list[Any], options: dict[str, Any]) -> list[
             str(classes[code]),
         )
         for i, code, own, best in _suspects(probabilities, codes)
-    ]
+    ], told
 
 
 def _of_columns(

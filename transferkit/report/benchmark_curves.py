@@ -48,6 +48,7 @@ def _learning(boards: Sequence[Board], rows: Rows, short: Names) -> Chart:
         for place in board.places:
             points = places.setdefault((place.backbone, place.feature), [])
             points.append((at[board.shots], place))
+    places = {key: points for key, points in places.items() if len(points) > 1}
     n_features = len({feature for _, feature in places})
     # A backbone has one colour in all charts, whatever its place.
     order = list(short)

@@ -63,10 +63,10 @@ def test_only_the_likeliest_are_compared():
 
 def test_of_a_row_of_images_every_other_one_stays():
     """Each is like the next alone: the second leaves, and the third has nothing to leave for."""
-    from transferkit.inspection.duplicates import Candidate, _leaving
+    from transferkit.inspection.duplicates import LikelyCopy, _leaving
     from transferkit.inspection.likeness import Likeness
 
-    pairs = {pair: (Candidate(*pair, 0.1), Likeness(0.95)) for pair in [(0, 1), (1, 2), (2, 3)]}
+    pairs = {pair: (LikelyCopy(*pair, 0.1), Likeness(0.95)) for pair in [(0, 1), (1, 2), (2, 3)]}
     leaving = _leaving(listed([b""] * 4), pairs)
     assert [(i, j) for i, j, _, _ in leaving] == [(1, 0), (3, 2)]
 

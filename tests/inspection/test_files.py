@@ -77,5 +77,7 @@ def test_sketch_of_the_mirror_image():
     image = scene(0)
     mirror = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     seen = appearances_of(ImageSet((image, mirror), ("0", "1")))
-    np.testing.assert_allclose(seen.mirrored_sketches()[0], seen.sketches[1], atol=1e-4)
+    # Shrinking rounds to whole grey levels, and the mirror image's otherwise.
+    assert (seen.mirrored_sketches()[0] * seen.sketches[1]).sum() > 0.97
+    assert (seen.sketches[0] * seen.sketches[1]).sum() < 0.9
     np.testing.assert_allclose(np.linalg.norm(seen.sketches, axis=1), 1, rtol=1e-5)

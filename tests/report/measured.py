@@ -10,7 +10,7 @@ from transferkit.metrics import (
     predicted_numbers,
     report_of,
 )
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 
 CONTENT = {
     "task": "classification",
@@ -58,7 +58,7 @@ def classified(n=60, labels=("a", "b", "c"), seed=0, names=None, has_proba=True)
     report = report_of("classification", y, said, p, known)
     X = scores @ rng.normal(size=(len(labels), 12))
     found = predicted_classes(y, said, p, known)
-    return MeasuredImages(images_of(n, names), X, found, report)
+    return JudgedImages(images_of(n, names), X, found, report)
 
 
 def labelled(n=50, labels=("red", "round"), seed=0):
@@ -69,7 +69,7 @@ def labelled(n=50, labels=("red", "round"), seed=0):
     said = (proba > 0.5).astype(int)
     report = report_of("multilabel", true, said, proba, labels)
     X = rng.normal(size=(n, 6))
-    return MeasuredImages(images_of(n), X, predicted_labels(true, said, proba, labels), report)
+    return JudgedImages(images_of(n), X, predicted_labels(true, said, proba, labels), report)
 
 
 def numbered(n=40, names=("age",), seed=0):
@@ -79,4 +79,4 @@ def numbered(n=40, names=("age",), seed=0):
     said = true + rng.normal(size=true.shape)
     report = report_of("regression", true, said, None, names)
     X = rng.normal(size=(n, 6))
-    return MeasuredImages(images_of(n), X, predicted_numbers(true, said, names), report)
+    return JudgedImages(images_of(n), X, predicted_numbers(true, said, names), report)

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.report.dense_cases import CLASSES, SIZE, TASKS, case, photo
 from transferkit.images import Failure
 from transferkit.report.dense_page import dense_page, pictures_for
-from transferkit.report.page import Chart, DataTable, Gallery
+from transferkit.report.page import Beside, Chart, DataTable, Gallery
 
 DATA = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
 
@@ -25,7 +25,9 @@ def made(task, n=12, classes=CLASSES, **options):
 
 
 def parts(page, kind):
-    return [part for section in page.sections for part in section.parts if isinstance(part, kind)]
+    every = [part for section in page.sections for part in section.parts]
+    inner = [each for part in every if isinstance(part, Beside) for each in part.parts]
+    return [part for part in [*every, *inner] if isinstance(part, kind)]
 
 
 @pytest.mark.parametrize("task", TASKS)

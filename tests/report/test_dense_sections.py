@@ -7,19 +7,15 @@ from sklearn.metrics import roc_curve as expected_roc
 
 from tests.report.dense_cases import case
 from transferkit.report.anomaly_sections import anomaly_sections, roc_curve
-from transferkit.report.figures import named
 from transferkit.report.object_sections import object_sections
-from transferkit.report.page import Chart
+from transferkit.report.page import Beside, Chart
 from transferkit.report.pixel_sections import iou_intervals, pixel_sections
 
 
 def charts(sections):
-    return {
-        part.label: part.figure
-        for section in sections
-        for part in section.parts
-        if isinstance(part, Chart)
-    }
+    parts = [part for section in sections for part in section.parts]
+    inner = [each for part in parts if isinstance(part, Beside) for each in part.parts]
+    return {part.label: part.figure for part in [*parts, *inner] if isinstance(part, Chart)}
 
 
 def test_intervals_are_a_bootstrap_over_images():
@@ -130,9 +126,3 @@ def test_scores_of_pixels_are_quantiles():
     for share in (0.05, 0.5, 0.9995, 1):
         expected = np.quantile(values, share, method="inverted_cdf")
         assert scores.pixel_score(share) == pytest.approx(expected, rel=1e-3)
-
-
-def test_names_are_text_to_plotly():
-    assert named("<a href='x'>c</a>") == "&lt;a href='x'&gt;c&lt;/a&gt;"
-    assert named("a\x1b[2J") == "a\\x1b[2J"
-    assert len(named("long " * 20)) == 28

@@ -88,11 +88,10 @@ def test_everything_is_told_and_nothing_can_run():
 
 def test_the_summary_counts_findings_and_images():
     findings = [*FINDINGS, Finding("label", 1, 0.8, "again"), Finding("label", 2, 0.7, "more")]
-    text = page_of(findings).to_html()
+    texts = [text for text in Tags(page_of(findings).to_html()).texts if text.strip()]
+    at = texts.index("Labels to look at", texts.index("to leave out", texts.index("kind")))
     # Three findings of two of four images, of which none is left out.
-    row = re.search(r"<tr><td>Labels to look at</td>(.*?)</tr>", text)
-    assert row is not None
-    assert re.findall(r">([^<>]+)</td>", row[1]) == ["3", "2", "50.0%", "0"]
+    assert texts[at + 1 : at + 5] == ["3", "2", "50", "0"]
 
 
 def test_which_images_to_leave_out():
@@ -167,7 +166,7 @@ def test_a_box_is_drawn_around_what_it_is_of(box):
     plain = opened(snapshot_of_box(images, 2, None, side=200))
     assert plain.mean((0, 1)) == pytest.approx([0, 0, 200], abs=4)
     drawn = opened(snapshot_of_box(images, 2, box, side=200))
-    is_line = (drawn[..., 0] > 150) & (drawn[..., 1] < 110)
+    is_line = drawn[..., :2].min(-1) > 120
     assert is_line.any()
     rows, columns = np.nonzero(is_line)
     # What it encloses, as a share of the picture, is as wide as it is high.
@@ -184,8 +183,7 @@ def test_objects_near_a_box_are_drawn_too():
     alone = opened(snapshot_of_box(images, 2, (10, 10, 40, 40), side=200))
     both = opened(snapshot_of_box(images, 2, (10, 10, 40, 40), one, side=200))
     is_white = both.min(-1) > 120
-    assert is_white.sum() > 30
-    assert not (alone.min(-1) > 120).any()
+    assert is_white.sum() > (alone.min(-1) > 120).sum() + 30
     # Annotations of another size aren't drawn: they would be in the wrong place.
     other = Annotations((50, 50), boxes=boxes, labels=np.array([0, 0]))
     assert np.array_equal(opened(snapshot_of_box(images, 2, (10, 10, 40, 40), other, 200)), alone)

@@ -154,13 +154,13 @@ def test_many_images_make_no_large_page():
 def test_unknown_classes_are_mistakes():
     """Classes that the model never saw have a row, and no score of their own."""
     from transferkit.metrics import predicted_classes, report_of
-    from transferkit.report.measured_images import MeasuredImages
+    from transferkit.report.judged_images import JudgedImages
 
     made = classified(n=20)
     y = np.array(["new"] * 5 + ["a"] * 15, dtype=object)
     said, proba, known = np.array(["a"] * 20, dtype=object), made.found.proba, ["a", "b", "c"]
     found = predicted_classes(y, said, proba, known)
     report = report_of("classification", y, said, proba, known)
-    measured = MeasuredImages(made.images, made.X, found, report)
+    measured = JudgedImages(made.images, made.X, found, report)
     assert all(max(case.outputs) < 3 for case in looked_at(measured))
     assert "true new" in html_of(measured)

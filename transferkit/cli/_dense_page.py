@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from transferkit.images import Failure, ImageSet
     from transferkit.metrics import TaskReport
 
-__all__ = ["MeasuredImages", "check_page", "write_dense_page"]
+__all__ = ["DenseMeasurement", "check_page", "write_dense_page"]
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredImages:
+class DenseMeasurement:
     """What a model was measured on, and what came out.
 
     Parameters
@@ -59,7 +59,7 @@ def check_page(place: Path) -> None:
 
 
 def write_dense_page(
-    place: Path, model: str, source: str, estimator: Any, measured: MeasuredImages
+    place: Path, model: str, source: str, estimator: Any, measured: DenseMeasurement
 ) -> None:
     """Write the page on a measured model.
 
@@ -71,9 +71,10 @@ def write_dense_page(
         MODEL and IMAGES as the user gave them; of paths only the last part is told.
     estimator
         That was measured. It predicts again on those images alone that are shown.
-    measured : MeasuredImages
+    measured : DenseMeasurement
         What it was measured on.
     """
+    from transferkit.artifacts import describe
     from transferkit.images import content_of, read_rgb
     from transferkit.report.dense_page import dense_page, pictures_for
 
@@ -93,12 +94,13 @@ def write_dense_page(
         measured.counts,
         pictures,
         facts=_facts(model, estimator, measured),
+        content=describe(model),
         failures=measured.failures,
     )
     page.write(place)
 
 
-def _facts(model: str, estimator: Any, measured: MeasuredImages) -> dict[str, str]:
+def _facts(model: str, estimator: Any, measured: DenseMeasurement) -> dict[str, str]:
     """What was measured, for the top of a page."""
     spec = estimator.extractor_.resolve()
     height, width = estimator.input_size_

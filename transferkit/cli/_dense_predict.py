@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from transferkit.cli._dense import FINDING, TRAINED, annotated_images
-from transferkit.cli._dense_page import MeasuredImages, check_page, write_dense_page
+from transferkit.cli._dense_page import DenseMeasurement, check_page, write_dense_page
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -204,7 +204,7 @@ def evaluate_dense(
         draw_precision(report, plot)
     n_left_out = int((~unseen).sum())
     if page is not None:
-        found_out = MeasuredImages(
+        found_out = DenseMeasurement(
             measured, truth, counts, report, usable.failures, part, n_left_out
         )
         write_dense_page(page, model, images, estimator, found_out)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transferkit.datasets import Dataset
     from transferkit.images import Failure
     from transferkit.metrics import TaskReport
-    from transferkit.report.measured_images import MeasuredImages
+    from transferkit.report.judged_images import JudgedImages
 
 __all__ = ["check_report", "write_report"]
 
@@ -53,13 +53,13 @@ def write_report(
     """Write the page of a model that was measured, and say where it is."""
     from transferkit.artifacts import describe
     from transferkit.estimators.measuring import predictions_of
-    from transferkit.report.measured_images import MeasuredImages
+    from transferkit.report.judged_images import JudgedImages
     from transferkit.report.model_page import model_page
 
     assert data.images is not None
     exif = estimator.extractor_.resolve().preprocess.exif
     found = predictions_of(estimator, data)
-    measured = MeasuredImages(data.images, data.X, found, report, exif)
+    measured = JudgedImages(data.images, data.X, found, report, exif)
     made = model_page(
         measured,
         describe(model),
@@ -74,7 +74,7 @@ def write_report(
     click.echo(f"page: {printable(str(page))} ({size_of(page.stat().st_size)})", err=True)
 
 
-def _activations(estimator: Any, measured: MeasuredImages) -> Any:
+def _activations(estimator: Any, measured: JudgedImages) -> Any:
     """Class-activation maps of the images that show them, or why there are none."""
     from transferkit.estimators import NoActivationMaps, class_activation_maps
     from transferkit.images import UnreadableImages

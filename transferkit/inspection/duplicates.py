@@ -26,7 +26,7 @@ from transferkit.inspection.findings import Finding
 from transferkit.inspection.likeness import Likeness, edges_of, likeness
 from transferkit.inspection.neighbors import nearest_others, unit_rows
 
-__all__ = ["Candidate", "candidates_of", "exact_duplicates", "near_duplicates"]
+__all__ = ["LikelyCopy", "candidates_of", "exact_duplicates", "near_duplicates"]
 
 Array = NDArray[Any]
 NEIGHBOURS = 5
@@ -44,7 +44,7 @@ _STAYING = {"test": 0, "val": 1, None: 2, "train": 3}
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LikelyCopy:
     """Two images that may be near duplicates, by their features.
 
     Parameters
@@ -154,7 +154,7 @@ def near_duplicates(
     return findings, {"candidates": len(found), "compared": len(compared)}
 
 
-def candidates_of(spaces: Sequence[tuple[Array, Array | None]]) -> list[Candidate]:
+def candidates_of(spaces: Sequence[tuple[Array, Array | None]]) -> list[LikelyCopy]:
     """Pairs of images that are as near as neighbours are around there, the nearest first.
 
     Parameters
@@ -182,7 +182,7 @@ def candidates_of(spaces: Sequence[tuple[Array, Array | None]]) -> list[Candidat
         _collect(best, index, distance, scale)
         if mirrored is not None:
             _collect(best, *nearest_others(unit_rows(mirrored), rows, NEIGHBOURS), scale)
-    pairs = [Candidate(first, second, ratio) for (first, second), ratio in best.items()]
+    pairs = [LikelyCopy(first, second, ratio) for (first, second), ratio in best.items()]
     return sorted(pairs, key=lambda pair: (pair.ratio, pair.first, pair.second))
 
 
@@ -199,18 +199,18 @@ def _collect(
 
 
 def _compared(
-    images: ImageSet, pairs: Sequence[Candidate], exif: bool, n_threads: int
+    images: ImageSet, pairs: Sequence[LikelyCopy], exif: bool, n_threads: int
 ) -> list[Likeness | None]:
     """Likeness of each pair by its pixels; None where one can't be read any more."""
 
     @lru_cache(maxsize=_KEPT_EDGES)
     def edges(i: int) -> Array | None:
         try:
-            return edges_of(read_rgb(content_of(images.items[i]), exif=exif))  # type: ignore[arg-type]
+            return edges_of(read_rgb(content_of(images.items[i]), exif=exif))
         except (OSError, ImageError):
             return None
 
-    def compared(pair: Candidate) -> Likeness | None:
+    def compared(pair: LikelyCopy) -> Likeness | None:
         first, second = edges(pair.first), edges(pair.second)
         return None if first is None or second is None else likeness(first, second)
 
@@ -219,8 +219,8 @@ def _compared(
 
 
 def _leaving(
-    images: ImageSet, pairs: dict[tuple[int, int], tuple[Candidate, Likeness]]
-) -> list[tuple[int, int, Candidate, Likeness]]:
+    images: ImageSet, pairs: dict[tuple[int, int], tuple[LikelyCopy, Likeness]]
+) -> list[tuple[int, int, LikelyCopy, Likeness]]:
     """Images that leave because they are like one that stays, with that one.
 
     Images are gone through in the order in which they may stay. One leaves if it is like one

@@ -102,15 +102,17 @@ def inspect_dataset(
         most_compared=most_compared,
         n_threads=n_threads,
     )
-    labels = _labels(readable, rows, [*exact, *near], task, seed)
+    labels, told = _labels(readable, rows, [*exact, *near], task, seed)
     classes = readable.labels if task == "classification" else None
     found = [*exact, *near, *labels, *outliers(rows, classes), *odd_files(seen)]
     placed = [_placed(one, extraction.kept) for one in found]
     balance = {} if task == "regression" else class_balance(listed)
+    facts = _facts(listed, extraction, extractor, counts)
+    facts |= {"labels": told} if told else {}
     return Inspection(
         listed,
         [*placed, *unreadable_files(extraction.failures)],
-        _facts(listed, extraction, extractor, counts) | _missing(balance),
+        facts | _missing(balance),
         balance,
     )
 
@@ -169,10 +171,10 @@ def _labels(
     copies: Sequence[Finding],
     task: str,
     seed: int,
-) -> list[Finding]:
+) -> tuple[list[Finding], str]:
     """Likely wrong labels, where copies and images of one group stand in one fold."""
     if readable.labels is None:
-        return []
+        return [], ""
     edges = np.array([(one.image, one.other) for one in copies], dtype=np.intp).reshape(-1, 2)
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(rows),) * 2)
     alike = connected_components(graph, directed=False)[1]

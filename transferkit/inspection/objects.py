@@ -107,7 +107,8 @@ def odd_boxes(objects: Sequence[ImageObjects], classes: Sequence[str]) -> list[F
     extents = np.concatenate([np.tile(one.size[::-1], (len(one.labels), 1)) for one in objects])
     boxes = np.concatenate([one.boxes for one in objects])
     images = np.repeat([one.image for one in objects], [len(one.labels) for one in objects])
-    is_whole = (boxes[:, :2] > _AT_EDGE).all(1) & (boxes[:, 2:] < extents - _AT_EDGE).all(1)
+    is_inside = np.concatenate([boxes[:, :2], extents - boxes[:, 2:]], axis=1) > _AT_EDGE
+    is_whole = np.asarray(is_inside.all(axis=1))
     usual = {
         label: Spread.of(np.log(sides[labels == label]).mean(1))
         for label in np.unique(labels[(sides > 0).all(1)]).tolist()
@@ -121,7 +122,7 @@ def odd_boxes(objects: Sequence[ImageObjects], classes: Sequence[str]) -> list[F
         odd = _odd_of_class(sides[members], extents[members], is_whole[members])
         for i, (score, reason) in odd.items():
             at, other = int(members[i]), _fitting(sides[members[i]], usual)
-            fits = "" if other in (None, label) else classes[other]
+            fits = "" if other is None or other == label else classes[other]
             found.setdefault(at, (score, f"{classes[label]}: {reason}", fits))
     findings = [
         Finding("odd box", int(images[at]), score, reason, None, fits, _corners(boxes[at]))

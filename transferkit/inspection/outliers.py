@@ -42,8 +42,8 @@ def outliers(rows: Array, labels: Sequence[Label] | None = None) -> list[Finding
     --------
     >>> rows = np.random.default_rng(0).normal([5, 0, 0], 0.3, size=(50, 3))
     >>> rows[7] = [0, 5, 0]
-    >>> [finding.image for finding in outliers(rows)]
-    [7]
+    >>> outliers(rows)[0].image
+    7
     """
     if len(rows) <= NEIGHBOUR:
         return []

@@ -366,9 +366,11 @@ def _closeness(queries: Array, rows: Array, metric: str) -> Array:
     squared = np.einsum("ij,ij->i", rows, rows)
     products: Array = queries @ rows.T
     if metric == "cosine":
-        return products / np.maximum(np.sqrt(squared), np.finfo(np.float32).tiny)
-    # |a - b|² = |a|² - 2 (ab - |b|² / 2), and |a|² is the same for all rows.
-    return products - squared / 2
+        products /= np.maximum(np.sqrt(squared), np.finfo(np.float32).tiny)
+    else:
+        # |a - b|² = |a|² - 2 (ab - |b|² / 2), and |a|² is the same for all rows.
+        products -= squared / 2
+    return products
 
 
 def _rows_at(sources: Sequence[Any], positions: Array) -> Array:

@@ -68,7 +68,8 @@ def scores_at(
 def _weights(at: NDArray[Any], length: int, n: int) -> NDArray[np.float64]:
     """Weights of n places, each the middle of its share of a length, for points along it."""
     place = np.clip(at / length * n - 0.5, 0, n - 1)
-    return np.clip(1 - np.abs(place[:, None] - np.arange(n)), 0, None)
+    weights: NDArray[np.float64] = 1 - np.abs(place[:, None] - np.arange(n))
+    return weights.clip(0)
 
 
 def activation_overlay(picture: Image.Image, placed: NDArray[Any]) -> Image.Image:

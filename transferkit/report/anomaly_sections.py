@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transferkit.metrics import AnomalyReport, AnomalyScores
 from transferkit.report.figures import curve_chart, histogram, marked
-from transferkit.report.page import Chart, Part, Section
+from transferkit.report.page import Beside, Chart, Part, Section
 
 __all__ = ["anomaly_sections", "roc_curve"]
 
@@ -63,7 +63,7 @@ def anomaly_sections(report: AnomalyReport, scores: AnomalyScores) -> list[Secti
     return [
         Section(
             "Scores of the images",
-            images,
+            [Beside(images)],
             "An image is said to be strange if its score is above the threshold. The curve tells "
             "what share of the strange images is found, and what share of the good ones is a "
             "false alarm, wherever the threshold is set.",

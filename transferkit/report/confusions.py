@@ -92,7 +92,11 @@ def _chart(matrix: NDArray[Any], labels: Sequence[str], shown: NDArray[Any]) -> 
                 "<extra></extra>",
             }
         )
-    axis = {"tickmode": "array", "tickvals": list(range(len(shown))), "ticktext": names}
+    axis: dict[str, Any] = {
+        "tickmode": "array",
+        "tickvals": list(range(len(shown))),
+        "ticktext": names,
+    }
     axis |= {"showgrid": False, "zeroline": False}
     layout = {
         "xaxis": {**axis, "title": {"text": "predicted"}, "tickangle": -45 if _long(names) else 0},

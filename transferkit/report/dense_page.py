@@ -26,6 +26,7 @@ from transferkit.report.examples import (
     object_examples,
     pixel_examples,
 )
+from transferkit.report.model_facts import model_table
 from transferkit.report.object_sections import object_sections
 from transferkit.report.page import DataTable, Page, Part, Section, Text
 from transferkit.report.pixel_sections import pixel_sections
@@ -72,6 +73,7 @@ def dense_page(
     pictures: DensePictures,
     *,
     facts: Mapping[str, str] | None = None,
+    content: Mapping[str, Any] | None = None,
     failures: Sequence[Failure] = (),
 ) -> Page:
     """Make the page.
@@ -88,16 +90,19 @@ def dense_page(
         From `pictures_for`, with the images added.
     facts : mapping of str to str, optional
         What was measured on what, such as the model's backbone.
+    content : mapping, optional
+        What the model is, from `transferkit.artifacts.describe`.
     failures : sequence of Failure, default=()
         Images that could not be read, or whose annotations could not be used.
     """
     own = _sections_of(report, counts)
+    model: list[Part] = [] if content is None else [model_table(content)]
     # What people look at most comes right after the numbers.
     images, *objects = pictures.sections()
     sections = [_numbers(report), *own[:1], *objects, images, *own[1:]]
     return Page(
         printable(title),
-        [*sections, _tables(report), _left_out(failures)],
+        [*sections, _tables(report), Section("The model", model), _left_out(failures)],
         {**_headline(report), **{name: printable(text) for name, text in (facts or {}).items()}},
     )
 

@@ -24,7 +24,7 @@ __all__ = ["DensePictures"]
 
 # The longer side of the truth, and of what was found beside it; px.
 _SIDE = 480
-_WIDTH, _CROP_WIDTH = 340, 170
+_WIDTH, _CROP_WIDTH = 420, 170
 _CROPS = (
     "Amber outlines are what was found, blue ones what is annotated; the thick one is what the "
     "picture is about."

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from transferkit.registry import unknown
 from transferkit.report.captions import caption
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.page import Chart
 from transferkit.report.thumbnails import thumbnail
 
@@ -36,7 +36,8 @@ _COLOURS = (
 # Thumbnails are this large where there are few points, so that a page stays small.
 _SIDE, _SMALL_SIDE, _FEW = 96, 64, 500
 _PCA_FIRST = 50
-_WRONG = {"symbol": "x", "size": 9}
+# To be seen on white and on black.
+_SCALE = [[0, "#4263eb"], [0.5, "#c2529b"], [1, "#f59f00"]]
 
 
 def check_mapping(mapping: str) -> None:
@@ -128,12 +129,12 @@ def on_a_plane(X: NDArray[Any], mapping: str) -> tuple[NDArray[np.float64], str]
     return np.asarray(made.fit_transform(rows), np.float64), about
 
 
-def feature_charts(measured: MeasuredImages, mapping: str) -> tuple[list[Chart], list[str]]:
+def feature_charts(measured: JudgedImages, mapping: str) -> tuple[list[Chart], list[str]]:
     """Draw the features on a plane, by PCA and, if it is another, as chosen.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     mapping : str
         One of `MAPPINGS`.
@@ -154,14 +155,13 @@ def feature_charts(measured: MeasuredImages, mapping: str) -> tuple[list[Chart],
         traces = _traces(measured, at, points, number_of)
         axis = {"showticklabels": False, "zeroline": False, "ticks": ""}
         layout: dict[str, Any] = {"xaxis": axis, "yaxis": axis, "hovermode": "closest"}
-        layout |= {"margin": {"l": 10, "r": 10, "t": 34, "b": 10}}
-        layout["title"] = {"text": _TITLES[one], "x": 0.01, "font": {"size": 14}}
         label = f"{_TITLES[one]} of the features of {len(at):,} images"
-        charts.append(Chart({"data": traces, "layout": layout}, label, 560, pictures))
+        figure = {"data": traces, "layout": layout}
+        charts.append(Chart(figure, label, 520, pictures, title=_TITLES[one]))
     return charts, notes
 
 
-def _groups(measured: MeasuredImages) -> NDArray[Any]:
+def _groups(measured: JudgedImages) -> NDArray[Any]:
     """What images are drawn by: their class, or their labels; of numbers nothing."""
     found = measured.found
     if found.task == "regression":
@@ -171,9 +171,7 @@ def _groups(measured: MeasuredImages) -> NDArray[Any]:
     return np.unique(found.y_true, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _thumbnails(
-    measured: MeasuredImages, at: NDArray[np.intp]
-) -> tuple[list[bytes], dict[int, int]]:
+def _thumbnails(measured: JudgedImages, at: NDArray[np.intp]) -> tuple[list[bytes], dict[int, int]]:
     """Small pictures of the images that can be read, and which of them is whose."""
     side = _SIDE if len(at) <= _FEW else _SMALL_SIDE
     pictures: list[bytes] = []
@@ -187,7 +185,7 @@ def _thumbnails(
 
 
 def _traces(
-    measured: MeasuredImages,
+    measured: JudgedImages,
     at: NDArray[np.intp],
     points: NDArray[np.float64],
     number_of: dict[int, int],
@@ -195,8 +193,8 @@ def _traces(
     found = measured.found
     is_number = found.task == "regression"
     is_right = np.ones(len(at), dtype=bool) if is_number else found.is_right[at]
-    symbols = np.where(is_right, "circle", _WRONG["symbol"])
-    sizes = np.where(is_right, 6, _WRONG["size"])
+    symbols = np.where(is_right, "circle", "x")
+    sizes = np.where(is_right, 6, 9)
     hover = [
         f"{caption(measured.images.names[i])}<br>true {caption(measured.true_text(i))}"
         f"<br>predicted {caption(measured.predicted_text(i))}"
@@ -207,7 +205,8 @@ def _traces(
     def trace(chosen: NDArray[Any], name: str, colour: Any) -> dict[str, Any]:
         # Mistakes last, so that they lie above, and the legend has the sign of the right ones.
         chosen = chosen[np.argsort(~is_right[chosen], kind="stable")]
-        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.8, **colour}
+        marker = {"symbol": symbols[chosen], "size": sizes[chosen], "opacity": 0.85, **colour}
+        marker["line"] = {"width": 0}
         return {
             "type": "scatter", "mode": "markers", "name": name, "marker": marker,
             "x": points[chosen, 0].round(4), "y": points[chosen, 1].round(4),
@@ -218,7 +217,7 @@ def _traces(
     if is_number:
         bar = {"title": {"text": caption(measured.labels[0], 24)}}
         colour = {"color": found.y_true[at, 0], "showscale": True, "colorbar": bar}
-        colour["colorscale"] = "Viridis"
+        colour["colorscale"] = _SCALE
         return [{**trace(np.arange(len(at)), "", colour), "showlegend": False}]
     groups = [measured.true_text(i) for i in at.tolist()]
     names, codes = np.unique(groups, return_inverse=True)
@@ -232,7 +231,7 @@ def _traces(
     ]
 
 
-def _in_order(measured: MeasuredImages, names: list[str]) -> list[int]:
+def _in_order(measured: JudgedImages, names: list[str]) -> list[int]:
     """Positions of the groups' names, in the order of the classes where they are such."""
     place = {label: i for i, label in enumerate(measured.labels)}
     return sorted(range(len(names)), key=lambda j: (place.get(names[j], len(place)), names[j]))

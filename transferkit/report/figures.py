@@ -9,42 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from transferkit.report.captions import caption
 from transferkit.report.page import Chart
-from transferkit.report.text import printable
 
 __all__ = [
+    "NAME",
     "SHOWN_CLASSES",
     "bar_chart",
     "curve_chart",
     "histogram",
     "marked",
     "matrix",
-    "named",
 ]
 
 Array = NDArray[Any]
 Trace = dict[str, Any]
 
+NAME = 28
+"""Most characters of a name in a chart."""
 SHOWN_CLASSES = 30
 """Classes of a chart; of more their names would overlap."""
 _BINS = 20
 # With more columns than this, numbers wouldn't fit into the cells of a matrix.
 _NUMBERS = 12
-_LONGEST_NAME = 28
-
-
-def named(name: object) -> str:
-    """Text that plotly shows as it is: no markup and no control characters, and not too long.
-
-    Examples
-    --------
-    >>> named("<b>cat</b>")
-    '&lt;b&gt;cat&lt;/b&gt;'
-    """
-    text = printable(str(name))
-    return html.escape(
-        text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…", quote=False
-    )
 
 
 def marked(at: float, text: str, span: tuple[float, float] = (0, 1)) -> dict[str, Any]:
@@ -96,7 +83,10 @@ def bar_chart(
     lengths = np.asarray(values, dtype=float)
     places = list(range(len(names)))
     bar: Trace = {"type": "bar", "orientation": "h", "x": lengths, "y": places, "name": name}
-    shown = {"hovertext": [named(one) for one in names], "hovertemplate": "%{hovertext}: %{x:.1f}"}
+    shown = {
+        "hovertext": [caption(one, NAME) for one in names],
+        "hovertemplate": "%{hovertext}: %{x:.1f}",
+    }
     bar |= shown
     if texts is not None:
         bar |= {"text": list(texts), "textposition": "auto"}
@@ -109,7 +99,11 @@ def bar_chart(
         dots: Trace = {"type": "scatter", "mode": "markers", "x": points[1], "y": places}
         dots |= {"name": points[0], "marker": {"symbol": "diamond", "size": 9}}
         traces.append({**dots, **shown})
-    ticks = {"tickmode": "array", "tickvals": places, "ticktext": [named(one) for one in names]}
+    ticks = {
+        "tickmode": "array",
+        "tickvals": places,
+        "ticktext": [caption(one, NAME) for one in names],
+    }
     layout = {
         "xaxis": {"title": {"text": x_title}, **({} if x_range is None else {"range": x_range})},
         "yaxis": {**ticks, "autorange": "reversed", "automargin": True},
@@ -142,7 +136,7 @@ def matrix(
     trace: Trace = {"type": "heatmap", "z": shares, "x": across, "y": down}
     hover = [
         [
-            f"{named(rows[i])} → {named(columns[j])}<br>{int(cells[i, j]):,} {unit}"
+            f"{caption(rows[i], NAME)} → {caption(columns[j], NAME)}<br>{int(cells[i, j]):,} {unit}"
             + ("" if np.isnan(shares[i, j]) else f", {shares[i, j]:.1f} %")
             for j in across
         ]
@@ -164,7 +158,7 @@ def matrix(
 
 
 def _ticks(places: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
-    texts = [named(name) for name in names]
+    texts = [caption(name, NAME) for name in names]
     return {"tickmode": "array", "tickvals": places, "ticktext": texts, "automargin": True}
 
 

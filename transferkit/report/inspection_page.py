@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transferkit.annotations import Annotations, AnnotationSet
-from transferkit.images import ImageSet
+from transferkit.images import SPLITS, ImageSet
 from transferkit.inspection.findings import Finding, Inspection
 from transferkit.inspection.search import label_text
+from transferkit.report.charts import bars
 from transferkit.report.page import (
     Chart,
     DataTable,
@@ -48,6 +49,10 @@ _KINDS = {
     "doubled box": ("Doubled boxes", "Objects that were likely marked twice."),
     "odd box": ("Odd boxes", "Boxes of a size or shape that is rare in their class."),
     "missing box": ("Missing boxes", "Images, or places in them, where objects lack a box."),
+    "box label": (
+        "Labels of boxes to look at",
+        "A model that wasn't trained on these images finds another class there.",
+    ),
     "odd number": ("Unusually many objects", "Images with far more objects than the others."),
     "leaking mask": ("Leaking masks", "Masks that leave their box, have stray parts or holes."),
     "odd map": ("Odd class maps", "Maps that are void, or of a single class where others aren't."),
@@ -56,6 +61,8 @@ _KINDS = {
 _WITH_LABELS = ("exact duplicate", "near duplicate", "label", "outlier", "odd file")
 # Side of a picture in px; classes of a chart; paths of the list, and lines of a table at most.
 _SIDE, _CLASSES, _PATHS = 240, 40, 20_000
+# The list has a place of its own to scroll in.
+_SCROLLED = "overflow: auto; max-height: 20em; font-size: 0.85em"
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +114,14 @@ def _summary(inspection: Inspection, order: Sequence[str]) -> Part:
     """How many of each kind, of how many images."""
     if not order:
         return Text("Nothing: no kind of mistake that is looked for was found.")
-    rows = []
+    rows: list[list[str | float | None]] = []
     for kind in order:
         found = inspection.of(kind)
         images = {finding.image for finding in found}
         left_out = {finding.image for finding in found if finding.is_excluded}
-        share = f"{len(images) / len(inspection.images):.1%}"
+        share = round(100 * len(images) / len(inspection.images), 1)
         rows.append([_title(kind), len(found), len(images), share, len(left_out)])
-    return DataTable(["kind", "findings", "images", "of all images", "to leave out"], rows)
+    return DataTable(["kind", "findings", "images", "% of images", "to leave out"], rows)
 
 
 def _title(kind: str) -> str:
@@ -132,35 +139,17 @@ def _balance(balance: Mapping[str, Mapping[str, int]]) -> list[Part]:
     if not totals:
         return []
     names = [name for name, _ in totals.most_common()]
-    shown = names
-    parts: list[Part] = []
+    shown, left_out = names, ""
     if len(names) > _CLASSES:
         half = _CLASSES // 2
         shown = [*names[:half], *names[-half:]]
-        parts = [Text(f"The {half} largest and {half} smallest of {len(names):,} classes.")]
-    bars = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": part,
-            "y": [_short(name) for name in shown],
-            "x": [counts.get(name, 0) for name in shown],
-        }
-        for part, counts in balance.items()
-    ]
-    layout = {
-        "barmode": "stack",
-        "xaxis": {"title": {"text": "number"}},
-        "yaxis": {"autorange": "reversed", "type": "category", "automargin": True},
-        "showlegend": len(bars) > 1,
-    }
+        left_out = f"The {half} largest and {half} smallest of {len(names):,} classes."
+    parts = sorted(balance, key=lambda part: (*SPLITS, part).index(part))
+    series = {part: [balance[part].get(name, 0) for name in shown] for part in parts}
+    figure = bars(shown, series, title="number")
+    figure["layout"]["barmode"] = "stack"
     label = "Number of images or objects of each class, by part of the data set"
-    height = 110 + 22 * len(shown)
-    return [*parts, Chart({"data": bars, "layout": layout}, label, height)]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:29]}…"
+    return [Chart(figure, label, 110 + 22 * len(shown), left_out=left_out)]
 
 
 # ---- findings -----------------------------------------------------------------------
@@ -171,11 +160,9 @@ def _section(
 ) -> Section:
     found = inspection.of(kind)
     pictures = [_picture(inspection.images, one, annotations) for one in found[:most]]
-    parts: list[Part] = []
-    if len(found) > most:
-        parts.append(Text(f"The surest {most:,} of {len(found):,} are shown."))
+    left_out = f"The surest {most:,} of {len(found):,} are shown." if len(found) > most else ""
     is_wide = any(one.other is not None for one in found[:most])
-    parts.append(Gallery(pictures, width=300 if is_wide else 200))
+    parts = [Gallery(pictures, width=300 if is_wide else 200, left_out=left_out)]
     return Section(_title(kind), parts, _KINDS[kind][1] if kind in _KINDS else "")
 
 
@@ -197,7 +184,7 @@ def _picture(images: ImageSet, one: Finding, annotations: AnnotationSet | None) 
         own = _annotations_of(annotations, one.image)
         shown = snapshot_of_box(images, one.image, one.box, own, _SIDE)
         lines = [*lines, *([f"→ {one.suggestion}"] if one.suggestion else [])]
-    lines.append(f"{one.score:.2f}" + ", to leave out" * one.is_excluded)
+    lines.append(f"score {one.score:.2f}" + ", to leave out" * one.is_excluded)
     return Picture(shown, name, lines)
 
 
@@ -237,7 +224,7 @@ class PathList:
     def to_html(self) -> str:
         """Markup of the part."""
         lines = html.escape("\n".join(self.paths))
-        return f'<div class="wide"><pre class="paths" tabindex="0">{lines}</pre></div>'
+        return f'<pre tabindex="0" style="{_SCROLLED}">{lines}</pre>'
 
 
 def _excluded(paths: Sequence[str]) -> list[Part]:

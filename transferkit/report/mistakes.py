@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.page import Gallery, Picture
 from transferkit.report.thumbnails import thumbnail
 
@@ -37,12 +37,12 @@ class ShownImage:
     lines: tuple[str, ...]
 
 
-def mistakes(measured: MeasuredImages, n: int = 24) -> list[ShownImage]:
+def mistakes(measured: JudgedImages, n: int = 24) -> list[ShownImage]:
     """Choose the worst predictions: the surest mistakes, or the largest residuals.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     n : int, default=24
         How many at most. Of several labels an image may be shown for more than one.
@@ -56,12 +56,12 @@ def mistakes(measured: MeasuredImages, n: int = 24) -> list[ShownImage]:
     return _classified(measured, np.flatnonzero(~found.is_right), n, surest=True)
 
 
-def doubtful(measured: MeasuredImages, n: int = 12) -> list[ShownImage]:
+def doubtful(measured: JudgedImages, n: int = 12) -> list[ShownImage]:
     """Choose right predictions of the least confidence; none where there is no confidence.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     n : int, default=12
         How many at most.
@@ -75,12 +75,12 @@ def doubtful(measured: MeasuredImages, n: int = 12) -> list[ShownImage]:
     return _classified(measured, np.flatnonzero(found.is_right), n, surest=False)
 
 
-def typical(measured: MeasuredImages, n: int = 8) -> list[ShownImage]:
+def typical(measured: JudgedImages, n: int = 8) -> list[ShownImage]:
     """Choose good predictions: of each class the surest right one, or the smallest residuals.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     n : int, default=8
         How many at most; of more classes the commonest.
@@ -102,7 +102,7 @@ def typical(measured: MeasuredImages, n: int = 8) -> list[ShownImage]:
 
 
 def _classified(
-    measured: MeasuredImages, rows: NDArray[np.intp], n: int, *, surest: bool
+    measured: JudgedImages, rows: NDArray[np.intp], n: int, *, surest: bool
 ) -> list[ShownImage]:
     found = measured.found
     confidence = None
@@ -126,7 +126,7 @@ def _classified(
 
 
 def _decisions(
-    measured: MeasuredImages, cells: NDArray[np.intp], n: int, *, surest: bool
+    measured: JudgedImages, cells: NDArray[np.intp], n: int, *, surest: bool
 ) -> list[ShownImage]:
     """Choose among decisions on (image, label)."""
     found = measured.found
@@ -146,7 +146,7 @@ def _decisions(
     return shown
 
 
-def _residuals(measured: MeasuredImages, n: int, *, largest: bool) -> list[ShownImage]:
+def _residuals(measured: JudgedImages, n: int, *, largest: bool) -> list[ShownImage]:
     """Choose images by their residuals, each in units of its target's."""
     found = measured.found
     scale = np.sqrt((found.errors**2).mean(axis=0))
@@ -164,15 +164,13 @@ def _residuals(measured: MeasuredImages, n: int, *, largest: bool) -> list[Shown
     return shown
 
 
-def case_gallery(
-    measured: MeasuredImages, shown: Sequence[ShownImage], title: str
-) -> list[Gallery]:
+def case_gallery(measured: JudgedImages, shown: Sequence[ShownImage], title: str) -> list[Gallery]:
     """Gallery of images; none if there are none, or none can be read any more."""
     pictures = list(_pictures(measured, shown))
     return [Gallery(pictures, title)] if pictures else []
 
 
-def _pictures(measured: MeasuredImages, shown: Iterable[ShownImage]) -> Iterable[Picture]:
+def _pictures(measured: JudgedImages, shown: Iterable[ShownImage]) -> Iterable[Picture]:
     for one in shown:
         picture = measured.picture(one.image, _SIDE)
         if picture is not None:

@@ -12,10 +12,20 @@ from transferkit.report.activation_overlays import activation_overlay, beside, s
 from transferkit.report.calibration import reliability, reliability_chart
 from transferkit.report.confusions import MOST_CLASSES, confusion_parts
 from transferkit.report.feature_map import feature_charts
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.mistakes import ShownImage, case_gallery, doubtful, mistakes, typical
 from transferkit.report.model_facts import model_facts, model_table
-from transferkit.report.page import DataTable, Gallery, Page, Part, Picture, Section, Text
+from transferkit.report.page import (
+    CellValue,
+    DataTable,
+    Gallery,
+    Page,
+    Part,
+    Picture,
+    Section,
+    Text,
+    WrittenNumber,
+)
 from transferkit.report.ranking_curves import ranking_charts
 from transferkit.report.residuals import residual_charts
 from transferkit.report.text import counted, printable
@@ -33,19 +43,19 @@ _FAILURES = 200
 _TILE = 150
 
 
-def looked_at(measured: MeasuredImages) -> list[ShownImage]:
+def looked_at(measured: JudgedImages) -> list[ShownImage]:
     """Images whose class-activation maps are shown: the worst predictions, then good ones.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of any task.
     """
     return [*mistakes(measured, 8), *typical(measured, 8)]
 
 
 def model_page(
-    measured: MeasuredImages,
+    measured: JudgedImages,
     content: Mapping[str, Any],
     *,
     title: str,
@@ -59,7 +69,7 @@ def model_page(
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Images with what they are and what the model says.
     content : mapping
         What the model is, from `transferkit.artifacts.describe`.
@@ -96,7 +106,7 @@ def model_page(
         _map_section(measured, mapping),
         *_galleries(measured),
         _activation_section(measured, activations),
-        Section("The model", [model_table(content)]),
+        Section("The model", [model_table(content)], is_folded=True),
         _failure_section(failures),
     ]
     return Page(printable(title), sections, facts)
@@ -129,22 +139,20 @@ def _warnings(report: TaskReport, failures: Sequence[Failure]) -> list[Part]:
 
 
 def _metrics(report: TaskReport) -> DataTable:
-    rows = [
-        (
+    rows: list[list[CellValue]] = [
+        [
             row.metric.title,
-            row.metric.text(row.value),
-            *_or_dash(row, row.low, row.high, row.baseline),
-        )
+            *(
+                None if value is None else WrittenNumber(value, row.metric.text(value))
+                for value in (row.value, row.low, row.high, row.baseline)
+            ),
+        ]
         for row in report.rows()
     ]
     return DataTable(("metric", "value", "95 % from", "to", "baseline"), rows)
 
 
-def _or_dash(row: MetricRow, *values: float | None) -> list[str]:
-    return ["-" if value is None else row.metric.text(value) for value in values]
-
-
-def _numbers(measured: MeasuredImages) -> list[Section]:
+def _numbers(measured: JudgedImages) -> list[Section]:
     """Sections of numbers and charts, of which each task has its own."""
     report = measured.report
     if isinstance(report, Report):
@@ -193,7 +201,7 @@ def _confusions(report: Report) -> Section:
     return Section("Confusions", confusion_parts(report.confusion, labels), about)
 
 
-def _calibration(measured: MeasuredImages) -> Section:
+def _calibration(measured: JudgedImages) -> Section:
     found = measured.found
     if found.proba is None:
         none = Text("The model's head gives no probabilities, so there is nothing to calibrate.")
@@ -213,7 +221,7 @@ def _calibration(measured: MeasuredImages) -> Section:
     return Section("Calibration", [chart], about)
 
 
-def _ranking(measured: MeasuredImages) -> Section:
+def _ranking(measured: JudgedImages) -> Section:
     found = measured.found
     if found.proba is None or (found.task == "classification" and found.n_known != 2):
         return Section("Ranking", [])
@@ -228,7 +236,7 @@ def _ranking(measured: MeasuredImages) -> Section:
     return Section("Ranking", charts, f"{about} {note}".strip())
 
 
-def _residuals(measured: MeasuredImages) -> Section:
+def _residuals(measured: JudgedImages) -> Section:
     charts, note = residual_charts(measured)
     about = f"On the dashed line a prediction is exact. {note}".strip()
     return Section("Predictions and residuals", charts, about)
@@ -237,7 +245,7 @@ def _residuals(measured: MeasuredImages) -> Section:
 # ---- pictures ---------------------------------------------------------------------------
 
 
-def _map_section(measured: MeasuredImages, mapping: str) -> Section:
+def _map_section(measured: JudgedImages, mapping: str) -> Section:
     charts, notes = feature_charts(measured, mapping)
     if not charts:
         return Section("Map of the features", [])
@@ -250,7 +258,7 @@ def _map_section(measured: MeasuredImages, mapping: str) -> Section:
     return Section("Map of the features", charts, f"{about} {' '.join(notes)}")
 
 
-def _galleries(measured: MeasuredImages) -> list[Section]:
+def _galleries(measured: JudgedImages) -> list[Section]:
     is_number = measured.found.task == "regression"
     has_confidence = measured.found.proba is not None
     worst: list[Part] = [*case_gallery(measured, mistakes(measured), "")]
@@ -264,7 +272,7 @@ def _galleries(measured: MeasuredImages) -> list[Section]:
     return [Section(title, worst, about), Section("The least sure that are right", right)]
 
 
-def _activation_section(measured: MeasuredImages, found: ActivationMaps | str) -> Section:
+def _activation_section(measured: JudgedImages, found: ActivationMaps | str) -> Section:
     title = "What the network looked at"
     if isinstance(found, str):
         return Section(title, [Text(found)] if found else [])
@@ -294,7 +302,7 @@ def _activation_section(measured: MeasuredImages, found: ActivationMaps | str) -
 
 
 def _looked_at(
-    measured: MeasuredImages, case: ShownImage, found: ActivationMaps, start: int
+    measured: JudgedImages, case: ShownImage, found: ActivationMaps, start: int
 ) -> Picture | None:
     """The image beside the maps of its outputs."""
     photo = measured.picture(case.image, _TILE)
@@ -308,7 +316,8 @@ def _looked_at(
         scores, frame, size = found.scores[k], found.frames[k], found.sizes[k]
         placed = scores_at(scores, frame, found.image_size, size, shape)
         tiles.append(activation_overlay(photo, placed))
-        told.append(f"{measured.labels[j]} {float(scores.mean()):.3g}")
+        mean, low, high = (f"{float(f(scores)):.3g}" for f in (np.mean, np.min, np.max))
+        told.append(f"{mean} for {measured.labels[j]} (places {low} to {high})")
     lines = (*case.lines, f"scores: {', '.join(told)}")
     sheet = beside(tiles)
     name = measured.images.names[case.image]

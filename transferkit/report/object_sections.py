@@ -11,16 +11,18 @@ from transferkit.metrics import ClassDetections, DetectionCounts, DetectionRepor
 from transferkit.metrics._detection import FALSE, MISSED
 from transferkit.metrics._matching import AREAS, HIT, MISS
 from transferkit.metrics._rules import THRESHOLDS
+from transferkit.report.captions import caption
 from transferkit.report.figures import (
+    NAME,
     SHOWN_CLASSES,
     bar_chart,
     curve_chart,
     histogram,
     marked,
     matrix,
-    named,
 )
-from transferkit.report.page import Chart, Part, Section
+from transferkit.report.page import Beside, Chart, Part, Section
+from transferkit.report.text import counted
 
 __all__ = ["object_sections"]
 
@@ -49,20 +51,20 @@ def object_sections(report: DetectionReport, counts: DetectionCounts) -> list[Se
     return [
         Section(
             "Precision over recall",
-            [_precision(report, counts, shown, at) for at in _SHOWN_OVERLAPS],
+            [Beside([_precision(report, counts, shown, at) for at in _SHOWN_OVERLAPS])],
             "What share of what is found is right, and what share of the objects is found, as the "
             f"score from which on one believes falls.{some}",
         ),
         Section(
             "Score threshold",
-            [_thresholds(report, counts), _scores(report, counts)],
+            [Beside([_thresholds(report, counts), _scores(report, counts)])],
             "Precision, recall and F1 by the score from which on detections are believed, of all "
             "classes together, at an overlap of 0.5; and the scores of right and false "
             "detections: the further they are apart, the better a threshold divides them.",
         ),
         Section(
             "How exactly objects are placed",
-            [_overlaps(counts, shown), *_sizes(report, counts)],
+            [Beside([_overlaps(counts, shown), *_sizes(report, counts)])],
             "Average precision by the overlap from which on an object counts as found: where it "
             "falls early, objects are found but not well outlined. And by the objects' area.",
         ),
@@ -92,7 +94,7 @@ def _precision(
         scores = [points[0].score if points else 0.0, *(one.score for one in points)]
         curves.append(
             {
-                "name": f"{named(row.label)} ({100 * average[c]:.1f})",
+                "name": f"{caption(row.label, NAME)} ({100 * average[c]:.1f})",
                 "x": recalls,
                 "y": precisions,
                 "text": [f"score {score:.3f}" for score in scores],
@@ -166,7 +168,7 @@ def _overlaps(counts: DetectionCounts, rows: list[ClassDetections]) -> Chart:
         curves[0]["line"] = {"width": 4}
         curves += [
             {
-                "name": named(row.label),
+                "name": caption(row.label, NAME),
                 "x": THRESHOLDS,
                 "y": averaged[:, counts.classes.index(row.label, 1)],
             }
@@ -192,7 +194,7 @@ def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
             n = int(counts.counts[:, a].sum())
             names.append(f"{area}: {limits[area]}")
             values.append(100 * value)
-            texts.append(f"{100 * value:.1f} of {n:,}")
+            texts.append(f"{100 * value:.1f}, of {counted(n, 'object')}")
     if not names:
         return []
     return [
@@ -200,7 +202,7 @@ def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
             names,
             values,
             name="AP",
-            x_title="average precision, %; of so many objects",
+            x_title="average precision, %",
             x_range=(0, 100),
             texts=texts,
             label="Average precision by the objects' area",

@@ -171,7 +171,7 @@ def pair(
 ) -> Image.Image:
     """Draw the truth and what was predicted as one picture without words, for pages.
 
-    The truth is on the left, or above where the image is wider than it is high.
+    The truth is on the left, or above where the image is much wider than it is high.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def pair(
         _drawn(photo, annotations, classes, scale, score_range, is_false),
     )
     (width, height), gap = parts[0].size, 4
-    is_stacked = width > 1.2 * height
+    is_stacked = width > 1.4 * height
     step = (0, height + gap) if is_stacked else (width + gap, 0)
     sheet = Image.new("RGB", (width + step[0], height + step[1]), _VOID_COLOUR)
     for i, part in enumerate(parts):

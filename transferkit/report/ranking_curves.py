@@ -70,8 +70,7 @@ def _roc(true: NDArray[Any], scores: NDArray[Any], label: str) -> dict[str, Any]
 def _precision(true: NDArray[Any], scores: NDArray[Any], label: str) -> dict[str, Any]:
     precision, recall, _ = precision_recall_curve(true, scores)
     area = average_precision_score(true, scores)
-    trace = _curve(recall[::-1], precision[::-1], f"{caption(label, 30)}  AP {area:.3f}")
-    return {**trace, "line": {"shape": "hv"}}
+    return _curve(recall[::-1], precision[::-1], f"{caption(label, 30)}  AP {area:.3f}")
 
 
 def _curve(x: NDArray[Any], y: NDArray[Any], name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.report.captions import caption
-from transferkit.report.measured_images import MeasuredImages
+from transferkit.report.judged_images import JudgedImages
 from transferkit.report.page import Chart
 
 __all__ = ["residual_charts"]
@@ -17,12 +17,12 @@ _MOST_TARGETS, _MOST_POINTS = 6, 2000
 _GREY = "var(--soft)"
 
 
-def residual_charts(measured: MeasuredImages) -> tuple[list[Chart], str]:
+def residual_charts(measured: JudgedImages) -> tuple[list[Chart], str]:
     """Draw the predictions over the truth, and the histogram of the residuals, of each target.
 
     Parameters
     ----------
-    measured : MeasuredImages
+    measured : JudgedImages
         Of numbers.
 
     Returns
@@ -54,10 +54,21 @@ def _scatter(true: NDArray[Any], said: NDArray[Any], names: list[str], label: st
         f"{name}<br>true {t:.4g}, predicted {p:.4g}<br>residual {p - t:+.4g}"
         for name, t, p in zip(names, true, said, strict=True)
     ]
-    points = {"type": "scatter", "mode": "markers", "x": true, "y": said, "hovertext": hover}
-    points |= {"hoverinfo": "text", "marker": {"size": 7, "opacity": 0.65}}
+    points: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": true,
+        "y": said,
+        "hovertext": hover,
+    }
+    points |= {"hoverinfo": "text", "marker": {"size": 7, "opacity": 0.65, "color": "var(--c1)"}}
     line = {"color": _GREY, "dash": "dash", "width": 1.5}
-    identity = {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high]}
+    identity: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [low, high],
+        "y": [low, high],
+    }
     identity |= {"line": line, "hoverinfo": "skip"}
     shown = caption(label, 40)
     layout = {

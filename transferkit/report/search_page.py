@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from transferkit.inspection.search import Hit, Search
 from transferkit.report.page import Gallery, Page, Part, Picture, Section, Text
 from transferkit.report.snapshots import snapshot
@@ -32,7 +34,7 @@ def search_page(found: Search, *, title: str = "Search") -> Page:
         parts: list[Part] = [Gallery([query, *_pictures(found, found.hits[i])])]
         if i in unreadable:
             parts = [Text(f"It can't be read: {unreadable[i]}", is_warning=True)]
-        sections.append(Section(name, parts))
+        sections.append(Section(PurePath(name).name or name, parts))
     n = len(found.queries)
     facts = {
         "queries": f"{n:,}" if n <= n_shown else f"{n:,}, the first {n_shown:,} of them shown",

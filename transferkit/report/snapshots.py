@@ -32,7 +32,7 @@ Box = tuple[float, float, float, float]
 # What is around a box: so many times its longer side, and so many px at least.
 _AROUND, _LEAST = 2.2, 96
 # A box that is told of, and the dark line on both sides of it; other objects.
-_TOLD, _DARK, _OTHER = (255, 0, 200), (0, 0, 0), (255, 255, 255)
+_TOLD, _DARK, _OTHER = (255, 225, 0), (0, 0, 0), (255, 255, 255)
 _GAP = 4
 _EMPTY, _GREY = (225, 225, 222), (110, 110, 110)
 
@@ -193,5 +193,5 @@ def _draw_box(picture: Image.Image, box: NDArray[Any]) -> None:
     right, bottom = (round(float(e)) for e in np.minimum(box[2:], (width, height)) - 2)
     right, bottom = max(right, left + 2), max(bottom, top + 2)
     draw = ImageDraw.Draw(picture)
-    draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_DARK, width=4)
-    draw.rectangle((left, top, right, bottom), outline=_TOLD, width=2)
+    draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_DARK, width=5)
+    draw.rectangle((left, top, right, bottom), outline=_TOLD, width=3)

@@ -1,4 +1,4 @@
-"""`MeasuredImages`: images with their features, what they are and what a model says of them."""
+"""`JudgedImages`: images with their features, what they are and what a model says of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from transferkit.images import Content, ImageSet, Item
     from transferkit.metrics import Predictions, TaskReport
 
-__all__ = ["MeasuredImages", "picture_of"]
+__all__ = ["JudgedImages", "picture_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredImages:
+class JudgedImages:
     """Images that a model was measured on.
 
     Parameters

@@ -76,7 +76,7 @@ def write_dense_page(
     """
     from transferkit.artifacts import describe
     from transferkit.images import content_of, read_rgb
-    from transferkit.report.dense_page import dense_page, pictures_for
+    from transferkit.report.dense.page import dense_page, pictures_for
 
     images, truth = measured.images, measured.truth
     pictures = pictures_for(measured.report, measured.counts, estimator.classes_)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transferkit.datasets import Dataset
     from transferkit.images import Failure
     from transferkit.metrics import TaskReport
-    from transferkit.report.judged_images import JudgedImages
+    from transferkit.report.model.judged_images import JudgedImages
 
 __all__ = ["check_report", "write_report"]
 
@@ -24,7 +24,7 @@ def check_report(page: Path, mapping: str) -> None:
     from importlib.util import find_spec
 
     from transferkit.folders import check_folder
-    from transferkit.report.feature_map import check_mapping
+    from transferkit.report.model.feature_map import check_mapping
 
     if find_spec("plotly") is None:
         raise ValueError(
@@ -53,8 +53,8 @@ def write_report(
     """Write the page of a model that was measured, and say where it is."""
     from transferkit.artifacts import describe
     from transferkit.estimators.measuring import predictions_of
-    from transferkit.report.judged_images import JudgedImages
-    from transferkit.report.model_page import model_page
+    from transferkit.report.model.judged_images import JudgedImages
+    from transferkit.report.model.page import model_page
 
     assert data.images is not None
     exif = estimator.extractor_.resolve().preprocess.exif
@@ -78,7 +78,7 @@ def _activations(estimator: Any, measured: JudgedImages) -> Any:
     """Class-activation maps of the images that show them, or why there are none."""
     from transferkit.estimators import NoActivationMaps, class_activation_maps
     from transferkit.images import UnreadableImages
-    from transferkit.report.model_page import looked_at
+    from transferkit.report.model.page import looked_at
 
     pairs = [(case.image, j) for case in looked_at(measured) for j in case.outputs]
     names = estimator.output_names_.tolist()

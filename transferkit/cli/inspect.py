@@ -137,7 +137,7 @@ def _check_outputs(out: Path | None, write_exclude: Path | None, report: Path | 
             check_file(file)
     if write_exclude is not None and write_exclude.suffix.lower() != LIST_SUFFIX:
         raise click.UsageError(f"--write-exclude writes a list; end its name in {LIST_SUFFIX}")
-    if report is not None and _optional("transferkit.report.inspection_page") is None:
+    if report is not None and _optional("transferkit.report.inspection.page") is None:
         raise click.UsageError("--report isn't there yet; leave it out")
     return "json" if out is not None and out.suffix.lower() == ".json" else form_of(None, out)
 
@@ -203,7 +203,7 @@ def _write(
     if write_exclude is not None:
         write_exclusions(write_exclude, found.excluded())
     if report is not None:
-        page = _optional("transferkit.report.inspection_page")
+        page = _optional("transferkit.report.inspection.page")
         page.inspection_page(found, title=Path(source).name, annotations=annotations).write(report)
 
 

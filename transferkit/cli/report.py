@@ -44,7 +44,7 @@ def command(results: Path, out: Path, metrics: tuple[str, ...], as_json: bool) -
     found = _results(results)
     if out.is_dir():
         raise click.UsageError(f"{str(out)!r} is a folder; give --out the name of a file")
-    from transferkit.report.benchmark_page import benchmark_page
+    from transferkit.report.benchmark.page import benchmark_page
 
     page = benchmark_page(found, metrics)
     try:

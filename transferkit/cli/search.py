@@ -93,7 +93,7 @@ def command(
     if out is not None:
         _write(found, out)
     if report is not None:
-        from transferkit.report.search_page import search_page
+        from transferkit.report.inspection.search_page import search_page
 
         search_page(found).write(report)
     if as_json:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.metrics import AnomalyReport, AnomalyScores
-from transferkit.report.figures import curve_chart, histogram, marked
+from transferkit.report.charts import Curve, Points, histogram, marked
+from transferkit.report.dense.share_curves import share_curves
 from transferkit.report.page import Beside, Chart, Part, Section
 
 __all__ = ["anomaly_sections", "roc_curve"]
@@ -80,20 +81,17 @@ def anomaly_sections(report: AnomalyReport, scores: AnomalyScores) -> list[Secti
 def _roc(report: AnomalyReport, scores: AnomalyScores) -> Chart:
     good, strange, at = roc_curve(scores)
     few = _thinned(len(good))
-    curves: list[dict[str, Any]] = [
-        {
-            "name": f"images (AUROC {report.image_auroc:.3f})",
-            "x": good[few],
-            "y": strange[few],
-            "text": [f"score {score:.4g}" for score in at[few].tolist()],
-            "hovertemplate": "false alarms %{x:.3f}, found %{y:.3f}, %{text}",
-        }
-    ]
+    curve = Curve(
+        f"images (AUROC {report.image_auroc:.3f})",
+        good[few],
+        strange[few],
+        texts=[f"score {score:.4g}" for score in at[few].tolist()],
+        hover="false alarms %{x:.3f}, found %{y:.3f}, %{text}",
+    )
+    dot = None
     if report.false_alarms is not None and report.found is not None:
-        dot = {"name": "at the threshold", "mode": "markers"}
-        place = {"x": [report.false_alarms], "y": [report.found]}
-        curves.append({**dot, **place, "marker": {"size": 11, "symbol": "diamond"}})
-    return _shares(curves, "Strange images that are found over false alarms")
+        dot = Points("at the threshold", [report.false_alarms], [report.found])
+    return _shares([curve], "Strange images that are found over false alarms", dot)
 
 
 def _histogram(scores: AnomalyScores) -> Chart:
@@ -103,34 +101,27 @@ def _histogram(scores: AnomalyScores) -> Chart:
     }
     ends = [*scores.images.tolist(), *([] if scores.threshold is None else [scores.threshold])]
     span = min(ends), max(ends)
-    return histogram(
-        groups,
-        span,
-        x_title="score",
-        y_title="images",
-        label="Histogram of the scores of good and strange images",
-        layout={} if scores.threshold is None else marked(scores.threshold, "threshold", span),
-    )
+    figure = histogram(groups, span, x_title="score", y_title="images")
+    if scores.threshold is not None:
+        figure["layout"] |= marked(scores.threshold, "threshold", span)
+    return Chart(figure, "Histogram of the scores of good and strange images", 320)
 
 
 def _pixels(report: AnomalyReport, scores: AnomalyScores) -> Chart:
     good, strange, regions = scores.pixel_curve
     few = _thinned(len(good), good)
     aupro = "" if report.aupro is None else f" (AUPRO {report.aupro:.3f})"
-    curves: list[dict[str, Any]] = [
-        {
-            "name": f"pixels (AUROC {report.pixel_auroc:.3f})",
-            "x": good[few],
-            "y": strange[few],
-        },
-        {"name": f"regions{aupro}", "x": good[few], "y": regions[few]},
+    curves = [
+        Curve(f"pixels (AUROC {report.pixel_auroc:.3f})", good[few], strange[few]),
+        Curve(f"regions{aupro}", good[few], regions[few]),
     ]
     return _shares(curves, "Strange pixels and regions that are found over false alarms")
 
 
-def _shares(curves: list[dict[str, Any]], label: str) -> Chart:
+def _shares(curves: list[Curve], label: str, dot: Points | None = None) -> Chart:
     x_title = "false alarms: share of what is good"
-    return curve_chart(curves, x_title=x_title, y_title="share found", label=label)
+    figure = share_curves(curves, x_title=x_title, y_title="share found", dot=dot)
+    return Chart(figure, label, 400)
 
 
 def _thinned(n: int, places: Array | None = None) -> Array:

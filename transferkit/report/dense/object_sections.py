@@ -11,16 +11,18 @@ from transferkit.metrics import ClassDetections, DetectionCounts, DetectionRepor
 from transferkit.metrics._detection import FALSE, MISSED
 from transferkit.metrics._matching import AREAS, HIT, MISS
 from transferkit.metrics._rules import THRESHOLDS
-from transferkit.report.captions import caption
-from transferkit.report.figures import (
-    NAME,
-    SHOWN_CLASSES,
-    bar_chart,
-    curve_chart,
+from transferkit.report.charts import (
+    Curve,
+    Figure,
+    Points,
+    bars,
     histogram,
+    lines,
     marked,
-    matrix,
+    shortened,
 )
+from transferkit.report.dense.confusions import SHOWN_CLASSES, confusion_chart
+from transferkit.report.dense.share_curves import share_curves
 from transferkit.report.page import Beside, Chart, Part, Section
 from transferkit.report.text import counted
 
@@ -85,7 +87,7 @@ def _precision(
 ) -> Chart:
     ranked, overlap = counts.ranked(), float(THRESHOLDS[at])
     average = counts.precisions["all"][at]
-    curves: list[dict[str, Any]] = []
+    curves = []
     for row in rows:
         c = counts.classes.index(row.label, 1)
         points = ranked.curve(c, at)
@@ -93,31 +95,28 @@ def _precision(
         precisions = [points[0].precision if points else 0.0, *(one.precision for one in points)]
         scores = [points[0].score if points else 0.0, *(one.score for one in points)]
         curves.append(
-            {
-                "name": f"{caption(row.label, NAME)} ({100 * average[c]:.1f})",
-                "x": recalls,
-                "y": precisions,
-                "text": [f"score {score:.3f}" for score in scores],
-                "hovertemplate": "recall %{x:.3f}, precision %{y:.3f}, %{text}",
-            }
+            Curve(
+                f"{shortened(row.label)} ({100 * average[c]:.1f})",
+                recalls,
+                precisions,
+                texts=[f"score {score:.3f}" for score in scores],
+                hover="recall %{x:.3f}, precision %{y:.3f}, %{text}",
+            )
         )
-    at_threshold = None if at else _dot(report)
-    if at_threshold is not None:
-        curves.append(at_threshold)
     title = f"precision at overlap {overlap:g}"
+    dot = None if at else _dot(report)
+    figure = share_curves(curves, x_title="recall", y_title=title, dot=dot)
+    figure["layout"]["showlegend"] = True  # a single class's average precision stands there too
     label = f"Precision over recall at an overlap of {overlap:g}, with each class's AP"
-    layout = {"showlegend": True}  # a single class's average precision stands there too
-    return curve_chart(curves, x_title="recall", y_title=title, label=label, layout=layout)
+    return Chart(figure, label, 400)
 
 
-def _dot(report: DetectionReport) -> dict[str, Any] | None:
+def _dot(report: DetectionReport) -> Points | None:
     """The point of all classes together at the chosen threshold."""
     chosen = report.chosen
     if chosen is None or chosen.precision is None or chosen.recall is None:
         return None
-    dot = {"name": f"all, score ≥ {chosen.threshold:.2f}", "mode": "markers"}
-    place = {"x": [chosen.recall], "y": [chosen.precision]}
-    return {**dot, **place, "marker": {"size": 11, "symbol": "diamond"}}
+    return Points(f"all, score ≥ {chosen.threshold:.2f}", [chosen.recall], [chosen.precision])
 
 
 # ---- scores -------------------------------------------------------------------------
@@ -126,18 +125,13 @@ def _dot(report: DetectionReport) -> dict[str, Any] | None:
 def _thresholds(report: DetectionReport, counts: DetectionCounts) -> Chart:
     found = [counts.at(float(score)) for score in _SCORES]
     curves = [
-        {"name": name, "x": _SCORES, "y": [getattr(one, field) for one in found]}
+        Curve(name, _SCORES, [getattr(one, field) for one in found])
         for name, field in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
     ]
-    chosen = report.chosen
-    layout = {} if chosen is None else marked(chosen.threshold, f"{chosen.threshold:.2f}")
-    return curve_chart(
-        curves,
-        x_title="score from which on detections are believed",
-        y_title="",
-        label="Precision, recall and F1 over the score threshold",
-        layout=layout,
-    )
+    x_title = "score from which on detections are believed"
+    figure = share_curves(curves, x_title=x_title, y_title="")
+    figure["layout"] |= _marked(report)
+    return Chart(figure, "Precision, recall and F1 over the score threshold", 400)
 
 
 def _scores(report: DetectionReport, counts: DetectionCounts) -> Chart:
@@ -145,16 +139,15 @@ def _scores(report: DetectionReport, counts: DetectionCounts) -> Chart:
         "right": counts.scores[counts.found == HIT],
         "false": counts.scores[counts.found == MISS],
     }
+    figure = histogram(groups, (0, 1), x_title="score", y_title="detections", is_log=True)
+    figure["layout"] |= _marked(report)
+    return Chart(figure, "Histogram of the scores of right and false detections", 320)
+
+
+def _marked(report: DetectionReport) -> Figure:
+    """Where the threshold is, if one was chosen."""
     chosen = report.chosen
-    return histogram(
-        groups,
-        (0, 1),
-        x_title="score",
-        y_title="detections",
-        label="Histogram of the scores of right and false detections",
-        is_log=True,
-        layout={} if chosen is None else marked(chosen.threshold, f"{chosen.threshold:.2f}"),
-    )
+    return {} if chosen is None else marked(chosen.threshold, f"{chosen.threshold:.2f}")
 
 
 # ---- overlaps and sizes -------------------------------------------------------------
@@ -163,26 +156,20 @@ def _scores(report: DetectionReport, counts: DetectionCounts) -> Chart:
 def _overlaps(counts: DetectionCounts, rows: list[ClassDetections]) -> Chart:
     averaged = counts.precisions["all"]
     mean = [counts.average_precision(threshold=t) for t in range(len(THRESHOLDS))]
-    curves: list[dict[str, Any]] = [{"name": "all classes", "x": THRESHOLDS, "y": mean}]
+    curves = [Curve("all classes", THRESHOLDS, mean, width=4 if len(rows) > 1 else 2)]
     if len(rows) > 1:
-        curves[0]["line"] = {"width": 4}
         curves += [
-            {
-                "name": caption(row.label, NAME),
-                "x": THRESHOLDS,
-                "y": averaged[:, counts.classes.index(row.label, 1)],
-            }
+            Curve(shortened(row.label), THRESHOLDS, averaged[:, counts.classes.index(row.label, 1)])
             for row in rows
         ]
-    for curve in curves:
-        curve["mode"] = "lines+markers"
-    return curve_chart(
+    figure = lines(
         curves,
-        x_title="overlap from which on an object is found",
+        x_title="overlap needed",
         y_title="average precision",
-        label="Average precision over overlaps",
-        layout={"xaxis": {"title": {"text": "overlap needed"}, "range": (0.48, 0.97)}},
+        x_range=(0.48, 0.97),
+        y_range=(0, 1.03),
     )
+    return Chart(figure, "Average precision over overlaps", 400)
 
 
 def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
@@ -197,17 +184,10 @@ def _sizes(report: DetectionReport, counts: DetectionCounts) -> list[Part]:
             texts.append(f"{100 * value:.1f}, of {counted(n, 'object')}")
     if not names:
         return []
-    return [
-        bar_chart(
-            names,
-            values,
-            name="AP",
-            x_title="average precision, %",
-            x_range=(0, 100),
-            texts=texts,
-            label="Average precision by the objects' area",
-        )
-    ]
+    title = "average precision, %"
+    figure = bars(names, {"AP": values}, title=title, span=(0, 100), texts=texts, form=":.1f")
+    height = 130 + 34 * max(len(names), 2)
+    return [Chart(figure, "Average precision by the objects' area", height)]
 
 
 # ---- confusions ---------------------------------------------------------------------
@@ -217,4 +197,4 @@ def _confusions(report: DetectionReport) -> list[Part]:
     if len(report.labels) > SHOWN_CLASSES:
         return []  # the table of the largest ones tells more
     rows, columns = [*report.labels, FALSE], [*report.labels, MISSED]
-    return [matrix(np.array(report.confusion, dtype=float), rows, columns, unit="objects")]
+    return [confusion_chart(np.array(report.confusion), rows, columns, unit="objects")]

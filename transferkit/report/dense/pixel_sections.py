@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from transferkit.metrics import PixelCounts, SegmentationReport
 from transferkit.metrics._pixels import iou_of
-from transferkit.report.figures import SHOWN_CLASSES, bar_chart, histogram, matrix
-from transferkit.report.page import Part, Section
+from transferkit.report.charts import bars, histogram, shortened
+from transferkit.report.dense.confusions import SHOWN_CLASSES, confusion_chart
+from transferkit.report.page import Chart, Part, Section
 from transferkit.uncertainty import bootstrap_draws, draws_for
 
 __all__ = ["iou_intervals", "pixel_sections"]
@@ -86,16 +87,17 @@ def _bars(counts: PixelCounts) -> Part:
     half = SHOWN_CLASSES // 2
     if len(order) > SHOWN_CLASSES:
         order = np.concatenate([order[:half], order[-half:]])
-    return bar_chart(
-        [counts.classes[c] for c in order],
-        100 * counts.iou[order],
-        interval=(100 * low[order], 100 * high[order]),
-        name="IoU",
-        points=("boundary F", 100 * counts.boundary_f[order]),
-        x_title="%",
-        x_range=(0, 100),
-        label="IoU and boundary F of each class",
+    boundary = 100 * counts.boundary_f[order]
+    figure = bars(
+        [shortened(counts.classes[c]) for c in order],
+        {"IoU": 100 * counts.iou[order]},
+        title="%",
+        intervals={"IoU": (100 * low[order], 100 * high[order])},
+        span=(0, 100),
+        dots=None if np.isnan(boundary).all() else {"boundary F": boundary},
+        form=":.1f",
     )
+    return Chart(figure, "IoU and boundary F of each class", 130 + 34 * max(len(order), 2))
 
 
 def _confusions(report: SegmentationReport) -> list[Part]:
@@ -105,15 +107,10 @@ def _confusions(report: SegmentationReport) -> list[Part]:
     columns = [*report.labels, "none of these"]
     if not cells[:, -1].any():
         cells, columns = cells[:, :-1], columns[:-1]
-    return [matrix(cells, report.labels, columns, unit="pixels")]
+    return [confusion_chart(cells, report.labels, columns, unit="pixels")]
 
 
 def _images(counts: PixelCounts) -> Part:
     known = counts.image_iou[~np.isnan(counts.image_iou)]
-    return histogram(
-        {"images": 100 * known},
-        (0, 100),
-        x_title="mean IoU, %",
-        y_title="images",
-        label="Histogram of the images' mean IoU",
-    )
+    figure = histogram({"images": 100 * known}, (0, 100), x_title="mean IoU, %", y_title="images")
+    return Chart(figure, "Histogram of the images' mean IoU", 320)

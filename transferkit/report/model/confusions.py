@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from transferkit.report.captions import caption
+from transferkit.report.charts import caption
 from transferkit.report.page import Chart, DataTable, Part
 
 __all__ = ["MOST_CLASSES", "confusion_parts"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.registry import unknown
-from transferkit.report.captions import caption
+from transferkit.report.charts import caption
 from transferkit.report.model.judged_images import JudgedImages
 from transferkit.report.page import Chart
 from transferkit.report.thumbnails import thumbnail

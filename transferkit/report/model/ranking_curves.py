@@ -14,7 +14,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from transferkit.report.captions import caption
+from transferkit.report.charts import caption
 from transferkit.report.page import Chart
 
 __all__ = ["ranking_charts"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.report.captions import caption
+from transferkit.report.charts import caption
 from transferkit.report.model.judged_images import JudgedImages
 from transferkit.report.page import Chart
 

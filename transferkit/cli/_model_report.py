@@ -21,21 +21,14 @@ __all__ = ["check_report", "write_report"]
 
 def check_report(page: Path, mapping: str) -> None:
     """Raise an error before anything is computed if the page can't be drawn or written."""
-    from importlib.util import find_spec
-
-    from transferkit.folders import check_folder
     from transferkit.report.model.feature_map import check_mapping
+    from transferkit.report.page import check_page
 
-    if find_spec("plotly") is None:
-        raise ValueError(
-            '--report needs plotly, which isn\'t installed; run pip install "transferkit[report]"'
-        )
+    check_page(page)
     try:
         check_mapping(mapping)
     except ImportError as error:
         raise ValueError(str(error)) from error
-    check_folder(page.resolve().parent, f"{str(page)!r} can't be written")
-    page.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_report(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,13 +131,15 @@ def _check_outputs(out: Path | None, write_exclude: Path | None, report: Path | 
     """Say now if a result can't be written, and return the form of --out."""
     from transferkit.images.exclusions import LIST_SUFFIX
 
-    for file in (out, write_exclude, report):
+    for file in (out, write_exclude):
         if file is not None:
             check_file(file)
     if write_exclude is not None and write_exclude.suffix.lower() != LIST_SUFFIX:
         raise click.UsageError(f"--write-exclude writes a list; end its name in {LIST_SUFFIX}")
-    if report is not None and _optional("transferkit.report.inspection.page") is None:
-        raise click.UsageError("--report isn't there yet; leave it out")
+    if report is not None:
+        from transferkit.report.page import check_page
+
+        check_page(report)
     return "json" if out is not None and out.suffix.lower() == ".json" else form_of(None, out)
 
 
@@ -154,21 +155,10 @@ def _listed(
 
 
 def _with_annotations(found: Inspection, annotations: AnnotationSet) -> Inspection:
-    module = _optional("transferkit.inspection.annotations")
-    if module is None:
-        return found
-    own: list[Finding] = module.inspect_annotations(found.images, annotations)
+    from transferkit.inspection.annotations import inspect_annotations
+
+    own = inspect_annotations(found.images, annotations)
     return dataclasses.replace(found, findings=[*found.findings, *own])
-
-
-def _optional(name: str) -> Any:
-    """A module of ours that may not be there."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
 
 
 def _failures(found: Inspection) -> list[Failure]:
@@ -203,8 +193,9 @@ def _write(
     if write_exclude is not None:
         write_exclusions(write_exclude, found.excluded())
     if report is not None:
-        page = _optional("transferkit.report.inspection.page")
-        page.inspection_page(found, title=Path(source).name, annotations=annotations).write(report)
+        from transferkit.report.inspection.page import inspection_page
+
+        inspection_page(found, title=Path(source).name, annotations=annotations).write(report)
 
 
 def _print(found: Inspection, write_exclude: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 from transferkit.annotations import Annotations
 from transferkit.images import (
     Frame,
-    ImageBag,
-    ImageError,
     ImageSet,
-    Item,
-    content_of,
     corners_of_oriented,
-    read_rgb,
 )
 from transferkit.report.drawing.masks import draw_masks
 from transferkit.report.drawing.overlays import class_colours
-from transferkit.report.thumbnails import thumbnail
+from transferkit.report.thumbnails import picture_of, thumbnail
 
 __all__ = ["snapshot", "snapshot_of_box", "snapshot_of_pair"]
 
@@ -35,8 +29,6 @@ _AROUND, _LEAST = 2.2, 96
 _TOLD, _DARK, _OTHER = (255, 225, 0), (0, 0, 0), (255, 255, 255)
 _GAP = 4
 _EMPTY, _GREY = (225, 225, 222), (110, 110, 110)
-
-logger = logging.getLogger(__name__)
 
 
 def snapshot(images: ImageSet, image: int, side: int = 160) -> bytes:
@@ -56,7 +48,7 @@ def snapshot(images: ImageSet, image: int, side: int = 160) -> bytes:
     bytes
         A JPEG file.
     """
-    return thumbnail(_read(images.items[image]) or _placeholder(side), side)
+    return thumbnail(picture_of(images.items[image], side) or _placeholder(side), side)
 
 
 def snapshot_of_pair(images: ImageSet, one: int, other: int, side: int = 160) -> bytes:
@@ -71,7 +63,7 @@ def snapshot_of_pair(images: ImageSet, one: int, other: int, side: int = 160) ->
     side : int, default=160
         Of the square that each is shrunk into, px.
     """
-    both = [_read(images.items[i]) or _placeholder(side) for i in (one, other)]
+    both = [picture_of(images.items[i], side) or _placeholder(side) for i in (one, other)]
     height = min(side, *(round(side * p.height / max(p.size)) for p in both))
     shown = [p.resize((max(1, round(p.width * height / p.height)), height)) for p in both]
     sheet = Image.new("RGB", (shown[0].width + _GAP + shown[1].width, height), "white")
@@ -102,7 +94,7 @@ def snapshot_of_box(
     side : int, default=240
         Of the square that the picture fills, px.
     """
-    picture = _read(images.items[image])
+    picture = picture_of(images.items[image])
     if picture is None:
         return thumbnail(_placeholder(side), side)
     left, top, right, bottom = _around(box, picture.size)
@@ -116,16 +108,6 @@ def snapshot_of_box(
     if box is not None:
         _draw_box(small, frame.forward_boxes(np.array([box]))[0])
     return thumbnail(small, side, quality=85)
-
-
-def _read(item: Item) -> Image.Image | None:
-    """Decode an image, the first of a bag; None if that isn't possible."""
-    try:
-        first = item.items[0] if isinstance(item, ImageBag) else item
-        return read_rgb(content_of(first))
-    except (OSError, ImageError) as error:
-        logger.debug("no picture of an image: %s", error)
-        return None
 
 
 def _placeholder(side: int) -> Image.Image:

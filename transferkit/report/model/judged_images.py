@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferkit.report.thumbnails import picture_of
+
 if TYPE_CHECKING:
-    from transferkit.images import Content, ImageSet, Item
+    from transferkit.images import ImageSet
     from transferkit.metrics import Predictions, TaskReport
 
-__all__ = ["JudgedImages", "picture_of"]
+__all__ = ["JudgedImages"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,42 +69,3 @@ class JudgedImages:
     def picture(self, i: int, side: int) -> Image.Image | None:
         """An image, not much smaller than a square; None if it can't be read any more."""
         return picture_of(self.images.items[i], side, exif=self.exif)
-
-
-def picture_of(item: Item, side: int, *, exif: bool = False) -> Image.Image | None:
-    """Decode an image to be shown small.
-
-    Parameters
-    ----------
-    item : Path, bytes, PIL.Image.Image, ndarray, LazyImage or ImageBag
-        The image; of several the first.
-    side : int
-        Of the square in which it will be shown, px. A large JPEG is decoded at a fraction of its
-        size, twice this or more.
-    exif : bool, default=False
-        Whether the EXIF orientation is applied.
-
-    Returns
-    -------
-    PIL.Image.Image or None
-        RGB; None if the image can't be read.
-    """
-    from transferkit.images import ImageBag, ImageError, content_of, read_rgb
-
-    single = item.items[0] if isinstance(item, ImageBag) else item
-    try:
-        return read_rgb(_drafted(content_of(single), side), exif=exif)
-    except (OSError, ImageError):
-        return None
-
-
-def _drafted(content: Content, side: int) -> Content:
-    """A JPEG as an image that will be decoded at a fraction; anything else as it is."""
-    if not (isinstance(content, bytes) and content.startswith(b"\xff\xd8")):
-        return content
-    try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG",))
-    except Exception:  # `read_rgb` says what is wrong with it
-        return content
-    image.draft("RGB", (2 * side, 2 * side))
-    return image

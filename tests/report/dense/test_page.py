@@ -35,8 +35,11 @@ def test_the_numbers_are_the_reports(task):
     page, _, report = made(task, facts={"backbone": "a network"})
     cells = {row[0]: row[1] for row in parts(page, DataTable)[0].rows}
     for row in report.rows():
-        shown = "" if row.value is None else row.metric.text(row.value)
-        assert cells[row.metric.title] == shown
+        cell = cells[row.metric.title]
+        if row.value is None:
+            assert cell is None
+        else:
+            assert (cell.value, cell.text) == (row.value, row.metric.text(row.value))
     first = next(row for row in report.rows() if row.value is not None)
     assert page.facts[first.metric.title].startswith(first.metric.text(first.value))
     assert page.facts["images"] == "12"
@@ -105,7 +108,7 @@ def test_images_that_were_left_out_are_named():
     assert "300 images" in section.parts[0].text
     assert section.parts[0].is_warning
     assert [row[0] for row in section.parts[1].rows] == [f"bad {i}.png" for i in range(200)]
-    assert section.parts[2].text == "And 100 more."
+    assert section.about == "The first 200; 100 more."
     page, _, _ = made("segmentation")
     assert not next(one for one in page.sections if "left out" in one.title).parts
 

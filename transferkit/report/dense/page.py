@@ -13,7 +13,6 @@ from transferkit.metrics import (
     AnomalyScores,
     DetectionCounts,
     DetectionReport,
-    MetricRow,
     PixelCounts,
     SegmentationReport,
     TaskReport,
@@ -28,14 +27,15 @@ from transferkit.report.dense.examples import (
 from transferkit.report.dense.object_sections import object_sections
 from transferkit.report.dense.pictures import DensePictures
 from transferkit.report.dense.pixel_sections import pixel_sections
+from transferkit.report.measurements import failure_section, headline, metric_table
 from transferkit.report.model_facts import model_table
 from transferkit.report.page import DataTable, Page, Part, Section, Text
 from transferkit.report.text import counted, printable
 
 __all__ = ["dense_page", "pictures_for"]
 
-# Metrics at the top of the page, and images of which it is told why they aren't measured.
-_HEADLINE, _FAILURES = 3, 200
+# Metrics at the top of the page.
+_HEADLINES = 3
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
 
 
@@ -100,10 +100,16 @@ def dense_page(
     # What people look at most comes right after the numbers.
     images, *objects = pictures.sections()
     sections = [_numbers(report), *own[:1], *objects, images, *own[1:]]
+    images_told = counted(len(failures), "image")
+    warning = (
+        f"{images_told} could not be measured: the file could not be read, or its annotations "
+        f"could not be used."
+    )
+    left_out = failure_section("Images that were left out", failures, warning)
     return Page(
         printable(title),
-        [*sections, _tables(report), Section("The model", model), _left_out(failures)],
-        {**_headline(report), **{name: printable(text) for name, text in (facts or {}).items()}},
+        [*sections, _tables(report), Section("The model", model), left_out],
+        {**_headlines(report), **{name: printable(text) for name, text in (facts or {}).items()}},
     )
 
 
@@ -119,46 +125,21 @@ def _sections_of(report: TaskReport, counts: Any) -> list[Section]:
 # ---- numbers ------------------------------------------------------------------------
 
 
-def _headline(report: TaskReport) -> dict[str, str]:
+def _headlines(report: TaskReport) -> dict[str, str]:
     """The first metrics with their intervals and baselines, and how many images there are."""
-    facts = {}
-    for row in [row for row in report.rows() if row.value is not None][:_HEADLINE]:
-        shown = row.metric.text
-        text = shown(row.value)
-        if interval := _interval(row):
-            text += f" ({interval})"
-        if row.baseline is not None:
-            text += f"; baseline {shown(row.baseline)}"
-        facts[row.metric.title] = text
-    return {**facts, "images": f"{report.n:,}"}
+    first = [row for row in report.rows() if row.value is not None][:_HEADLINES]
+    return {**{row.metric.title: headline(row) for row in first}, "images": f"{report.n:,}"}
 
 
 def _numbers(report: TaskReport) -> Section:
-    cells = [
-        [row.metric.title, _written(row, row.value), _interval(row), _written(row, row.baseline)]
-        for row in report.rows()
-    ]
-    header = ("metric", "value", "95 % interval", "baseline")
-    # A column that tells nothing is left out.
-    told = [i for i in range(len(header)) if i < 2 or any(row[i] for row in cells)]
+    table = metric_table(report)
     notes: list[Part] = [
         Text(f"{printable(name[0].upper() + name[1:])}: {printable(text)}.")
         for name, text in report.notes()
         if text
     ]
     about = "Intervals are from a bootstrap over the images; a baseline looks at no image."
-    table = DataTable([header[i] for i in told], [[row[i] for i in told] for row in cells])
-    return Section("Numbers", [table, *notes], about if len(told) > 2 else "")
-
-
-def _written(row: MetricRow, value: float | None) -> str:
-    return "" if value is None else str(row.metric.text(value))
-
-
-def _interval(row: MetricRow) -> str:
-    """The interval of a metric, if it tells anything."""
-    low, high = _written(row, row.low), _written(row, row.high)
-    return "" if low == high else f"{low.removesuffix(' %')} to {high}"
+    return Section("Numbers", [table, *notes], about if len(table.header) > 2 else "")
 
 
 # ---- tables -------------------------------------------------------------------------
@@ -184,21 +165,3 @@ def _cell(text: str) -> str | float | None:
         return printable(text)
     number = text.replace(",", "")
     return float(number) if "." in number else int(number)
-
-
-def _left_out(failures: Sequence[Failure]) -> Section:
-    rows = [[printable(one.name), printable(one.reason)] for one in failures[:_FAILURES]]
-    if not rows:
-        return Section("Images that were left out", [])
-    more = len(failures) - len(rows)
-    parts: list[Part] = [
-        Text(
-            f"{counted(len(failures), 'image')} could not be measured: the file could not be read, "
-            f"or its annotations could not be used.",
-            is_warning=True,
-        ),
-        DataTable(["image", "reason"], rows),
-    ]
-    if more:
-        parts.append(Text(f"And {more:,} more."))
-    return Section("Images that were left out", parts)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit.metrics import MetricRow, MultilabelReport, RegressionReport, Report
+from transferkit.metrics import MultilabelReport, RegressionReport, Report
+from transferkit.report.measurements import failure_section, headline, metric_table
 from transferkit.report.model.activation_overlays import activation_overlay, beside, scores_at
 from transferkit.report.model.calibration import reliability, reliability_chart
 from transferkit.report.model.confusions import MOST_CLASSES, confusion_parts
@@ -18,7 +19,6 @@ from transferkit.report.model.ranking_curves import ranking_charts
 from transferkit.report.model.residuals import residual_charts
 from transferkit.report.model_facts import model_facts, model_table
 from transferkit.report.page import (
-    CellValue,
     DataTable,
     Gallery,
     Page,
@@ -26,7 +26,6 @@ from transferkit.report.page import (
     Picture,
     Section,
     Text,
-    WrittenNumber,
 )
 from transferkit.report.text import counted, printable
 from transferkit.report.thumbnails import thumbnail
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["looked_at", "model_page"]
 
 _HEADLINES = 2
-_FAILURES = 200
 _TILE = 150
 
 
@@ -96,30 +94,20 @@ def model_page(
     left = f"; {n_left_out:,} trained on left out" if n_left_out else ""
     split = f" of the {part} split" if part else ""
     facts = {
-        **{row.metric.title: _headline(row) for row in report.rows()[:_HEADLINES]},
+        **{row.metric.title: headline(row) for row in report.rows()[:_HEADLINES]},
         "measured on": f"{counted(report.n, 'image')}{split}{left}",
         **model_facts(content),
     }
     sections = [
-        Section("Metrics", [*_warnings(report, failures), _metrics(report)]),
+        Section("Metrics", [*_warnings(report, failures), metric_table(report)]),
         *_numbers(measured),
         _map_section(measured, mapping),
         *_galleries(measured),
         _activation_section(measured, activations),
         Section("The model", [model_table(content)], is_folded=True),
-        _failure_section(failures),
+        failure_section("Images that could not be read", failures),
     ]
     return Page(printable(title), sections, facts)
-
-
-def _headline(row: MetricRow) -> str:
-    """A metric with its interval and its baseline, in as few words as can be."""
-    shown = row.metric.text
-    text = shown(row.value)
-    if row.low is not None and row.high is not None and shown(row.low) != shown(row.high):
-        unit = " %" if row.metric.is_share else ""
-        text += f" ({shown(row.low).removesuffix(unit)} to {shown(row.high).removesuffix(unit)})"
-    return text if row.baseline is None else f"{text}; baseline {shown(row.baseline)}"
 
 
 # ---- numbers ----------------------------------------------------------------------------
@@ -136,20 +124,6 @@ def _warnings(report: TaskReport, failures: Sequence[Failure]) -> list[Part]:
         images = counted(len(failures), "image")
         parts.append(Text(f"{images} could not be read; see the end of the page", is_warning=True))
     return parts
-
-
-def _metrics(report: TaskReport) -> DataTable:
-    rows: list[list[CellValue]] = [
-        [
-            row.metric.title,
-            *(
-                None if value is None else WrittenNumber(value, row.metric.text(value))
-                for value in (row.value, row.low, row.high, row.baseline)
-            ),
-        ]
-        for row in report.rows()
-    ]
-    return DataTable(("metric", "value", "95 % from", "to", "baseline"), rows)
 
 
 def _numbers(measured: JudgedImages) -> list[Section]:
@@ -322,12 +296,3 @@ def _looked_at(
     sheet = beside(tiles)
     name = measured.images.names[case.image]
     return Picture(thumbnail(sheet, max(sheet.size)), name, lines)
-
-
-def _failure_section(failures: Sequence[Failure]) -> Section:
-    if not failures:
-        return Section("Images that could not be read", [])
-    rows = [(printable(one.name), printable(one.reason)) for one in failures[:_FAILURES]]
-    more = len(failures) - len(rows)
-    about = f"The first {len(rows)}; {more:,} more." if more else ""
-    return Section("Images that could not be read", [DataTable(("image", "reason"), rows)], about)

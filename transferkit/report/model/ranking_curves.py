@@ -14,13 +14,12 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from transferkit.report.charts import caption
+from transferkit.report.charts import Curve, lines, shortened
 from transferkit.report.page import Chart
 
 __all__ = ["ranking_charts"]
 
 _MOST_LABELS, _MOST_POINTS = 10, 200
-_GREY = "var(--soft)"
 
 
 def ranking_charts(
@@ -52,8 +51,7 @@ def ranking_charts(
     if len(known) < len(labels):
         note += f"{len(labels) - len(known)} labels that all or no images have have no curve."
     roc = [_roc(true[:, j], scores[:, j], labels[j]) for j in shown]
-    chance = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "showlegend": False}
-    chance |= {"line": {"color": _GREY, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
+    chance = Curve("", [0, 1], [0, 1], is_dashed=True)
     recall = [_precision(true[:, j], scores[:, j], labels[j]) for j in shown]
     return [
         _chart([*roc, chance], "share of the others taken for it", "share found", "ROC curves"),
@@ -61,27 +59,27 @@ def ranking_charts(
     ], note.strip()
 
 
-def _roc(true: NDArray[Any], scores: NDArray[Any], label: str) -> dict[str, Any]:
+def _roc(true: NDArray[Any], scores: NDArray[Any], label: str) -> Curve:
     false_positive, found, _ = roc_curve(true, scores)
     area = roc_auc_score(true, scores)
-    return _curve(false_positive, found, f"{caption(label, 30)}  AUROC {area:.3f}")
+    return _curve(false_positive, found, f"{shortened(label, 30)}  AUROC {area:.3f}")
 
 
-def _precision(true: NDArray[Any], scores: NDArray[Any], label: str) -> dict[str, Any]:
+def _precision(true: NDArray[Any], scores: NDArray[Any], label: str) -> Curve:
     precision, recall, _ = precision_recall_curve(true, scores)
     area = average_precision_score(true, scores)
-    return _curve(recall[::-1], precision[::-1], f"{caption(label, 30)}  AP {area:.3f}")
+    return _curve(recall[::-1], precision[::-1], f"{shortened(label, 30)}  AP {area:.3f}")
 
 
-def _curve(x: NDArray[Any], y: NDArray[Any], name: str) -> dict[str, Any]:
+def _curve(x: NDArray[Any], y: NDArray[Any], name: str) -> Curve:
     at = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).round().astype(int))
-    return {"type": "scatter", "mode": "lines", "x": x[at], "y": y[at], "name": name}
+    return Curve(name, x[at], y[at])
 
 
-def _chart(traces: list[dict[str, Any]], x: str, y: str, what: str) -> Chart:
-    unit = {"range": [-0.01, 1.01]}
-    layout: dict[str, Any] = {"xaxis": {**unit, "title": {"text": x}}, "showlegend": True}
-    layout["yaxis"] = {**unit, "title": {"text": y}}
-    layout["legend"] = {"orientation": "h", "yanchor": "top", "y": -0.2}
-    names = ", ".join(trace["name"] for trace in traces if "name" in trace)
-    return Chart({"data": traces, "layout": layout}, f"{what}: {names}", height=440)
+def _chart(curves: list[Curve], x: str, y: str, what: str) -> Chart:
+    unit = (-0.01, 1.01)
+    figure = lines(curves, x_title=x, y_title=y, x_range=unit, y_range=unit, has_points=False)
+    legend = {"orientation": "h", "yanchor": "top", "y": -0.2}
+    figure["layout"] |= {"showlegend": True, "legend": legend}
+    names = ", ".join(curve.name for curve in curves if curve.name)
+    return Chart(figure, f"{what}: {names}", height=440)

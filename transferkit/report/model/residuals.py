@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.report.charts import caption
+from transferkit.report.charts import caption, histogram, shortened
 from transferkit.report.model.judged_images import JudgedImages
 from transferkit.report.page import Chart
 
@@ -81,19 +81,14 @@ def _scatter(true: NDArray[Any], said: NDArray[Any], names: list[str], label: st
 
 
 def _histogram(residuals: NDArray[Any], label: str) -> Chart:
-    counts, edges = np.histogram(residuals, bins=min(40, max(5, round(2 * len(residuals) ** 0.5))))
-    centres = (edges[1:] + edges[:-1]) / 2
-    hover = [
-        f"{low:.4g} to {high:.4g}<br>{n:,} images"
-        for low, high, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
-    ]
-    bars = {"type": "bar", "x": centres, "y": counts, "hovertext": hover, "hoverinfo": "text"}
-    bars |= {"width": 0.95 * float(edges[1] - edges[0])}
+    figure = histogram(
+        {"": residuals},
+        (float(residuals.min()), float(residuals.max())),
+        x_title=f"residual of {shortened(label, 40)} (predicted - true)",
+        y_title="images",
+        n_bins=min(40, max(5, round(2 * len(residuals) ** 0.5))),
+    )
     zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1}
-    layout = {
-        "xaxis": {"title": {"text": f"residual of {caption(label, 40)} (predicted - true)"}},
-        "yaxis": {"title": {"text": "images"}},
-        "shapes": [{**zero, "line": {"color": _GREY, "dash": "dash", "width": 1.5}}],
-        "showlegend": False,
-    }
-    return Chart({"data": [bars], "layout": layout}, f"Histogram of the residuals of {label}", 300)
+    line = {"color": _GREY, "dash": "dash", "width": 1.5}
+    figure["layout"]["shapes"] = [{**zero, "line": line}]
+    return Chart(figure, f"Histogram of the residuals of {label}", 300)

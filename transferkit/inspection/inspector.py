@@ -23,6 +23,7 @@ from transferkit.inspection.duplicates import exact_duplicates, near_duplicates
 from transferkit.inspection.files import odd_files, unreadable_files
 from transferkit.inspection.findings import Finding, Inspection
 from transferkit.inspection.labels import label_findings
+from transferkit.inspection.neighbors import Neighbourhoods
 from transferkit.inspection.outliers import outliers
 from transferkit.registry import unknown
 
@@ -92,11 +93,12 @@ def inspect_dataset(
     readable = listed.select(extraction.kept)
     n_threads = n_threads or os.cpu_count() or 1
     rows = side_by_side(extraction)
+    near_rows = Neighbourhoods.of(rows)
     seen = appearances_of(readable, exif=extraction.exif, n_threads=n_threads)
     exact = exact_duplicates(readable, extraction.ids)
     near, counts = near_duplicates(
         readable,
-        _spaces(extractor, readable, rows, seen, uses_mirrored),
+        _spaces(extractor, readable, near_rows, seen, uses_mirrored),
         is_copy=_is_copy(len(readable), exact),
         exif=extraction.exif,
         most_compared=most_compared,
@@ -104,7 +106,7 @@ def inspect_dataset(
     )
     labels, told = _labels(readable, rows, [*exact, *near], task, seed)
     classes = readable.labels if task == "classification" else None
-    found = [*exact, *near, *labels, *outliers(rows, classes), *odd_files(seen)]
+    found = [*exact, *near, *labels, *outliers(near_rows, classes), *odd_files(seen)]
     placed = [_placed(one, extraction.kept) for one in found]
     balance = {} if task == "regression" else class_balance(listed)
     facts = _facts(listed, extraction, extractor, counts)
@@ -146,16 +148,16 @@ def with_excluded(inspection: Inspection, kinds: Sequence[str]) -> Inspection:
 def _spaces(
     extractor: FeatureExtractor,
     readable: ImageSet,
-    rows: Array,
+    near: Neighbourhoods,
     seen: Appearances,
     uses_mirrored: bool,
-) -> list[tuple[Array, Array | None]]:
-    """Rows in which near duplicates are looked for: features, and sketches."""
+) -> list[tuple[Neighbourhoods, Array | None]]:
+    """Rows among which near duplicates are looked for: features, and sketches."""
     flipped = None
     if uses_mirrored:
         view = mirrored(extractor.resolve().preprocess)
         flipped = side_by_side(extractor.extract(readable, view=view))
-    return [(rows, flipped), (seen.sketches, seen.mirrored_sketches())]
+    return [(near, flipped), (Neighbourhoods.of(seen.sketches), seen.mirrored_sketches())]
 
 
 def _is_copy(n: int, exact: Sequence[Finding]) -> Array:

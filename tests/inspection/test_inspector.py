@@ -8,7 +8,7 @@ from tests.inspection.scenes import scene
 from transferkit import FeatureExtractor
 from transferkit.images import ImageBag, ImageSet
 from transferkit.inspection import inspect_dataset, with_excluded
-from transferkit.inspection.inspector import KINDS
+from transferkit.inspection.findings import KINDS
 
 
 @pytest.fixture(scope="module")

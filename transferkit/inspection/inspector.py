@@ -21,17 +21,15 @@ from transferkit.inspection.appearance import Appearances, appearances_of
 from transferkit.inspection.balance import class_balance, missing_classes
 from transferkit.inspection.duplicates import exact_duplicates, near_duplicates
 from transferkit.inspection.files import odd_files, unreadable_files
-from transferkit.inspection.findings import Finding, Inspection
+from transferkit.inspection.findings import Finding, Inspection, check_kinds
 from transferkit.inspection.labels import label_findings
 from transferkit.inspection.neighbors import Neighbourhoods
 from transferkit.inspection.outliers import outliers
 from transferkit.registry import unknown
 
-__all__ = ["KINDS", "inspect_dataset", "with_excluded"]
+__all__ = ["inspect_dataset", "with_excluded"]
 
 Array = NDArray[Any]
-KINDS = ("exact duplicate", "near duplicate", "label", "outlier", "odd file")
-"""Kinds of findings, in the order in which they are told."""
 _TASKS = ("classification", "regression")
 
 
@@ -56,8 +54,8 @@ def inspect_dataset(
     extractor : FeatureExtractor
         Whose features are looked at: vectors. Several stand side by side.
     task : {"classification", "regression"}, default="classification"
-        What the labels are, where the images have any: classes, also several for each image,
-        or numbers.
+        What the labels are, where the images have any: classes or numbers, also several of them
+        for each image.
     uses_mirrored : bool, default=False
         Whether the features of the mirror images, too, are extracted and looked at. Mirrored
         copies are found without them; those that are cropped as well may not be.
@@ -116,6 +114,7 @@ def inspect_dataset(
         [*placed, *unreadable_files(extraction.failures)],
         facts | _missing(balance),
         balance,
+        extraction.failures,
     )
 
 
@@ -127,17 +126,14 @@ def with_excluded(inspection: Inspection, kinds: Sequence[str]) -> Inspection:
     inspection : Inspection
         Of any data set.
     kinds : sequence of str
-        Such as ``"label"`` or ``"outlier"``.
+        Some of `transferkit.inspection.findings.KINDS`, such as ``"label"``.
 
     Raises
     ------
     ValueError
         If there is no such kind.
     """
-    known = [*KINDS, *(one.kind for one in inspection.findings if one.kind not in KINDS)]
-    for kind in kinds:
-        if kind not in known:
-            raise unknown("kind of finding", kind, list(dict.fromkeys(known)))
+    check_kinds(kinds)
     findings = [
         dataclasses.replace(one, is_excluded=one.is_excluded or one.kind in kinds)
         for one in inspection.findings
@@ -185,7 +181,7 @@ def _labels(
     return label_findings(
         rows,
         readable.labels,
-        task="multilabel" if has_several else task,
+        task="multilabel" if has_several and task == "classification" else task,
         names=readable.label_names,
         blocks=blocks,
         seed=seed,

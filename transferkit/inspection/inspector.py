@@ -17,15 +17,17 @@ from transferkit.estimators import FeatureExtractor, side_by_side
 from transferkit.estimators.extractor import check_vectors
 from transferkit.extract import Extraction, mirrored
 from transferkit.images import ImageSet, list_images
+from transferkit.images.imageset import Label
 from transferkit.inspection.appearance import Appearances, appearances_of
 from transferkit.inspection.balance import class_balance, missing_classes
 from transferkit.inspection.duplicates import exact_duplicates, near_duplicates
 from transferkit.inspection.files import odd_files, unreadable_files
 from transferkit.inspection.findings import Finding, Inspection, check_kinds
-from transferkit.inspection.labels import label_findings
+from transferkit.inspection.labels import is_given, label_findings
 from transferkit.inspection.neighbors import Neighbourhoods
 from transferkit.inspection.outliers import outliers
 from transferkit.registry import unknown
+from transferkit.tasks import task_of
 
 __all__ = ["inspect_dataset", "with_excluded"]
 
@@ -76,7 +78,8 @@ def inspect_dataset(
     Raises
     ------
     ValueError
-        If no image can be read, a feature is a map, or items have several images.
+        If no image can be read, a feature is a map, items have several images, or a label is no
+        number, or not 0 or 1, where such are learnt.
     """
     if task not in _TASKS:
         raise unknown("task", task, _TASKS)
@@ -87,6 +90,7 @@ def inspect_dataset(
             "(ImageSet.singles)"
         )
     check_vectors(extractor.feature_names)
+    _check_labels(listed, task)
     extraction = extractor.extract(listed, on_error="skip", remember=True)
     readable = listed.select(extraction.kept)
     n_threads = n_threads or os.cpu_count() or 1
@@ -177,15 +181,30 @@ def _labels(
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(rows),) * 2)
     alike = connected_components(graph, directed=False)[1]
     blocks = blocks_of([str(number).encode() for number in alike], readable.groups)
-    has_several = any(isinstance(label, tuple) for label in readable.labels)
     return label_findings(
         rows,
         readable.labels,
-        task="multilabel" if has_several and task == "classification" else task,
+        task=_task_of_labels(readable.labels, task),
         names=readable.label_names,
         blocks=blocks,
         seed=seed,
     )
+
+
+def _task_of_labels(labels: Sequence[Label], task: str) -> str:
+    has_several = any(isinstance(label, tuple) for label in labels)
+    return "multilabel" if has_several and task == "classification" else task
+
+
+def _check_labels(images: ImageSet, task: str) -> None:
+    """Raise an error before the work for labels that can't be judged."""
+    given = [i for i, label in enumerate(images.labels or ()) if is_given(label)]
+    if not given or images.labels is None:
+        return
+    kind = _task_of_labels(images.labels, task)
+    if kind != "classification":
+        values = np.array([images.labels[i] for i in given])
+        task_of(kind).targets(values, [images.names[i] for i in given])
 
 
 def _placed(finding: Finding, kept: Array) -> Finding:

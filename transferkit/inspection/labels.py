@@ -28,13 +28,14 @@ from transferkit.datasets import folds
 from transferkit.heads import create_head
 from transferkit.inspection.findings import Finding
 from transferkit.inspection.outliers import robust_deviations
-from transferkit.tasks._validation import numbers
+from transferkit.tasks import task_of
 
 __all__ = [
     "N_FOLDS",
     "class_thresholds",
     "confident_joint",
     "confident_labels",
+    "is_given",
     "label_findings",
     "out_of_fold",
 ]
@@ -171,7 +172,7 @@ def label_findings(
     ValueError
         If a label is no number where numbers are learnt.
     """
-    at = np.array([i for i, label in enumerate(labels) if _is_given(label)], dtype=np.intp)
+    at = np.array([i for i, label in enumerate(labels) if is_given(label)], dtype=np.intp)
     own_blocks = None if blocks is None else np.unique(blocks[at], return_inverse=True)[1]
     n_blocks = len(at) if own_blocks is None else len(set(own_blocks.tolist()))
     if len(at) < 2 * N_FOLDS or n_blocks < N_FOLDS:
@@ -271,7 +272,7 @@ def _suspects(probabilities: Array, codes: Array) -> list[tuple[int, int, float,
 def _of_numbers(
     rows: Array, given: list[Any], names: Sequence[str] | None, options: dict[str, Any]
 ) -> list[_Suspect]:
-    table = numbers(np.array(given), None, "give a number for each image")
+    table = task_of("regression").targets(np.array(given), None)
     columns = table.reshape(len(rows), -1).T
     told = [f"{name} " for name in names or ()] or [""] * len(columns)
     found: list[_Suspect] = []
@@ -291,5 +292,6 @@ def _of_numbers(
     return found
 
 
-def _is_given(label: Any) -> bool:
+def is_given(label: Any) -> bool:
+    """Whether an image has a label, and of several all of them."""
     return label is not None and not (isinstance(label, tuple) and None in label)

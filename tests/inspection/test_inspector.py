@@ -100,10 +100,10 @@ def test_what_cannot_be_inspected(extractor):
 def test_labels_that_cannot_be_judged_are_told_before_the_work(extractor):
     scenes = tuple(scene(i) for i in range(3))
     names = ("0.png", "1.png", "2.png")
-    with pytest.raises(ValueError, match="the label of '1.png' is 'many'; give a number"):
+    with pytest.raises(ValueError, match=r"the label of '1\.png' is 'many'; give a number"):
         inspect_dataset(ImageSet(scenes, names, ("1", "many", None)), extractor, task="regression")
     counts = (("0", "1"), ("3", "0"), ("0", "0"))
-    with pytest.raises(ValueError, match="columns of 0 and 1, but column 0 of '1.png' is 3"):
+    with pytest.raises(ValueError, match=r"columns of 0 and 1, but column 0 of '1\.png' is 3"):
         inspect_dataset(ImageSet(scenes, names, counts, label_names=("cat", "dog")), extractor)
 
 

@@ -54,13 +54,18 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def root(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path | Remote]:
+def root(
+    request: pytest.FixtureRequest, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path | Remote]:
     """Where stores may be made; what they tell of their files can be used as paths are."""
-    if place != "memory":
+    if place in ("local", "file"):
         yield tmp_path
         return
     where = ObjectPlace.where
     monkeypatch.setattr(ObjectPlace, "where", lambda *args: Remote(where(*args)))
+    if place == "s3":
+        yield Remote(request.getfixturevalue("bucket"))
+        return
     yield Remote("memory://tests")
     memory = fsspec.filesystem("memory")
     memory.store.clear()

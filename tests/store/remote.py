@@ -14,7 +14,9 @@ class Remote(str):
 
     @property
     def system(self) -> Any:
-        return fsspec.filesystem(self.partition("://")[0])
+        system = fsspec.filesystem(self.partition("://")[0])
+        system.invalidate_cache()
+        return system
 
     def __truediv__(self, name: str) -> "Remote":
         return Remote(f"{self}/{name}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transferkit.images import Failure, ImageSet
 
 __all__ = [
+    "StorePath",
     "backbone_options",
     "estimator_from",
     "exit_code",

@@ -16,6 +16,7 @@ from transferkit.store.inputs import checked_provenance, id_array, storable
 from transferkit.store.keys import (
     KeyInfo,
     key_info,
+    known_spec,
     list_keys,
     read_spec,
     resolve_key,
@@ -448,10 +449,10 @@ class FeatureStore:
 
     def _index(self, spec: FeatureSpec) -> KeyIndex:
         key = spec.key
-        name = spec_name(key)
-        if self.place.has(name) and read_spec(self.place, key).to_json() != spec.to_json():
+        known = known_spec(self.place, key)
+        if known is not None and known.to_json() != spec.to_json():
             raise ValueError(
-                f"{self.place.where(name)} holds another spec than the one asked for, under "
+                f"{self.place.where(spec_name(key))} holds another spec than the one asked for, under "
                 "the same key; move that folder away, and its rows are computed again"
             )
         if key not in self._indexes:

@@ -13,6 +13,7 @@ from transferkit.store.places import Place
 __all__ = [
     "KeyInfo",
     "key_info",
+    "known_spec",
     "list_keys",
     "read_spec",
     "resolve_key",
@@ -109,11 +110,9 @@ def read_spec(place: Place, key: str) -> FeatureSpec:
     ValueError
         If the file is missing, damaged, or another key's.
     """
-    name = spec_name(key)
-    path = place.where(name)
+    path = place.where(spec_name(key))
     try:
-        n_bytes, _ = place.size_and_stamp(name)
-        text = place.read(name, 0, min(n_bytes, MAX_SPEC_BYTES))
+        text = _spec_text(place, key)
     except OSError as error:
         raise ValueError(
             f"{path} can't be read ({error.strerror}); the next write puts it there if it is "
@@ -133,6 +132,22 @@ def read_spec(place: Place, key: str) -> FeatureSpec:
             "and the next write puts the right one there"
         )
     return spec
+
+
+def known_spec(place: Place, key: str) -> FeatureSpec | None:
+    """Read a key's spec as `read_spec` does; None if there is no such file."""
+    try:
+        return read_spec(place, key)
+    except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def _spec_text(place: Place, key: str) -> bytes:
+    name = spec_name(key)
+    n_bytes, _ = place.size_and_stamp(name)
+    return place.read(name, 0, min(n_bytes, MAX_SPEC_BYTES))
 
 
 def write_spec(place: Place, spec: FeatureSpec) -> None:

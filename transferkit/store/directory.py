@@ -452,8 +452,8 @@ class FeatureStore:
         known = known_spec(self.place, key)
         if known is not None and known.to_json() != spec.to_json():
             raise ValueError(
-                f"{self.place.where(spec_name(key))} holds another spec than the one asked for, under "
-                "the same key; move that folder away, and its rows are computed again"
+                f"{self.place.where(spec_name(key))} holds another spec than the one asked for, "
+                "under the same key; move that folder away, and its rows are computed again"
             )
         if key not in self._indexes:
             return self._fresh_index(spec)

@@ -40,11 +40,11 @@ class FaultyProxy:
                 proxy.counts[fault or "none"] = proxy.counts.get(fault or "none", 0) + 1
                 if fault == "slow":
                     time.sleep(seconds)
-                if fault == "500 before":
-                    return self.send(500, {}, b"<Error><Code>InternalError</Code></Error>")
-                status, headers, content = self.forward(body)
-                if fault == "500 after":  # it was done all the same
-                    return self.send(500, {}, b"<Error><Code>InternalError</Code></Error>")
+                if fault != "500 before":  # after, it was done all the same
+                    status, headers, content = self.forward(body)
+                if fault in ("500 before", "500 after"):
+                    status, headers = 500, {}
+                    content = b"<Error><Code>InternalError</Code></Error>"
                 self.send(status, headers, content, cut=fault == "cut")
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer

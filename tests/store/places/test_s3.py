@@ -198,7 +198,7 @@ def test_a_network_that_stays_bad_ends_the_run(
 def test_nobody_listens(store, spec, make_ids, monkeypatch):
     monkeypatch.setattr(object_places, "WAITS", (0, 0))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(PlaceError, match="could not look at s3://.*check that it can be reached"):
+    with pytest.raises(PlaceError, match=r"could not look at s3://.*check that it can be reached"):
         FeatureStore(store.path).missing(spec, make_ids(1))
 
 

@@ -24,7 +24,7 @@ from transferkit.store.keys import (
     write_spec,
 )
 from transferkit.store.merging import Merged, merge_key
-from transferkit.store.places import Place, open_place
+from transferkit.store.places import StorePlace, open_place
 from transferkit.store.removing import Removed
 from transferkit.store.rows import StoredRows, read
 from transferkit.store.verifying import Fault
@@ -56,7 +56,7 @@ class FeatureStore:
     ----------
     path : Path or str
         The directory, absolute; or the URL.
-    place : Place
+    place : StorePlace
         What reads and writes there.
 
     See Also
@@ -99,7 +99,7 @@ class FeatureStore:
                 f"False keeps nothing and None is the default place; a folder of that name is "
                 f"given by its whole path, {str(Path(chosen).absolute())!r}"
             )
-        self.place: Place = open_place(chosen)
+        self.place: StorePlace = open_place(chosen)
         self.path: Path | str = self.place.where()
         self._indexes: dict[str, KeyIndex] = {}
 
@@ -466,7 +466,7 @@ class FeatureStore:
         return index
 
 
-def _has_files(place: Place, folder: str) -> bool:
+def _has_files(place: StorePlace, folder: str) -> bool:
     try:
         return bool(place.names(folder))
     except OSError:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import shards
-from transferkit.store.places import Place, Stamp
+from transferkit.store.places import Stamp, StorePlace
 from transferkit.store.shards import BadShard, Shard
 
 __all__ = ["KeyIndex", "Snapshot", "shards_folder"]
@@ -79,7 +79,7 @@ class KeyIndex:
 
     Parameters
     ----------
-    place : Place
+    place : StorePlace
         Where the store is.
     key : str
         The key; its folder of shards need not exist.
@@ -87,7 +87,7 @@ class KeyIndex:
         Storage type of its rows.
     """
 
-    def __init__(self, place: Place, *, key: str, storage: str) -> None:
+    def __init__(self, place: StorePlace, *, key: str, storage: str) -> None:
         self.place = place
         self.folder = shards_folder(key)
         self.key = key

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transferkit import registry
 from transferkit.spec import FeatureSpec
 from transferkit.store.index import Snapshot
-from transferkit.store.places import Place
+from transferkit.store.places import StorePlace
 
 __all__ = [
     "KeyInfo",
@@ -73,12 +73,12 @@ def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
     )
 
 
-def list_keys(place: Place) -> list[str]:
+def list_keys(place: StorePlace) -> list[str]:
     """List the keys that have a folder in a store, sorted."""
     return [name for name in place.names("") if KEY_PATTERN.fullmatch(name)]
 
 
-def resolve_key(place: Place, key: str) -> str:
+def resolve_key(place: StorePlace, key: str) -> str:
     """Return the one key that begins so.
 
     Raises
@@ -102,7 +102,7 @@ def spec_name(key: str) -> str:
     return f"{key}/spec.json"
 
 
-def read_spec(place: Place, key: str) -> FeatureSpec:
+def read_spec(place: StorePlace, key: str) -> FeatureSpec:
     """Read a key's spec.
 
     Raises
@@ -134,7 +134,7 @@ def read_spec(place: Place, key: str) -> FeatureSpec:
     return spec
 
 
-def known_spec(place: Place, key: str) -> FeatureSpec | None:
+def known_spec(place: StorePlace, key: str) -> FeatureSpec | None:
     """Read a key's spec as `read_spec` does; None if there is no such file."""
     try:
         return read_spec(place, key)
@@ -144,13 +144,13 @@ def known_spec(place: Place, key: str) -> FeatureSpec | None:
         raise
 
 
-def _spec_text(place: Place, key: str) -> bytes:
+def _spec_text(place: StorePlace, key: str) -> bytes:
     name = spec_name(key)
     n_bytes, _ = place.size_and_stamp(name)
     return place.read(name, 0, min(n_bytes, MAX_SPEC_BYTES))
 
 
-def write_spec(place: Place, spec: FeatureSpec) -> None:
+def write_spec(place: StorePlace, spec: FeatureSpec) -> None:
     """Write a key's spec, unless it is there already."""
     name = spec_name(spec.key)
     if not place.has(name):

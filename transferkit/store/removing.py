@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.store.index import KeyIndex
-from transferkit.store.places import Place
+from transferkit.store.places import StorePlace
 from transferkit.store.shards import Shard
 from transferkit.store.verifying import Checked, check_all
 
@@ -98,7 +98,7 @@ def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
     return removed
 
 
-def remove_temporary(place: Place, key: str, folder: str, *, dry_run: bool) -> list[Removed]:
+def remove_temporary(place: StorePlace, key: str, folder: str, *, dry_run: bool) -> list[Removed]:
     """Remove what killed writers left in a folder long ago."""
     removed = []
     for name, n_bytes in place.leftovers(folder):

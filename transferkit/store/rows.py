@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from transferkit.store import encoding, files, shards
 from transferkit.store.index import KeyIndex, Snapshot
 from transferkit.store.inputs import id_array
-from transferkit.store.places import Place
+from transferkit.store.places import StorePlace
 
 __all__ = ["CorruptRows", "MissingRows", "StoredRows", "read"]
 
@@ -228,7 +228,7 @@ class StoredRows:
         return snapshot, where
 
 
-def _reopened(place: Place, key: str, storage: str, ids: tuple[bytes, ...]) -> StoredRows:
+def _reopened(place: StorePlace, key: str, storage: str, ids: tuple[bytes, ...]) -> StoredRows:
     return StoredRows(KeyIndex(place, key=key, storage=storage), ids)
 
 

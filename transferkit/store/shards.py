@@ -27,7 +27,7 @@ from transferkit.store.header import (
     read_at,
     read_header,
 )
-from transferkit.store.places import Place, Stamp, StoredFile
+from transferkit.store.places import Stamp, StoredFile, StorePlace
 
 __all__ = [
     "ID_BYTES",
@@ -56,7 +56,7 @@ class Shard:
 
     Parameters
     ----------
-    place : Place
+    place : StorePlace
         Where the file is.
     name : str
         Its name there.
@@ -76,7 +76,7 @@ class Shard:
         Provenance, without the key.
     """
 
-    place: Place
+    place: StorePlace
     name: str
     ids: NDArray[np.bytes_]
     row_shape: tuple[int, ...]
@@ -123,7 +123,7 @@ def digest(shard: Shard) -> str:
 
 
 def write(
-    place: Place,
+    place: StorePlace,
     folder: str,
     ids: NDArray[np.bytes_],
     rows: NDArray[Any],
@@ -136,7 +136,7 @@ def write(
 
     Parameters
     ----------
-    place : Place
+    place : StorePlace
         Where it goes.
     folder : str
         The key's folder of shards there.
@@ -173,13 +173,13 @@ def write(
 
 
 def load(
-    place: Place, name: str, known: tuple[int, Stamp] | None = None, *, key: str, storage: str
+    place: StorePlace, name: str, known: tuple[int, Stamp] | None = None, *, key: str, storage: str
 ) -> Shard:
     """Read a shard's header and ids.
 
     Parameters
     ----------
-    place : Place
+    place : StorePlace
         Where it is.
     name : str
         Its name there; must be that of a regular file.

@@ -9,7 +9,7 @@ import pytest
 from tests.store.conftest import PLACES
 from transferkit.store import places
 from transferkit.store.places import LocalPlace, ObjectPlace, is_url, open_place
-from transferkit.store.places.place import Place, _joined
+from transferkit.store.places.place import StorePlace, _joined
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def storage() -> str:
 
 
 @pytest.fixture
-def there(store) -> Place:
+def there(store) -> StorePlace:
     return store.place
 
 
@@ -27,9 +27,9 @@ def test_every_kind_of_place_is_a_subject(there, place):
     kinds = {name for _, name, _ in pkgutil.iter_modules(places.__path__)} - {"place"}
     assert kinds == {"local", "fsspec"}
     assert PLACES == ("local", "memory", "file")
-    assert {LocalPlace, ObjectPlace} == set(Place.__subclasses__())
+    assert {LocalPlace, ObjectPlace} == set(StorePlace.__subclasses__())
     assert isinstance(there, ObjectPlace if place == "memory" else LocalPlace)
-    assert len(Place.__abstractmethods__) == 9  # the five verbs, and four that follow the kind
+    assert len(StorePlace.__abstractmethods__) == 9  # the five verbs, and four that follow the kind
 
 
 def test_a_file_is_there_whole(there):

@@ -1,6 +1,6 @@
 """Places that a store can be in: a folder of this machine, or a prefix of an object store.
 
-All of the store goes through one `Place`, which asks little: list a folder, tell a file's size
+All of the store goes through one `StorePlace`, which asks little: list a folder, tell a file's size
 and stamp, read a part of it, write it whole or not at all, remove it. The files that hold shards
 are the same everywhere, so a store may be copied from one place to another by any means.
 """
@@ -13,14 +13,14 @@ from urllib.request import url2pathname
 
 from transferkit.store.places.fsspec import LIBRARIES, ObjectPlace
 from transferkit.store.places.local import LocalPlace
-from transferkit.store.places.place import Place, PlaceError, Stamp, StoredFile
+from transferkit.store.places.place import PlaceError, Stamp, StoredFile, StorePlace
 
 __all__ = [
     "LocalPlace",
     "ObjectPlace",
-    "Place",
     "PlaceError",
     "Stamp",
+    "StorePlace",
     "StoredFile",
     "is_url",
     "open_place",
@@ -41,7 +41,7 @@ def is_url(path: str | Path) -> bool:
     return isinstance(path, str) and "://" in path
 
 
-def open_place(path: str | Path) -> Place:
+def open_place(path: str | Path) -> StorePlace:
     """Return the place that a path or a URL names. Nothing is made there, and nobody is asked.
 
     Parameters

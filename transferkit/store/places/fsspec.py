@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from transferkit.store.places.place import Place, PlaceError, Stamp
+from transferkit.store.places.place import PlaceError, Stamp, StorePlace
 
 __all__ = ["LIBRARIES", "ObjectPlace"]
 
@@ -49,7 +49,7 @@ _SECRETS = re.compile(
 _SECRET_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
-class ObjectPlace(Place):
+class ObjectPlace(StorePlace):
     """A prefix of an object store.
 
     Parameters

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transferkit.files import TEMPORARY_PREFIX, open_regular, write_whole
 from transferkit.folders import check_folder
-from transferkit.store.places.place import Place, Stamp, StoredFile
+from transferkit.store.places.place import Stamp, StoredFile, StorePlace
 
 __all__ = ["LocalPlace"]
 
@@ -56,7 +56,7 @@ class _LocalFile(StoredFile):
             os.lseek(handle, before, os.SEEK_SET)
 
 
-class LocalPlace(Place):
+class LocalPlace(StorePlace):
     """A folder. A file is written to a temporary one, flushed to the disk, then renamed.
 
     Parameters

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-__all__ = ["Place", "PlaceError", "Stamp", "StoredFile"]
+__all__ = ["PlaceError", "Stamp", "StorePlace", "StoredFile"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -28,7 +28,7 @@ class StoredFile:
 
     Parameters
     ----------
-    place : Place
+    place : StorePlace
         Where it is.
     name : str
         Its name there.
@@ -37,7 +37,7 @@ class StoredFile:
     """
 
     def __init__(
-        self, place: "Place", name: str, fetched: Sequence[tuple[int, bytes]] = ()
+        self, place: "StorePlace", name: str, fetched: Sequence[tuple[int, bytes]] = ()
     ) -> None:
         self._place = place
         self._name = name
@@ -93,7 +93,7 @@ def _joined(spans: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]
     return joined
 
 
-class Place(ABC):
+class StorePlace(ABC):
     """A tree of files by names such as ``key/shards/file``, each there whole or not at all.
 
     The five abstract methods are what a store needs; the others are built on them, or look

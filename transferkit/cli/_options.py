@@ -54,8 +54,6 @@ def _apply(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 class StorePath(click.Path):
     """A folder, or a URL, which must stay text: a path has no two slashes in a row."""
 
-    name = "folder or url"
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a `Path`, or the URL as it is."""
         return value if "://" in str(value) else super().convert(value, param, ctx)

@@ -67,8 +67,9 @@ def _classes_on(annotations: AnnotationSet, image: int) -> list[int]:
         return []
     if one.labels is not None:
         return [int(number) for number in one.labels]
-    known = [] if one.map is None else np.unique(one.map[one.map >= 0])
-    return [int(number) for number in known]
+    if one.map is None:
+        return []
+    return [int(number) for number in np.unique(one.map[one.map >= 0])]
 
 
 def _part(images: ImageSet, image: int) -> str:

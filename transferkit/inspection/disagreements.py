@@ -26,6 +26,7 @@ def model_disagreements(
     model : ObjectEstimator
         Finds boxes, masks or oriented boxes; of masks and oriented ones the upright boxes are
         compared. On images that it was trained on it repeats their mistakes, and fewer are found.
+        Of a weak model many findings are its own mistakes.
     images : ImageSet
         The images. Those that can't be read are passed over.
     annotations : AnnotationSet

@@ -22,7 +22,7 @@ def main() -> None:
     """Train, predict and draw."""
     from transferkit import TransferSegmenter
     from transferkit.metrics import segmentation_report
-    from transferkit.report.overlays import overlay
+    from transferkit.report.drawing.overlays import overlay
 
     images, annotations, test, truth = parts("nuclei")
     with tempfile.TemporaryDirectory() as store:

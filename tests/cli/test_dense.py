@@ -136,7 +136,7 @@ def test_without_plotly_there_is_an_error_before_the_work(monkeypatch, tmp_path)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "plotly" else find(name, *a)
     )
-    from transferkit.cli._dense_page import check_page
+    from transferkit.report.page import check_page
 
     with pytest.raises(ValueError, match=r"need plotly; install it with: pip install"):
         check_page(tmp_path / "page.html")

@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_before_the_work(
         )
         found = call("evaluate", model, images, "--report", page)
     assert found.code == 1
-    assert "--report needs plotly" in found.err
+    assert "pages with charts need plotly" in found.err
     assert "accuracy" not in found.out
     assert not page.exists()
     folder = call("evaluate", model, images, "--report", tmp_path)

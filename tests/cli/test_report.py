@@ -61,7 +61,7 @@ def test_what_is_no_folder(call, results, tmp_path):
     assert "is a file" in call("report", results / "rows.jsonl").err
     done = call("report", results, "--out", tmp_path)
     assert done.code == 2
-    assert "is a folder; give --out the name of a file" in done.err
+    assert "is a directory" in done.err
 
 
 def test_a_wrong_metric(call, results):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.browser import DESKTOP, PHONE
 from tests.report.rows import pets
-from transferkit.report.benchmark_page import benchmark_page
+from transferkit.report.benchmark.page import benchmark_page
 from transferkit.report.charts import Curve, Points, heatmap, lines, scatter
 from transferkit.report.page import Chart, DataTable, Gallery, Page, Picture, Section, Text
 

@@ -3,7 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from transferkit.report.charts import Curve, Points, bars, heatmap, lines, named, scatter
+from transferkit.report.charts import (
+    Curve,
+    Points,
+    bars,
+    caption,
+    heatmap,
+    histogram,
+    lines,
+    named,
+    scatter,
+)
 from transferkit.report.page import plain
 
 BAD = "<b>a</b>\u202e"
@@ -83,8 +93,10 @@ def test_ranges_of_logarithmic_axes_are_exponents():
 def test_bars_stand_or_lie():
     standing = bars(["a"], {"": [1]}, title="n", is_upright=True, reference=3)
     lying = bars(["a"], {"": [1]}, title="n", reference=3)
-    assert (standing["data"][0]["x"], standing["data"][0]["y"]) == (["a"], [1])
-    assert (lying["data"][0]["y"], lying["data"][0]["x"]) == (["a"], [1])
+    assert (standing["data"][0]["x"], standing["data"][0]["y"]) == ([0], [1])
+    assert (lying["data"][0]["y"], lying["data"][0]["x"]) == ([0], [1])
+    assert standing["layout"]["xaxis"]["ticktext"] == ["a"]
+    assert lying["layout"]["yaxis"]["ticktext"] == ["a"]
     assert standing["layout"]["shapes"][0]["y0"] == 3
     assert lying["layout"]["shapes"][0]["x0"] == 3
 
@@ -102,3 +114,43 @@ def test_cells_with_numbers_and_without():
 
 def test_named_numbers():
     assert named(3) == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cat", "cat"),
+        ("a & b", "a &amp; b"),
+        ("<script>", "&lt;script&gt;"),
+        ("caf\udce9", "caf\\xe9"),
+        ("x" * 100, "x" * 30 + "…" + "x" * 29),
+    ],
+)
+def test_captions_can_be_shown(text, shown):
+    assert caption(text) == shown
+
+
+def test_values_are_counted_in_bins():
+    values = np.random.default_rng(0).random(500)
+    figure = histogram({BAD: values}, (0, 1), x_title=BAD, y_title="", n_bins=10)
+    (trace,) = figure["data"]
+    expected = [int(((values >= k / 10) & (values < (k + 1) / 10)).sum()) for k in range(10)]
+    assert trace["y"].tolist() == expected
+    assert (trace["name"], figure["layout"]["xaxis"]["title"]["text"]) == (SHOWN, SHOWN)
+    assert histogram({"": [3, 3]}, (3, 3), x_title="", y_title="")["data"][0]["y"].sum() == 2
+
+
+def test_bars_with_what_else_is_told():
+    figure = bars(["a", "a"], {"n": [1, 2]}, title="", texts=[BAD, ""], dots={"m": [3, 4]})
+    own, dots = figure["data"]
+    assert (own["y"], dots["y"], dots["x"]) == ([0, 1], [0, 1], [3, 4])
+    assert own["text"] == [SHOWN, ""]
+    assert own["marker"]["color"] != dots["marker"]["color"]
+
+
+def test_what_the_pointer_is_told_of_cells():
+    figure = heatmap([[1]], ["a"], ["b"], x_title="", y_title="", hovers=[["<i>\nx"]], unit="%")
+    (trace,) = figure["data"]
+    assert trace["hovertext"] == [["&lt;i&gt;<br>x"]]
+    assert "hovertemplate" not in trace
+    assert trace["showscale"]

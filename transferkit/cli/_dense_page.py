@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from transferkit.cli._writing import check_file
 
 if TYPE_CHECKING:
     from transferkit.annotations import AnnotationSet
     from transferkit.images import Failure, ImageSet
     from transferkit.metrics import TaskReport
 
-__all__ = ["DenseMeasurement", "check_page", "write_dense_page"]
+__all__ = ["DenseMeasurement", "write_dense_page"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +46,6 @@ class DenseMeasurement:
     n_left_out: int
 
 
-def check_page(place: Path) -> None:
-    """Raise an error before anything is computed if a page can't be made or written."""
-    if importlib.util.find_spec("plotly") is None:
-        raise ValueError(
-            'pages with charts need plotly; install it with: pip install "transferkit[report]"'
-        )
-    check_file(place)
-
-
 def write_dense_page(
     place: Path, model: str, source: str, estimator: Any, measured: DenseMeasurement
 ) -> None:
@@ -76,7 +64,7 @@ def write_dense_page(
     """
     from transferkit.artifacts import describe
     from transferkit.images import content_of, read_rgb
-    from transferkit.report.dense_page import dense_page, pictures_for
+    from transferkit.report.dense.page import dense_page, pictures_for
 
     images, truth = measured.images, measured.truth
     pictures = pictures_for(measured.report, measured.counts, estimator.classes_)

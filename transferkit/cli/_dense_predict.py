@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from transferkit.cli._dense import FINDING, TRAINED, annotated_images
-from transferkit.cli._dense_page import DenseMeasurement, check_page, write_dense_page
+from transferkit.cli._dense_page import DenseMeasurement, write_dense_page
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -235,6 +235,8 @@ def _check_places(task: str, out: Path | None, plot: Path | None, page: Path | N
             raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
         check_file(plot)
     if page is not None:
+        from transferkit.report.page import check_page
+
         check_page(page)
 
 

@@ -14,28 +14,21 @@ if TYPE_CHECKING:
     from transferkit.datasets import Dataset
     from transferkit.images import Failure
     from transferkit.metrics import TaskReport
-    from transferkit.report.judged_images import JudgedImages
+    from transferkit.report.model.judged_images import JudgedImages
 
 __all__ = ["check_report", "write_report"]
 
 
 def check_report(page: Path, mapping: str) -> None:
     """Raise an error before anything is computed if the page can't be drawn or written."""
-    from importlib.util import find_spec
+    from transferkit.report.model.feature_map import check_mapping
+    from transferkit.report.page import check_page
 
-    from transferkit.folders import check_folder
-    from transferkit.report.feature_map import check_mapping
-
-    if find_spec("plotly") is None:
-        raise ValueError(
-            '--report needs plotly, which isn\'t installed; run pip install "transferkit[report]"'
-        )
+    check_page(page)
     try:
         check_mapping(mapping)
     except ImportError as error:
         raise ValueError(str(error)) from error
-    check_folder(page.resolve().parent, f"{str(page)!r} can't be written")
-    page.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_report(
@@ -53,8 +46,8 @@ def write_report(
     """Write the page of a model that was measured, and say where it is."""
     from transferkit.artifacts import describe
     from transferkit.estimators.measuring import predictions_of
-    from transferkit.report.judged_images import JudgedImages
-    from transferkit.report.model_page import model_page
+    from transferkit.report.model.judged_images import JudgedImages
+    from transferkit.report.model.page import model_page
 
     assert data.images is not None
     exif = estimator.extractor_.resolve().preprocess.exif
@@ -78,7 +71,7 @@ def _activations(estimator: Any, measured: JudgedImages) -> Any:
     """Class-activation maps of the images that show them, or why there are none."""
     from transferkit.estimators import NoActivationMaps, class_activation_maps
     from transferkit.images import UnreadableImages
-    from transferkit.report.model_page import looked_at
+    from transferkit.report.model.page import looked_at
 
     pairs = [(case.image, j) for case in looked_at(measured) for j in case.outputs]
     names = estimator.output_names_.tolist()

@@ -39,7 +39,7 @@ def draw_one(
     """
     from transferkit.annotations import written_name
     from transferkit.images import content_of, read_rgb
-    from transferkit.report.overlays import overlay
+    from transferkit.report.drawing.overlays import overlay
 
     exif = estimator.extractor_.resolve().preprocess.exif
     pixels = read_rgb(content_of(images.items[index]), exif=exif)

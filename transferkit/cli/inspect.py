@@ -17,7 +17,6 @@ from transferkit.cli._dense import (
     check_only_vectors,
     is_dense,
 )
-from transferkit.cli._model_report import check_report
 from transferkit.cli._options import (
     backbone_options,
     estimator_from,
@@ -151,13 +150,15 @@ def _check_outputs(out: Path | None, write_exclude: Path | None, report: Path | 
     """Say now if a result can't be written, and return the form of --out."""
     from transferkit.images.exclusions import LIST_SUFFIX
 
-    for file in (out, write_exclude, report):
+    for file in (out, write_exclude):
         if file is not None:
             check_file(file)
     if write_exclude is not None and write_exclude.suffix.lower() != LIST_SUFFIX:
         raise click.UsageError(f"--write-exclude writes a list; end its name in {LIST_SUFFIX}")
     if report is not None:
-        check_report(report, "none")
+        from transferkit.report.page import check_page
+
+        check_page(report)
     return "json" if out is not None and out.suffix.lower() == ".json" else form_of(None, out)
 
 
@@ -231,7 +232,7 @@ def _write(
     if write_exclude is not None:
         write_exclusions(write_exclude, found.excluded())
     if report is not None:
-        from transferkit.report.inspection_page import inspection_page
+        from transferkit.report.inspection.page import inspection_page
 
         inspection_page(found, title=Path(source).name, annotations=annotations).write(report)
 

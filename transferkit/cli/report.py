@@ -22,7 +22,7 @@ _NEEDS = {"cell", "status", "dataset", "backbone", "probe", "feature", "shots", 
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
     help="The page; what is there is replaced.",
@@ -42,10 +42,10 @@ def command(results: Path, out: Path, metrics: tuple[str, ...], as_json: bool) -
     learning curves, layers, classes, what failed, and how it was measured.
     """
     found = _results(results)
-    if out.is_dir():
-        raise click.UsageError(f"{str(out)!r} is a folder; give --out the name of a file")
-    from transferkit.report.benchmark_page import benchmark_page
+    from transferkit.report.benchmark.page import benchmark_page
+    from transferkit.report.page import check_page
 
+    check_page(out)
     page = benchmark_page(found, metrics)
     try:
         page.write(out)

@@ -76,8 +76,12 @@ def command(
     """
     from transferkit.inspection.search import search
 
-    for file in filter(None, (out, report)):
-        check_file(file)
+    if out is not None:
+        check_file(out)
+    if report is not None:
+        from transferkit.report.page import check_page
+
+        check_page(report, has_charts=False)
     extractor = extractor_from(options)
     images = images_from(dataset, options)
     found = search(
@@ -93,7 +97,7 @@ def command(
     if out is not None:
         _write(found, out)
     if report is not None:
-        from transferkit.report.search_page import search_page
+        from transferkit.report.inspection.search_page import search_page
 
         search_page(found).write(report)
     if as_json:

@@ -7,7 +7,7 @@ import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 
 import transferkit
 from transferkit.files import write_whole
+from transferkit.folders import check_folder
 from transferkit.report.text import printable
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Section",
     "Text",
     "WrittenNumber",
+    "check_page",
 ]
 
 # A page may run what stands in it and show what stands in it, and ask nobody for anything.
@@ -530,12 +532,38 @@ def _asset(name: str) -> str:
     return (resources.files("transferkit.report") / "assets" / name).read_text(encoding="utf-8")
 
 
+def check_page(path: Path, *, has_charts: bool = True) -> None:
+    """Raise an error if a page can't be drawn or written: before the work, rather than after it.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Folders that it lacks are made.
+    has_charts : bool, default=True
+        Whether there may be charts on it.
+
+    Raises
+    ------
+    ValueError
+        If plotly isn't installed.
+    OSError
+        If no file can be written there.
+    """
+    if has_charts and util.find_spec("plotly") is None:
+        raise ValueError(_NO_PLOTLY)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give the page the name of a file")
+    check_folder(path.resolve().parent, f"{str(path)!r} can't be written")
+    path.resolve().parent.mkdir(parents=True, exist_ok=True)
+
+
+_NO_PLOTLY = 'pages with charts need plotly; install it with: pip install "transferkit[report]"'
+
+
 def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ImportError(
-            'pages with charts need plotly; install it with: pip install "transferkit[report]"'
-        ) from error
+        raise ImportError(_NO_PLOTLY) from error
     text: str = get_plotlyjs()
     return text

@@ -1,14 +1,20 @@
-"""Small JPEGs of images, for pages."""
+"""Images read to be shown, and small JPEGs of them, for pages."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["thumbnail"]
+if TYPE_CHECKING:
+    from transferkit.images import Content, Item
+
+__all__ = ["picture_of", "thumbnail"]
+
+logger = logging.getLogger(__name__)
 
 
 def thumbnail(pixels: NDArray[Any] | Image.Image, side: int = 160, quality: int = 80) -> bytes:
@@ -40,3 +46,44 @@ def thumbnail(pixels: NDArray[Any] | Image.Image, side: int = 160, quality: int 
     file = io.BytesIO()
     small.save(file, "JPEG", quality=quality)
     return file.getvalue()
+
+
+def picture_of(item: Item, side: int | None = None, *, exif: bool = False) -> Image.Image | None:
+    """Decode an image to be shown.
+
+    Parameters
+    ----------
+    item : Path, bytes, PIL.Image.Image, ndarray, LazyImage or ImageBag
+        The image; of several the first.
+    side : int, optional
+        Of the square in which it will be shown, px: a large JPEG is decoded at a fraction of its
+        size, twice this or more. By default at its own size.
+    exif : bool, default=False
+        Whether the EXIF orientation is applied.
+
+    Returns
+    -------
+    PIL.Image.Image or None
+        RGB; None if the image can't be read.
+    """
+    from transferkit.images import ImageBag, ImageError, content_of, read_rgb
+
+    single = item.items[0] if isinstance(item, ImageBag) else item
+    try:
+        content = content_of(single)
+        return read_rgb(content if side is None else _drafted(content, side), exif=exif)
+    except (OSError, ImageError) as error:
+        logger.debug("no picture of an image: %s", error)
+        return None
+
+
+def _drafted(content: Content, side: int) -> Content:
+    """A JPEG as an image that will be decoded at a fraction; anything else as it is."""
+    if not (isinstance(content, bytes) and content.startswith(b"\xff\xd8")):
+        return content
+    try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    except Exception:  # `read_rgb` says what is wrong with it
+        return content
+    image.draft("RGB", (2 * side, 2 * side))
+    return image

@@ -1,0 +1,3 @@
+"""The page of a benchmark's results."""
+
+__all__: list[str] = []

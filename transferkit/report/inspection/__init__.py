@@ -1,0 +1,3 @@
+"""Pages of what was found in images: by an inspection, or by a search."""
+
+__all__: list[str] = []

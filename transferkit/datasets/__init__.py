@@ -20,12 +20,23 @@ from transferkit.datasets.splits import (
     folds,
     hold_out,
 )
+from transferkit.datasets.unread import (
+    UnreadRows,
+    by_blocks,
+    chosen_rows,
+    is_unread,
+    joined_rows,
+    row_blocks,
+)
 
 __all__ = [
     "Dataset",
     "Division",
     "Roles",
+    "UnreadRows",
     "blocks_of",
+    "by_blocks",
+    "chosen_rows",
     "contradictions",
     "deal_stratified",
     "divide",
@@ -36,8 +47,11 @@ __all__ = [
     "folds",
     "hold_out",
     "is_labelled",
+    "is_unread",
     "is_unseen",
+    "joined_rows",
     "keep_apart",
     "measured_of",
     "roles_of",
+    "row_blocks",
 ]

@@ -21,6 +21,7 @@ from transferkit.datasets.splits import (
     hold_out,
 )
 from transferkit.datasets.unread import (
+    RowsSideBySide,
     UnreadRows,
     by_blocks,
     chosen_rows,
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset",
     "Division",
     "Roles",
+    "RowsSideBySide",
     "UnreadRows",
     "blocks_of",
     "by_blocks",

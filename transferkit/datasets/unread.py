@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["UnreadRows", "by_blocks", "chosen_rows", "is_unread", "joined_rows", "row_blocks"]
+__all__ = [
+    "RowsSideBySide",
+    "UnreadRows",
+    "by_blocks",
+    "chosen_rows",
+    "is_unread",
+    "joined_rows",
+    "row_blocks",
+]
 
 Array = NDArray[Any]
 # Numbers of a block, 8 MB in float32: few beside any matrix that is worth streaming, and enough
@@ -77,7 +85,7 @@ class UnreadRows:
         self.parts = list(parts)
         sizes = [len(source if at is None else at) for source, at in parts]
         self._edges = np.cumsum([0, *sizes])
-        self.shape = (int(self._edges[-1]), *widths.pop())
+        self.shape: tuple[int, ...] = (int(self._edges[-1]), *widths.pop())
         given = np.result_type(*(source.dtype for source, _ in parts))
         self.dtype: np.dtype[Any] = given if dtype is None else np.dtype(dtype)
 
@@ -106,7 +114,7 @@ class UnreadRows:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("unread rows can't become an array without being copied")
-        read = self._read(np.arange(len(self)))
+        read: Array = self._read(np.arange(len(self)))
         return read if dtype is None else read.astype(dtype, copy=False)
 
     def select(self, positions: Any) -> UnreadRows:
@@ -137,6 +145,44 @@ class UnreadRows:
             local = positions[places] - self._edges[number]
             read[places] = _taken(source, local if own is None else own[local])
         return read
+
+
+class RowsSideBySide:
+    """Rows of several sources as one, those of each source beside those of the one before.
+
+    Parameters
+    ----------
+    sources : sequence of source
+        Equally many rows of one axis each.
+
+    Attributes
+    ----------
+    shape, dtype, ndim, nbytes
+        As of an array.
+
+    Examples
+    --------
+    >>> RowsSideBySide([np.eye(2), np.ones((2, 1))])[1:].tolist()
+    [[0.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, sources: Sequence[Any]) -> None:
+        self.sources = list(sources)
+        self.shape: tuple[int, int] = (len(sources[0]), sum(source.shape[1] for source in sources))
+        self.dtype: np.dtype[Any] = np.result_type(*(source.dtype for source in sources))
+        self.ndim = 2
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Array:
+        return np.concatenate([source[key] for source in self.sources], axis=-1)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("unread rows can't become an array without being copied")
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
 
 def _taken(source: Any, at: Array) -> Array:
@@ -171,6 +217,8 @@ def chosen_rows(X: Any, positions: Any) -> Any:
     """
     if not is_unread(X):
         return X[positions]
+    if isinstance(positions, slice) and positions == slice(None):
+        return X
     rows = X if hasattr(X, "select") else UnreadRows([(X, None)])
     return rows.select(np.arange(len(X))[positions])
 
@@ -188,22 +236,22 @@ def joined_rows(first: Any, second: Any) -> Any:
     return np.concatenate([first, second])
 
 
-def row_blocks(X: Any, n_numbers: int = BLOCK) -> Iterator[tuple[slice, Array]]:
+def row_blocks(X: Any, n_numbers: int | None = None) -> Iterator[tuple[slice, Array]]:
     """Read rows block by block.
 
     Parameters
     ----------
     X : ndarray or unread rows
         Features.
-    n_numbers : int
-        Numbers of a block, of 16 rows at least.
+    n_numbers : int, optional
+        Numbers of a block, of 16 rows at least; by default those of 8 MB in float32.
 
     Yields
     ------
     (slice, ndarray)
         Which rows they are, and the rows.
     """
-    step = max(16, n_numbers // max(1, math.prod(X.shape[1:])))
+    step = max(16, (n_numbers or BLOCK) // max(1, math.prod(X.shape[1:])))
     for first in range(0, len(X), step):
         part = slice(first, min(first + step, len(X)))
         yield part, np.asarray(X[part])
@@ -225,5 +273,5 @@ def by_blocks(function: Callable[[Any], Array], X: Any) -> Array:
     [1.0, 1.0, 1.0]
     """
     if not (is_unread(X) or isinstance(X, np.ndarray)) or math.prod(X.shape) <= PREDICTED:
-        return function(np.asarray(X) if is_unread(X) else X)
+        return function(X[0 : len(X)] if is_unread(X) else X)
     return np.concatenate([function(block) for _, block in row_blocks(X, PREDICTED)])

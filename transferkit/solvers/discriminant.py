@@ -2,9 +2,9 @@
 
 With the classes' means m_k, the mean S of their covariances weighted by the priors, and the priors
 p_k, the scores are ``x' S^-1 m_k - m_k' S^-1 m_k / 2 + log p_k``. Each covariance is shrunken
-towards a multiple of the identity, ``(1 - s) S_k + s (tr S_k / d) 1``. Ledoit and Wolf's s needs the
-fourth moments only as the sum of the rows' squared lengths, squared: that too is summed up row by
-row, so three passes over the rows are enough.
+towards a multiple of the identity, ``(1 - s) S_k + s (tr S_k / d) 1``. Ledoit and Wolf's s needs
+the fourth moments only as the sum of the rows' squared lengths, squared: that too is summed up row
+by row, so three passes over the rows are enough.
 
 References
 ----------

@@ -41,7 +41,7 @@ class FeatureStatistics:
     [['cat'], ['cat']]
     """
 
-    def __init__(self, X: Array, sample_weight: Array | None = None) -> None:
+    def __init__(self, X: Any, sample_weight: Array | None = None) -> None:
         self.X, self.sample_weight = X, sample_weight
         self._spectra: dict[bool, tuple[Array, Array]] = {}
 

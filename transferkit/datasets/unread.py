@@ -107,9 +107,8 @@ class UnreadRows:
 
     def __getitem__(self, key: Any) -> Array:
         positions = _positions(key, len(self))
-        if np.ndim(positions) == 0:
-            return self._read(np.array([positions]))[0]
-        return self._read(positions)
+        read = self._read(np.atleast_1d(positions))
+        return read if np.ndim(positions) else np.asarray(read[0])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:

@@ -1,4 +1,4 @@
-"""Labelled images with their features, their division into parts, and all splits."""
+"""Labelled images with their features, read or not; their division into parts; all splits."""
 
 from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
 from transferkit.datasets.dataset import Dataset

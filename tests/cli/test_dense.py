@@ -104,6 +104,44 @@ def test_evaluate_measures_what_was_not_trained_on(call, folder, model):
     assert "trained on every one" in done.err
 
 
+def test_a_page_shows_what_was_measured(call, folder, model, tmp_path):
+    (folder / "images" / "val" / "zz.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((48, 60), np.uint8)).save(folder / "masks" / "val" / "zz.png")
+    place = tmp_path / "page.html"
+    done = call("evaluate", model, folder / "images", "--quiet", "--report", place, "--json",
+                "--overlays", tmp_path / "pictures", "--on-error", "skip")  # fmt: skip
+    assert done.code == 0, done.err
+    assert f"page: {place} (" in done.err
+    assert "pictures: " in done.err
+    text = place.read_text()
+    report = json.loads(done.out)
+    assert f"{100 * report['mean_iou']:.2f} %" in text
+    for words in ("val/zz.png", "foreground", "Images that were left out", "resnet18"):
+        assert words in text
+    assert text.count("data:image/jpeg") == 4
+    assert str(tmp_path) not in text
+    before = text
+    (folder / "images" / "val" / "12.png").unlink()
+    done = call("evaluate", model, folder / "images", "--report", tmp_path)
+    assert done.code == 2
+    done = call("evaluate", model, tmp_path / "nowhere", "--report", place)
+    assert done.code in (1, 2)
+    assert place.read_text() == before
+
+
+def test_without_plotly_there_is_an_error_before_the_work(monkeypatch, tmp_path):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "plotly" else find(name, *a)
+    )
+    from transferkit.cli._dense_page import check_page
+
+    with pytest.raises(ValueError, match=r"need plotly; install it with: pip install"):
+        check_page(tmp_path / "page.html")
+
+
 def test_the_plan_tells_the_bytes(call, folder, tmp_path):
     done = call("fit", folder / "images", *FIT, "--out", tmp_path / "m", "--plan", "--json")
     assert done.code == 0, done.err
@@ -178,6 +216,10 @@ def test_anomalies_are_found(call, products, tmp_path):
     assert done.code == 0
     assert len(list(csv.DictReader(io.StringIO(done.out)))) == 4
     assert len(list((tmp_path / "pictures").rglob("*.png"))) == 4
-    done = call("evaluate", tmp_path / "m", products, "--quiet")
+    done = call("evaluate", tmp_path / "m", products, "--quiet", "--report", tmp_path / "p.html")
     assert done.code == 0
     assert "image AUROC" in done.out
+    text = (tmp_path / "p.html").read_text()
+    for words in ("image AUROC", "AUPRO", "Scores of the pixels", "Found", "test/stain/16.png"):
+        assert words in text
+    assert text.count("data:image/jpeg") == 8

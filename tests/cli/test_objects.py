@@ -138,6 +138,23 @@ def test_evaluate_with_pictures_and_curve(call, folder, models, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_evaluate_with_a_page(call, folder, models, tmp_path, task):
+    place = tmp_path / "page.html"
+    done = call("evaluate", models[task], folder / "images", "--annotations",
+                folder / "objects.json", "--quiet", "--report", place, "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert f"page: {place} (" in done.err
+    text = place.read_text()
+    report = json.loads(done.out)
+    assert f"{100 * report['ap50']:.2f} %" in text
+    for words in (f"model-{task}", "test_resnet (random weights)", "Precision over recall",
+                  "measured on", "Score threshold", "val/1", "dark"):  # fmt: skip
+        assert words in text
+    assert 6 <= text.count("data:image/jpeg") <= 72
+    assert str(folder) not in text
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_tiles(call, folder, models, task):
     found = []
     for tiles in ("none", "2x2,whole"):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from transferkit.annotations import VOID, Annotations
-from transferkit.report.overlays import class_colours, heat, overlay
+from transferkit.report.overlays import class_colours, heat, overlay, pair
 
 SIZE = (400, 500)
 GREY = np.full((*SIZE, 3), 100, np.uint8)
@@ -171,3 +171,17 @@ def test_masks_that_are_missed_or_false_are_hatched():
     assert is_striped(1, 50, 50)
     assert not is_striped(1, 250, 250)
     assert not is_striped(2, 250, 250)
+
+
+def test_a_pair_stands_side_by_side_or_one_above_the_other():
+    for size, expected in (((300, 500), (120, 148)), ((500, 450), (220, 120))):
+        classes = np.zeros(size, int)
+        classes[: size[0] // 2] = 1
+        true, found = Annotations(size, map=classes), Annotations(size, map=0 * classes)
+        drawn = pair(np.full((*size, 3), 100, np.uint8), found, CLASSES, true, largest=120)
+        assert drawn.size == expected
+        picture = pixels(drawn)
+        assert abs(picture[20, 20] - mixed(SKY)).max() <= 1
+        assert picture[-60, -20].tolist() == [100, 100, 100]
+    alone = pixels(pair(GREY, Annotations(SIZE, map=patches()), CLASSES, None, largest=125))
+    assert (alone[:, :125] == 100).all()

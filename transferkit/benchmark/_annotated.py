@@ -74,6 +74,7 @@ class ExtractedAnnotations(abc.ABC):
         self.facts = {
             "extract_seconds": round(extraction.seconds, 3),
             "n_extracted": extraction.n_computed,
+            "device": (extraction.provenance or {}).get("device"),
             "n_unreadable": len(extraction.failures) + len(faults),
         }
         self._estimators: dict[str, tuple[Any, Usable]] = {}

@@ -44,6 +44,7 @@ class ExtractedDataset:
         self.facts = {
             "extract_seconds": round(extraction.seconds, 3),
             "n_extracted": extraction.n_computed,
+            "device": (extraction.provenance or {}).get("device"),
             "n_unreadable": len(extraction.failures),
         }
         self._parts: dict[tuple[str, int | None, int | None], Parts] = {}

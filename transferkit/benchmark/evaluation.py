@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
@@ -33,10 +34,14 @@ class Outcome:
         The cell's part of the result row.
     values : ndarray of shape (n_test,)
         Share of right labels, or the negative squared error, of each test row.
+    answers : mapping of str to ndarray, default={}
+        ``true`` and ``predicted`` of each test row, and the names of ``classes`` or labels; empty
+        where a prediction is a map or objects.
     """
 
     row: dict[str, Any]
     values: Array
+    answers: Mapping[str, Array] = field(default_factory=dict)
 
 
 def parts_of(
@@ -94,7 +99,16 @@ def evaluate(
         "fit_seconds": round(fitted - start, 4),
         "predict_seconds": round(done - fitted, 4),
     }
-    return Outcome(row, values.astype(np.float32))
+    return Outcome(row, values.astype(np.float32), _answers(task, scores, y, dataset.classes))
+
+
+def _answers(task: Task, scores: Array, y: Array, classes: tuple[str, ...]) -> dict[str, Array]:
+    """What is true and what is predicted, for tables per class and confusions."""
+    if not task.has_classes:
+        return {"true": y, "predicted": scores.reshape(y.shape)}
+    predicted = scores > 0 if task.has_several_labels else scores.argmax(axis=1)
+    numbers = {"true": y.astype(np.int32), "predicted": predicted.astype(np.int32)}
+    return {**numbers, "classes": np.array(classes, dtype=np.str_)}
 
 
 def _head(cell: Cell, parts: Parts, task: Task) -> Probe:

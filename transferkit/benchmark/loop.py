@@ -271,7 +271,7 @@ def _measured(
         **outcome.row,
         **extracted.facts,
     }
-    results.add(row, outcome.values)
+    results.add(row, outcome.values, outcome.answers)
     return Finished(cell, "done", row)
 
 

@@ -1,7 +1,7 @@
-"""The folder of results: one JSON line per cell, and the values of its test rows beside it.
+"""The folder of results: one JSON line per cell, and what its test rows gave beside it.
 
-A cell's predictions are written first and its line last, in one piece: a line means that the
-cell is complete, and a line cut short by a kill is as good as none.
+A cell's values and predictions are written first and its line last, in one piece: a line means
+that the cell is complete, and a line cut short by a kill is as good as none.
 """
 
 from __future__ import annotations
@@ -52,14 +52,29 @@ class Results:
         """Keys of cells that needn't run again."""
         return {row["cell"] for row in self.rows() if row["status"] == "done"}
 
-    def add(self, row: Mapping[str, Any], values: NDArray[Any] | None = None) -> None:
-        """Write a cell's row, and a value for each of its test rows."""
+    def add(
+        self,
+        row: Mapping[str, Any],
+        values: NDArray[Any] | None = None,
+        answers: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Write a cell's row, a value for each of its test rows, and what was predicted.
+
+        Parameters
+        ----------
+        row : mapping
+            The cell's facts; ``cell`` is its key.
+        values : ndarray, optional
+            One of each test row, by which cells are compared.
+        answers : mapping of str to ndarray, optional
+            ``true`` and ``predicted`` of each test row, and the names of ``classes``.
+        """
+        if answers:
+            write_whole(self._place(row["cell"], "npz"), [_packed(answers)])
         if values is not None:
-            target = self.path / "predictions" / f"{row['cell']}.npy"
-            temporary = target.with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-            temporary.replace(target)
+            array = io.BytesIO()
+            np.save(array, values, allow_pickle=False)
+            write_whole(self._place(row["cell"], "npy"), [array.getvalue()])
         cut_short = self._lines.exists() and not self._lines.read_bytes().endswith(b"\n")
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
         # A name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
@@ -70,8 +85,19 @@ class Results:
 
     def values(self, cell: str) -> NDArray[Any]:
         """Return what `add` was given for each test row."""
-        array: NDArray[Any] = np.load(self.path / "predictions" / f"{cell}.npy", allow_pickle=False)
+        array: NDArray[Any] = np.load(self._place(cell, "npy"), allow_pickle=False)
         return array
+
+    def answers(self, cell: str) -> dict[str, NDArray[Any]]:
+        """Return what was true and predicted; nothing for rows of older versions and of maps."""
+        path = self._place(cell, "npz")
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def _place(self, cell: str, suffix: str) -> Path:
+        return self.path / "predictions" / f"{cell}.{suffix}"
 
     def to_csv(self, path: str | Path | None = None) -> Path:
         """Write all rows as a table. Nested values get dotted columns, or become JSON."""
@@ -84,6 +110,13 @@ class Results:
         writer.writerows(flat)
         write_whole(target, [text.getvalue().encode("utf-8", "surrogateescape")])
         return target
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    file = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **named)
+    return file.getvalue()
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from transferkit.cli._dense import FINDING, TRAINED, annotated_images
+from transferkit.cli._dense_page import DenseMeasurement, check_page, write_dense_page
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -17,7 +18,7 @@ from transferkit.cli._options import (
     images_from,
     report_failures,
 )
-from transferkit.cli._output import counted, print_json, printable
+from transferkit.cli._output import counted, print_json, printable, size_of
 from transferkit.cli._pictures import draw_all, draw_one
 from transferkit.cli._writing import check_file, form_of, write_lines
 from transferkit.tasks import dense
@@ -174,19 +175,13 @@ def evaluate_dense(
     on_error: str,
     as_json: bool,
     options: dict[str, Any],
+    page: Path | None = None,
 ) -> NoReturn:
     """Measure a model on annotated images, and exit."""
     from transferkit.datasets import is_unseen
     from transferkit.report.text import report_lines
 
-    if out is not None:
-        raise click.UsageError(
-            f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
-        )
-    if plot is not None:
-        if not dense_task_of(task).has_objects:
-            raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
-        check_file(plot)
+    _check_places(task, out, plot, page)
     estimator = estimator_from(model, options)
     _set_tiles(estimator, tiles)
     listed, found, part = _to_measure(images, estimator, use_all, options)
@@ -199,7 +194,8 @@ def evaluate_dense(
             "is; give others, or --all to measure on them all the same"
         )
     measured, truth = usable.select(unseen.nonzero()[0])
-    report = estimator.measure(measured, truth)
+    counts = estimator.counted(measured, truth)
+    report = estimator.report_of(counts)
     if overlays is not None:
         draw_all(overlays, measured, truth, estimator)
     if plot is not None:
@@ -207,6 +203,11 @@ def evaluate_dense(
 
         draw_precision(report, plot)
     n_left_out = int((~unseen).sum())
+    if page is not None:
+        found_out = DenseMeasurement(
+            measured, truth, counts, report, usable.failures, part, n_left_out
+        )
+        write_dense_page(page, model, images, estimator, found_out)
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:
@@ -217,8 +218,24 @@ def evaluate_dense(
     for name, place in (("pictures", overlays), ("precision over recall", plot)):
         if place is not None:
             click.echo(f"{name}: {printable(str(place))}", err=True)
+    if page is not None:
+        click.echo(f"page: {printable(str(page))} ({size_of(page.stat().st_size)})", err=True)
     report_failures(usable.failures, len(listed))
     ctx.exit(exit_code(usable.failures, on_error))
+
+
+def _check_places(task: str, out: Path | None, plot: Path | None, page: Path | None) -> None:
+    """Raise an error before the work for what can't be written."""
+    if out is not None:
+        raise click.UsageError(
+            f"--out of evaluate is for labels; of {task}, predict writes what is on each image"
+        )
+    if plot is not None:
+        if not dense_task_of(task).has_objects:
+            raise click.UsageError(f"--plot is for {FINDING}; this model predicts {task}")
+        check_file(plot)
+    if page is not None:
+        check_page(page)
 
 
 def _to_measure(

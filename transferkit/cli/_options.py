@@ -81,8 +81,9 @@ place_options = _apply(
         click.option(
             "--exclude",
             multiple=True,
-            metavar="PATTERN",
-            help="Files or folders to leave out, such as '*_augmented'; repeatable.",
+            metavar="PATTERN|FILE",
+            help="Files or folders to leave out, such as '*_augmented', or a list of them that "
+            "`inspect` wrote (FILE.txt); repeatable.",
         ),
         click.option(
             "--split-lists",

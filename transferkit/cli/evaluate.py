@@ -10,6 +10,7 @@ import click
 from transferkit.cli._dense import annotation_options, check_only_vectors, is_dense, tiles_option
 from transferkit.cli._dense_predict import evaluate_dense
 from transferkit.cli._lines import predictions, truth_lines
+from transferkit.cli._model_report import check_report, write_report
 from transferkit.cli._options import (
     estimator_from,
     exit_code,
@@ -52,6 +53,18 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="PNG file for the precision over recall of objects.",
 )
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML page of what was measured: numbers, charts, and pictures of the mistakes.",
+)
+@click.option(
+    "--map",
+    "mapping",
+    type=click.Choice(["pca", "tsne", "umap", "none"]),
+    help="How the page draws the features on a plane.  [default: pca]",
+)
 @annotation_options
 @tiles_option("as the model was trained")
 @run_options
@@ -67,6 +80,8 @@ def command(
     form: str | None,
     overlays: Path | None,
     plot: Path | None,
+    page: Path | None,
+    mapping: str | None,
     on_error: str,
     as_json: bool,
     **options: Any,
@@ -86,6 +101,11 @@ def command(
     from transferkit.memory import memory_for_features
 
     task = task_of(model)
+    if mapping is not None and (page is None or is_dense(task)):
+        raise click.UsageError(
+            "--map is for the page of a model that predicts whole images; "
+            + ("leave it out" if is_dense(task) else "give --report FILE too")
+        )
     if is_dense(task):
         evaluate_dense(
             ctx,
@@ -96,6 +116,7 @@ def command(
             out=out,
             overlays=overlays,
             plot=plot,
+            page=page,
             tiles=options.pop("tiles"),
             on_error=on_error,
             as_json=as_json,
@@ -110,6 +131,8 @@ def command(
     form = form_of(form, out)
     if out is not None:
         check_file(out)
+    if page is not None:
+        check_report(page, mapping or "pca")
     estimator = estimator_from(model, options)
     listed = images_from(images, options, learnt_columns(estimator))
     part = None if use_all else measured_of(listed.split_names)
@@ -133,6 +156,18 @@ def command(
         lines = truth_lines(estimator, listed, true, predicted, extraction.failures)
         write_lines(out, lines, form)
         click.echo(f"{counted(len(lines), 'image')}, line by line: {printable(str(out))}", err=True)
+    if page is not None:
+        write_report(
+            page,
+            model,
+            estimator,
+            data,
+            report,
+            part=part,
+            n_left_out=n_left_out,
+            failures=extraction.failures,
+            mapping=mapping or "pca",
+        )
     if as_json:
         print_json({"model": model, "part": part, "left_out": n_left_out, **report.to_dict()})
     else:

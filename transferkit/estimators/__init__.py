@@ -5,6 +5,11 @@ from typing import Any
 
 from transferkit import artifacts
 from transferkit.estimators._dense import suited_size
+from transferkit.estimators.activation import (
+    ActivationMaps,
+    NoActivationMaps,
+    class_activation_maps,
+)
 from transferkit.estimators.anomaly import AnomalyDetector
 from transferkit.estimators.classifier import TransferClassifier
 from transferkit.estimators.detector import TransferDetector
@@ -23,6 +28,7 @@ from transferkit.estimators.targets import targets_of
 from transferkit.tasks import dense, task_of
 
 __all__ = [
+    "ActivationMaps",
     "AnomalyDetector",
     "FeatureExtractor",
     "FineTuneClassifier",
@@ -32,12 +38,14 @@ __all__ = [
     "FineTuneRegressor",
     "FineTuneSegmenter",
     "FoldModels",
+    "NoActivationMaps",
     "TransferClassifier",
     "TransferDetector",
     "TransferInstanceSegmenter",
     "TransferOrientedDetector",
     "TransferRegressor",
     "TransferSegmenter",
+    "class_activation_maps",
     "dense_estimator_of",
     "estimator_of",
     "fit_folds",

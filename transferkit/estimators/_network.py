@@ -260,6 +260,21 @@ class NetworkEstimator(DenseEstimator):
         ValueError
             If no image has annotations.
         """
+        return self.report_of(self.counted(images, annotations, on_error=on_error))
+
+    def counted(self, images: Any, annotations: Any = None, *, on_error: str = "raise") -> Any:
+        """Count what is right and wrong, of one image after the other; see `report_of`.
+
+        Parameters
+        ----------
+        images, annotations, on_error
+            As for `measure`.
+
+        Returns
+        -------
+        PixelCounts or DetectionCounts
+            All that the report is made of, and what it is of each image.
+        """
         listed = self._listed(images)
         found = self._read(annotations, listed, self.classes_)
         faults = annotation_faults(found, listed, needs=self._needs)
@@ -269,11 +284,21 @@ class NetworkEstimator(DenseEstimator):
         good = [i for i in range(len(listed)) if i not in bad]
         maps = self.maps(listed.select(good), on_error)
         true = found.select(np.array(good)[maps.extraction.kept])
-        return self._report(true, (annotations for _, annotations in self.predictions(maps)))
+        return self._counted(true, (annotations for _, annotations in self.predictions(maps)))
 
     @abc.abstractmethod
-    def _report(self, true: Any, predicted: Any) -> Any:
-        """Compare annotations of images with the true ones."""
+    def _counted(self, true: Any, predicted: Any) -> Any:
+        """Compare annotations of images with the true ones, image by image."""
+
+    @abc.abstractmethod
+    def report_of(self, counts: Any) -> Any:
+        """Make the report of what was counted.
+
+        Parameters
+        ----------
+        counts
+            From `counted`.
+        """
 
     # ---- files ----
 

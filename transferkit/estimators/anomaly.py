@@ -42,7 +42,13 @@ from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.forward import choose_device
 from transferkit.images import Frame, ImageSet, joined, list_images
 from transferkit.maps import FeatureMaps
-from transferkit.metrics import AnomalyReport, anomaly_report
+from transferkit.metrics import (
+    AnomalyReport,
+    AnomalyScores,
+    anomaly_report,
+    gather_scores,
+    report_of_scores,
+)
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -519,6 +525,18 @@ class AnomalyDetector(DenseEstimator):
         on_error : {"raise", "skip"}, default="raise"
             Whether unreadable images raise, or are left out.
         """
+        return self.report_of(self.counted(images, annotations, y=y, on_error=on_error))
+
+    def counted(
+        self, images: Any, annotations: Any = None, *, y: Any = None, on_error: str = "raise"
+    ) -> AnomalyScores:
+        """Gather the scores beside the truth, of one image after the other; see `report_of`.
+
+        Parameters
+        ----------
+        images, annotations, y, on_error
+            As for `measure`.
+        """
         listed = told(self._listed(images), y)
         found = _annotations_of(listed, annotations)
         maps = self.maps(listed, on_error)
@@ -529,7 +547,11 @@ class AnomalyDetector(DenseEstimator):
             for i in kept.tolist()
         )  # fmt: skip
         predicted = (annotations for _, annotations in self.predictions(maps))
-        return anomaly_report(truth, predicted, strange, self.threshold_)
+        return gather_scores(truth, predicted, strange, self.threshold_)
+
+    def report_of(self, counts: AnomalyScores) -> AnomalyReport:
+        """Make the report of scores that are gathered."""
+        return report_of_scores(counts)
 
     def score(self, images: Any, y: Any = None) -> float:
         """Image AUROC of the scores.

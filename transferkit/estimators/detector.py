@@ -6,7 +6,12 @@ from typing import Any
 
 from transferkit.dense.network import DetectionNetwork
 from transferkit.estimators._objects import ObjectEstimator
-from transferkit.metrics import DetectionReport, detection_report
+from transferkit.metrics import (
+    DetectionCounts,
+    DetectionReport,
+    count_detections,
+    report_of_detections,
+)
 
 __all__ = ["TransferDetector"]
 
@@ -90,11 +95,9 @@ class TransferDetector(ObjectEstimator):
 
     # ---- predict and measure ----
 
-    def _report(self, true: Any, predicted: Any) -> DetectionReport:
-        return detection_report(
-            true,
-            predicted,
-            self.classes_,
-            limit=self.suppression_.limit,
-            threshold=self.threshold_,
-        )
+    def _counted(self, true: Any, predicted: Any) -> DetectionCounts:
+        return count_detections(true, predicted, self.classes_, limit=self.suppression_.limit)
+
+    def report_of(self, counts: DetectionCounts) -> DetectionReport:
+        """Make the report of boxes that are counted."""
+        return report_of_detections(counts, self.threshold_)

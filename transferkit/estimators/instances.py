@@ -11,7 +11,12 @@ from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.images import ImageSet
-from transferkit.metrics import InstanceReport, instance_report
+from transferkit.metrics import (
+    InstanceCounts,
+    InstanceReport,
+    count_instances,
+    report_of_instances,
+)
 
 __all__ = ["TransferInstanceSegmenter"]
 
@@ -89,14 +94,15 @@ class TransferInstanceSegmenter(ObjectEstimator):
 
     # ---- predict and measure ----
 
-    def _report(self, true: Any, predicted: Any) -> InstanceReport:
-        return instance_report(
-            true,
-            predicted,
-            self.classes_,
-            limit=self.suppression_.limit,
-            threshold=self.threshold_,
+    def _counted(self, true: Any, predicted: Any) -> InstanceCounts:
+        limit = self.suppression_.limit
+        return count_instances(
+            true, predicted, self.classes_, limit=limit, threshold=self.threshold_
         )
+
+    def report_of(self, counts: InstanceCounts) -> InstanceReport:
+        """Make the report of masks that are counted."""
+        return report_of_instances(counts)
 
     def _places(self, objects: Annotations) -> list[dict[str, Any]]:
         assert objects.masks is not None

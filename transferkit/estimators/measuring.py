@@ -12,7 +12,7 @@ from transferkit.estimators.targets import targets_of
 from transferkit.images import ImageSet
 from transferkit.tasks import asked_name
 
-__all__ = ["learnt_columns", "measure", "true_targets"]
+__all__ = ["learnt_columns", "measure", "predictions_of", "true_targets"]
 
 
 def measure(model: Any, data: Dataset) -> metrics.TaskReport:
@@ -42,6 +42,24 @@ def measure(model: Any, data: Dataset) -> metrics.TaskReport:
     if hasattr(model, "predict_proba"):
         proba = model.predict_proba_features(data.X)
     return metrics.report_of(model.task_.report, y, predicted, proba, model.output_names_)
+
+
+def predictions_of(model: Any, data: Dataset) -> metrics.Predictions:
+    """What a model says of labelled images, beside what they are.
+
+    Parameters
+    ----------
+    model, data
+        As for `measure`.
+    """
+    y = true_targets(model, data.images) if data.y is None else data.y
+    predicted, names = model.predict_features(data.X), model.output_names_
+    if not model.task_.has_classes:
+        return metrics.predicted_numbers(y, predicted, names)
+    proba = model.predict_proba_features(data.X) if hasattr(model, "predict_proba") else None
+    if model.task_.has_several_labels:
+        return metrics.predicted_labels(y, predicted, proba, names)
+    return metrics.predicted_classes(y, predicted, proba, names)
 
 
 def true_targets(model: Any, images: ImageSet | None) -> np.ndarray:

@@ -15,7 +15,13 @@ from transferkit.estimators._dense import suited_size
 from transferkit.estimators._objects import ObjectEstimator
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.images import ImageSet, corners_of_oriented
-from transferkit.metrics import OrientedReport, oriented_report
+from transferkit.metrics import (
+    ORIENTED,
+    DetectionCounts,
+    OrientedReport,
+    count_detections,
+    report_of_objects,
+)
 
 __all__ = ["TransferOrientedDetector"]
 
@@ -111,14 +117,15 @@ class TransferOrientedDetector(ObjectEstimator):
 
     # ---- predict and measure ----
 
-    def _report(self, true: Any, predicted: Any) -> OrientedReport:
-        return oriented_report(
-            true,
-            predicted,
-            self.classes_,
-            limit=self.suppression_.limit,
-            threshold=self.threshold_,
+    def _counted(self, true: Any, predicted: Any) -> DetectionCounts:
+        limit = self.suppression_.limit
+        return count_detections(
+            true, predicted, self.classes_, limit=limit, shapes=ORIENTED, task=self.task_name
         )
+
+    def report_of(self, counts: DetectionCounts) -> OrientedReport:
+        """Make the report of oriented boxes that are counted."""
+        return report_of_objects(OrientedReport, counts, self.threshold_)
 
     def _places(self, objects: Annotations) -> list[dict[str, Any]]:
         assert objects.oriented is not None

@@ -25,7 +25,7 @@ from transferkit.estimators._tiles import Box, map_of_tiles
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View, mirrored
 from transferkit.images import Frame, Tiling
-from transferkit.metrics import SegmentationReport, segmentation_report
+from transferkit.metrics import PixelCounts, SegmentationReport, count_pixels, report_of_pixels
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 
@@ -168,8 +168,12 @@ class TransferSegmenter(NetworkEstimator):
             for i, (frame, size) in enumerate(zip(frames, sizes, strict=True))
         ]
 
-    def _report(self, true: Any, predicted: Any) -> SegmentationReport:
-        return segmentation_report(true, predicted, self.classes_)
+    def _counted(self, true: Any, predicted: Any) -> PixelCounts:
+        return count_pixels(true, predicted, self.classes_)
+
+    def report_of(self, counts: PixelCounts) -> SegmentationReport:
+        """Make the report of pixels that are counted."""
+        return report_of_pixels(counts)
 
     def _merged(
         self, found: Sequence[Annotations], boxes: Sequence[Box], size: tuple[int, int]

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 from transferkit import registry
 
 if TYPE_CHECKING:
+    from transferkit.heads._coefficients import linear_map
     from transferkit.solvers.statistics import FeatureStatistics
 
-__all__ = ["TASKS", "FeatureStatistics", "HeadInfo", "create_head", "describe", "head_names"]
+__all__ = [
+    "TASKS",
+    "FeatureStatistics",
+    "HeadInfo",
+    "create_head",
+    "describe",
+    "head_names",
+    "linear_map",
+]
 
 TASKS = {"classification": "Classifier", "regression": "Regressor"}
 
@@ -56,6 +65,10 @@ def __getattr__(name: str) -> Any:
         from transferkit.solvers.statistics import FeatureStatistics  # late: it needs scikit-learn
 
         return FeatureStatistics
+    if name == "linear_map":
+        from transferkit.heads._coefficients import linear_map  # late: it needs scikit-learn
+
+        return linear_map
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from transferkit.images.exclusions import split_exclusions, without_names
 from transferkit.images.imageset import ImageSet
 from transferkit.images.items import ImageBag, Item, file_of
 from transferkit.images.labels import clean_label, warn_of_lookalikes
@@ -69,7 +70,8 @@ def list_images(
     exclude : sequence of str, default=()
         Patterns of files and folders to leave out, such as ``"*_augmented"`` or
         ``"train/old/*"``: compared with each part of the path below the folder (or as the
-        table has it), or with a slash, with the path from its beginning.
+        table has it), or with a slash, with the path from its beginning. One that ends in
+        ``.txt`` is a file that lists images by name, as ``transferkit inspect`` writes it.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def list_images(
         return source if split_lists is None else with_split_lists(source, split_lists)
     kind = source_of(source)
     _check_groups(group_column, has_groups=getattr(kind, "HAS_GROUPS", False))
-    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    exclude, lists = split_exclusions([exclude] if isinstance(exclude, str) else list(exclude))
     options = ListingOptions(
         path_column, label_column, split_column, group_column, exclude, annotated
     )
@@ -107,6 +109,7 @@ def list_images(
         if root is not None or suffix:
             images = _placed(images, root, suffix, Path(source).parent if is_path else Path())
         images = _without(images, exclude)
+    images = without_names(images, lists)
     return _with_splits(_with_clean_labels(images), source, split_lists, annotated)
 
 

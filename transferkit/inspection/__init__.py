@@ -1,3 +1,6 @@
 """Find what is likely wrong with a data set, by the features that the store has of it."""
 
-__all__: list[str] = []
+from transferkit.inspection.findings import Finding, Inspection
+from transferkit.inspection.inspector import inspect_dataset, with_excluded
+
+__all__ = ["Finding", "Inspection", "inspect_dataset", "with_excluded"]

@@ -81,6 +81,20 @@ class AnomalyScores:
             shares.append(above / total if total else np.full(len(above), np.nan))
         return shares[0], shares[1], shares[2]
 
+    def pixel_score(self, share: float) -> float | None:
+        """Score that this share of all known pixels is below, to 0.05 %; None without pixels.
+
+        Parameters
+        ----------
+        share : float
+            From 0 to 1.
+        """
+        counts = np.cumsum(self.good + self.strange)
+        if not counts[-1]:
+            return None
+        place = np.searchsorted(counts, np.clip(share * counts[-1], 1, counts[-1]))
+        return _score_of_bin(int(place))
+
 
 def gather_scores(
     truth: Iterable[Annotations | None],
@@ -246,3 +260,11 @@ def _bins(i: int, scores: Array) -> Array:
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     bins: Array = (ordered >> (32 - _BITS)).astype(np.int64)
     return bins
+
+
+def _score_of_bin(place: int) -> float:
+    """The least score of a bin; see `_bins`."""
+    ordered = np.uint32(place << (32 - _BITS))
+    is_negative = not ordered >> np.uint32(31)
+    bits = ~ordered if is_negative else ordered & np.uint32((1 << 31) - 1)
+    return float(bits.view(np.float32))

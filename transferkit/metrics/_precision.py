@@ -127,17 +127,20 @@ class RankedDetections:
             result[t] = np.where(n_true > 0, read.mean(axis=1), np.nan)
         return result
 
-    def curve(self, label: int) -> tuple[PrecisionPoint, ...]:
-        """Precision over recall of a class at the first threshold, at 50 scores at the most.
+    def curve(self, label: int, threshold: int = 0) -> tuple[PrecisionPoint, ...]:
+        """Precision over recall of a class at one threshold, at 50 scores at the most.
 
         Parameters
         ----------
         label : int
             The class; without an object, or without a detection, there is no point.
+        threshold : int, default=0
+            Position in `THRESHOLDS`.
         """
         n_true = int(self.n_true()[label])
-        of_class = (self.labels == label) & (self.outcomes[:, 0] != IGNORED)
-        scores, hits = self.scores[of_class], np.cumsum(self.outcomes[of_class, 0] == HIT)
+        outcomes = self.outcomes[:, threshold]
+        of_class = (self.labels == label) & (outcomes != IGNORED)
+        scores, hits = self.scores[of_class], np.cumsum(outcomes[of_class] == HIT)
         if not n_true or not len(scores):
             return ()
         # Detections of one score come together, so a point stands at the last of them.

@@ -18,7 +18,7 @@ from transferkit.report.boxes import draw_boxes
 from transferkit.report.masks import draw_masks
 from transferkit.report.plates import CROWD, RGB
 
-__all__ = ["class_colours", "heat", "overlay"]
+__all__ = ["class_colours", "heat", "overlay", "pair"]
 
 # Colours that are told apart by most people, also by those who can't tell red from green
 # (Okabe and Ito, 2008, "Color universal design"); further classes turn around the hues.
@@ -140,13 +140,7 @@ def overlay(
     >>> overlay(np.zeros((40, 60, 3), np.uint8), one, ["background", "line"]).mode
     'RGB'
     """
-    photo = read_rgb(image)
-    for what, one in (("annotations", annotations), ("truth", truth)):
-        if one is not None and tuple(one.size) != (photo.height, photo.width):
-            raise ValueError(
-                f"{what} of {one.size[0]} × {one.size[1]} px for an image of {photo.height} × "
-                f"{photo.width}; give those of this image"
-            )
+    photo = _photo(image, annotations, truth)
     if annotations.scores is not None and annotations.labels is not None:
         annotations = annotations.select(annotations.scores >= threshold)
     truth = None if truth is None else _alike(truth, annotations)
@@ -164,6 +158,69 @@ def overlay(
         what = "confidence" if annotations.score_map is None else "score"
         captions[-1] = f"{captions[-1]} {what} {annotations.score:.3g}".strip()
     return _with_legend(_beside(parts, captions), _legend(shown, classes))
+
+
+def pair(
+    image: Any,
+    annotations: Annotations,
+    classes: Sequence[str],
+    truth: Annotations | None,
+    *,
+    score_range: tuple[float, float] | None = None,
+    largest: int = 480,
+) -> Image.Image:
+    """Draw the truth and what was predicted as one picture without words, for pages.
+
+    The truth is on the left, or above where the image is much wider than it is high.
+
+    Parameters
+    ----------
+    image, annotations, classes, score_range
+        As for `overlay`.
+    truth : Annotations or None
+        What should have been found; None shows the image itself.
+    largest : int, default=480
+        The longer side of either part, px.
+
+    Raises
+    ------
+    ValueError
+        As `overlay` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = Annotations((40, 60), map=np.eye(40, 60, dtype=int))
+    >>> pair(np.zeros((40, 60, 3), np.uint8), one, ["background", "line"], one, largest=60).size
+    (60, 84)
+    """
+    photo = _photo(image, annotations, truth)
+    true = Annotations(annotations.size) if truth is None else _alike(truth, annotations)
+    scale = min(largest / max(photo.size), _scale(photo, [annotations, true]))
+    missed, is_false = _not_paired(annotations, true)
+    parts = (
+        _drawn(photo, true, classes, scale, None, missed),
+        _drawn(photo, annotations, classes, scale, score_range, is_false),
+    )
+    (width, height), gap = parts[0].size, 4
+    is_stacked = width > 1.4 * height
+    step = (0, height + gap) if is_stacked else (width + gap, 0)
+    sheet = Image.new("RGB", (width + step[0], height + step[1]), _VOID_COLOUR)
+    for i, part in enumerate(parts):
+        sheet.paste(part, (i * step[0], i * step[1]))
+    return sheet
+
+
+def _photo(image: Any, annotations: Annotations, truth: Annotations | None) -> Image.Image:
+    """The image, if it is the one that the annotations are of."""
+    photo = read_rgb(image)
+    for what, one in (("annotations", annotations), ("truth", truth)):
+        if one is not None and tuple(one.size) != (photo.height, photo.width):
+            raise ValueError(
+                f"{what} of {one.size[0]} × {one.size[1]} px for an image of {photo.height} × "
+                f"{photo.width}; give those of this image"
+            )
+    return photo
 
 
 def _alike(truth: Annotations, predicted: Annotations) -> Annotations:

@@ -13,10 +13,10 @@ from transferkit.export._refusal import refused
 from transferkit.export.heads._tensors import (
     LinearHead,
     TensorHead,
-    coefficients,
     squared_distances,
     two_columns,
 )
+from transferkit.heads import linear_map as coefficients_of
 from transferkit.tasks import Task
 
 __all__ = ["convert", "linear_map"]
@@ -27,15 +27,7 @@ def linear_map(head: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
     None for calibrated probabilities too, which are no softmax of linear scores.
     """
-    if head.solver_ != "linear" or getattr(head, "probability", False):
-        return None
-    coef, intercept = coefficients(head)
-    coef = coef / head.scale_  # it standardises before, where others have folded that in
-    intercept = intercept - coef @ head.mean_
-    if hasattr(head, "target_scale_"):
-        scale = np.atleast_1d(head.target_scale_)
-        coef, intercept = coef * scale[:, None], intercept * scale + head.target_mean_
-    return coef, intercept
+    return None if getattr(head, "probability", False) else coefficients_of(head)
 
 
 def convert(head: Any, task: Task) -> TensorHead:

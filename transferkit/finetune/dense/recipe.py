@@ -178,13 +178,14 @@ class LiveOrientedRecipe(LiveDetectionRecipe, OrientedRecipe):
 
     Parameters
     ----------
-    turned : bool, default=True
-        As for `LiveDetectionRecipe`.
+    zoomed, turned : bool, default=False
+        As for `OrientedRecipe`, whose head is trained first.
     """
 
     of_head: ClassVar[type[DenseRecipe]] = OrientedRecipe
 
-    turned: bool = True
+    zoomed: bool = False
+    turned: bool = False
 
 
 def _check_share(name: str, value: float) -> None:

@@ -1,0 +1,200 @@
+"""A search finds what a plain comparison of all rows finds."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferkit import FeatureExtractor
+from transferkit.images import UnreadableImages, list_images
+from transferkit.inspection import search as searching
+from transferkit.inspection.search import nearest_rows, search
+
+
+def by_hand(query: np.ndarray, rows: np.ndarray, k: int, metric: str) -> tuple[list, list]:
+    """Compare one row with all others, one after the other."""
+    scores = []
+    for row in rows.astype(np.float64):
+        if metric == "euclidean":
+            scores.append(float(np.sqrt(((row - query) ** 2).sum())))
+        else:
+            length = np.sqrt((row**2).sum() * (query.astype(np.float64) ** 2).sum())
+            scores.append(float(row @ query / length) if length else 0.0)
+    order = sorted(range(len(rows)), key=lambda i: (scores[i] * (-1) ** (metric == "cosine"), i))
+    return order[:k], [scores[i] for i in order[:k]]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize(("k", "block"), [(1, 2**24), (5, 70), (60, 70), (200, 1)])
+def test_nearest_rows_are_those_of_a_plain_loop(monkeypatch, metric, k, block):
+    monkeypatch.setattr(searching, "_BLOCK", block)
+    monkeypatch.setattr(searching, "_QUERIES", 2)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 7)).astype(np.float32)
+    rows[11] = 0
+    queries = np.concatenate([rng.normal(size=(4, 7)), rows[[3]]]).astype(np.float32)
+    positions, scores = nearest_rows(queries, [rows[:, :3], rows[:, 3:]], k, metric=metric)
+    for query, at, values in zip(queries, positions, scores, strict=True):
+        expected, numbers = by_hand(query, rows, k, metric)
+        assert at.tolist() == expected
+        assert values == pytest.approx(numbers, abs=1e-6)
+    assert scores[-1][0] == pytest.approx(1 if metric == "cosine" else 0, abs=1e-12)
+
+
+def test_rows_that_are_left_out_make_room_for_others(monkeypatch):
+    monkeypatch.setattr(searching, "_BLOCK", 12)
+    rows = np.eye(6, dtype=np.float32) + 0.1
+    queries = rows[[2, 4]]
+    omitted = [np.array([2, 0]), np.array([], dtype=int)]
+    positions, _ = nearest_rows(queries, [rows], 6, left_out=omitted)
+    assert sorted(positions[0].tolist()) == [1, 3, 4, 5]
+    assert sorted(positions[1].tolist()) == list(range(6))
+    assert positions[1][0] == 4
+
+
+def test_equally_near_rows_come_in_their_order():
+    rows = np.repeat(np.eye(3, dtype=np.float32), 2, axis=0)
+    positions, scores = nearest_rows(rows[[2]], [rows], 6)
+    assert positions[0].tolist() == [2, 3, 0, 1, 4, 5]
+    assert scores[0].tolist() == [1, 1, 0, 0, 0, 0]
+
+
+# ---- images -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve noise images of two classes, two of them with the same bytes."""
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        path = tmp_path / "images" / ("light" if i % 2 else "dark") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 100, (32, 32, 3)) + 100 * (i % 2)
+        Image.fromarray(noise.astype(np.uint8)).save(path)
+    copied = tmp_path / "images" / "dark" / "00.png"
+    (tmp_path / "images" / "light" / "copy.png").write_bytes(copied.read_bytes())
+    return tmp_path / "images"
+
+
+def extractor_in(store: Path | bool, **options) -> FeatureExtractor:
+    options = {"image_size": 32, "pretrained": False, "store": store, **options}
+    return FeatureExtractor("test_resnet", **options)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_hits_are_those_of_the_transformed_images(folder, tmp_path, metric, is_kept):
+    extractor = extractor_in(
+        tmp_path / "store" if is_kept else False, features=["pre_logits", "stage1.avg"]
+    )
+    images = list_images(folder)
+    rows, names = extractor.transform(images), list(images.names)
+    queries = [folder / "dark/00.png", folder / "light/03.png"]
+    found = search(queries, images, extractor, k=4, metric=metric)
+    assert found.n_searched == 13
+    for path, hits in zip(queries, found.hits, strict=True):
+        at = names.index(path.relative_to(folder).as_posix())
+        expected, scores = by_hand(rows[at], rows, 4, metric)
+        assert [hit.image for hit in hits] == expected
+        assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
+        assert hits[0].is_same
+    same = [names[hit.image] for hit in found.hits[0] if hit.is_same]
+    assert same == ["dark/00.png", "light/copy.png"]
+
+
+def test_only_others(folder, tmp_path):
+    extractor = extractor_in(tmp_path / "store")
+    found = search(folder / "dark/00.png", folder, extractor, k=20, only_others=True)
+    names = {found.images.names[hit.image] for hit in found.hits[0]}
+    assert len(names) == len(found.hits[0]) == 11
+    assert not names & {"dark/00.png", "light/copy.png"}
+    assert not any(hit.is_same for hit in found.hits[0])
+
+
+def test_only_what_the_store_has(folder, tmp_path):
+    extractor = extractor_in(tmp_path / "store")
+    query = folder / "dark" / "02.png"
+    with pytest.raises(ValueError, match="has none of these 13 images"):
+        search(np.zeros((1, 32, 32, 3), np.uint8), folder, extractor, only_stored=True)
+    extractor.extract(folder / "light")
+    found = search(query, folder, extractor, only_stored=True, k=20)
+    names = sorted(found.images.names[hit.image] for hit in found.hits[0])
+    # The query's own features are in the store by now, and so are those of the same bytes.
+    wanted = ["dark/00.png", "dark/02.png", *(f"light/{i:02}.png" for i in range(1, 12, 2))]
+    assert names == sorted([*wanted, "light/copy.png"])
+    assert found.n_searched == 9
+    with pytest.raises(ValueError, match="keeps no features"):
+        search(query, folder, extractor_in(False), only_stored=True)
+
+
+def test_what_can_not_be_read_is_raised_or_left_out(folder, tmp_path):
+    (folder / "dark" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "query.png").write_bytes(b"")
+    queries = [tmp_path / "query.png", folder / "dark/00.png"]
+    extractor = extractor_in(tmp_path / "store")
+    with pytest.raises(UnreadableImages, match=r"query\.png"):
+        search(queries, folder, extractor)
+    found = search(queries, folder, extractor, k=2, on_error="skip")
+    assert [len(hits) for hits in found.hits] == [0, 2]
+    assert [one.name for one in found.failures] == ["dark/bad.png"]
+    assert [one.index for one in found.query_failures] == [0]
+    lines = found.lines()
+    assert [line["rank"] for line in lines] == [None, 1, 2]
+    assert lines[0]["error"]
+    assert lines[1] == {
+        "query": str(folder / "dark/00.png"),
+        "rank": 1,
+        "path": "dark/00.png",
+        "similarity": 1.0,
+        "label": "dark",
+        "same": True,
+        "error": None,
+    }
+
+
+def test_damaged_rows_are_computed_anew(folder, tmp_path):
+    extractor = extractor_in(tmp_path / "store")
+    expected = search(folder / "dark/00.png", folder, extractor, k=13)
+    shard = next((tmp_path / "store").rglob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(content)
+    found = search(folder / "dark/00.png", folder, extractor_in(tmp_path / "store"), k=13)
+    assert [hit.image for hit in found.hits[0]] == [hit.image for hit in expected.hits[0]]
+
+
+def test_items_of_several_images(folder):
+    one, two = sorted((folder / "dark").glob("*.png"))[:2], sorted((folder / "light").glob("*"))[:2]
+    found = search([one], [one, two], extractor_in(False), k=2)
+    assert [hit.image for hit in found.hits[0]] == [0, 1]
+    assert found.hits[0][0].score == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "manhattan"}, "metric is 'manhattan'; choose 'cosine' or 'euclidean'"),
+        ({"k": 0}, "k is 0; give a whole number above 0"),
+    ],
+)
+def test_what_is_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        search(folder, folder, extractor_in(False), **options)
+
+
+def test_maps_are_refused(folder):
+    with pytest.raises(ValueError, match=r"'stage1.map' is a map.*pool it"):
+        search(folder, folder, extractor_in(False, features="stage1.map"))
+
+
+def test_labels_of_several_columns(folder):
+    images = list_images(folder)
+    images = dataclasses.replace(
+        images, labels=(("a", None),) * len(images), label_names=("x", "y")
+    )
+    file = io.BytesIO((folder / "dark/00.png").read_bytes())
+    found = search([file], images, extractor_in(False), k=1)
+    assert found.label_of(0) == "a,"

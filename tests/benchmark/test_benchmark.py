@@ -65,6 +65,9 @@ def test_rows_say_how_to_repeat_them(folder, tmp_path):
         assert low <= row["metrics"]["accuracy"] <= high
         right = Results(tmp_path).values(row["cell"])
         assert right.mean() == pytest.approx(row["metrics"]["accuracy"])
+        answers = Results(tmp_path).answers(row["cell"])
+        assert ((answers["true"] == answers["predicted"]) == right).all()
+        assert answers["classes"].tolist() == ["b", "g", "r"]
     assert {row["on_edge"] for row in rows if row["probe"] == "dino-knn10"} == {None}
     assert "ece_scaled" in rows[0]["metrics"]
 

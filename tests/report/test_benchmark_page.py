@@ -121,6 +121,15 @@ def test_learning_curves(tmp_path):
     assert linear["layout"]["xaxis"]["ticktext"] == ["1", "5", "all"]
 
 
+def test_one_number_of_images_is_no_curve(tmp_path):
+    results = Results(tmp_path)
+    add_classes(results, "a", 0.8, feature="stage0.avg", shots=5)
+    add_classes(results, "b", 0.8, feature="stage1.avg")
+    page = benchmark_page(results)
+    assert not section(page, "Learning curves").parts
+    assert "Learning curves" not in page.to_html()
+
+
 def test_layers_stand_in_the_order_of_the_network(tmp_path):
     (chart,) = charts(section(benchmark_page(pets(tmp_path)), "Layers"))
     assert chart.figure["data"][0]["x"] == ["stage0.avg", "stage1.avg", "stage10.avg"]

@@ -301,10 +301,10 @@ def nearest_rows(
 
     Examples
     --------
-    >>> rows = np.array([[1.0, 0], [0, 1], [2, 2]])
+    >>> rows = np.array([[1.0, 0], [1, 3], [2, 2]])
     >>> positions, scores = nearest_rows(np.array([[3.0, 3]]), [rows], 2)
     >>> positions[0].tolist(), scores[0].round(3).tolist()
-    ([2, 0], [1.0, 0.707])
+    ([2, 1], [1.0, 0.894])
     """
     positions: list[Array] = []
     scores: list[Array] = []

@@ -37,7 +37,8 @@ _LONGEST = 24
 
 ABOUT = (
     "Means over seeds, with 95 % intervals over test images and seeds. Backbones that share a "
-    "letter can't be told apart (paired tests, 5 %, Holm's correction)."
+    "letter can't be told apart (paired tests, 5 %, Holm's correction), or weren't compared "
+    "because they have other numbers of seeds."
 )
 
 
@@ -155,7 +156,7 @@ def _chart(board: Board, short: Names) -> Chart:
     }
     figure["layout"]["yaxis"] |= {
         "tickvals": at,
-        "ticktext": [named(_cut(name)) for name in places],
+        "ticktext": [named(_chart_name(place, board, short)) for place in board.places],
         "range": [len(places) - 0.5, -0.5],
         "showgrid": False,
         "zeroline": False,
@@ -167,9 +168,12 @@ def _chart(board: Board, short: Names) -> Chart:
     return Chart(figure, label, height=height)
 
 
-def _cut(name: str) -> str:
+def _chart_name(place: Place, board: Board, short: Names) -> str:
     """A name that leaves room for the chart; the table beside it has the whole."""
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    name, whole = short[place.backbone], _place_name(place, board, short)
+    # What tells the features stays, and the backbone is cut.
+    room = max(_LONGEST - (len(whole) - len(name)), _LONGEST // 2)
+    return whole if len(name) <= room else name[: room - 1] + "…" + whole[len(name) :]
 
 
 def _across(value: float) -> dict[str, Any]:

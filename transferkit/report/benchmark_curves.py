@@ -33,9 +33,12 @@ def learning_parts(boards: Sequence[Board], rows: Rows, short: Names) -> list[Pa
     parts: list[Part] = []
     for probe in dict.fromkeys(board.probe for board in boards):
         found = [board for board in boards if board.probe == probe]
-        if len(found) > 1:
-            found.sort(key=lambda board: np.inf if board.shots is None else board.shots)
-            parts.append(_learning(found, rows, short))
+        if len(found) == 1:
+            continue
+        found.sort(key=lambda board: np.inf if board.shots is None else board.shots)
+        chart = _learning(found, rows, short)
+        if chart.figure["data"]:
+            parts.append(chart)
     return [Beside(parts)] if len(parts) > 1 else parts
 
 
@@ -48,6 +51,7 @@ def _learning(boards: Sequence[Board], rows: Rows, short: Names) -> Chart:
         for place in board.places:
             points = places.setdefault((place.backbone, place.feature), [])
             points.append((at[board.shots], place))
+    places = {key: points for key, points in places.items() if len(points) > 1}
     n_features = len({feature for _, feature in places})
     # A backbone has one colour in all charts, whatever its place.
     order = list(short)

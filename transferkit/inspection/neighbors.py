@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.solvers.neighbors import nearest
+from transferkit.solvers.neighbors import exact, nearest
 
 __all__ = ["nearest_others", "unit_rows"]
 
 Array = NDArray[Any]
-# Rows that are searched at once, and queries of a block: 2048 × 8192 float32 take 64 MB.
+# Rows that are searched at once, with 2048 queries of a block: 64 MB in float32.
 _ROWS = 8192
-_QUERIES = 2048
 
 
 def unit_rows(rows: Array) -> Array:
@@ -54,16 +53,9 @@ def nearest_others(queries: Array, rows: Array, k: int) -> tuple[Array, Array]:
     n = len(rows)
     # One more, because the row at the query's own position is mostly among the nearest.
     wanted = min(k + 1, n)
-    index = np.zeros((n, wanted), dtype=np.int64)
-    squared = np.full((n, wanted), np.inf, dtype=np.float32)
-    for first in range(0, n, _ROWS):
-        tile = rows[first : first + _ROWS]
-        for part, near, far in nearest(queries, tile, min(wanted, len(tile)), _QUERIES):
-            both = np.concatenate([squared[part], far], axis=1)
-            places = np.concatenate([index[part], near + first], axis=1)
-            order = np.argsort(both, axis=1, kind="stable")[:, :wanted]
-            squared[part] = np.take_along_axis(both, order, axis=1)
-            index[part] = np.take_along_axis(places, order, axis=1)
+    starts = range(0, n, _ROWS)
+    tiles = ((slice(first, first + _ROWS), rows[first : first + _ROWS]) for first in starts)
+    index, squared = nearest(queries, tiles, wanted, exact)
     return _without_own(index, squared)
 
 

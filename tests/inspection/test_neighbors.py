@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from transferkit.inspection import neighbors
 from transferkit.inspection.neighbors import nearest_others, unit_rows
@@ -18,7 +19,7 @@ def brute(queries, rows, k):
 @pytest.mark.parametrize("is_other", [False, True])
 def test_tiles_give_what_all_distances_give(monkeypatch, tile, is_other):
     monkeypatch.setattr(neighbors, "_ROWS", tile)
-    monkeypatch.setattr(neighbors, "_QUERIES", 5)
+    monkeypatch.setattr("transferkit.solvers.neighbors.BLOCK", 5 * tile)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 6)).astype(np.float32)
     queries = rng.normal(size=(40, 6)).astype(np.float32) if is_other else rows
@@ -31,18 +32,18 @@ def test_tiles_give_what_all_distances_give(monkeypatch, tile, is_other):
 def test_no_array_grows_with_the_square_of_rows(monkeypatch):
     """Every search is of a block of queries in a tile of rows."""
     monkeypatch.setattr(neighbors, "_ROWS", 64)
-    monkeypatch.setattr(neighbors, "_QUERIES", 8)
-    searched = []
-    plain = neighbors.nearest
+    monkeypatch.setattr("transferkit.solvers.neighbors.BLOCK", 64 * 8)
+    searched, addmm = [], torch.addmm
 
-    def nearest(queries, rows, k, step):
-        searched.append(len(rows) * step)
-        return plain(queries, rows, k, step)
+    def counted(half, queries, columns, **options):
+        searched.append(len(queries) * columns.shape[1])
+        return addmm(half, queries, columns, **options)
 
-    monkeypatch.setattr(neighbors, "nearest", nearest)
+    monkeypatch.setattr(torch, "addmm", counted)
     rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
     nearest_others(rows, rows, 3)
-    assert len(searched) == 5
+    # Four tiles of 64 rows with 8 queries at a time, and one of 44 rows with 11.
+    assert len(searched) == 4 * 38 + 28
     assert max(searched) == 64 * 8
 
 

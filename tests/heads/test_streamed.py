@@ -10,6 +10,8 @@ from transferkit.solvers import discriminant, perceptron
 from transferkit.spec import FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, StoredRows
 
+pytestmark = pytest.mark.suites
+
 STREAMED = [name for name in head_names() if describe(name).streams]
 SUBJECTS = [(name, task) for name in STREAMED for task in describe(name).tasks]
 PREPROCESS = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)

@@ -29,13 +29,26 @@ LEFT_OUT = {
 def test_inspect_then_fit_without_what_is_listed(call, copied, tmp_path):
     store = ("--store", tmp_path / "store")
     file, table = tmp_path / "exclude.txt", tmp_path / "findings.csv"
-    result = call("inspect", copied, *BACKBONE, *store, "--out", table, "--write-exclude", file)
+    page = tmp_path / "page.html"
+    result = call(
+        "inspect",
+        copied,
+        *BACKBONE,
+        *store,
+        "--out",
+        table,
+        "--write-exclude",
+        file,
+        "--report",
+        page,
+    )
     assert result.code == 3
     assert "3 of 29 images could not be read" in result.err
     assert "exact duplicate: 1\n  light/80.jpg ~ dark/02.jpg: the same bytes" in result.out
     assert "near duplicate: 1\n  light/81.png ~ light/04.jpg: likely a copy" in result.out
     assert "label 'light', of the other 'dark'" in result.out
     assert set(file.read_text().splitlines()) == LEFT_OUT
+    assert "light/81.png" in page.read_text(encoding="utf-8")
     with table.open(newline="") as opened:
         lines = list(csv.DictReader(opened))
     assert {line["path"] for line in lines if line["excluded"] == "True"} == LEFT_OUT

@@ -97,7 +97,7 @@ def _indicators(numbers: Array, answers: Mapping[str, Array]) -> Array:
     """A column of 0 and 1 for each class."""
     if numbers.ndim == 2:
         return numbers.astype(bool)
-    return numbers[:, None] == np.arange(len(answers["classes"]))
+    return np.asarray(numbers[:, None] == np.arange(len(answers["classes"])))
 
 
 def _f1(true: Array, predicted: Array) -> Array:

@@ -262,9 +262,10 @@ def _trade_off(
 
 def _keep_labels_inside(figure: dict[str, Any]) -> None:
     """Write names of the outer points towards the middle, where there is room."""
+    everywhere = np.log(np.concatenate([trace["x"] for trace in figure["data"]]))
+    middle = (everywhere.min() + everywhere.max()) / 2
     for trace in figure["data"]:
         x = np.log(trace["x"])
-        middle = (x.min() + x.max()) / 2
         where = np.where(x < middle, "top right", np.where(x > middle, "top left", "top center"))
         trace["textposition"] = where.tolist()
 

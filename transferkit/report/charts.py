@@ -291,7 +291,7 @@ def scatter(
     layout = _axes(x_title, y_title)
     layout |= {"hovermode": "closest", "showlegend": len(groups) > 1}
     if is_log:
-        layout["xaxis"] |= {"type": "log", "dtick": "D2"}
+        layout["xaxis"]["type"] = "log"
     if is_square:
         layout["yaxis"]["scaleanchor"] = "x"
     if not has_axes:

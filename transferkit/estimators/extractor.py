@@ -66,7 +66,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     reduce : {"mean", "max", "concat"}, default="mean"
         How the features of an item's several images become its one row: their mean, their
         maximum, or all of them side by side. The store keeps a row of every single image.
-    store : FeatureStore, path, None or False, default=None
+    store : FeatureStore, path, URL, None or False, default=None
         Where features are kept. None is the default store (``$TRANSFERKIT_STORE``, else a
         folder in the user's cache directory); False keeps nothing. The default store never
         holds features of images in memory (bytes, open files, PIL images, arrays), nor any of

@@ -26,7 +26,6 @@ from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.views import View
 from transferkit.extract.workers import Batch, Workers, run, workers_for
 from transferkit.extract.writing import ShardWriter
-from transferkit.folders import check_folder
 from transferkit.forward import Forward, choose_device
 from transferkit.images import ImageSet
 from transferkit.memory import memory_for_features
@@ -172,7 +171,7 @@ class ExtractionJob:
         specs, first = self.missing()
         if not first:
             return False
-        check_folder(self.store.path, "features can't be stored")
+        self.store.place.check_writable("features can't be stored")
         size = self.chosen_batch_size()
         self.set_aside(first)
         unusable: dict[bytes, str] = {}

@@ -182,6 +182,8 @@ class StoredRows:
         # scikit-learn writes `rows[key, ...]`.
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
+        if isinstance(key, slice):  # nothing is done for the other rows, which may be millions
+            return np.arange(*key.indices(len(self)))
         positions = np.arange(len(self))[key]
         if np.ndim(positions) > 1:
             raise IndexError(

@@ -182,6 +182,25 @@ def test_leaderboards(folder, tmp_path):
         assert board.places[0].notes[-1] == "deviates: image_size"
 
 
+def test_places_of_other_numbers_of_seeds_are_compared_on_those_they_share(tmp_path):
+    results = Results(tmp_path)
+    draws = np.random.default_rng(0)
+    rows = {"good": 0.9, "bad": 0.4}
+    for backbone, seeds in (("good", (0, 1)), ("bad", (1,))):
+        for seed in seeds:
+            right = (draws.random(200) < rows[backbone]).astype(float)
+            metrics = {"main": "accuracy", "accuracy": right.mean()}
+            row = {"dataset": "d", "probe": "p", "shots": None, "backbone": backbone}
+            row |= {"feature": "f", "auto": False, "seed": seed, "on_edge": False}
+            row |= {"cell": f"{backbone}{seed}", "status": "done", "metrics": metrics}
+            results.add(row | {"converged": True, "deviates": []}, right)
+    [board] = leaderboards(results)
+    assert [(place.backbone, place.group) for place in board.places] == [
+        ("good", "a"),
+        ("bad", "b"),
+    ]
+
+
 def test_a_board_says_what_is_got_without_looking(folder, tmp_path):
     """Labels drawn by lot: nothing is learnt, however good two thirds of one class look."""
     images = load_dataset(folder).images

@@ -196,3 +196,46 @@ def test_masks_are_not_for_detection(call, folder, model, tmp_path):
     done = call("predict", model, folder / "images", "--format", "masks", "--out", tmp_path / "x")
     assert done.code == 2
     assert "isn't for detection" in done.err
+
+
+def test_inspect_compares_a_models_boxes_with_the_annotations(call, folder, model, tmp_path):
+    """Some boxes were left out, and some have the other class's name; half are sure enough."""
+    images = list_images(folder / "images")
+    truth = read_annotations(folder / "Annotations", images)
+    scenes = list(truth)
+    lost, renamed = (0, 3, 6, 11), (1, 4, 9, 12)
+    for i in lost:
+        scenes[i] = Annotations((48, 60), boxes=np.zeros((0, 4)), labels=np.zeros(0, int))
+    for i in renamed:
+        labels = 3 - scenes[i].labels
+        scenes[i] = Annotations((48, 60), boxes=scenes[i].boxes, labels=labels)
+    write_annotations(tmp_path / "x.json", images.names, scenes, truth.classes, form="coco")
+    asked = ("inspect", folder / "images", "--annotations", tmp_path / "x.json", "--quiet",
+             "--json", "--backbone", "test_resnet", "--random")  # fmt: skip
+    found = json.loads(call(*asked, "--model", model).out)
+    assert "it was trained on 24 of them" in found["facts"]["model"]
+    for kind, planted in (("missing box", lost), ("box label", renamed)):
+        places = {
+            one["path"]: one["suggestion"]
+            for one in found["findings"]
+            if one["kind"] == kind and one["suggestion"]
+        }
+        assert places
+        for path, suggestion in places.items():
+            at = images.names.index(path)
+            assert at in planted
+            assert suggestion == truth.classes[truth[at].labels[0]]
+    assert sum(found["balance"]["train"].values()) == 20
+    assert sum(found["balance"]["val"].values()) == 8
+    refused = call(*asked, "--model", model, "--task", "instances")
+    assert refused.code == 2
+    assert "the model's is detection; leave --task out" in refused.err
+
+
+def test_fit_leaves_out_what_a_list_names(call, folder, tmp_path):
+    file = tmp_path / "exclude.txt"
+    file.write_text("train/03.png\nval/30.png\n")
+    done = call("fit", folder / "images", *FIT, "--set", "epochs=1", "--exclude", file, "--out",
+                tmp_path / "m")  # fmt: skip
+    assert done.code == 0, done.err
+    assert "trained on train (23), measured on val (7)" in done.out

@@ -89,3 +89,11 @@ def test_what_is_wrong_is_said_before_anything_is_computed(call, images, tmp_pat
     done = call("finetune", images, *BACKBONE, "--resume", *out)
     assert done.code == 1
     assert "holds no checkpoint to go on from" in done.err
+
+
+def test_what_a_list_names_is_left_out(call, images, tmp_path):
+    file = tmp_path / "exclude.txt"
+    file.write_text("dark/00.jpg\nlight/05.jpg\n")
+    done = call("finetune", images, *TINY, "--exclude", file, "--out", tmp_path / "m", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["images"] == 22

@@ -92,6 +92,37 @@ def test_merge(call, images: Path, key: str, tmp_path: Path) -> None:
     assert call("store", "merge", tmp_path / "nothing").code == 1
 
 
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_store_at_a_url(call, images: Path, key: str, tmp_path: Path, kind: str) -> None:
+    url = "memory://cli/store" if kind == "memory" else (tmp_path / "at a url").as_uri()
+    first = json.loads(call("extract", images, *BACKBONE, "--store", url, "--json").out)
+    assert first["computed"] == 24
+    assert first["store"] == (url if kind == "memory" else str(tmp_path / "at a url"))
+    again = json.loads(call("extract", images, *BACKBONE, "--store", url, "--json").out)
+    assert again["computed"] == 0
+    [listed] = json.loads(call("store", "ls", "--store", url, "--json").out)
+    assert (listed["key"], listed["rows"]) == (key, 24)
+    for command in ("verify", "compact", "gc"):
+        assert call("store", command, "--store", url).code == 0
+    result = call("store", "merge", url, "--store", tmp_path / "new", "--json")
+    assert json.loads(result.out)[0]["new"] == 24
+    for place in (url, tmp_path / "new"):
+        out = tmp_path / "rows.npy"
+        assert call("store", "export", key, out, "--store", place, "--images", images).code == 0
+        rows = FeatureExtractor("test_resnet", pretrained=False, image_size=48).transform(images)
+        np.testing.assert_array_equal(np.load(out), rows)
+    assert call("store", "gc", "--key", key, "--store", url).code == 0
+    assert json.loads(call("store", "ls", "--store", url, "--json").out) == []
+
+
+def test_a_url_that_is_no_place_for_a_store(call, images: Path) -> None:
+    for command in (("extract", images, *BACKBONE), ("store", "ls")):
+        result = call(*command, "--store", "ftp://me:secret@host/x")
+        assert result.code == 1
+        assert "can't be at ftp://; give a folder" in result.err
+        assert "secret" not in result.err
+
+
 def test_export(call, images: Path, key: str, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"
     assert call("store", "export", key[:6], out, "--images", images).code == 0

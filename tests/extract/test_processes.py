@@ -87,6 +87,11 @@ def test_images_in_memory_and_files_that_cannot_be_read(tmp_path, spec, store, c
         two(files, spec, store)
 
 
+def test_a_store_in_memory_is_for_one_process(files, spec):
+    with pytest.raises(ValueError, match=r"'memory://x' is in the memory of one process.* or one"):
+        two(files, spec, FeatureStore("memory://x"))
+
+
 def test_a_large_input_is_named_once(tmp_path, store, caplog):
     spec = resolve_backbone("test_resnet", pretrained=False, image_size=448)
     arrays = np.random.default_rng(0).integers(0, 256, (3, 300, 300, 3), dtype=np.uint8)

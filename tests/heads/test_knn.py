@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from transferkit.heads import knn
 from transferkit.heads.knn import KNNClassifier, KNNRegressor
@@ -64,10 +65,23 @@ def test_blocks_change_nothing(monkeypatch):
     np.testing.assert_allclose(KNNClassifier().fit(X, y).predict_proba(new), expected, rtol=1e-9)
 
 
-def test_no_block_holds_more_than_asked():
+def test_no_product_holds_more_numbers_than_asked(monkeypatch):
     X, _, new = data()
-    parts = [part for part, _, _ in neighbors.nearest(new, X, 2, 7)]
-    assert [p.stop - p.start for p in parts] == [7, 7, 7, 7, 2]
+    sizes, addmm = [], torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *a, **k: sizes.append(len(a[1])) or addmm(*a, **k))
+    monkeypatch.setattr(neighbors, "BLOCK", 7 * len(X))
+    neighbors.nearest(new, [(slice(0, len(X)), X)], 2, neighbors.exact)
+    assert sizes == [7, 7, 7, 7, 2]
+
+
+def test_rows_in_several_blocks_are_searched_as_in_one():
+    X, _, new = data()
+    X[5:40] = X[:35]  # equally near ones: the first comes first
+    blocks = [(slice(i, i + 9), X[i : i + 9]) for i in range(0, len(X), 9)]
+    index, squared = neighbors.nearest(new, blocks, 12, neighbors.exact)
+    distance = ((new[:, None] - X) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(index[:, 0], distance.argmin(axis=1))
+    np.testing.assert_allclose(squared, np.sort(distance, axis=1)[:, :12], rtol=1e-6)
 
 
 def test_k_above_the_number_of_samples(caplog):

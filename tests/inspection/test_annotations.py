@@ -7,7 +7,8 @@ import pytest
 
 from transferkit.annotations import Annotations, AnnotationSet
 from transferkit.images import ImageSet
-from transferkit.inspection.annotations import ANNOTATION_KINDS, inspect_annotations
+from transferkit.inspection.annotations import inspect_annotations
+from transferkit.inspection.findings import KINDS
 
 SIZE = (200, 300)
 CLASSES = ("background", "cell", "plate")
@@ -266,7 +267,7 @@ def test_maps_that_are_void_or_of_one_class():
         findings[1].reason == "all of it is background, and 97% of the images have several classes"
     )
     assert findings[2].reason == "plate stands in 1 of 30 images"
-    assert {one.kind for one in findings} <= set(ANNOTATION_KINDS)
+    assert {one.kind for one in findings} <= set(KINDS[5:])
 
 
 def test_where_most_maps_are_of_one_class_none_is_odd():

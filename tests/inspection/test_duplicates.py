@@ -7,6 +7,7 @@ from tests.inspection.scenes import CHANGES, scene
 from transferkit.images import ImageSet
 from transferkit.inspection.appearance import appearances_of
 from transferkit.inspection.duplicates import candidates_of, exact_duplicates, near_duplicates
+from transferkit.inspection.neighbors import Neighbourhoods
 
 
 def listed(images, splits=None, labels=None, names=None):
@@ -16,7 +17,7 @@ def listed(images, splits=None, labels=None, names=None):
 
 def near(images, **options):
     seen = appearances_of(images)
-    spaces = [(seen.sketches, seen.mirrored_sketches())]
+    spaces = [(Neighbourhoods.of(seen.sketches), seen.mirrored_sketches())]
     return near_duplicates(images, spaces, **options)
 
 
@@ -75,7 +76,7 @@ def test_exact_copies_and_lost_files_are_not_compared(tmp_path):
     images = [scene(seed) for seed in range(12)]
     images[7] = CHANGES["mirrored"](images[2])
     seen = appearances_of(listed(images))
-    spaces = [(seen.sketches, seen.mirrored_sketches())]
+    spaces = [(Neighbourhoods.of(seen.sketches), seen.mirrored_sketches())]
     is_copy = np.arange(12) == 7
     assert near_duplicates(listed(images), spaces, is_copy=is_copy)[0] == []
     images[7] = tmp_path / "gone.png"  # since it was looked at
@@ -96,7 +97,10 @@ def test_candidates_by_all_pairs():
             ratio = distance[i, j] / np.sqrt(scale[i] * scale[j])
             if ratio <= 0.95:
                 expected[min(i, j), max(i, j)] = ratio
-    found = {(one.first, one.second): one.ratio for one in candidates_of([(rows, None)])}
+    found = {
+        (one.first, one.second): one.ratio
+        for one in candidates_of([(Neighbourhoods.of(rows), None)])
+    }
     assert found.keys() == expected.keys()
     for pair, ratio in expected.items():
         assert found[pair] == pytest.approx(ratio, abs=2e-3)

@@ -8,7 +8,7 @@ from tests.inspection.scenes import scene
 from transferkit import FeatureExtractor
 from transferkit.images import ImageBag, ImageSet
 from transferkit.inspection import inspect_dataset, with_excluded
-from transferkit.inspection.inspector import KINDS
+from transferkit.inspection.findings import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,23 @@ def test_what_cannot_be_inspected(extractor):
     maps = FeatureExtractor("test_resnet", "stage2.map", pretrained=False, store=False)
     with pytest.raises(ValueError, match="map"):
         inspect_dataset([scene(0)], maps)
+
+
+def test_labels_that_cannot_be_judged_are_told_before_the_work(extractor):
+    scenes = tuple(scene(i) for i in range(3))
+    names = ("0.png", "1.png", "2.png")
+    with pytest.raises(ValueError, match=r"the label of '1\.png' is 'many'; give a number"):
+        inspect_dataset(ImageSet(scenes, names, ("1", "many", None)), extractor, task="regression")
+    counts = (("0", "1"), ("3", "0"), ("0", "0"))
+    with pytest.raises(ValueError, match=r"columns of 0 and 1, but column 0 of '1\.png' is 3"):
+        inspect_dataset(ImageSet(scenes, names, counts, label_names=("cat", "dog")), extractor)
+
+
+@pytest.mark.parametrize("labels", [None, ("a",) * 2, (None, "a")])
+def test_a_handful_of_images(extractor, labels):
+    images = ImageSet((scene(0), scene(1)), ("0", "1"), labels)
+    found = inspect_dataset(images, extractor)
+    assert found.findings == []
+    assert found.excluded() == []
+    [one] = inspect_dataset([scene(5)], extractor).facts["images"]
+    assert one == "1"

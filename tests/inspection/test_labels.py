@@ -136,3 +136,48 @@ def test_images_without_label_are_left_out():
     found, _ = label_findings(rows, labels)
     assert found[0].image == 4
     assert 3 not in [one.image for one in found]
+
+
+def test_reasons_are_plain_words():
+    rows, codes = clusters()
+    labels = [f"{code}" for code in codes]
+    labels[4] = "0"
+    found, told = label_findings(rows, labels)
+    assert found[0].reason.startswith("labelled '0', of which a linear head")
+    assert found[0].reason.endswith("of '1'")
+    assert "np." not in told + found[0].reason
+
+
+def test_classes_that_a_fold_lacks_are_not_judged():
+    """A head that never saw a class is sure that there is none."""
+    rows, codes = clusters()
+    labels = [f"{code}" for code in codes]
+    labels[3] = "once"
+    for i in (6, 36, 66, 96, 106):
+        labels[i] = "copies"
+    blocks = np.arange(120)
+    blocks[[6, 36, 66, 96, 106]] = 6
+    found, told = label_findings(rows, labels, blocks=np.unique(blocks, return_inverse=True)[1])
+    assert not {3, 6, 36, 66, 96, 106} & {one.image for one in found}
+    assert told.startswith("114 judged out of fold")
+    assert told.endswith("6 of rare classes can't be judged")
+    assert label_findings(rows, [f"{i}" for i in range(120)]) == ([], "")
+
+
+def test_several_numbers_are_judged_one_by_one():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(100, 3)).astype(np.float32)
+    values = rows @ np.array([[1.0, 2], [2, 0], [0, 3]]) + 0.1 * rng.normal(size=(100, 2))
+    labels = [tuple(f"{value:.6f}" for value in line) for line in values]
+    labels[31] = (labels[31][0], "40")
+    found, _ = label_findings(rows, labels, task="regression", names=("cells", "plates"))
+    assert [one.image for one in found] == [31]
+    assert found[0].reason.startswith("plates 40, where a head")
+    name, number = found[0].suggestion.split()
+    assert name == "plates"
+    assert float(number) == pytest.approx(values[31, 1], abs=1)
+
+
+def test_a_word_among_numbers():
+    with pytest.raises(ValueError, match="the label of image 0 is 'cat'; give a number"):
+        label_findings(np.eye(20, dtype="f4"), ["cat", *["1"] * 19], task="regression")

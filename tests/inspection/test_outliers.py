@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from transferkit.inspection.neighbors import Neighbourhoods
 from transferkit.inspection.outliers import LEAST_DEVIATION, outliers, robust_deviations
 
 
@@ -22,7 +23,7 @@ def test_deviations_by_a_loop():
 def test_an_odd_row_is_found_and_stays():
     rows = np.random.default_rng(0).normal([6, 0, 0, 0], 0.3, size=(80, 4))
     rows[17] = [0, 0, 7, 0]
-    found = outliers(rows)
+    found = outliers(Neighbourhoods.of(rows))
     assert found[0].image == 17
     assert not found[0].is_excluded
     assert 1 - 1 / LEAST_DEVIATION <= found[0].score < 1
@@ -35,14 +36,15 @@ def test_what_is_far_depends_on_the_class():
     varied = rng.normal([0, 9, 0, 0, 0], 2.0, size=(60, 5))
     narrow[7] = [9, 0, 2, 0, 0]
     rows, labels = np.concatenate([narrow, varied]), ["narrow"] * 60 + ["varied"] * 60
-    assert 7 in [one.image for one in outliers(rows, labels)]
-    assert 7 not in [one.image for one in outliers(rows)]
+    near = Neighbourhoods.of(rows)
+    assert 7 in [one.image for one in outliers(near, labels)]
+    assert 7 not in [one.image for one in outliers(near)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_few_images_have_no_outliers(n):
-    assert outliers(np.ones((n, 3))) == []
+    assert outliers(Neighbourhoods.of(np.ones((n, 3)))) == []
 
 
 def test_equal_rows_are_no_outliers():
-    assert outliers(np.ones((30, 3))) == []
+    assert outliers(Neighbourhoods.of(np.ones((30, 3)))) == []

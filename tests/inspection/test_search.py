@@ -8,59 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.inspection.plain_search import by_hand
 from transferkit import FeatureExtractor
 from transferkit.images import UnreadableImages, list_images
-from transferkit.inspection import search as searching
-from transferkit.inspection.search import nearest_rows, search
-
-
-def by_hand(query: np.ndarray, rows: np.ndarray, k: int, metric: str) -> tuple[list, list]:
-    """Compare one row with all others, one after the other."""
-    scores = []
-    for row in rows.astype(np.float64):
-        if metric == "euclidean":
-            scores.append(float(np.sqrt(((row - query) ** 2).sum())))
-        else:
-            length = np.sqrt((row**2).sum() * (query.astype(np.float64) ** 2).sum())
-            scores.append(float(row @ query / length) if length else 0.0)
-    order = sorted(range(len(rows)), key=lambda i: (scores[i] * (-1) ** (metric == "cosine"), i))
-    return order[:k], [scores[i] for i in order[:k]]
-
-
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize(("k", "block"), [(1, 2**24), (5, 70), (60, 70), (200, 1)])
-def test_nearest_rows_are_those_of_a_plain_loop(monkeypatch, metric, k, block):
-    monkeypatch.setattr(searching, "_BLOCK", block)
-    monkeypatch.setattr(searching, "_QUERIES", 2)
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(60, 7)).astype(np.float32)
-    rows[11] = 0
-    queries = np.concatenate([rng.normal(size=(4, 7)), rows[[3]]]).astype(np.float32)
-    positions, scores = nearest_rows(queries, [rows[:, :3], rows[:, 3:]], k, metric=metric)
-    for query, at, values in zip(queries, positions, scores, strict=True):
-        expected, numbers = by_hand(query, rows, k, metric)
-        assert at.tolist() == expected
-        assert values == pytest.approx(numbers, abs=1e-6)
-    assert scores[-1][0] == pytest.approx(1 if metric == "cosine" else 0, abs=1e-12)
-
-
-def test_rows_that_are_left_out_make_room_for_others(monkeypatch):
-    monkeypatch.setattr(searching, "_BLOCK", 12)
-    rows = np.eye(6, dtype=np.float32) + 0.1
-    queries = rows[[2, 4]]
-    omitted = [np.array([2, 0]), np.array([], dtype=int)]
-    positions, _ = nearest_rows(queries, [rows], 6, left_out=omitted)
-    assert sorted(positions[0].tolist()) == [1, 3, 4, 5]
-    assert sorted(positions[1].tolist()) == list(range(6))
-    assert positions[1][0] == 4
-
-
-def test_equally_near_rows_come_in_their_order():
-    rows = np.repeat(np.eye(3, dtype=np.float32), 2, axis=0)
-    positions, scores = nearest_rows(rows[[2]], [rows], 6)
-    assert positions[0].tolist() == [2, 3, 0, 1, 4, 5]
-    assert scores[0].tolist() == [1, 1, 0, 0, 0, 0]
-
+from transferkit.inspection.search import search
 
 # ---- images -------------------------------------------------------------------------
 

@@ -3,18 +3,24 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from transferkit.spec import STORAGE_DTYPES, FeatureSpec, Preprocess
-from transferkit.store import FeatureStore
+from transferkit.store import FeatureStore, shards
 from transferkit.store.encoding import VALUE_TYPES
+from transferkit.store.places import ObjectPlace
 
+from .remote import Remote
+
+# Of these tests, those that are about files of a disk name "local" alone.
+PLACES = ("local", "memory", "file")
 PREPROCESS = Preprocess((224, 224), "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)
 SPEC = FeatureSpec("timm:resnet18", "{}", "random:0", PREPROCESS, "pre_logits")
 
@@ -41,9 +47,46 @@ def map_shape(storage: str) -> Callable[..., tuple[int, ...]]:
     return lambda *shape: shape if storage != "int8" or len(shape) == 3 else (1, 1, *shape)[-3:]
 
 
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    """Which kind of place the store is in; most tests run in each."""
+    return request.param
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(tmp_path / "store")
+def root(
+    request: pytest.FixtureRequest, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path | Remote]:
+    """Where stores may be made; what they tell of their files can be used as paths are."""
+    if place in ("local", "file"):
+        yield tmp_path
+        return
+    where = ObjectPlace.where
+    monkeypatch.setattr(ObjectPlace, "where", lambda *args: Remote(where(*args)))
+    if place == "s3":
+        yield Remote(request.getfixturevalue("bucket"))
+        return
+    yield Remote("memory://tests")
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def store(place: str, root: Path | Remote) -> FeatureStore:
+    path = root / "store"
+    return FeatureStore(f"file://{path}" if place == "file" else path)
+
+
+@pytest.fixture
+def load(store: FeatureStore) -> Callable[..., shards.Shard]:
+    """Load a shard of the store by its path."""
+
+    def load(path: Path | Remote, spec: FeatureSpec, storage: str | None = None) -> shards.Shard:
+        name = f"{spec.key}/shards/{path.name}"
+        return shards.load(store.place, name, key=spec.key, storage=storage or spec.storage)
+
+    return load
 
 
 @pytest.fixture
@@ -104,6 +147,9 @@ def flip() -> Callable[[Path, int], None]:
     def flip(path: Path, at: int, bits: int = 0x40) -> None:
         content = bytearray(path.read_bytes())
         content[at] ^= bits
+        if isinstance(path, Remote):
+            path.write_bytes(content)
+            return
         # In place: the same file, as a bad disk would have it.
         with path.open("r+b") as file:
             file.write(content)

@@ -29,14 +29,14 @@ def test_compact_merges_small_shards(store, spec, make_ids, rows_of, names, writ
     np.testing.assert_array_equal(store.read(spec, ids + more), rows_of(ids + more))
 
 
-def test_compact_keeps_rows_of_different_provenance_apart(store, spec, make_ids, write):
+def test_compact_keeps_rows_of_different_provenance_apart(store, spec, load, make_ids, write):
     ids = make_ids(12)
     for i in range(12):
         write(spec, [ids[i]], str(i % 3), date=str(i))
     assert len(store.compact()) == 3
     found = {}
     for path in (store.path / spec.key / "shards").iterdir():
-        shard = shards.load(path, key=spec.key, storage=spec.storage)
+        shard = load(path, spec)
         found |= dict.fromkeys(shards.raw_ids(shard.ids), shard.metadata["run"])
     assert found == {one: str(i % 3) for i, one in enumerate(ids)}
 

@@ -237,6 +237,7 @@ def test_copies_read_for_themselves(store, spec, make_ids, rows_of):
         np.testing.assert_array_equal(twin.read(spec, ids), rows_of(ids))
 
 
+@pytest.mark.parametrize("place", ["local"])
 def test_a_read_only_store_is_readable(store, spec, make_ids, rows_of):
     ids = make_ids(3)
     store.write(spec, ids, rows_of(ids))
@@ -257,6 +258,7 @@ def test_a_read_only_store_is_readable(store, spec, make_ids, rows_of):
             folder.chmod(0o755)
 
 
+@pytest.mark.parametrize("place", ["local"])
 def test_files_follow_the_umask(store, spec, make_ids, rows_of):
     old = os.umask(0o022)
     try:
@@ -301,6 +303,7 @@ def test_the_cache_folder_moves_the_store_but_not_one_that_is_there(monkeypatch,
     assert FeatureStore().path == tmp_path / "mine" / "store"
 
 
+@pytest.mark.parametrize("place", ["local"])
 def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypatch):
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -313,6 +316,7 @@ def test_a_failed_write_leaves_nothing(store, spec, make_ids, rows_of, monkeypat
     assert [p for p in store.path.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize("place", ["local"])
 def test_a_shard_is_on_the_disk_before_it_has_its_name(store, spec, make_ids, rows_of, monkeypatch):
     events = []
     replace = Path.replace

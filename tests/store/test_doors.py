@@ -25,8 +25,8 @@ def rows(*numbers, shape=(5,)):
 
 
 @pytest.fixture
-def stores(tmp_path):
-    here, there = FeatureStore(tmp_path / "here"), FeatureStore(tmp_path / "there")
+def stores(root):
+    here, there = FeatureStore(root / "here"), FeatureStore(root / "there")
     here.write(spec(), ids(1, 2), rows(1, 2), provenance={"device": "here"})
     there.write(spec(), ids(2, 3, 4), rows(2, 3, 4), provenance={"device": "there"})
     there.write(spec("final.avg"), ids(7), rows(7))

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from tests.store.test_header import join, split
-from transferkit.store import CorruptRows, FeatureStore, export, shards
+from transferkit.store import CorruptRows, FeatureStore, export
 from transferkit.store.encoding import are_finite, cosines, encode, row_type
 from transferkit.store.header import BadShard
 
@@ -70,7 +70,7 @@ def test_as_many_bytes_as_said(store, spec, make_ids):
 
 def test_the_checksum_covers_scales_and_values(store, spec, make_ids):
     ids, rows = make_ids(4), maps(4)
-    tensors = safetensors.numpy.load_file(store.write(spec, ids, rows))
+    tensors = safetensors.numpy.load(store.write(spec, ids, rows).read_bytes())
     for i in range(4):
         content = ids[i] + tensors["scales"][i].tobytes() + tensors["rows"][i].tobytes()
         assert tensors["crc"][i] == zlib.crc32(content)
@@ -116,10 +116,11 @@ def test_encoded_rows_are_taken_as_they_are(store, spec, make_ids):
 def rewritten(path, ids, **tensors):
     """Change tensors of a shard, and make its checksums right again."""
     key = split(path)[0]["__metadata__"]["key"]
-    tensors = safetensors.numpy.load_file(path) | tensors
+    tensors = safetensors.numpy.load(path.read_bytes()) | tensors
     parts = zip(ids, tensors["scales"], tensors["rows"], strict=True)
     checks = [zlib.crc32(one + scales.tobytes() + rows.tobytes()) for one, scales, rows in parts]
-    safetensors.numpy.save_file(tensors | {"crc": np.array(checks, np.uint32)}, path, {"key": key})
+    tensors |= {"crc": np.array(checks, np.uint32)}
+    path.write_bytes(safetensors.numpy.save(tensors, {"key": key}))
 
 
 def test_nothing_is_rounded_twice(store, spec, make_ids):
@@ -128,7 +129,7 @@ def test_nothing_is_rounded_twice(store, spec, make_ids):
     for i in range(0, 9, 3):
         path = store.write(spec, ids[i : i + 3], rows[i : i + 3])
     # Values that our own encoding wouldn't write: no 127 in a channel, and -128.
-    odd = np.clip(safetensors.numpy.load_file(path)["rows"], -90, 90)
+    odd = np.clip(safetensors.numpy.load(path.read_bytes())["rows"], -90, 90)
     odd[0, 0, 0, 0] = -128
     rewritten(path, ids[6:], rows=odd)
     before = FeatureStore(store.path).read(spec, ids)
@@ -144,7 +145,7 @@ def test_nothing_is_rounded_twice(store, spec, make_ids):
 def test_a_strangers_scales_that_are_no_numbers(store, spec, make_ids, scale):
     ids = make_ids(3)
     path = store.write(spec, ids, maps(3))
-    scales = safetensors.numpy.load_file(path)["scales"]
+    scales = safetensors.numpy.load(path.read_bytes())["scales"]
     scales[1, 2] = scale
     rewritten(path, ids, scales=scales)
     here = FeatureStore(store.path.with_name("here"))
@@ -205,24 +206,24 @@ def lies():
 
 
 @pytest.mark.parametrize("name", lies())
-def test_hostile_headers_are_refused(shard, store, spec, make_ids, name):
+def test_hostile_headers_are_refused(shard, store, spec, load, make_ids, name):
     header, data = split(shard)
     assert header["rows"]["data_offsets"] == [72, 78]
     join(shard, lies()[name](header), data)
     with pytest.raises(BadShard):
-        shards.load(shard, key=spec.key, storage="int8")
+        load(shard, spec)
     assert FeatureStore(store.path).missing(spec, make_ids(3)) == make_ids(3)
 
 
-def test_a_row_that_would_be_too_large_when_it_is_read(store, spec, make_ids, write, monkeypatch):
+def test_a_row_that_would_be_too_large_when_it_is_read(store, spec, load, make_ids, monkeypatch):
     """The limit is that of the float32 row, of which the file holds a quarter."""
     ids = make_ids(1)
     path = store.write(spec, ids, np.ones((1, 2, 4, 4)))
     monkeypatch.setattr("transferkit.store.header.MAX_ROW_BYTES", 4 * 32)
-    assert shards.load(path, key=spec.key, storage="int8").n_rows == 1
+    assert load(path, spec).n_rows == 1
     monkeypatch.setattr("transferkit.store.header.MAX_ROW_BYTES", 4 * 32 - 1)
     with pytest.raises(BadShard, match="a row can't have 128 bytes"):
-        shards.load(path, key=spec.key, storage="int8")
+        load(path, spec)
     monkeypatch.setattr("transferkit.store.inputs.MAX_ROW_BYTES", 4 * 32 - 1)
     with pytest.raises(ValueError, match="a row has 128 bytes"):
         store.write(spec, ids, np.ones((1, 2, 4, 4)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from transferkit.store import FeatureStore, MissingRows, shards
+from transferkit.store import FeatureStore, MissingRows
 from transferkit.store.header import BadShard
 
 
@@ -62,11 +62,11 @@ def hostile_headers() -> dict[str, Callable[[dict[str, Any]], object]]:
 
 @pytest.mark.parametrize("storage", ["float32"])  # by whose sizes the headers above are made
 @pytest.mark.parametrize("name", hostile_headers())
-def test_hostile_headers_are_refused(shard, store, spec, make_ids, caplog, name):
+def test_hostile_headers_are_refused(shard, store, spec, load, make_ids, caplog, name):
     header, data = split(shard)
     join(shard, hostile_headers()[name](header), data)
     with pytest.raises(BadShard):
-        shards.load(shard, key=spec.key, storage=spec.storage)
+        load(shard, spec)
     fresh = FeatureStore(store.path)
     assert fresh.missing(spec, make_ids(3)) == make_ids(3)
     assert shard.name in caplog.text
@@ -75,14 +75,14 @@ def test_hostile_headers_are_refused(shard, store, spec, make_ids, caplog, name)
 
 
 @pytest.mark.parametrize("length", [0, 1, 10**6, 2**31, 2**63, 2**64 - 1])
-def test_a_lying_header_length_is_refused(shard, spec, length):
+def test_a_lying_header_length_is_refused(shard, spec, load, length):
     content = shard.read_bytes()
     shard.write_bytes(length.to_bytes(8, "little") + content[8:])
     with pytest.raises(BadShard, match="header can't be"):
-        shards.load(shard, key=spec.key, storage=spec.storage)
+        load(shard, spec)
 
 
-def test_a_gap_between_tensors_is_refused(shard, spec):
+def test_a_gap_between_tensors_is_refused(shard, spec, load):
     header, data = split(shard)
     for value in header.values():
         if "data_offsets" in value and value["data_offsets"][0]:
@@ -90,18 +90,18 @@ def test_a_gap_between_tensors_is_refused(shard, spec):
     assert header["crc"]["data_offsets"] == [56, 68]  # behind three ids
     join(shard, header, data[:48] + bytes(8) + data[48:])
     with pytest.raises(BadShard, match="without gap"):
-        shards.load(shard, key=spec.key, storage=spec.storage)
+        load(shard, spec)
 
 
-def test_truncations_and_extensions_are_refused(shard, store, spec, make_ids):
+def test_truncations_and_extensions_are_refused(shard, store, spec, load, make_ids):
     content = shard.read_bytes()
     for n in {*range(0, len(content), 5), *range(12), *range(len(content) - 9, len(content))}:
         shard.write_bytes(content[:n])
         with pytest.raises(BadShard):
-            shards.load(shard, key=spec.key, storage=spec.storage)
+            load(shard, spec)
     shard.write_bytes(content + b"\0")
     with pytest.raises(BadShard):
-        shards.load(shard, key=spec.key, storage=spec.storage)
+        load(shard, spec)
     assert FeatureStore(store.path).missing(spec, make_ids(3)) == make_ids(3)
 
 

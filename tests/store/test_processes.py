@@ -14,7 +14,7 @@ import pytest
 import transferkit
 from transferkit.store import FeatureStore
 
-pytestmark = pytest.mark.kills
+pytestmark = [pytest.mark.kills, pytest.mark.parametrize("place", ["local"])]
 
 ROOT = Path(transferkit.__file__).parents[1]
 

@@ -57,6 +57,7 @@ def test_gc_removes_a_shard_of_damaged_rows_that_stand_elsewhere(
     assert names(spec) == {p.name for p in parts}
 
 
+@pytest.mark.parametrize("place", ["local"])
 def test_gc_of_temporary_files(store, spec, make_ids, write):
     shard = write(spec, make_ids(1))
     old, new = shard.parent / ".tmp-old", shard.parent / ".tmp-new"

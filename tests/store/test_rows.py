@@ -126,8 +126,7 @@ def test_a_shard_that_shrinks_after_it_was_indexed(store, spec, make_ids, rows_o
     ids = make_ids(50)
     path = store.write(spec, ids, rows_of(ids))
     store.read(spec, ids)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 100)
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MissingRows):
         store.read(spec, ids)
     assert store.missing(spec, ids) == ids
@@ -152,6 +151,7 @@ def test_a_shard_that_goes_between_index_and_read(store, spec, make_ids, rows_of
     assert shards.gather is plain
 
 
+@pytest.mark.parametrize("place", ["local"])
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_what_is_no_file_is_not_opened(store, spec, make_ids, rows_of):
     ids = make_ids(2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import registry
+from transferkit.datasets import is_unread
 from transferkit.heads import TASKS, head_names
 
 __all__ = ["allowed_types", "load_head", "save_head"]
@@ -57,10 +58,17 @@ def save_head(path: Path, head: Any) -> None:
     Raises
     ------
     ValueError
-        If its file would hold types that loading doesn't allow.
+        If its file would hold types that loading doesn't allow, or rows that aren't read yet.
     """
     from skops.io import dump
 
+    unread = [name for name, value in vars(head).items() if is_unread(value)]
+    if unread:
+        raise ValueError(
+            f"{type(head).__name__} keeps its training features ({unread[0]}), which lie in a "
+            f"store and would be saved with the model; fit it on an array of them "
+            f"(numpy.asarray), or choose another head"
+        )
     dump(head, path)
     unsafe = _unsafe_types(path)
     if unsafe:

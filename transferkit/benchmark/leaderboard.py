@@ -134,8 +134,9 @@ def _board(
         return float(np.mean([row["metrics"][metric] for row in rows]))
 
     sets.sort(key=mean, reverse=True)
-    values = [np.stack([results.values(row["cell"]) for row in rows]) for rows in sets]
-    letters = groups(_different(values))
+    of_seed = [{row["seed"]: results.values(row["cell"]) for row in rows} for rows in sets]
+    values = [np.stack(list(each.values())) for each in of_seed]
+    letters = groups(_different(of_seed))
     places = [
         _place(rows, metric, mean(rows), array, group, others)
         for rows, array, group in zip(sets, values, letters, strict=True)
@@ -147,22 +148,26 @@ def _board(
     return Board(dataset, probe, shots, metric, n_test, n_seeds, tuple(places), baseline)
 
 
-def _different(values: Sequence[np.ndarray]) -> np.ndarray:
-    n = len(values)
-    pairs = [
-        (i, j) for i in range(n) for j in range(i + 1, n) if values[i].shape == values[j].shape
-    ]
-    p_values = []
-    for i, j in pairs:
-        is_single = len(values[i]) == 1 and set(np.unique(values[i])) <= {0, 1}
-        if is_single:
-            p_values.append(mcnemar(values[i][0], values[j][0]))
-        else:
-            p_values.append(paired_bootstrap(values[i], values[j]))
+def _different(of_seed: Sequence[Mapping[int, np.ndarray]]) -> np.ndarray:
+    """Which places differ; two are compared on the seeds that both have."""
+    n = len(of_seed)
+    pairs, p_values = [], []
+    for i in range(n):
+        for j in range(i + 1, n):
+            seeds = [seed for seed in of_seed[i] if seed in of_seed[j]]
+            one, other = ([of_seed[k][seed] for seed in seeds] for k in (i, j))
+            if seeds and {a.shape for a in one} == {b.shape for b in other}:
+                pairs.append((i, j))
+                p_values.append(_p_value(np.stack(one), np.stack(other)))
     is_different = np.zeros((n, n), bool)
     for (i, j), p in zip(pairs, holm(p_values), strict=True):
         is_different[i, j] = is_different[j, i] = p < LEVEL
     return is_different
+
+
+def _p_value(one: np.ndarray, other: np.ndarray) -> float:
+    is_single = len(one) == 1 and set(np.unique(one)) <= {0, 1}
+    return mcnemar(one[0], other[0]) if is_single else paired_bootstrap(one, other)
 
 
 def _place(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transferkit.images import Failure, ImageSet
 
 __all__ = [
+    "StorePath",
     "backbone_options",
     "estimator_from",
     "exit_code",
@@ -50,10 +51,19 @@ def _apply(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     return decorate
 
 
+class StorePath(click.Path):
+    """A folder, or a URL, which must stay text: a path has no two slashes in a row."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path`, or the URL as it is."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
-    help="Feature store; default $TRANSFERKIT_STORE, else the user's cache directory.",
+    type=StorePath(path_type=Path),
+    help="Feature store, a folder or a URL such as s3://BUCKET/PREFIX; default "
+    "$TRANSFERKIT_STORE, else the user's cache directory.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 plan_option = click.option(

@@ -103,12 +103,13 @@ def divided(
 
 
 def read_in_order(
-    images: ImageSet, extraction: Extraction, parts: Division
+    images: ImageSet, extraction: Extraction, parts: Division, memory: int
 ) -> tuple[Dataset, Division]:
     """Read the rows of the used images, part after part, and return each part's positions.
 
     All rows are read from the store once, and each part is a view of them, so that the features
-    of a large data set aren't in memory twice.
+    of a large data set aren't in memory twice. Rows that take more memory than they may are only
+    checked, and stay in the store.
 
     Parameters
     ----------
@@ -118,19 +119,25 @@ def read_in_order(
         Whose rows are still in the store, or in memory.
     parts : Division
         Positions among these images.
+    memory : int
+        Bytes that features may take.
     """
     import dataclasses
 
     import numpy as np
 
-    from transferkit.datasets import Dataset
+    from transferkit.datasets import Dataset, is_unread, row_blocks
     from transferkit.estimators import side_by_side
 
     order = np.concatenate([parts.train, parts.validation, parts.measured])
     sizes = [len(part) for part in (parts.train, parts.validation, parts.measured)]
     train, validation, measured = np.split(np.arange(len(order)), np.cumsum(sizes)[:-1])
     ids = tuple(extraction.ids[i] for i in order)
-    data = Dataset(images.select(order), ids, side_by_side(extraction, order))
+    X = side_by_side(extraction, order, memory=memory)
+    if is_unread(X):
+        for _ in row_blocks(X):  # damaged rows are found now, and can be computed again
+            pass
+    data = Dataset(images.select(order), ids, X)
     moved = dataclasses.replace(parts, train=train, validation=validation, measured=measured)
     return data, moved
 

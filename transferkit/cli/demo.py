@@ -52,7 +52,7 @@ def command(
     backbone: str | None,
     heads: str,
     out: Path,
-    store: Path | None,
+    store: Path | str | None,
     as_json: bool,
 ) -> None:
     """Show the main job, without any download: extract, store, train, compare, predict.

@@ -95,9 +95,10 @@ def command(
     read why.
     """
     from transferkit.artifacts import task_of
-    from transferkit.datasets import Dataset, measured_of
+    from transferkit.datasets import Dataset, chosen_rows, measured_of
     from transferkit.estimators import side_by_side
     from transferkit.estimators.measuring import learnt_columns, measure, true_targets
+    from transferkit.memory import memory_for_features
 
     task = task_of(model)
     if mapping is not None and (page is None or is_dense(task)):
@@ -137,14 +138,17 @@ def command(
     part = None if use_all else measured_of(listed.split_names)
     if part is not None:
         listed = listed.split(part)
-    extraction = estimator.extractor_.extract(listed, on_error=extraction_mode(on_error))
+    extraction = estimator.extractor_.extract(
+        listed, on_error=extraction_mode(on_error), keep_rows="fitting"
+    )
     chosen = _unseen(extraction, estimator.train_ids_, use_all)
     n_left_out = len(extraction.kept) - int(chosen.sum())
     chosen &= _labelled(listed.select(extraction.kept))
     at = extraction.kept[chosen].tolist()
     measured = listed.select(at)
     y = true_targets(estimator, measured)
-    data = Dataset(measured, X=side_by_side(extraction)[chosen], y=y)
+    X = side_by_side(extraction, memory=memory_for_features())
+    data = Dataset(measured, X=chosen_rows(X, chosen), y=y)
     report = measure(estimator, data)
     if out is not None:
         true = dict(zip(at, y.tolist(), strict=True))

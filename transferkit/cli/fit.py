@@ -91,6 +91,13 @@ if TYPE_CHECKING:
     help="CSV for what those models predict.",
 )
 @group_option
+@click.option(
+    "--memory",
+    type=click.FloatRange(0),
+    metavar="GB",
+    help="What features may take in memory; heads read more than that block by block, if they "
+    "can.  [default: a quarter of what is available]",
+)
 @run_options
 @plan_option
 @json_option
@@ -108,6 +115,7 @@ def command(
     seed: int,
     n_folds: int | None,
     out_of_fold: Path | None,
+    memory: float | None,
     on_error: str,
     only_plan: bool,
     as_json: bool,
@@ -130,6 +138,7 @@ def command(
     from transferkit.estimators.measuring import measure
     from transferkit.estimators.targets import training_parts
     from transferkit.heads import create_head
+    from transferkit.memory import memory_for_features
     from transferkit.tasks import task_of
 
     check_folds(ctx, n_folds, out_of_fold)
@@ -162,8 +171,9 @@ def command(
     if only_plan:
         print_plan(extractor.plan(listed), as_json=as_json)
         return
+    bound = memory_for_features() if memory is None else int(memory * 1e9)
     extraction, readable, data, parts = _extracted(
-        extractor, listed, task, 0 if n_folds else test_size, seed, on_error
+        extractor, listed, task, 0 if n_folds else test_size, seed, on_error, bound
     )
     start = time.perf_counter()
     model = estimator_of(task)(extractor, head=estimator, task=task)
@@ -233,8 +243,9 @@ def _extracted(
     test_size: float,
     seed: int,
     on_error: str,
+    memory: int,
 ) -> tuple[Extraction, ImageSet, Dataset, Division]:
-    """Extract and read every row once; the training and measured rows are parts of them."""
+    """Extract; read every row once, or check it. Training and measured rows are parts of them."""
     from transferkit.store import MissingRows
 
     if extractor.store is not False:  # one object, which remembers which rows are damaged
@@ -245,7 +256,7 @@ def _extracted(
         )
         readable, parts = divided(images, extraction, task, test_size, seed)
         try:
-            return extraction, readable, *read_in_order(readable, extraction, parts)
+            return extraction, readable, *read_in_order(readable, extraction, parts, memory)
         except MissingRows as error:
             if is_last:
                 raise

@@ -31,7 +31,15 @@ def command(as_json: bool) -> None:
         return "yes" if has else "-"
 
     print_table(
-        ("head", "regression", "several labels", "probabilities", "weights", "what it is"),
+        (
+            "head",
+            "regression",
+            "several labels",
+            "probabilities",
+            "weights",
+            "streams",
+            "what it is",
+        ),
         [
             (
                 head.name,
@@ -39,6 +47,7 @@ def command(as_json: bool) -> None:
                 mark(head.multilabel),
                 mark(head.probabilities),
                 mark(head.sample_weight),
+                mark(head.streams),
                 head.summary,
             )
             for head in heads

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from transferkit.cli._dense import (
+    FINDING,
     annotated_images,
     annotation_options,
     check_only_vectors,
@@ -16,6 +19,7 @@ from transferkit.cli._dense import (
 )
 from transferkit.cli._options import (
     backbone_options,
+    estimator_from,
     exit_code,
     extractor_from,
     images_from,
@@ -24,12 +28,12 @@ from transferkit.cli._options import (
     run_options,
 )
 from transferkit.cli._output import counted, print_json, print_pairs, printable
-from transferkit.cli._training import any_task_option
+from transferkit.cli._training import any_task_option, group_option
 from transferkit.cli._writing import check_file, form_of, out_file_option, write_lines
 
 if TYPE_CHECKING:
     from transferkit.annotations import AnnotationSet
-    from transferkit.images import Failure, ImageSet
+    from transferkit.images import ImageSet
     from transferkit.inspection import Finding, Inspection
 
 _SHOWN = 5
@@ -39,7 +43,15 @@ _SHOWN = 5
 @click.argument("images")
 @backbone_options
 @any_task_option
+@group_option
 @annotation_options
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Saved model that finds objects: its predictions are compared with the annotations, for "
+    "objects without a box or of another class. A model that was trained on these same images "
+    "finds fewer mistakes; train it on others, or on one half for the other.",
+)
 @out_file_option("File for one line per finding; by its ending CSV, JSON, JSON Lines or Parquet.")
 @click.option(
     "--report",
@@ -50,8 +62,8 @@ _SHOWN = 5
     "--write-exclude",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.txt",
-    help="List of the images to leave out, which --exclude of other commands takes: copies, and "
-    "images that can't be read.",
+    help="List of the images to leave out, for --exclude of other commands: copies, and images "
+    "that can't be read.",
 )
 @click.option(
     "--exclude-kinds",
@@ -73,6 +85,7 @@ def command(
     /,
     images: str,
     task: str,
+    model: str | None,
     out: Path | None,
     report: Path | None,
     write_exclude: Path | None,
@@ -91,10 +104,18 @@ def command(
     --exclude FILE.txt.
     """
     from transferkit.inspection import inspect_dataset, with_excluded
+    from transferkit.inspection.findings import check_kinds
 
     form = _check_outputs(out, write_exclude, report)
+    kinds = [kind.strip() for kind in exclude_kinds.split(",") if kind.strip()]
+    check_kinds(kinds)
+    estimator = None
+    if model is not None:
+        task = _task_of(model, task if _is_given(ctx, "task") else None)
+        estimator = estimator_from(model, dict(options))
     extractor = extractor_from(options)
-    listed, annotations = _listed(images, task, options)
+    classes = None if estimator is None else estimator.classes_
+    listed, annotations = _listed(images, task, options, classes)
     found = inspect_dataset(
         listed,
         extractor,
@@ -103,11 +124,9 @@ def command(
         seed=seed,
     )
     if annotations is not None:
-        found = _with_annotations(found, annotations)
-    found = with_excluded(
-        found, [kind.strip() for kind in exclude_kinds.split(",") if kind.strip()]
-    )
-    failures = _failures(found)
+        found = _with_annotations(found, annotations, estimator)
+    found = with_excluded(found, kinds)
+    failures = found.failures
     if on_error == "raise" and failures:
         report_failures(failures, len(found.images))
         ctx.exit(1)
@@ -143,34 +162,54 @@ def _check_outputs(out: Path | None, write_exclude: Path | None, report: Path | 
     return "json" if out is not None and out.suffix.lower() == ".json" else form_of(None, out)
 
 
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _task_of(model: str, asked: str | None) -> str:
+    """Task of the model, whose objects are compared with the annotations."""
+    from transferkit.artifacts import task_of
+    from transferkit.tasks.dense import dense_task_of
+
+    task: str = task_of(model)
+    if not (is_dense(task) and dense_task_of(task).has_objects):
+        raise click.UsageError(f"--model is for {FINDING}; this model predicts {task}")
+    if asked not in (None, task):
+        raise click.UsageError(f"--task is {asked}, and the model's is {task}; leave --task out")
+    return task
+
+
 def _listed(
-    source: str, task: str, options: dict[str, Any]
+    source: str, task: str, options: dict[str, Any], classes: Sequence[str] | None
 ) -> tuple[ImageSet, AnnotationSet | None]:
     """Images with their labels, or without them and with annotations, if the task wants these."""
     if is_dense(task):
-        images, annotations = annotated_images(source, task, options)
+        images, annotations = annotated_images(source, task, options, classes)
         return dataclasses.replace(images, labels=None), annotations
     check_only_vectors(options, task)
     return images_from(source, options), None
 
 
-def _with_annotations(found: Inspection, annotations: AnnotationSet) -> Inspection:
+def _with_annotations(
+    found: Inspection, annotations: AnnotationSet, estimator: Any | None
+) -> Inspection:
+    """The same inspection with what is found in the annotations, by a model too if there is one."""
     from transferkit.inspection.annotations import inspect_annotations
+    from transferkit.inspection.balance import object_balance
+    from transferkit.inspection.disagreements import model_disagreements
+    from transferkit.inspection.findings import in_order
 
-    own = inspect_annotations(found.images, annotations)
-    return dataclasses.replace(found, findings=[*found.findings, *own])
-
-
-def _failures(found: Inspection) -> list[Failure]:
-    """Images that couldn't be read."""
-    from transferkit.images import Failure
-
-    prefix = "can't be read: "
-    return [
-        Failure(one.image, found.images.names[one.image], one.reason.removeprefix(prefix))
-        for one in found.of("odd file")
-        if one.reason.startswith(prefix)
-    ]
+    own: list[Finding] = inspect_annotations(found.images, annotations)
+    facts = dict(found.facts)
+    if estimator is not None:
+        others, facts["model"] = model_disagreements(estimator, found.images, annotations)
+        own += others
+    return dataclasses.replace(
+        found,
+        findings=[*found.findings, *in_order(own)],
+        facts=facts,
+        balance=object_balance(found.images, annotations),
+    )
 
 
 def _write(

@@ -86,6 +86,7 @@ def command(
     """
     from transferkit.artifacts import task_of
     from transferkit.estimators import side_by_side
+    from transferkit.memory import memory_for_features
 
     if as_json and form not in (None, "jsonl"):
         raise click.UsageError(f"--json and --format {form} were both given; give one of them")
@@ -128,7 +129,8 @@ def command(
     extraction, failures = _extract(estimator, listed, on_error)
     predicted: dict[int, dict[str, Any]] = {}
     if extraction is not None:
-        found = predictions(estimator, side_by_side(extraction), proba=proba)
+        X = side_by_side(extraction, memory=memory_for_features())
+        found = predictions(estimator, X, proba=proba)
         predicted = dict(zip(extraction.kept.tolist(), found, strict=True))
     lines = predicted_lines(estimator, listed, predicted, failures, proba=proba)
     # The path keeps its column and its spelling in the table.
@@ -149,7 +151,9 @@ def _extract(
     from transferkit.images import UnreadableImages
 
     try:
-        extraction = estimator.extractor_.extract(images, on_error=extraction_mode(on_error))
+        extraction = estimator.extractor_.extract(
+            images, on_error=extraction_mode(on_error), keep_rows="fitting"
+        )
     except UnreadableImages as error:
         # If no image could be read, the result is a line with an error for each.
         if on_error == "raise" or len(error.failures) != len(images):

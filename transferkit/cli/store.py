@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transferkit.cli._options import image_options, images_from, json_option, store_option
+from transferkit.cli._options import (
+    StorePath,
+    image_options,
+    images_from,
+    json_option,
+    store_option,
+)
 from transferkit.cli._output import counted, print_json, print_pairs, print_table, size_of
 
 if TYPE_CHECKING:
@@ -23,15 +29,18 @@ def command() -> None:
     """Look at the feature store, check it, clean it up."""
 
 
-def _open(path: Path | None) -> Any:
+def _open(path: Path | str | None) -> Any:
     from transferkit.store import FeatureStore
     from transferkit.store.keys import list_keys
 
     opened = FeatureStore(path)
-    if opened.path.exists() and not opened.path.is_dir():
-        raise NotADirectoryError(f"{str(opened.path)!r} is a file; a store is a folder")
+    try:
+        names = opened.place.names("")
+    except NotADirectoryError as error:
+        message = f"{str(opened.path)!r} is a file; a store is a folder"
+        raise NotADirectoryError(message) from error
     # Only names are checked: a key that is damaged, or being written, belongs to a store too.
-    if opened.path.is_dir() and any(opened.path.iterdir()) and not list_keys(opened.path):
+    if names and not list_keys(opened.place):
         raise ValueError(f"{str(opened.path)!r} is a folder of other things, and no feature store")
     return opened
 
@@ -45,7 +54,7 @@ def _backbone(info: KeyInfo) -> str:
 @command.command("ls")
 @store_option
 @json_option
-def list_command(store: Path | None, as_json: bool) -> None:
+def list_command(store: Path | str | None, as_json: bool) -> None:
     """List the keys: what features there are, of how many images."""
     opened = _open(store)
     keys = opened.list_keys()
@@ -139,7 +148,7 @@ def _as_dict(info: KeyInfo) -> dict[str, Any]:
 @click.argument("key")
 @store_option
 @json_option
-def show_key(key: str, store: Path | None, as_json: bool) -> None:
+def show_key(key: str, store: Path | str | None, as_json: bool) -> None:
     """Show everything that decides the numbers of KEY (its beginning is enough)."""
     info = _open(store).info(key)
     if as_json:
@@ -171,7 +180,7 @@ def _text(value: Any) -> str:
 @store_option
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: bool) -> None:
+def verify(ctx: click.Context, key: str | None, store: Path | str | None, as_json: bool) -> None:
     """Read every row of KEY, or of all keys, and check it; exit with 1 if any is damaged.
 
     Damaged rows are never used: the next extract computes them again.
@@ -204,7 +213,7 @@ def verify(ctx: click.Context, key: str | None, store: Path | None, as_json: boo
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @store_option
 @json_option
-def collect(keys: tuple[str, ...], dry_run: bool, store: Path | None, as_json: bool) -> None:
+def collect(keys: tuple[str, ...], dry_run: bool, store: Path | str | None, as_json: bool) -> None:
     """Remove leftovers of killed runs, shards that stand elsewhere, and the keys given."""
     removed = _open(store).gc(keys, dry_run=dry_run)
     if as_json:
@@ -227,7 +236,7 @@ def collect(keys: tuple[str, ...], dry_run: bool, store: Path | None, as_json: b
 @click.argument("key", required=False)
 @store_option
 @json_option
-def compact(key: str | None, store: Path | None, as_json: bool) -> None:
+def compact(key: str | None, store: Path | str | None, as_json: bool) -> None:
     """Merge the small shards of KEY, or of all keys; damaged rows are left behind."""
     done = _open(store).compact(key)
     if as_json:
@@ -248,7 +257,7 @@ def compact(key: str | None, store: Path | None, as_json: bool) -> None:
 
 
 @command.command("merge")
-@click.argument("other", type=click.Path(path_type=Path))
+@click.argument("other", type=StorePath(path_type=Path))
 @click.option("--key", help="Only this key (its beginning is enough).")
 @store_option
 @json_option
@@ -256,9 +265,9 @@ def compact(key: str | None, store: Path | None, as_json: bool) -> None:
 def merge(
     ctx: click.Context,
     /,
-    other: Path,
+    other: Path | str,
     key: str | None,
-    store: Path | None,
+    store: Path | str | None,
     as_json: bool,
 ) -> None:
     """Take the rows of the store OTHER that aren't here yet, each one verified.
@@ -266,7 +275,7 @@ def merge(
     OTHER isn't changed, and others may write to it meanwhile. What is damaged in it is
     named, not taken, and makes the exit code 1; all else is taken.
     """
-    if not other.is_dir():
+    if isinstance(other, Path) and not other.is_dir():
         raise FileNotFoundError(f"{str(other)!r} is no folder; give another store's")
     merged = _open(store).merge(_open(other), key)
     faults = [fault for one in merged for fault in one.faults]
@@ -312,7 +321,12 @@ def merge(
 )
 @store_option
 def export_key(
-    key: str, out: Path, images: str | None, form: str | None, store: Path | None, **options: Any
+    key: str,
+    out: Path,
+    images: str | None,
+    form: str | None,
+    store: Path | str | None,
+    **options: Any,
 ) -> None:
     """Write the rows of KEY (its beginning is enough) to the file OUT, with their ids.
 

@@ -1,4 +1,4 @@
-"""Labelled images with their features, their division into parts, and all splits."""
+"""Labelled images with their features, read or not; their division into parts; all splits."""
 
 from transferkit.datasets.blocks import blocks_of, contradictions, is_unseen
 from transferkit.datasets.dataset import Dataset
@@ -20,12 +20,25 @@ from transferkit.datasets.splits import (
     folds,
     hold_out,
 )
+from transferkit.datasets.unread import (
+    RowsSideBySide,
+    UnreadRows,
+    by_blocks,
+    chosen_rows,
+    is_unread,
+    joined_rows,
+    row_blocks,
+)
 
 __all__ = [
     "Dataset",
     "Division",
     "Roles",
+    "RowsSideBySide",
+    "UnreadRows",
     "blocks_of",
+    "by_blocks",
+    "chosen_rows",
     "contradictions",
     "deal_stratified",
     "divide",
@@ -36,8 +49,11 @@ __all__ = [
     "folds",
     "hold_out",
     "is_labelled",
+    "is_unread",
     "is_unseen",
+    "joined_rows",
     "keep_apart",
     "measured_of",
     "roles_of",
+    "row_blocks",
 ]

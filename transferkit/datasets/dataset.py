@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.datasets.blocks import blocks_of
+from transferkit.datasets.unread import chosen_rows, joined_rows
 from transferkit.images import ImageSet
 
 __all__ = ["Dataset"]
@@ -104,7 +105,8 @@ class Dataset:
         Parameters
         ----------
         positions : iterable of int
-            Of rows that stand behind each other no features are copied.
+            Of rows that stand behind each other no features are copied, and rows that lie in
+            the store stay there.
         """
         at = np.asarray(list(positions), dtype=np.intp)
         if np.array_equal(at, np.arange(len(self))):
@@ -114,7 +116,7 @@ class Dataset:
         return Dataset(
             None if self.images is None else self.images.select(at),
             _chosen(self.ids, at),
-            None if self.X is None else self.X[rows],
+            None if self.X is None else chosen_rows(self.X, rows),
             None if self.y is None else self.y[at],
             _chosen(self.groups, at),
             _chosen(self.splits, at),
@@ -125,7 +127,7 @@ class Dataset:
         return Dataset(
             None,
             _joined(self.ids, other.ids),
-            None if self.X is None or other.X is None else np.concatenate([self.X, other.X]),
+            None if self.X is None or other.X is None else joined_rows(self.X, other.X),
             None if self.y is None or other.y is None else np.concatenate([self.y, other.y]),
             _joined(self.groups, other.groups),
             _joined(self.splits, other.splits),

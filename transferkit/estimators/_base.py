@@ -18,6 +18,7 @@ from transferkit.backbones import Backbone
 from transferkit.datasets import Dataset
 from transferkit.digests import ID_BYTES
 from transferkit.estimators._rows import (
+    as_the_head_reads,
     checked_weights,
     kept_apart,
     labelled_rows,
@@ -29,6 +30,7 @@ from transferkit.estimators.extractor import FeatureExtractor, check_vectors, si
 from transferkit.estimators.targets import column_names, targets_of, training_parts, with_groups
 from transferkit.heads import create_head
 from transferkit.images import Failure, list_images
+from transferkit.memory import memory_for_features
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 from transferkit.tasks import Task, asked_name, dense, task_of
@@ -162,7 +164,7 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     def fit_features(
         self,
-        X: np.ndarray | Dataset,
+        X: Any,
         y: Any = None,
         *,
         sample_weight: Any = None,
@@ -175,8 +177,9 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features), or Dataset
-            Features from this estimator's own extractor, with which it predicts later.
+        X : ndarray of shape (n_samples, n_features), unread rows, or Dataset
+            Features from this estimator's own extractor, with which it predicts later. Rows
+            that lie in a store (`StoredRows`) stay there, if the head `streams`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             As for `fit`; by default the data set's own, or the labels of its images.
         sample_weight
@@ -261,6 +264,8 @@ class TransferEstimator(BaseEstimator, abc.ABC):
             train, held = kept_apart(train, held)
             if weight is not None:
                 weight = np.concatenate([weight, np.ones(len(train) - n)])
+        train = as_the_head_reads(self.head_, train)
+        held = None if held is None else as_the_head_reads(self.head_, held)
         parts = [train] if held is None else [train, held]
         ids = [row for part in parts for row in part.ids or ()]
         codes = self._learn(np.concatenate([part.targets for part in parts]), names)
@@ -315,13 +320,15 @@ class TransferEstimator(BaseEstimator, abc.ABC):
 
     def _rows(
         self, images: Any, on_error: str = "raise", *, is_training: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, list[bytes], list[Failure]]:
+    ) -> tuple[Any, np.ndarray, list[bytes], list[Failure]]:
         """Extract features; return them with the images' positions, ids, and the failures."""
         check_vectors(self.extractor_.feature_names)
         if is_training and self.extractor_.reduce == "concat":
             self.extractor_.fit(images)
-        extraction = self.extractor_.extract(images, on_error=on_error, remember=is_training)
-        X = side_by_side(extraction)
+        extraction = self.extractor_.extract(
+            images, on_error=on_error, keep_rows="fitting", remember=is_training
+        )
+        X = side_by_side(extraction, memory=memory_for_features())
         return X, extraction.kept, list(extraction.ids), list(extraction.failures)
 
     # ---- predict ----

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.datasets import Dataset, hold_out, keep_apart
+from transferkit.datasets import Dataset, hold_out, is_unread, keep_apart
 from transferkit.estimators.targets import targets_of
+from transferkit.heads import describe, head_names
+from transferkit.memory import available_memory
 
 __all__ = [
+    "as_the_head_reads",
     "checked_weights",
     "kept_apart",
     "labelled_rows",
@@ -23,13 +26,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# Of the available memory, for features that a head needs in memory.
+LARGEST_SHARE = 0.5
+
 
 def labelled_rows(X: Any, y: Any, part: str, task: str) -> Dataset:
     """Make a `Dataset` of features and their targets.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features), or Dataset
+    X : ndarray of shape (n_samples, n_features), unread rows, or Dataset
         Features; or features with the images, whose labels are taken if it has no targets.
     y : array-like or None
         Targets, as for `targets_of`; None for the data set's own.
@@ -48,7 +54,7 @@ def labelled_rows(X: Any, y: Any, part: str, task: str) -> Dataset:
         if y is None and (X.y is not None or X.images is None):
             own = X.targets
         return X.with_targets(targets_of(X.images, own, part, task))
-    X, targets = np.asarray(X), targets_of(None, y, part, task)
+    X, targets = X if is_unread(X) else np.asarray(X), targets_of(None, y, part, task)
     if X.ndim != 2 or len(X) != len(targets):
         raise ValueError(
             f"features of shape {X.shape} and {len(targets)} targets; give (n, d) and n"
@@ -107,6 +113,35 @@ def kept_apart(train: Dataset, held: Dataset) -> tuple[Dataset, Dataset | None]:
     moved = np.setdiff1d(every[n:], apart)
     left = held.select(apart - n) if len(apart) else None
     return train.joined(held.select(moved - n)), left
+
+
+def as_the_head_reads(head: Any, part: Dataset) -> Dataset:
+    """Return a part whose features the head can read: all at once, unless it `streams`.
+
+    Parameters
+    ----------
+    head : estimator
+        Which is fitted on them.
+    part : Dataset
+        Its features are an array, or rows that aren't read yet.
+
+    Raises
+    ------
+    ValueError
+        If the head can't read them block by block, and they don't fit into memory.
+    """
+    if not is_unread(part.X) or getattr(head, "streams", False):
+        return part
+    limit = available_memory() * LARGEST_SHARE
+    if part.X.nbytes > limit:
+        streaming = [name for name in head_names() if describe(name).streams]
+        raise ValueError(
+            f"the features take {part.X.nbytes / 1e9:.1f} GB, more than half of the memory "
+            f"available ({limit / LARGEST_SHARE / 1e9:.1f} GB), and {type(head).__name__} needs "
+            f"them in memory; choose a head that reads them block by block "
+            f"({', '.join(streaming)}), or give fewer images"
+        )
+    return dataclasses.replace(part, X=np.asarray(part.X))
 
 
 def own_hold_out(

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
+from transferkit.datasets import by_blocks
 from transferkit.estimators._base import TransferEstimator
 from transferkit.estimators.targets import renamed_class_weights
 from transferkit.heads import create_head
@@ -112,15 +113,15 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
-            From `extractor_`.
+        X : ndarray of shape (n_samples, n_features), or unread rows
+            From `extractor_`; read a block at a time.
 
         Returns
         -------
         ndarray of shape (n_samples,), or an indicator matrix (n_samples, n_classes)
         """
         check_is_fitted(self)
-        predicted = np.asarray(self.head_.predict(X))
+        predicted = by_blocks(lambda rows: np.asarray(self.head_.predict(rows)), X)
         return predicted if self.is_multilabel_ else np.asarray(self.classes_[predicted])
 
     @available_if(_head_has("predict_proba"))
@@ -146,10 +147,13 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
-            From `extractor_`.
+        X : ndarray of shape (n_samples, n_features), or unread rows
+            From `extractor_`; read a block at a time.
         """
         check_is_fitted(self)
+        return by_blocks(self._probabilities, X)
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
         proba = self.head_.predict_proba(X)
         if self.is_multilabel_ and isinstance(proba, list):
             # scikit-learn's own multi-output classifiers give (n, 2) per label.
@@ -160,7 +164,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     def decision_function(self, images: Any) -> np.ndarray:
         """The head's scores, shape ``(n_samples, n_classes)``, or ``(n_samples,)`` for two."""
         check_is_fitted(self)
-        return np.asarray(self.head_.decision_function(self._rows(images)[0]))
+        X = self._rows(images)[0]
+        return by_blocks(lambda rows: np.asarray(self.head_.decision_function(rows)), X)
 
     def score(self, images: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return accuracy on labelled images.

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from transferkit.backbones import Backbone, resolve_backbone
+from transferkit.datasets import RowsSideBySide, chosen_rows
 from transferkit.estimators._memory import known_in_process, process_store
 from transferkit.extract import Estimate, Extraction, View, extract, plan
 from transferkit.extract.bags import check_reduction, failures_of_items, reduced
@@ -65,7 +66,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     reduce : {"mean", "max", "concat"}, default="mean"
         How the features of an item's several images become its one row: their mean, their
         maximum, or all of them side by side. The store keeps a row of every single image.
-    store : FeatureStore, path, None or False, default=None
+    store : FeatureStore, path, URL, None or False, default=None
         Where features are kept. None is the default store (``$TRANSFERKIT_STORE``, else a
         folder in the user's cache directory); False keeps nothing. The default store never
         holds features of images in memory (bytes, open files, PIL images, arrays), nor any of
@@ -182,7 +183,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             Ignored.
         """
         listed = list_images(images)
-        return side_by_side(self.fit(listed).extract(listed, remember=True))
+        return np.asarray(side_by_side(self.fit(listed).extract(listed, remember=True)))
 
     def resolve(self) -> BackboneSpec:
         """Return the backbone's spec, without building it.
@@ -246,7 +247,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         images: Any,
         *,
         on_error: str = "raise",
-        keep_rows: bool | Literal["stored"] = True,
+        keep_rows: bool | Literal["stored", "fitting"] = True,
         remember: bool = False,
         view: View | None = None,
     ) -> Extraction:
@@ -260,10 +261,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         on_error : {"raise", "skip"}, default="raise"
             Whether unreadable images raise, all of them by name, or are left out. An item of
             several images is left out if one of them can't be read.
-        keep_rows : bool or "stored", default=True
+        keep_rows : bool, "stored" or "fitting", default=True
             False fills the store and checks every row in it, without gathering them. With
             ``"stored"`` they are left there to be read from ``Extraction.stored``, where there
-            is a store and every item has one image.
+            is a store and every item has one image. With ``"fitting"`` they are gathered if
+            they fit well into memory, and else are checked and left there.
         remember : bool, default=False
             Whether features of images in memory are kept in this process if no store was
             chosen, as ``fit`` does.
@@ -300,7 +302,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         images: ImageSet,
         store: FeatureStore | None,
         on_error: str,
-        keep_rows: bool | Literal["stored"],
+        keep_rows: bool | Literal["stored", "fitting"],
         view: View | None = None,
     ) -> Extraction:
         extraction = extract(
@@ -422,7 +424,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         UnreadableImages
             If images can't be read; every one is named.
         """
-        return side_by_side(self.extract(images))
+        return np.asarray(side_by_side(self.extract(images)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -447,8 +449,11 @@ def check_vectors(features: Sequence[str]) -> None:
 
 
 def side_by_side(
-    extraction: Extraction, positions: Sequence[int] | np.ndarray | None = None
-) -> np.ndarray:
+    extraction: Extraction,
+    positions: Sequence[int] | np.ndarray | None = None,
+    *,
+    memory: int | None = None,
+) -> Any:
     """Join the rows of all features side by side.
 
     Parameters
@@ -458,6 +463,13 @@ def side_by_side(
     positions : sequence of int, optional
         Which of the kept images, in the order wanted; by default all. Rows that the extraction
         left in the store are read from there, straight into the array.
+    memory : int, optional
+        Bytes; rows in the store that take more stay there, as `UnreadRows` or `StoredRows`.
+
+    Returns
+    -------
+    ndarray or unread rows
+        Of shape ``(n, d)``, or that of the only feature.
 
     Raises
     ------
@@ -467,12 +479,15 @@ def side_by_side(
     is_gathered = all(len(rows) == len(extraction.ids) for rows in extraction.rows.values())
     sources: list[Any] = list((extraction.rows if is_gathered else extraction.stored).values())
     at = slice(None) if positions is None else np.asarray(positions, dtype=np.intp)
-    if len(sources) == 1:
-        return sources[0] if is_gathered and positions is None else np.asarray(sources[0][at])
-    dense = [name for name, array in extraction.rows.items() if array.ndim > 2]
-    if dense:
-        raise ValueError(
-            f"feature {dense[0]!r} is a map and can't stand beside others; pool it, or extract "
-            f"it alone"
-        )
-    return np.concatenate([source[at] for source in sources], axis=1)
+    if len(sources) > 1:
+        dense = [name for name, array in extraction.rows.items() if array.ndim > 2]
+        if dense:
+            raise ValueError(
+                f"feature {dense[0]!r} is a map and can't stand beside others; pool it, or extract "
+                f"it alone"
+            )
+    if is_gathered:
+        chosen = sources if positions is None else [source[at] for source in sources]
+        return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=1)
+    unread = chosen_rows(sources[0] if len(sources) == 1 else RowsSideBySide(sources), at)
+    return unread if memory is not None and unread.nbytes > memory else np.asarray(unread)

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.datasets import Dataset
+from transferkit.datasets import Dataset, chosen_rows
 from transferkit.estimators._base import TransferEstimator
 
 __all__ = ["FoldModels", "fit_folds"]
@@ -48,7 +48,9 @@ class FoldModels:
         X : ndarray of shape (n_samples, n_features)
             The rows that the folds divide.
         """
-        parts = [m.predict_features(X[self.fold_of == k]) for k, m in enumerate(self.models)]
+        parts = [
+            m.predict_features(chosen_rows(X, self.fold_of == k)) for k, m in enumerate(self.models)
+        ]
         # One fold may lack the class of the longest name, so the folds' types are joined.
         return self._ordered(parts, np.result_type(*parts))
 
@@ -69,7 +71,7 @@ class FoldModels:
         classes = self.whole.classes_.tolist()
         parts = []
         for number, model in enumerate(self.models):
-            own = model.predict_proba_features(X[self.fold_of == number])
+            own = model.predict_proba_features(chosen_rows(X, self.fold_of == number))
             wide = np.zeros((len(own), len(classes)), own.dtype)
             wide[:, [classes.index(label) for label in model.classes_.tolist()]] = own
             parts.append(wide)

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit import artifacts
+from transferkit.datasets import by_blocks
 from transferkit.estimators._base import TransferEstimator
 
 __all__ = ["TransferRegressor"]
@@ -75,15 +76,15 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
-            From `extractor_`.
+        X : ndarray of shape (n_samples, n_features), or unread rows
+            From `extractor_`; read a block at a time.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         check_is_fitted(self)
-        return np.asarray(self.head_.predict(X))
+        return by_blocks(lambda rows: np.asarray(self.head_.predict(rows)), X)
 
     def score(self, images: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return R² on labelled images.

@@ -51,7 +51,7 @@ def extract(
     engine: str = "auto",
     batch_size: int | None = None,
     on_error: str = "raise",
-    keep_rows: bool | Literal["stored"] = True,
+    keep_rows: bool | Literal["stored", "fitting"] = True,
     progress: bool = False,
     view: View | None = None,
 ) -> Extraction:
@@ -77,10 +77,11 @@ def extract(
     on_error : {"raise", "skip"}, default="raise"
         What happens if images can't be read: raise, after all the others are in the store,
         naming every one; or leave them out and report them.
-    keep_rows : bool or "stored", default=True
+    keep_rows : bool, "stored" or "fitting", default=True
         False fills the store and checks every row in it, without gathering them; they can be
         read from `Extraction.stored`. With ``"stored"`` they aren't even checked before they are
-        read from there, once; without a store they are gathered all the same.
+        read from there, once; without a store they are gathered all the same. With ``"fitting"``
+        they are gathered if they fit well into memory, and else are checked and left there.
     progress : bool, default=False
         Whether a progress bar is shown on stderr.
     view : View, optional

@@ -26,9 +26,9 @@ from transferkit.extract.suspects import InFlight, ending
 from transferkit.extract.views import View
 from transferkit.extract.workers import Batch, Workers, run, workers_for
 from transferkit.extract.writing import ShardWriter
-from transferkit.folders import check_folder
 from transferkit.forward import Forward, choose_device
 from transferkit.images import ImageSet
+from transferkit.memory import memory_for_features
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, MissingRows, StoredRows, encoding
@@ -119,7 +119,7 @@ class ExtractionJob:
         """Preprocessing of the images, which is the same for every feature."""
         return next(iter(self.specs.values())).preprocess
 
-    def finish(self, on_error: str, keep_rows: bool | Literal["stored"]) -> Extraction:
+    def finish(self, on_error: str, keep_rows: bool | Literal["stored", "fitting"]) -> Extraction:
         """Compute missing rows, and gather all rows."""
         identities = self.identities
         for attempt in range(_ATTEMPTS):
@@ -130,6 +130,9 @@ class ExtractionJob:
             ids = tuple(identities.readable_ids)
             try:
                 stored = {name: self.store.open(spec, ids) for name, spec in self.specs.items()}
+                n_bytes = sum(one.nbytes for one in stored.values())
+                if keep_rows == "fitting":
+                    keep_rows = n_bytes <= memory_for_features()
                 rows = {name: _gathered(one, keep_rows) for name, one in stored.items()}
                 break
             except MissingRows as error:  # damaged, or a file was changed under our hands
@@ -168,7 +171,7 @@ class ExtractionJob:
         specs, first = self.missing()
         if not first:
             return False
-        check_folder(self.store.path, "features can't be stored")
+        self.store.place.check_writable("features can't be stored")
         size = self.chosen_batch_size()
         self.set_aside(first)
         unusable: dict[bytes, str] = {}

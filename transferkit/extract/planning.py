@@ -6,12 +6,10 @@ import collections
 import dataclasses
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -135,7 +133,7 @@ def plan(
         job.set_aside(job.missing()[1])
     found = [job.missing() for job in jobs]
     n_missing = sum(len(first) for _, first in found)
-    n_free = _free_bytes(store.path)
+    n_free = store.place.free_bytes()
     if not n_missing:
         return Estimate(len(images), 0, {}, None, 0.0, 0, None, n_bytes_free=n_free)
     most = max(range(len(jobs)), key=lambda i: len(found[i][1]))
@@ -192,15 +190,6 @@ def _measured(
 
 def _row_bytes(storage: str, shape: tuple[int, ...]) -> int:
     return encoding.row_type(storage, shape).itemsize
-
-
-def _free_bytes(folder: Path) -> int | None:
-    """Free bytes of a folder's disk, be it there or not yet; None if nobody can tell."""
-    place = next((path for path in (folder, *folder.parents) if path.exists()), None)
-    try:
-        return None if place is None else shutil.disk_usage(place).free
-    except OSError:
-        return None
 
 
 def _timed(

@@ -40,7 +40,7 @@ class _ShareOfImages:
     ids: tuple[bytes, ...]
     backbone: BackboneSpec
     specs: dict[str, FeatureSpec]
-    store: Path
+    store: Path | str
     device: str
     engine: str
     batch_size: int
@@ -71,6 +71,11 @@ def fill(job: ExtractionJob, devices: Sequence[str]) -> None:
         If a process fails. The others stop then, and what is done is kept. Where an image has
         ended it, that one is set aside as unreadable, and all go on.
     """
+    if not job.store.place.is_shared:
+        raise ValueError(
+            f"the store {str(job.store.path)!r} is in the memory of one process, and "
+            f"{len(devices)} devices take a process each; choose another store, or one device"
+        )
     while True:
         specs, first = job.missing()
         job.set_aside(first)

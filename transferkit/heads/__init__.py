@@ -47,6 +47,8 @@ class HeadInfo:
         Whether its classifier has `predict_proba` as it comes; others may be calibrated.
     sample_weight : bool
         Whether all of its estimators take weights of samples.
+    streams : bool
+        Whether it reads features block by block, so that they needn't fit into memory.
     """
 
     name: str
@@ -55,6 +57,7 @@ class HeadInfo:
     multilabel: bool
     probabilities: bool
     sample_weight: bool
+    streams: bool
 
 
 def __getattr__(name: str) -> Any:
@@ -113,6 +116,7 @@ def describe(name: str) -> HeadInfo:
         multilabel=classifier is not None and get_tags(classifier).classifier_tags.multi_label,
         probabilities=hasattr(classifier, "predict_proba"),
         sample_weight=all(has_fit_parameter(e, "sample_weight") for e in estimators.values()),
+        streams=all(getattr(e, "streams", False) for e in estimators.values()),
     )
 
 

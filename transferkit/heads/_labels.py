@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets import by_blocks
 from transferkit.heads._validation import Array, check_features
 from transferkit.solvers.losses import log_softmax, sigmoid
 from transferkit.solvers.scores import linear_scores
@@ -163,8 +164,12 @@ class LinearClassifierMixin(LabelsByScore):
             (n_samples, n_labels).
         """
         check_is_fitted(self)
-        rows = check_features(self, X, half=True)
-        scores = linear_scores(rows, self.coef_, self.intercept_)
+        scores = by_blocks(
+            lambda rows: linear_scores(
+                check_features(self, rows, half=True), self.coef_, self.intercept_
+            ),
+            X,
+        )
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
 

@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d, compute_class_weight, get_tags
 from sklearn.utils.validation import check_array, validate_data
 
 from transferkit import registry
+from transferkit.datasets import UnreadRows, is_unread, row_blocks
 from transferkit.solvers.rows import select_rows
 
 __all__ = [
@@ -68,7 +69,7 @@ class TrainingRows:
     ----------
     parts : list of (ndarray of shape (·, n_features), ndarray of int or None)
         Arrays, and the rows of each that count (None: all). So that a memory-mapped array
-        needn't be copied.
+        needn't be copied. Unread rows instead of an array, for a head that `streams`.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     weight : ndarray of shape (n_samples,) or None
@@ -87,6 +88,12 @@ class TrainingRows:
         """All rows in one array of shape (n_samples, n_features)."""
         arrays = [X if rows is None else X[rows] for X, rows in self.parts]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    @property
+    def source(self) -> Any:
+        """All rows as one matrix that is read block by block: nothing is gathered."""
+        is_whole = len(self.parts) == 1 and self.parts[0][1] is None
+        return self.parts[0][0] if is_whole else UnreadRows(self.parts)
 
     def some(self, wanted: Array) -> list[tuple[Array, Array | None]]:
         """Views of the parts, of some rows only, given by a mask of shape (n_samples,)."""
@@ -145,20 +152,26 @@ def check_features(head: Any, X: ArrayLike, *, half: bool = False) -> Array:
     return np.asarray(rows)
 
 
-def _check_numbers(X: Array) -> None:
+def _check_numbers(X: Any) -> None:
     """Raise a ValueError unless all features are finite and of a usable size."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        is_finite = bool(np.isfinite(X.sum(dtype=np.float64)))
-    if not is_finite and not np.isfinite(X).all():
-        bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
-        what = "NaN" if np.isnan(X[bad[0]]).any() else "infinity"
+    n_bad, first_bad, what, largest = 0, 0, "", 0.0
+    # An array is looked at as a whole, which needs no copy of it.
+    for part, rows in row_blocks(X) if is_unread(X) else [(slice(0, len(X)), X)]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = bool(np.isfinite(rows.sum(dtype=np.float64)))
+        if not is_finite and not np.isfinite(rows).all():
+            bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if not n_bad:
+                first_bad = part.start + bad[0]
+                what = "NaN" if np.isnan(rows[bad[0]]).any() else "infinity"
+            n_bad += len(bad)
+        elif rows.dtype == np.float64 and rows.size:
+            largest = max(largest, float(rows.max()), -float(rows.min()))
+    if n_bad:
         raise ValueError(
-            f"X holds {what} in {len(bad):,} of {len(X):,} rows, the first being row {bad[0]}; a "
+            f"X holds {what} in {n_bad:,} of {len(X):,} rows, the first being row {first_bad}; a "
             "head takes finite features: leave those rows out, or extract them again"
         )
-    if X.dtype != np.float64 or not X.size:
-        return
-    largest = float(max(abs(X.max()), abs(X.min())))
     if largest > LARGEST or 0 < largest < SMALLEST:
         raise ValueError(
             f"X holds numbers up to {largest:.3g}; a head takes features whose largest lies "
@@ -311,10 +324,13 @@ def _rows(
     numeric: bool = False,
     half: bool = False,
 ) -> TrainingRows:
-    X, y = validate_data(
-        head, X, y, dtype=float_types(X, half=half), multi_output=several,
+    kinds = float_types(X, half=half)
+    X = _unread(head, X, kinds)
+    shown, y = validate_data(
+        head, _shown(X), y, dtype=kinds, multi_output=several,
         y_numeric=numeric and not several, ensure_all_finite=False,
     )  # fmt: skip
+    X = X if is_unread(X) else shown
     _check_numbers(X)
     weight = held = kept = None
     if numeric and several:
@@ -335,13 +351,33 @@ def _rows(
     return TrainingRows(parts, y, weight, held)
 
 
+def _unread(head: Any, X: Any, kinds: Any) -> Any:
+    """Unread rows in the type that a head computes in; an array, if the head needs one."""
+    if not is_unread(X):
+        return X
+    if not getattr(head, "streams", False):
+        return np.asarray(X)
+    given = kinds if isinstance(kinds, list) else [kinds]
+    kind = next((kind for kind in given if X.dtype == kind), given[0])
+    return X if X.dtype == kind else UnreadRows([(X, None)], kind)
+
+
+def _shown(X: Any) -> Any:
+    """X as scikit-learn checks it: for unread rows an array of their shape, without memory."""
+    if not is_unread(X) or X.ndim != 2 or not len(X):
+        return X
+    return np.broadcast_to(np.asarray(X[:1]), X.shape)
+
+
 def _validation(head: Any, X: Array, y: Array, validation: Any) -> tuple[Array, Array]:
     try:
         X_held, y_held = validation
     except (TypeError, ValueError) as error:
         raise ValueError("validation must be a pair (X, y) of features and labels") from error
     kind = float_types(X_held, half=True) if X.dtype == np.float16 else X.dtype
-    X_held = validate_data(head, X_held, dtype=kind, reset=False, ensure_all_finite=False)
+    X_held = _unread(head, X_held, kind)
+    shown = validate_data(head, _shown(X_held), dtype=kind, reset=False, ensure_all_finite=False)
+    X_held = X_held if is_unread(X_held) else shown
     _check_numbers(X_held)
     y_held = column_or_1d(y_held) if y.ndim == 1 else check_array(y_held, dtype=None)
     if len(X_held) != len(y_held):

@@ -1,12 +1,13 @@
 """Nearest class mean of centred features of length 1 (SimpleShot); for few images per class."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets import by_blocks, row_blocks
 from transferkit.heads._labels import SoftmaxMixin
 from transferkit.heads._validation import (
     Array,
@@ -56,6 +57,8 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
     ['x']
     """
 
+    streams: ClassVar[bool] = True
+
     def __init__(self, *, center: bool = True, temperature: float = 0.05) -> None:
         self.center = center
         self.temperature = temperature
@@ -79,16 +82,20 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
         check_positive("temperature", self.temperature)
         rows = check_classification_data(self, X, y, sample_weight)
         self.classes_ = rows.classes
-        weight = np.ones(len(rows.X)) if rows.weight is None else rows.weight
-        mean = np.zeros(rows.X.shape[1])
+        source = rows.source
+        weight = np.ones(len(source)) if rows.weight is None else rows.weight.astype(np.float64)
+        mean = np.zeros(source.shape[1])
         if self.center:
-            mean = np.average(rows.X, axis=0, weights=weight)
-        self.mean_ = mean.astype(rows.X.dtype)
-        units = self._units(rows.X)
-        members = [rows.y == code for code in range(len(self.classes_))]
-        self.centroids_ = np.stack(
-            [np.average(units[member], axis=0, weights=weight[member]) for member in members]
-        ).astype(rows.X.dtype)
+            for part, block in row_blocks(source):
+                mean += weight[part] @ block.astype(np.float64)
+            mean /= weight.sum()
+        self.mean_ = mean.astype(source.dtype)
+        sums = np.zeros((len(self.classes_), source.shape[1]))
+        for part, block in row_blocks(source):
+            shares = weight[part] * (rows.y[part] == np.arange(len(self.classes_))[:, None])
+            sums += shares @ self._units(block).astype(np.float64)
+        totals = np.bincount(rows.y, weights=weight)
+        self.centroids_ = (sums / totals[:, None]).astype(source.dtype)
         return self
 
     def _units(self, X: Array) -> Array:
@@ -113,14 +120,16 @@ class CentroidClassifier(SoftmaxMixin, BaseEstimator):
             Of two classes, the second's less the first's.
         """
         check_is_fitted(self)
-        X = check_features(self, X)
+        scores = by_blocks(lambda rows: self._scores(check_features(self, rows)), X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def _scores(self, X: Array) -> Array:
         rows = self._units(X)
         # |a - b|² = |a|² - 2ab + |b|², of which the first term is the same for every class.
         scores: Array = (2 * rows @ self.centroids_.T - (self.centroids_**2).sum(axis=1)) - (
             rows**2
         ).sum(axis=1, keepdims=True)
-        scores = scores / self.temperature
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores / self.temperature
 
 
 Classifier = CentroidClassifier

@@ -1,14 +1,16 @@
 """Votes of the nearest training images by cosine, weighted by a softmax; nothing is fitted."""
 
 import logging
+from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets import UnreadRows, by_blocks, is_unread, row_blocks
 from transferkit.heads._labels import LabelsByProbability, MultilabelMixin
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -19,7 +21,7 @@ from transferkit.heads._validation import (
     check_positive,
     check_regression_data,
 )
-from transferkit.solvers.neighbors import BLOCK, nearest, nearest_faiss, vote_weights
+from transferkit.solvers.neighbors import BLOCK, exact, faiss_flat, nearest, vote_weights
 from transferkit.solvers.standardize import Targets, unit_rows
 
 __all__ = ["Classifier", "KNNClassifier", "KNNRegressor", "Regressor"]
@@ -33,6 +35,8 @@ SMALLEST, LARGEST = 1e-15, 1e15
 
 class _Neighbors(BaseEstimator):
     """Base class of classifier and regressor: parameters, stored rows, and the weighted mean."""
+
+    streams: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -64,19 +68,35 @@ class _Neighbors(BaseEstimator):
             state.setdefault("origin_", np.zeros(state["X_"].shape[1]))
         super().__setstate__(state)
 
-    def _store(self, X: Array) -> None:
-        mean = X.mean(axis=0, dtype=np.float64) if self.center else np.zeros(X.shape[1])
+    def _store(self, X: Any) -> None:
+        mean = np.zeros(X.shape[1])
+        if self.center:
+            for _, block in row_blocks(X):
+                mean += block.sum(axis=0, dtype=np.float64)
+            mean /= len(X)
         self.mean_ = mean.astype(X.dtype)
         self.origin_ = np.zeros(X.shape[1])
-        some = self._placed(X[:: -(-len(X) // ROWS_FOR_ORIGIN)], np.float64)
+        some = self._placed(np.asarray(X[:: -(-len(X) // ROWS_FOR_ORIGIN)]), np.float64)
         # This is not the rows' mean, which one row far away would move.
         self.origin_ = np.median(some, axis=0)
-        self.X_ = self._placed(X, X.dtype)
-        if not _is_usual(self.X_):
-            self.X_ = self._placed(X, np.float64)
+        if is_unread(X):
+            usual = all(_is_usual(self._placed(block, X.dtype)) for _, block in row_blocks(X))
+            self.X_: Any = X if usual else UnreadRows([(X, None)], np.float64)
+        else:
+            self.X_ = self._placed(X, X.dtype)
+            if not _is_usual(self.X_):
+                self.X_ = self._placed(X, np.float64)
         self.k_ = min(self.k, len(X))
         if self.k_ < self.k:
             logger.info("k = %d, and there are %d samples; all of them vote", self.k, len(X))
+
+    def _training_rows(self, dtype: Any) -> Iterator[tuple[slice, Array]]:
+        """Blocks of placed rows: one of all of them, unless they are read from elsewhere."""
+        if is_unread(self.X_):
+            for part, block in row_blocks(self.X_, BLOCK):
+                yield part, self._placed(block, dtype)
+        else:
+            yield slice(0, len(self.X_)), self.X_.astype(dtype, copy=False)
 
     def _placed(self, X: Array, dtype: Any) -> Array:
         """Subtract the origin, so that rows lie no farther from zero than from each other.
@@ -97,18 +117,27 @@ class _Neighbors(BaseEstimator):
                 placed[part] = rows - self.origin_
         return placed
 
-    def _mean(self, X: ArrayLike, values: Array) -> Array:
-        """Weighted mean of the neighbours' values, of shape (n_samples, n_values)."""
-        rows = check_features(self, X)
-        stored, queries = self.X_, self._placed(rows, self.X_.dtype)
+    def _mean(self, X: ArrayLike, values_of: Callable[[Array], Array]) -> Array:
+        """Weighted mean of the neighbours' values, of shape (n_samples, n_values).
+
+        `values_of` gives the values of training rows, (n, k, n_values), by their positions.
+        """
+        return by_blocks(lambda rows: self._mean_of(check_features(self, rows), values_of), X)
+
+    def _mean_of(self, rows: Array, values_of: Callable[[Array], Array]) -> Array:
+        queries = self._placed(rows, self.X_.dtype)
         if not _is_usual(queries):
-            stored, queries = stored.astype(np.float64), self._placed(rows, np.float64)
-        mean = np.empty((len(rows), values.shape[1]), np.result_type(values, self.X_))
-        step = max(1, BLOCK // max(len(self.X_), self.k_ * values.shape[1]))
-        search = nearest if self.search == "exact" else nearest_faiss
-        for part, index, squared in search(queries, stored, self.k_, step):
-            votes = vote_weights(squared, self.weights, self.temperature)
-            mean[part] = np.einsum("ik,ikv->iv", votes, values[index])
+            queries = self._placed(rows, np.float64)
+        search = exact if self.search == "exact" else faiss_flat
+        index, squared = nearest(queries, self._training_rows(queries.dtype), self.k_, search)
+        votes = vote_weights(squared, self.weights, self.temperature)
+        first_values = values_of(index[:1])
+        n_values = first_values.shape[2]
+        mean = np.empty((len(rows), n_values), np.result_type(first_values, self.X_))
+        step = max(1, BLOCK // (self.k_ * n_values))
+        for first in range(0, len(rows), step):
+            part = slice(first, first + step)
+            mean[part] = np.einsum("ik,ikv->iv", votes[part], values_of(index[part]))
         return mean
 
 
@@ -148,7 +177,9 @@ class KNNClassifier(MultilabelMixin, LabelsByProbability, _Neighbors):
     classes_ : ndarray of shape (n_classes,), or list of ndarray
         The labels, sorted; for several labels at once a list with [0, 1] for each.
     X_ : ndarray of shape (n_samples, n_features)
-        The training features, centred and scaled as asked, less `origin_`.
+        The training features, centred and scaled as asked, less `origin_`. Unread rows stay as
+        they are, and are read once for every 64 MB of features to predict from; such a head
+        can't be saved.
     origin_ : ndarray of shape (n_features,)
         Where distances are measured from, in the middle of the features.
     y_ : ndarray of shape (n_samples,) or (n_samples, n_labels)
@@ -188,7 +219,7 @@ class KNNClassifier(MultilabelMixin, LabelsByProbability, _Neighbors):
         self._check_parameters()
         rows = check_classification_data(self, X, y)
         self.classes_, self.y_ = rows.classes, rows.y
-        self._store(rows.X)
+        self._store(rows.source)
         return self
 
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -207,8 +238,9 @@ class KNNClassifier(MultilabelMixin, LabelsByProbability, _Neighbors):
         """
         check_is_fitted(self)
         if self.y_.ndim == 2:
-            return self._mean(X, self.y_)
-        return self._mean(X, np.eye(len(self.classes_), dtype=np.int8)[self.y_])
+            return self._mean(X, lambda index: self.y_[index])
+        member = np.eye(len(self.classes_), dtype=np.int8)
+        return self._mean(X, lambda index: member[self.y_[index]])
 
 
 class KNNRegressor(NumbersMixin, _Neighbors):
@@ -250,7 +282,7 @@ class KNNRegressor(NumbersMixin, _Neighbors):
         self._check_parameters()
         rows = check_regression_data(self, X, y)
         self.y_ = rows.y
-        self._store(rows.X)
+        self._store(rows.source)
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -267,7 +299,7 @@ class KNNRegressor(NumbersMixin, _Neighbors):
         """
         check_is_fitted(self)
         targets = Targets.of(self.y_, None)
-        mean = self._mean(X, targets.scaled)
+        mean = self._mean(X, lambda index: targets.scaled[index])
         return np.asarray(
             (mean[:, 0] if self.y_.ndim == 1 else mean) * targets.scale + targets.mean
         )

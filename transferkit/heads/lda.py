@@ -1,23 +1,23 @@
 """Linear discriminant analysis with a shrunken covariance; nothing to tune, quick."""
 
-import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from transferkit.heads._labels import LinearClassifierMixin, SoftmaxMixin
-from transferkit.heads._validation import check_classification_data
+from transferkit.heads._validation import Array, check_classification_data
+from transferkit.solvers.discriminant import discriminant
 from transferkit.solvers.scores import score_dtype
-from transferkit.solvers.standardize import standardize_features, standardize_with
 
 __all__ = ["Classifier", "LDAClassifier"]
 
 
 class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
-    """scikit-learn's linear discriminant analysis, by least squares with shrinkage.
+    """Linear discriminant analysis by least squares with shrinkage, as scikit-learn's "lsqr".
+
+    It needs the classes' second moments alone, so rows are read block by block, three times.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
         Of the classes' covariances towards a multiple of the identity: chosen by Ledoit and
         Wolf's formula, a share from 0 to 1, or none.
     priors : array-like of shape (n_classes,), default=None
-        Class probabilities; None for the classes' shares of the samples.
+        Class probabilities, brought to the sum 1; None for the classes' shares of the samples.
 
     Attributes
     ----------
@@ -52,6 +52,8 @@ class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
     ['cat']
     """
 
+    streams: ClassVar[bool] = True
+
     def __init__(self, *, shrinkage: Any = "auto", priors: Any = None) -> None:
         self.shrinkage = shrinkage
         self.priors = priors
@@ -77,28 +79,30 @@ class LDAClassifier(SoftmaxMixin, LinearClassifierMixin, BaseEstimator):
             )
         rows = check_classification_data(self, X, y)
         self.classes_ = rows.classes
-        if len(rows.X) <= len(self.classes_):
+        if len(rows.y) <= len(self.classes_):
             raise ValueError(
-                f"there are {len(rows.X)} samples of {len(self.classes_)} classes, and the lda "
+                f"there are {len(rows.y)} samples of {len(self.classes_)} classes, and the lda "
                 "head needs a class of two; give more samples, or choose the centroid head"
             )
-        model = LinearDiscriminantAnalysis(
-            solver="lsqr", shrinkage=self.shrinkage, priors=self.priors
-        )
-        with warnings.catch_warnings():
-            # A class of one sample adds nothing to the covariance, as it should.
-            warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-            # Centred, because class means far from zero leave float32 no digits for differences.
-            scaled, mean, scale = standardize_features(rows.X, None)
-            if self.shrinkage != "auto":  # it is towards the identity on the features as given
-                unit = 2.0 ** np.round(np.log2(scale.max()))
-                scaled, scale = standardize_with(rows.X, mean, unit + 0 * scale, rows.X.dtype), unit
-            model.fit(scaled, rows.y)
-        coef = model.coef_.astype(np.float64) / scale
-        kind = score_dtype(coef, mean, rows.X.dtype)
-        self.coef_ = coef.astype(kind)
-        self.intercept_ = (model.intercept_ - coef @ mean).astype(kind)
+        found = discriminant(rows.source, rows.y, self._class_priors(rows.y), self.shrinkage)
+        coef, intercept = found.coef, found.intercept
+        if len(self.classes_) == 2:
+            coef, intercept = coef[[1]] - coef[[0]], intercept[[1]] - intercept[[0]]
+        kind = score_dtype(coef, found.mean, rows.source.dtype)
+        self.coef_, self.intercept_ = coef.astype(kind), intercept.astype(kind)
         return self
+
+    def _class_priors(self, y: Array) -> Array:
+        """Class probabilities, which sum to 1."""
+        if self.priors is None:
+            return np.bincount(y) / len(y)
+        priors = np.asarray(self.priors, dtype=np.float64)
+        n_classes = len(self.classes_)
+        if priors.shape != (n_classes,) or not (priors > 0).all():
+            raise ValueError(
+                f"priors is {self.priors!r}; give a number above 0 for each of {n_classes} classes"
+            )
+        return np.asarray(priors / priors.sum())
 
 
 Classifier = LDAClassifier

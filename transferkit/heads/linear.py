@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -124,6 +124,8 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
     ['cat']
     """
 
+    streams: ClassVar[bool] = True
+
     def __init__(
         self,
         C: str | float = "auto",
@@ -167,7 +169,7 @@ class LinearClassifier(MultilabelMixin, SoftmaxMixin, LinearClassifierMixin, Bas
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or unread rows
             Features; float32 is computed in float32, float16 too.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any one type; or 0 and 1 for each of several labels, which are then

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.datasets.splits import draw_stratified, draw_unstratified
+from transferkit.datasets import UnreadRows, by_blocks, draw_stratified, draw_unstratified
 from transferkit.heads._labels import LabelsByProbability, MultilabelMixin, probabilities_of_scores
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -27,7 +27,8 @@ from transferkit.heads._validation import (
     with_class_weights,
 )
 from transferkit.solvers.perceptron import TrainingOptions, scores, train
-from transferkit.solvers.standardize import Targets, mean_and_std, standardize_with
+from transferkit.solvers.standardize import ScaledRows, Targets, standardize_with
+from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = ["Classifier", "MLPClassifier", "MLPRegressor", "Regressor"]
 
@@ -46,6 +47,8 @@ LEARNING_RATE = 1e-3
 
 class _Perceptron(BaseEstimator):
     """Base class of classifier and regressor: parameters, and the two trainings."""
+
+    streams: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -100,26 +103,25 @@ class _Perceptron(BaseEstimator):
     ) -> None:
         """Find the number of epochs with held-out rows, then train on all rows."""
         start = time.perf_counter()
-        options = self._options(len(rows.X), loss)
+        n, source = len(rows.y), rows.source
+        options = self._options(n, loss)
         self.validation_losses_: list[float] = []
         if held is not None:
             known = None if weight is None else weight[~held]
-            mean, scale = mean_and_std(rows.X[~held], known)
-            trained = train(
-                standardize_with(rows.X, mean, scale, np.float32), Y, weight, held, n_out, options
-            )
+            moments = FeatureStatistics(UnreadRows(rows.some(~held)), known)
+            mean, scale = moments.mean, moments.scale
+            trained = train(ScaledRows(source, mean, scale), Y, weight, held, n_out, options)
             self.validation_losses_ = trained.losses
             options = options.stopping_after(trained.best_epoch)
         if held is None or self.refit:
-            mean, scale = mean_and_std(rows.X, weight)
-            trained = train(
-                standardize_with(rows.X, mean, scale, np.float32), Y, weight, None, n_out, options
-            )
+            moments = FeatureStatistics(source, weight)
+            mean, scale = moments.mean, moments.scale
+            trained = train(ScaledRows(source, mean, scale), Y, weight, None, n_out, options)
         self.mean_, self.scale_ = mean, scale
         self.layers_, self.n_epochs_ = trained.layers, trained.best_epoch
         logger.info(
             "fitted the mlp head on %s rows of %s features in %.1f s; %d epochs",
-            f"{len(rows.X):,}", f"{rows.X.shape[1]:,}", time.perf_counter() - start, self.n_epochs_,
+            f"{n:,}", f"{source.shape[1]:,}", time.perf_counter() - start, self.n_epochs_,
         )  # fmt: skip
 
     def _options(self, n: int, loss: str) -> TrainingOptions:
@@ -151,8 +153,12 @@ class _Perceptron(BaseEstimator):
 
     def _scores(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
-        rows = check_features(self, X)
-        return scores(standardize_with(rows, self.mean_, self.scale_, np.float32), self.layers_)
+
+        def scores_of(rows: Array) -> Array:
+            scaled = standardize_with(rows, self.mean_, self.scale_, np.float32)
+            return scores(scaled, self.layers_)
+
+        return by_blocks(lambda rows: scores_of(check_features(self, rows)), X)
 
 
 def _clip(value: int, bounds: tuple[int, int]) -> int:
@@ -290,7 +296,7 @@ class MLPClassifier(MultilabelMixin, LabelsByProbability, _Perceptron):
         weight, held = with_class_weights(rows, self.class_weight), rows.held
         self.classes_ = rows.classes
         if held is None and rows.several:
-            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.y), self.validation_fraction, self.random_state)
         elif held is None:
             held = draw_stratified(rows.y, self.validation_fraction, self.random_state)
         loss = "sigmoid" if rows.several else "softmax"
@@ -366,7 +372,7 @@ class MLPRegressor(NumbersMixin, _Perceptron):
         rows = check_regression_data(self, X, y, sample_weight, validation)
         held = rows.held
         if held is None:
-            held = draw_unstratified(len(rows.X), self.validation_fraction, self.random_state)
+            held = draw_unstratified(len(rows.y), self.validation_fraction, self.random_state)
         targets = Targets.of(rows.y, rows.weight)
         n_outputs = targets.scaled.shape[1]
         self._train(rows, targets.scaled, rows.weight, held, n_outputs, "squared")

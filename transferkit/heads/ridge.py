@@ -2,14 +2,15 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from transferkit.datasets import by_blocks
 from transferkit.heads._labels import LinearClassifierMixin, MultilabelMixin
 from transferkit.heads._numbers import NumbersMixin
 from transferkit.heads._validation import (
@@ -82,6 +83,8 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
     [7.0]
     """
 
+    streams: ClassVar[bool] = True
+
     def __init__(
         self,
         alpha: str | float = "auto",
@@ -120,7 +123,7 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
         _check_parameters(self)
         rows = check_regression_data(self, X, y, sample_weight)
         targets = Targets.of(rows.y, rows.weight)
-        solution = _fit(self, rows.X, targets.scaled, rows.weight, statistics)
+        solution = _fit(self, rows.source, targets.scaled.__getitem__, rows.weight, statistics)
         single = rows.y.ndim == 1
         coef, intercept = (solution.coef[0], solution.intercept[0]) if single else (
             solution.coef, solution.intercept,
@@ -143,10 +146,11 @@ class RidgeRegressor(NumbersMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self)
-        X = check_features(self, X)
-        single = self.coef_.ndim == 1
-        numbers = linear_scores(X, np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_))
-        return numbers[:, 0] if single else numbers
+        coef, intercept = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
+        numbers = by_blocks(
+            lambda rows: linear_scores(check_features(self, rows), coef, intercept), X
+        )
+        return numbers[:, 0] if self.coef_.ndim == 1 else numbers
 
 
 class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
@@ -184,6 +188,8 @@ class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
     >>> head.predict([[3, 0, 0, 0, 0]]).tolist()
     ['cat']
     """
+
+    streams: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -227,13 +233,18 @@ class RidgeClassifier(MultilabelMixin, LinearClassifierMixin, BaseEstimator):
         weight = with_class_weights(rows, self.class_weight)
         self.classes_ = rows.classes
         if rows.several:
-            hot = rows.y
+            members = rows.y
         elif len(self.classes_) == 2:
-            hot = rows.y[:, None]
+            members = rows.y[:, None]
         else:
-            hot = rows.y[:, None] == np.arange(len(self.classes_))
-        solution = _fit(self, rows.X, 2.0 * hot - 1, weight, statistics)
-        kind = score_dtype(solution.coef, solution.mean, rows.X.dtype)
+            members = None  # made block by block, because there may be many classes
+
+        def signs(part: slice) -> Array:
+            is_one = rows.y[part, None] == np.arange(len(self.classes_))
+            return 2.0 * (is_one if members is None else members[part]) - 1
+
+        solution = _fit(self, rows.source, signs, weight, statistics)
+        kind = score_dtype(solution.coef, solution.mean, rows.source.dtype)
         self.coef_, self.intercept_ = solution.coef.astype(kind), solution.intercept.astype(kind)
         return self
 
@@ -250,8 +261,8 @@ def _check_parameters(head: RidgeRegressor | RidgeClassifier) -> None:
 
 def _fit(
     head: RidgeRegressor | RidgeClassifier,
-    X: Array,
-    Y: Array,
+    X: Any,
+    targets: Callable[[slice], Array],
     weight: Array | None,
     statistics: FeatureStatistics | None,
 ) -> RidgeSolution:
@@ -265,7 +276,9 @@ def _fit(
         total = len(X) if weight is None else float(weight.sum())
         alphas = total * np.geomspace(*ALPHA_RANGE[::-1], N_ALPHAS)
     known = statistics and statistics.known(len(X), X[0], weight)
-    solution = solve(known or FeatureStatistics(X, weight), Y, alphas, standardize=head.standardize)
+    solution = solve(
+        known or FeatureStatistics(X, weight), targets, alphas, standardize=head.standardize
+    )
     head.alpha_ = solution.alpha
     head.alpha_path_ = [
         {"alpha": float(alpha), "error": float(error)}

@@ -39,8 +39,8 @@ def split_exclusions(exclude: Sequence[str | Path]) -> tuple[list[str], list[Pat
         if not one.is_file():
             raise FileNotFoundError(
                 f"there is no list of images to exclude {str(one)!r}; a name that ends in "
-                f"{LIST_SUFFIX} is a list, as `transferkit inspect --exclude` writes it, and any "
-                "other a pattern of names"
+                f"{LIST_SUFFIX} is a list, as `transferkit inspect --write-exclude` writes "
+                "it, and any other a pattern of names"
             )
     return [str(one) for one in exclude if Path(one) not in lists], lists
 
@@ -87,7 +87,7 @@ def without_names(images: ImageSet, files: Sequence[Path]) -> ImageSet:
             raise ValueError(
                 f"{len(unknown):,} of {len(names):,} names in {str(file)!r} are no images here "
                 f"({shown}; an image here is {images.names[0]!r}); give the same images that the "
-                "list was made for, or make it anew with `transferkit inspect --exclude`"
+                "list was made for, or make it anew with `transferkit inspect --write-exclude`"
             )
         kept = [i for i, name in enumerate(images.names) if name not in names]
         if not kept:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +9,7 @@ from transferkit.annotations import Annotations, AnnotationSet
 from transferkit.images import ImageError, ImageSet, size_of
 from transferkit.inspection.class_maps import class_pixels, odd_maps
 from transferkit.inspection.doubles import doubled_boxes
-from transferkit.inspection.findings import Finding
+from transferkit.inspection.findings import Finding, in_order
 from transferkit.inspection.masks import holed_masks, leaking_masks
 from transferkit.inspection.objects import (
     ImageObjects,
@@ -21,13 +19,7 @@ from transferkit.inspection.objects import (
     rare_classes,
 )
 
-__all__ = ["ANNOTATION_KINDS", "inspect_annotations"]
-
-ANNOTATION_KINDS = (
-    *("faulty annotation", "doubled box", "odd box", "missing box", "odd number"),
-    *("leaking mask", "odd map", "rare class"),
-)
-"""Kinds of findings in annotations, in the order in which they are told."""
+__all__ = ["inspect_annotations"]
 
 # What one in twenty objects has is usual.
 _USUAL = 0.05
@@ -103,7 +95,7 @@ def inspect_annotations(images: ImageSet, annotations: AnnotationSet) -> list[Fi
     found += holed if len(holed) <= max(1, _USUAL * n_objects) else []
     found += odd_boxes(objects, classes) + odd_numbers(objects) + rare_classes(objects, classes)
     found += odd_maps(pixels, classes) + _without(annotations)
-    return _in_order(found)
+    return in_order(found)
 
 
 def _faults(images: ImageSet, i: int, one: Annotations) -> list[Finding]:
@@ -132,8 +124,3 @@ def _without(annotations: AnnotationSet) -> list[Finding]:
     reason = f"no annotations were found for it, and {share:.0%} of the images have some"
     missing = np.flatnonzero(~is_annotated).tolist()
     return [Finding("missing box", i, share, reason) for i in missing]
-
-
-def _in_order(findings: Sequence[Finding]) -> list[Finding]:
-    order = {kind: i for i, kind in enumerate(ANNOTATION_KINDS)}
-    return sorted(findings, key=lambda one: (order[one.kind], -one.score, one.image))

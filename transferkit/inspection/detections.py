@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ def inspect_detections(
 ) -> list[Finding]:
     """Find places where a model is sure of an object that has no box, or a box of another class.
 
-    The model must not have been trained on the images that it is asked about: take the
+    The model should not have been trained on the images that it is asked about: take the
     predictions of each fold from a model that was trained on the others. A detection counts if
     its score is above the mean score of the detections of its class that are right, as confident
     learning has it for labels, so nothing has to be chosen and a shy model is no hindrance.
@@ -40,8 +41,8 @@ def inspect_detections(
     Parameters
     ----------
     truth, predicted : iterable of (Annotations or None)
-        One for each image, in their order: with boxes and labels, and predicted ones with
-        scores. An image that lacks either isn't looked at.
+        One for each image, in their order: with boxes or masks, and labels, and predicted ones
+        with scores. An image that lacks either isn't looked at.
     classes : sequence of str
         Names of the classes, by number.
 
@@ -69,7 +70,7 @@ def inspect_detections(
     pairs = []
     for i, (true, one) in enumerate(zip(truth, predicted, strict=True)):
         if true is not None and one is not None and one.scores is not None:
-            pairs.append(_Compared.of(i, true, one))
+            pairs.append(_Compared.of(i, _without_masks(true), _without_masks(one)))
     thresholds = _thresholds(pairs, len(classes))
     found: list[Finding] = []
     for pair in pairs:
@@ -96,6 +97,17 @@ class _Compared:
         boxes, true = _boxes(predicted), _boxes(truth)
         inside = box_overlaps(boxes, true, np.ones(len(true), dtype=bool))
         return cls(image, predicted, truth, box_overlaps(boxes, true), inside)
+
+
+def _without_masks(annotations: Annotations) -> Annotations:
+    """The same objects with boxes alone, so that all images' fit into memory."""
+    masks, boxes = annotations.masks, annotations.boxes
+    return dataclasses.replace(
+        annotations,
+        boxes=masks.boxes if boxes is None and masks is not None else boxes,
+        masks=None,
+        map=None,
+    )
 
 
 def _boxes(annotations: Annotations) -> Array:

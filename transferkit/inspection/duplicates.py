@@ -24,17 +24,16 @@ from transferkit.images import ImageError, ImageSet, read_rgb
 from transferkit.images.items import content_of
 from transferkit.inspection.findings import Finding
 from transferkit.inspection.likeness import Likeness, edges_of, likeness
-from transferkit.inspection.neighbors import nearest_others, unit_rows
+from transferkit.inspection.neighbors import Neighbourhoods, nearest_others
+from transferkit.solvers.standardize import unit_rows
 
 __all__ = ["LikelyCopy", "candidates_of", "exact_duplicates", "near_duplicates"]
 
 Array = NDArray[Any]
-NEIGHBOURS = 5
+CLOSEST = 5
 """Nearest neighbours that are looked at as candidates."""
 LEAST_LIKENESS = 0.92
 """Correlation of edges from which on two images are near duplicates."""
-# The neighbour whose distance is the local scale: farther than a handful of copies.
-_SCALE_NEIGHBOUR = 10
 # Distance over local scale up to which a pair is a candidate.
 _MOST_RATIO = 0.95
 # Edges that are kept in memory, 16 kB each.
@@ -93,7 +92,7 @@ def exact_duplicates(images: ImageSet, ids: Sequence[bytes]) -> list[Finding]:
 
 def near_duplicates(
     images: ImageSet,
-    spaces: Sequence[tuple[Array, Array | None]],
+    spaces: Sequence[tuple[Neighbourhoods, Array | None]],
     *,
     is_copy: Array | None = None,
     exif: bool = False,
@@ -106,9 +105,9 @@ def near_duplicates(
     ----------
     images : ImageSet
         Readable ones.
-    spaces : sequence of (ndarray, ndarray or None)
-        What neighbours are looked for in: ``(n, d)`` rows of the images, and those of their
-        mirror images if there are any.
+    spaces : sequence of (Neighbourhoods, ndarray or None)
+        What is compared: rows of the images with their neighbours, and the ``(n, d)`` rows of
+        their mirror images if there are any.
     is_copy : ndarray of bool, shape (n,), optional
         Images that are left out, because they have the bytes of another one.
     exif : bool, default=False
@@ -154,34 +153,34 @@ def near_duplicates(
     return findings, {"candidates": len(found), "compared": len(compared)}
 
 
-def candidates_of(spaces: Sequence[tuple[Array, Array | None]]) -> list[LikelyCopy]:
+def candidates_of(spaces: Sequence[tuple[Neighbourhoods, Array | None]]) -> list[LikelyCopy]:
     """Pairs of images that are as near as neighbours are around there, the nearest first.
 
     Parameters
     ----------
-    spaces : sequence of (ndarray, ndarray or None)
-        Rows of the images and of their mirror images.
+    spaces : sequence of (Neighbourhoods, ndarray or None)
+        Rows of the images with their neighbours, and rows of their mirror images.
 
     Examples
     --------
     >>> rows = np.random.default_rng(0).normal(size=(40, 9))
     >>> rows[30] = rows[4] + 0.01
-    >>> best = candidates_of([(rows, None)])[0]
+    >>> best = candidates_of([(Neighbourhoods.of(rows), None)])[0]
     >>> best.first, best.second
     (4, 30)
     """
     best: dict[tuple[int, int], float] = {}
-    for plain, mirrored in spaces:
-        if len(plain) < 2:
+    for near, mirrored in spaces:
+        if len(near.rows) < 2:
             return []
-        rows = unit_rows(plain)
-        index, distance = nearest_others(rows, rows, _SCALE_NEIGHBOUR)
-        scale = distance[:, -1]
+        # The farthest of them is farther than a handful of copies: its distance is the scale.
+        scale = near.distance[:, -1]
         # Where there are more copies than that, the scale is theirs: it is at least half the usual.
         scale = np.maximum(scale, np.median(scale) / 2)
-        _collect(best, index, distance, scale)
+        _collect(best, near.index, near.distance, scale)
         if mirrored is not None:
-            _collect(best, *nearest_others(unit_rows(mirrored), rows, NEIGHBOURS), scale)
+            flipped = unit_rows(np.asarray(mirrored, dtype=np.float32))
+            _collect(best, *nearest_others(flipped, near.rows, CLOSEST), scale)
     pairs = [LikelyCopy(first, second, ratio) for (first, second), ratio in best.items()]
     return sorted(pairs, key=lambda pair: (pair.ratio, pair.first, pair.second))
 
@@ -190,7 +189,7 @@ def _collect(
     best: dict[tuple[int, int], float], index: Array, distance: Array, scale: Array
 ) -> None:
     """Put pairs of neighbours and the least of their ratios into a dictionary."""
-    index, distance = index[:, :NEIGHBOURS], distance[:, :NEIGHBOURS]
+    index, distance = index[:, :CLOSEST], distance[:, :CLOSEST]
     ratios = distance / np.maximum(np.sqrt(scale[:, None] * scale[index]), 1e-12)
     for i, column in zip(*np.nonzero(ratios <= _MOST_RATIO), strict=True):
         j = int(index[i, column])

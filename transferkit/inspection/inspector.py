@@ -17,20 +17,21 @@ from transferkit.estimators import FeatureExtractor, side_by_side
 from transferkit.estimators.extractor import check_vectors
 from transferkit.extract import Extraction, mirrored
 from transferkit.images import ImageSet, list_images
+from transferkit.images.imageset import Label
 from transferkit.inspection.appearance import Appearances, appearances_of
 from transferkit.inspection.balance import class_balance, missing_classes
 from transferkit.inspection.duplicates import exact_duplicates, near_duplicates
 from transferkit.inspection.files import odd_files, unreadable_files
-from transferkit.inspection.findings import Finding, Inspection
-from transferkit.inspection.labels import label_findings
+from transferkit.inspection.findings import Finding, Inspection, check_kinds
+from transferkit.inspection.labels import is_given, label_findings
+from transferkit.inspection.neighbors import Neighbourhoods
 from transferkit.inspection.outliers import outliers
 from transferkit.registry import unknown
+from transferkit.tasks import task_of
 
-__all__ = ["KINDS", "inspect_dataset", "with_excluded"]
+__all__ = ["inspect_dataset", "with_excluded"]
 
 Array = NDArray[Any]
-KINDS = ("exact duplicate", "near duplicate", "label", "outlier", "odd file")
-"""Kinds of findings, in the order in which they are told."""
 _TASKS = ("classification", "regression")
 
 
@@ -55,8 +56,8 @@ def inspect_dataset(
     extractor : FeatureExtractor
         Whose features are looked at: vectors. Several stand side by side.
     task : {"classification", "regression"}, default="classification"
-        What the labels are, where the images have any: classes, also several for each image,
-        or numbers.
+        What the labels are, where the images have any: classes or numbers, also several of them
+        for each image.
     uses_mirrored : bool, default=False
         Whether the features of the mirror images, too, are extracted and looked at. Mirrored
         copies are found without them; those that are cropped as well may not be.
@@ -77,7 +78,8 @@ def inspect_dataset(
     Raises
     ------
     ValueError
-        If no image can be read, a feature is a map, or items have several images.
+        If no image can be read, a feature is a map, items have several images, or a label is no
+        number, or not 0 or 1, where such are learnt.
     """
     if task not in _TASKS:
         raise unknown("task", task, _TASKS)
@@ -88,15 +90,17 @@ def inspect_dataset(
             "(ImageSet.singles)"
         )
     check_vectors(extractor.feature_names)
+    _check_labels(listed, task)
     extraction = extractor.extract(listed, on_error="skip", remember=True)
     readable = listed.select(extraction.kept)
     n_threads = n_threads or os.cpu_count() or 1
     rows = side_by_side(extraction)
+    near_rows = Neighbourhoods.of(rows)
     seen = appearances_of(readable, exif=extraction.exif, n_threads=n_threads)
     exact = exact_duplicates(readable, extraction.ids)
     near, counts = near_duplicates(
         readable,
-        _spaces(extractor, readable, rows, seen, uses_mirrored),
+        _spaces(extractor, readable, near_rows, seen, uses_mirrored),
         is_copy=_is_copy(len(readable), exact),
         exif=extraction.exif,
         most_compared=most_compared,
@@ -104,7 +108,7 @@ def inspect_dataset(
     )
     labels, told = _labels(readable, rows, [*exact, *near], task, seed)
     classes = readable.labels if task == "classification" else None
-    found = [*exact, *near, *labels, *outliers(rows, classes), *odd_files(seen)]
+    found = [*exact, *near, *labels, *outliers(near_rows, classes), *odd_files(seen)]
     placed = [_placed(one, extraction.kept) for one in found]
     balance = {} if task == "regression" else class_balance(listed)
     facts = _facts(listed, extraction, extractor, counts)
@@ -114,6 +118,7 @@ def inspect_dataset(
         [*placed, *unreadable_files(extraction.failures)],
         facts | _missing(balance),
         balance,
+        extraction.failures,
     )
 
 
@@ -125,17 +130,14 @@ def with_excluded(inspection: Inspection, kinds: Sequence[str]) -> Inspection:
     inspection : Inspection
         Of any data set.
     kinds : sequence of str
-        Such as ``"label"`` or ``"outlier"``.
+        Some of `transferkit.inspection.findings.KINDS`, such as ``"label"``.
 
     Raises
     ------
     ValueError
         If there is no such kind.
     """
-    known = [*KINDS, *(one.kind for one in inspection.findings if one.kind not in KINDS)]
-    for kind in kinds:
-        if kind not in known:
-            raise unknown("kind of finding", kind, list(dict.fromkeys(known)))
+    check_kinds(kinds)
     findings = [
         dataclasses.replace(one, is_excluded=one.is_excluded or one.kind in kinds)
         for one in inspection.findings
@@ -146,16 +148,16 @@ def with_excluded(inspection: Inspection, kinds: Sequence[str]) -> Inspection:
 def _spaces(
     extractor: FeatureExtractor,
     readable: ImageSet,
-    rows: Array,
+    near: Neighbourhoods,
     seen: Appearances,
     uses_mirrored: bool,
-) -> list[tuple[Array, Array | None]]:
-    """Rows in which near duplicates are looked for: features, and sketches."""
+) -> list[tuple[Neighbourhoods, Array | None]]:
+    """Rows among which near duplicates are looked for: features, and sketches."""
     flipped = None
     if uses_mirrored:
         view = mirrored(extractor.resolve().preprocess)
         flipped = side_by_side(extractor.extract(readable, view=view))
-    return [(rows, flipped), (seen.sketches, seen.mirrored_sketches())]
+    return [(near, flipped), (Neighbourhoods.of(seen.sketches), seen.mirrored_sketches())]
 
 
 def _is_copy(n: int, exact: Sequence[Finding]) -> Array:
@@ -179,15 +181,30 @@ def _labels(
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(rows),) * 2)
     alike = connected_components(graph, directed=False)[1]
     blocks = blocks_of([str(number).encode() for number in alike], readable.groups)
-    has_several = any(isinstance(label, tuple) for label in readable.labels)
     return label_findings(
         rows,
         readable.labels,
-        task="multilabel" if has_several else task,
+        task=_task_of_labels(readable.labels, task),
         names=readable.label_names,
         blocks=blocks,
         seed=seed,
     )
+
+
+def _task_of_labels(labels: Sequence[Label], task: str) -> str:
+    has_several = any(isinstance(label, tuple) for label in labels)
+    return "multilabel" if has_several and task == "classification" else task
+
+
+def _check_labels(images: ImageSet, task: str) -> None:
+    """Raise an error before the work for labels that can't be judged."""
+    given = [i for i, label in enumerate(images.labels or ()) if is_given(label)]
+    if not given or images.labels is None:
+        return
+    kind = _task_of_labels(images.labels, task)
+    if kind != "classification":
+        values = np.array([images.labels[i] for i in given])
+        task_of(kind).targets(values, [images.names[i] for i in given])
 
 
 def _placed(finding: Finding, kept: Array) -> Finding:

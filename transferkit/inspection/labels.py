@@ -28,12 +28,14 @@ from transferkit.datasets import folds
 from transferkit.heads import create_head
 from transferkit.inspection.findings import Finding
 from transferkit.inspection.outliers import robust_deviations
+from transferkit.tasks import task_of
 
 __all__ = [
     "N_FOLDS",
     "class_thresholds",
     "confident_joint",
     "confident_labels",
+    "is_given",
     "label_findings",
     "out_of_fold",
 ]
@@ -45,7 +47,7 @@ LEAST_ODDS = 100.0
 _LEAST_REACHED = 0.5
 LEAST_RESIDUAL = 5.0
 """Robust standard deviations from which on a number is named."""
-# Labels of fewer images, or that fewer images lack, aren't learnt.
+# Of several labels, one that fewer images have, or lack, isn't learnt.
 _LEAST_COLUMN = 10
 
 
@@ -149,11 +151,12 @@ def label_findings(
     rows : ndarray of shape (n, d)
         Features.
     labels : sequence
-        Of each image: a class, a number, or a tuple of 0 and 1; None where there is none.
+        Of each image: a class, a number or several, or a tuple of 0 and 1; None where there is
+        none.
     task : {"classification", "multilabel", "regression"}
         Which they are.
     names : sequence of str, optional
-        Of the columns of several labels.
+        Of the columns of several labels or numbers.
     blocks, seed
         As for `out_of_fold`.
 
@@ -163,8 +166,13 @@ def label_findings(
         The least sure labels first.
     str
         How many labels were judged, and how well; empty if there are too few.
+
+    Raises
+    ------
+    ValueError
+        If a label is no number where numbers are learnt.
     """
-    at = np.array([i for i, label in enumerate(labels) if _is_given(label)], dtype=np.intp)
+    at = np.array([i for i, label in enumerate(labels) if is_given(label)], dtype=np.intp)
     own_blocks = None if blocks is None else np.unique(blocks[at], return_inverse=True)[1]
     n_blocks = len(at) if own_blocks is None else len(set(own_blocks.tolist()))
     if len(at) < 2 * N_FOLDS or n_blocks < N_FOLDS:
@@ -173,7 +181,7 @@ def label_findings(
     options: dict[str, Any] = {"blocks": own_blocks, "seed": seed}
     told = f"{len(at):,} judged out of fold"
     if task == "regression":
-        found = _of_numbers(rows[at], np.array(given, dtype=np.float64), options)
+        found = _of_numbers(rows[at], given, names, options)
     elif task == "multilabel":
         found = _of_columns(rows[at], given, names, options)
     else:
@@ -191,26 +199,43 @@ _Suspect = tuple[int, float, str, str]
 def _of_classes(
     rows: Array, given: list[Any], options: dict[str, Any]
 ) -> tuple[list[_Suspect], str]:
-    classes, codes = np.unique([str(label) for label in given], return_inverse=True)
-    if len(classes) < 2:
+    at = _learnable(given, options["blocks"])
+    if not len(at):
         return [], ""
+    names, codes = np.unique([str(given[i]) for i in at], return_inverse=True)
+    classes, blocks = names.tolist(), options["blocks"]
+    own_blocks = None if blocks is None else np.unique(blocks[at], return_inverse=True)[1]
+    options, rows = {**options, "blocks": own_blocks}, rows[at]
     probabilities = out_of_fold(rows, codes, kind="classification", **options)
     joint = confident_joint(probabilities, codes)
     right = float((probabilities.argmax(axis=1) == codes).mean())
     told = (
-        f"{len(codes):,} judged out of fold, where a linear head is right of {right:.1%}; "
+        f"{len(codes):,} judged out of fold, where a linear head gets {right:.1%} of them right; "
         f"{int(joint.sum() - np.trace(joint)):,} are off the diagonal of the confident joint"
     )
+    if len(at) < len(given):
+        told += f"; {len(given) - len(at):,} of rare classes can't be judged"
     return [
         (
-            i,
+            int(at[i]),
             1 - own,
             f"labelled {classes[codes[i]]!r}, of which a linear head that wasn't trained on it is "
             f"{own:.1%} sure, and {best:.1%} of {classes[code]!r}",
-            str(classes[code]),
+            classes[code],
         )
         for i, code, own, best in _suspects(probabilities, codes)
     ], told
+
+
+def _learnable(given: list[Any], blocks: Array | None) -> Array:
+    """Positions of labels that a head has seen whichever fold is left out; none of one class."""
+    places: dict[str, set[int]] = {}
+    for i, label in enumerate(given):
+        places.setdefault(str(label), set()).add(i if blocks is None else int(blocks[i]))
+    known = {label for label, own in places.items() if len(own) >= N_FOLDS}
+    if len(known) < 2:
+        return np.zeros(0, dtype=np.intp)
+    return np.array([i for i, label in enumerate(given) if str(label) in known], dtype=np.intp)
 
 
 def _of_columns(
@@ -220,7 +245,8 @@ def _of_columns(
     found = []
     for column, name in enumerate(names or map(str, range(table.shape[1]))):
         codes = table[:, column].astype(np.int64)
-        if min(codes.sum(), len(codes) - codes.sum()) < _LEAST_COLUMN:
+        is_known = len(_learnable(codes.tolist(), options["blocks"])) == len(codes)
+        if not is_known or min(codes.sum(), len(codes) - codes.sum()) < _LEAST_COLUMN:
             continue
         probabilities = out_of_fold(rows, codes, kind="classification", **options)
         for i, code, own, best in _suspects(probabilities, codes):
@@ -243,20 +269,29 @@ def _suspects(probabilities: Array, codes: Array) -> list[tuple[int, int, float,
     return [(int(i), int(best[i]), float(own[i]), float(highest[i])) for i in named]
 
 
-def _of_numbers(rows: Array, values: Array, options: dict[str, Any]) -> list[_Suspect]:
-    predicted = out_of_fold(rows, values, kind="regression", **options)
-    deviation = robust_deviations(values - predicted)
-    return [
-        (
-            int(i),
-            float(1 - 1 / abs(deviation[i])),
-            f"{values[i]:g}, where a head that wasn't trained on it says {predicted[i]:.4g} "
-            f"({abs(deviation[i]):.1f} robust standard deviations)",
-            f"{predicted[i]:.4g}",
-        )
-        for i in np.flatnonzero(np.abs(deviation) >= LEAST_RESIDUAL)
-    ]
+def _of_numbers(
+    rows: Array, given: list[Any], names: Sequence[str] | None, options: dict[str, Any]
+) -> list[_Suspect]:
+    table = task_of("regression").targets(np.array(given), None)
+    columns = table.reshape(len(rows), -1).T
+    told = [f"{name} " for name in names or ()] or [""] * len(columns)
+    found: list[_Suspect] = []
+    for name, values in zip(told, columns, strict=True):
+        predicted = out_of_fold(rows, values, kind="regression", **options)
+        deviation = np.abs(robust_deviations(values - predicted))
+        found += [
+            (
+                int(i),
+                float(1 - 1 / deviation[i]),
+                f"{name}{values[i]:g}, where a head that wasn't trained on it says "
+                f"{predicted[i]:.4g} ({deviation[i]:.1f} robust standard deviations)",
+                f"{name}{predicted[i]:.4g}",
+            )
+            for i in np.flatnonzero(deviation >= LEAST_RESIDUAL)
+        ]
+    return found
 
 
-def _is_given(label: Any) -> bool:
+def is_given(label: Any) -> bool:
+    """Whether an image has a label, and of several all of them."""
     return label is not None and not (isinstance(label, tuple) and None in label)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from transferkit.images.imageset import Label
 from transferkit.inspection.findings import Finding
-from transferkit.inspection.neighbors import nearest_others, unit_rows
+from transferkit.inspection.neighbors import Neighbourhoods
 
 __all__ = ["outliers", "robust_deviations"]
 
@@ -28,13 +28,13 @@ LEAST_DEVIATION = 3.5
 _LEAST_CLASS = 20
 
 
-def outliers(rows: Array, labels: Sequence[Label] | None = None) -> list[Finding]:
+def outliers(near: Neighbourhoods, labels: Sequence[Label] | None = None) -> list[Finding]:
     """Find images that are unlike all others.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
-        Features.
+    near : Neighbourhoods
+        Of the images' features.
     labels : sequence, optional
         Labels of the images.
 
@@ -42,13 +42,12 @@ def outliers(rows: Array, labels: Sequence[Label] | None = None) -> list[Finding
     --------
     >>> rows = np.random.default_rng(0).normal([5, 0, 0], 0.3, size=(50, 3))
     >>> rows[7] = [0, 5, 0]
-    >>> outliers(rows)[0].image
+    >>> outliers(Neighbourhoods.of(rows))[0].image
     7
     """
-    if len(rows) <= NEIGHBOUR:
+    if near.distance.shape[1] < NEIGHBOUR:
         return []
-    unit = unit_rows(rows)
-    distance = nearest_others(unit, unit, NEIGHBOUR)[1][:, -1]
+    distance = near.distance[:, NEIGHBOUR - 1]
     deviation = robust_deviations(np.log(np.maximum(distance, 1e-6)), labels)
     usual = float(np.median(distance))
     found = np.flatnonzero(deviation >= LEAST_DEVIATION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,15 @@ from transferkit.estimators import FeatureExtractor
 from transferkit.estimators.extractor import check_vectors
 from transferkit.extract.identities import Identities
 from transferkit.images import Failure, ImageSet, list_images
+from transferkit.inspection.neighbors import nearest_rows
 from transferkit.store import CorruptRows
 
-__all__ = ["METRICS", "Hit", "Search", "nearest_rows", "search"]
+__all__ = ["METRICS", "Hit", "Search", "search"]
 
 METRICS = ("cosine", "euclidean")
 """How rows are compared: by the cosine between them, or by their distance."""
 
 Array = NDArray[Any]
-# Numbers of the largest array held at once: 64 MB in float32.
-_BLOCK = 2**24
-# Queries for which the rows are read once.
-_QUERIES = 2048
 
 logger = logging.getLogger(__name__)
 
@@ -267,122 +264,3 @@ def _positions_of(wanted: Sequence[bytes], ids: Sequence[bytes]) -> list[Array]:
         if row in places:
             places[row].append(at)
     return [np.array(places[row], dtype=np.intp) for row in wanted]
-
-
-def nearest_rows(
-    queries: Array,
-    sources: Sequence[Any],
-    k: int,
-    *,
-    metric: str = "cosine",
-    left_out: Sequence[Array] | None = None,
-) -> tuple[list[Array], list[Array]]:
-    """Find the nearest rows of each query, by reading all rows once, a block at a time.
-
-    Parameters
-    ----------
-    queries : ndarray of shape (n_queries, d)
-        What to look for.
-    sources : sequence of ndarray or StoredRows of shape (n_rows, d_i)
-        Where to look: arrays whose rows stand side by side, and are d long together.
-    k : int
-        How many to find of each.
-    metric : {"cosine", "euclidean"}, default="cosine"
-        A row of zeros has a cosine of 0 with any other.
-    left_out : sequence of ndarray of int, optional
-        Of each query the rows that don't count.
-
-    Returns
-    -------
-    positions, scores : list of ndarray
-        Of each query the positions of its nearest rows, the nearest first, and their cosines or
-        distances. Of rows that are equally near the first comes first; where there are more of
-        them than there is room for, any may be left out.
-
-    Examples
-    --------
-    >>> rows = np.array([[1.0, 0], [1, 3], [2, 2]])
-    >>> positions, scores = nearest_rows(np.array([[3.0, 3]]), [rows], 2)
-    >>> positions[0].tolist(), scores[0].round(3).tolist()
-    ([2, 1], [1.0, 0.894])
-    """
-    positions: list[Array] = []
-    scores: list[Array] = []
-    for start in range(0, len(queries), _QUERIES):
-        part = np.asarray(queries[start : start + _QUERIES], dtype=np.float32)
-        omitted = None if left_out is None else left_out[start : start + _QUERIES]
-        near, closeness = _nearest_of_part(part, sources, k, metric, omitted)
-        for i in range(len(part)):
-            at = near[i][np.isfinite(closeness[i])]
-            exact = _scores(part[i], _rows_at(sources, at), metric)
-            best = np.lexsort((at, -exact if metric == "cosine" else exact))
-            positions.append(at[best])
-            scores.append(exact[best])
-    return positions, scores
-
-
-def _nearest_of_part(
-    queries: Array,
-    sources: Sequence[Any],
-    k: int,
-    metric: str,
-    left_out: Sequence[Array] | None,
-) -> tuple[Array, Array]:
-    """Positions of the k nearest rows of each query in any order, and how near they are."""
-    near = np.zeros((len(queries), 0), dtype=np.intp)
-    closeness = np.zeros((len(queries), 0), dtype=np.float32)
-    for start, rows in _blocks(sources, len(queries)):
-        new = _closeness(queries, rows, metric)
-        for i, omitted in enumerate(left_out or ()):
-            here = omitted[(omitted >= start) & (omitted < start + len(rows))] - start
-            new[i, here] = -np.inf
-        closeness, near = _largest(
-            np.concatenate([closeness, new], axis=1),
-            np.concatenate([near, np.broadcast_to(start + np.arange(len(rows)), new.shape)], 1),
-            k,
-        )
-    return near, closeness
-
-
-def _largest(values: Array, positions: Array, k: int) -> tuple[Array, Array]:
-    """The k largest values of each line, in any order, with their positions."""
-    if values.shape[1] <= k:
-        return values, positions
-    best = np.argpartition(values, -k, axis=1)[:, -k:]
-    return np.take_along_axis(values, best, axis=1), np.take_along_axis(positions, best, axis=1)
-
-
-def _blocks(sources: Sequence[Any], n_queries: int) -> Iterator[tuple[int, Array]]:
-    """The rows, and the position of each block's first one."""
-    width = sum(source.shape[1] for source in sources)
-    step = max(1, _BLOCK // max(width, n_queries))
-    for start in range(0, len(sources[0]), step):
-        yield start, np.concatenate([one[start : start + step] for one in sources], axis=1)
-
-
-def _closeness(queries: Array, rows: Array, metric: str) -> Array:
-    """A number for every query and row that orders the rows: the larger, the nearer."""
-    rows = np.asarray(rows, dtype=np.float32)
-    squared = np.einsum("ij,ij->i", rows, rows)
-    products: Array = queries @ rows.T
-    if metric == "cosine":
-        products /= np.maximum(np.sqrt(squared), np.finfo(np.float32).tiny)
-    else:
-        # |a - b|² = |a|² - 2 (ab - |b|² / 2), and |a|² is the same for all rows.
-        products -= squared / 2
-    return products
-
-
-def _rows_at(sources: Sequence[Any], positions: Array) -> Array:
-    return np.concatenate([one[positions] for one in sources], axis=1).astype(np.float64)
-
-
-def _scores(query: Array, rows: Array, metric: str) -> Array:
-    """Cosines or distances to some rows, in float64: those of the same row are exact."""
-    query = query.astype(np.float64)
-    if metric == "euclidean":
-        distances: Array = np.linalg.norm(rows - query, axis=1)
-        return distances
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
-    cosines: Array = np.divide(rows @ query, lengths, out=np.zeros(len(rows)), where=lengths > 0)
-    return cosines.clip(-1, 1)

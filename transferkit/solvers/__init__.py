@@ -7,8 +7,9 @@ penalty; `linear` the problems that heads and protocols pose; `selection` the ch
 models of a path; and `logistic` the choice of C for logistic regressions.
 
 The others stand by themselves. `kernel` holds least-squares machines with a kernel, `ridge` ridge
-regression at many strengths, `perceptron` small networks, `neighbors` the search for near rows,
-`trees` grown trees as arrays, and `boosting` the libraries that boost them.
+regression at many strengths, `discriminant` linear discriminant analysis, `perceptron` small
+networks, `neighbors` the search for near rows, `trees` grown trees as arrays, and `boosting` the
+libraries that boost them.
 """
 
 __all__: list[str] = []  # each file is imported by its own name

@@ -1,54 +1,74 @@
 """Find nearest rows by exact search, and weigh their votes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "nearest", "nearest_faiss", "vote_weights"]
+__all__ = ["BLOCK", "exact", "faiss_flat", "nearest", "vote_weights"]
 
 Array = NDArray[Any]
+Search = Callable[[Array, Array, int], tuple[Array, Array]]
 BLOCK = 2**24  # numbers of the largest array held at once: 64 MB in float32
 
 
-def nearest(queries: Array, rows: Array, k: int, step: int) -> Iterator[tuple[slice, Array, Array]]:
-    """Find the k nearest rows of each query, a block of queries at a time.
+def nearest(
+    queries: Array, blocks: Iterable[tuple[slice, Array]], k: int, search: Search
+) -> tuple[Array, Array]:
+    """Find the k nearest rows of each query, going once through the rows.
 
     Parameters
     ----------
     queries : ndarray of shape (n_queries, n_features)
         What to look for.
-    rows : ndarray of shape (n_rows, n_features)
-        Where to look.
+    blocks : iterable of (slice, ndarray)
+        Where to look: which rows, and the rows, of the type of the queries. One block may hold
+        all of them.
     k : int
-        At most n_rows.
-    step : int
-        Queries of a block; a block takes step × n_rows numbers.
+        At most as many as there are rows.
+    search : callable
+        `exact` or `faiss_flat`: queries, rows, k → the nearest rows of one block.
 
-    Yields
-    ------
-    (slice, ndarray, ndarray)
-        The queries of the block; the positions of their nearest rows and the squared
-        distances, both of shape (n_block, k), nearest first.
+    Returns
+    -------
+    (ndarray, ndarray)
+        The positions of the nearest rows and the squared distances, both of shape
+        (n_queries, k), nearest first; of equally near rows the first comes first.
     """
+    index = np.empty((len(queries), 0), np.intp)
+    squared = np.empty((len(queries), 0), queries.dtype)
+    for part, rows in blocks:
+        found, distance = search(queries, rows, min(k, len(rows)))
+        index = np.concatenate([index, found + part.start], axis=1)
+        squared = np.concatenate([squared, distance], axis=1)
+        order = np.lexsort((index, squared), axis=1)[:, :k]
+        index = np.take_along_axis(index, order, axis=1)
+        squared = np.take_along_axis(squared, order, axis=1)
+    return index, np.maximum(squared, 0)
+
+
+def exact(queries: Array, rows: Array, k: int) -> tuple[Array, Array]:
+    """Search by matrix products, of a few queries at once; see `nearest`."""
     import torch  # late: the list of heads shouldn't wait for it
 
     columns = torch.from_numpy(np.ascontiguousarray(rows)).T
     half = columns.square().sum(dim=0) / 2
+    index = np.empty((len(queries), k), np.intp)
+    squared = np.empty((len(queries), k), queries.dtype)
+    step = max(1, BLOCK // len(rows))
     for first in range(0, len(queries), step):
         part = slice(first, min(first + step, len(queries)))
         block = torch.from_numpy(np.ascontiguousarray(queries[part]))
         # |a - b|² = |a|² - 2 (ab - |b|² / 2)
-        near, index = torch.addmm(half, block, columns, beta=-1).topk(k, dim=1, sorted=False)
-        squared = block.square().sum(dim=1, keepdim=True) - 2 * near
-        yield part, *_ordered(index.numpy(), squared.numpy())
+        near, found = torch.addmm(half, block, columns, beta=-1).topk(k, dim=1, sorted=False)
+        index[part] = found.numpy()
+        squared[part] = (block.square().sum(dim=1, keepdim=True) - 2 * near).numpy()
+    return index, squared
 
 
-def nearest_faiss(
-    queries: Array, rows: Array, k: int, step: int
-) -> Iterator[tuple[slice, Array, Array]]:
-    """Do as `nearest` by faiss's flat index, in float32.
+def faiss_flat(queries: Array, rows: Array, k: int) -> tuple[Array, Array]:
+    """Search by faiss's flat index, in float32; see `nearest`.
 
     Raises
     ------
@@ -62,19 +82,10 @@ def nearest_faiss(
             "search is 'faiss', which isn't installed; pip install 'transferkit[faiss]', or give "
             "search='exact'"
         ) from error
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(np.ascontiguousarray(rows, dtype=np.float32))
-    for first in range(0, len(queries), step):
-        part = slice(first, min(first + step, len(queries)))
-        squared, positions = index.search(np.ascontiguousarray(queries[part], dtype=np.float32), k)
-        yield part, *_ordered(positions, squared)
-
-
-def _ordered(index: Array, squared: Array) -> tuple[Array, Array]:
-    """Sort the nearest first, and of equally near rows the first row first."""
-    order = np.lexsort((index, squared), axis=1)
-    nearest_squared = np.take_along_axis(squared, order, axis=1)
-    return np.take_along_axis(index, order, axis=1), np.maximum(nearest_squared, 0)
+    flat = faiss.IndexFlatL2(rows.shape[1])
+    flat.add(np.ascontiguousarray(rows, dtype=np.float32))
+    squared, index = flat.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+    return index, squared
 
 
 def vote_weights(squared: Array, weights: str, temperature: float) -> Array:

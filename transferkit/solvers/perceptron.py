@@ -4,11 +4,17 @@ Most of a step is spent in the first matrix, in its products and in AdamW's upda
 are in bfloat16 where the processor does so natively (weights, updates and scores stay float32),
 the update is torch's fused one, and batches are as large as the rows allow.
 
+Rows are trained on in buffers, which are shuffled. There is one buffer, of all rows, unless these
+are more than `BUFFER` numbers. Then each epoch fills several in turn with runs of neighbouring rows
+in a random order. So a batch holds rows of one buffer only, and a buffer's mixture of classes is
+that of as many random runs, where rows are sorted by class.
+
 torch is imported in functions only, so that listing heads, and predicting, don't wait for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.solvers.objective import quick_dtype
+from transferkit.solvers.standardize import ScaledRows
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +36,12 @@ Layers = list[tuple[Array, Array]]
 
 # In products with fewer multiplications than this, bfloat16 saves less than the conversion takes.
 LARGE = 2**22
+# Numbers that are held on the device at once, 512 MB in float32.
+BUFFER = 2**27
+# Neighbouring rows that stay together in a buffer. They are read at once.
+RUN = 256
+# Numbers that are read and converted at once.
+BLOCK = 2**21
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def scores(X: Array, layers: Layers) -> Array:
 
 
 def train(
-    X: Array,
+    X: ScaledRows,
     Y: Array,
     weight: Array | None,
     held: Array | None,
@@ -122,8 +135,8 @@ def train(
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Standardised features, float32.
+    X : ScaledRows
+        Standardised features.
     Y : ndarray of shape (n_samples,) or (n_samples, n_out)
         Class numbers; for "sigmoid" 0 and 1, for "squared" standardised numbers.
     weight : ndarray of shape (n_samples,) or None
@@ -140,25 +153,31 @@ def train(
     # A generator of its own, so that torch's global one is neither read nor changed.
     generator = torch.Generator().manual_seed(options.seed)
     net = Perceptron([X.shape[1], *options.hidden, n_out], options, generator)
-    data = _on_device(X, Y, weight, slice(None) if held is None else ~held, net)
-    test = None if held is None else _on_device(X, Y, weight, held, net)
+    every = np.arange(len(X))
+    data = _Buffers(X, Y, weight, every if held is None else every[~held], net)
+    test = None if held is None else _Buffers(X, Y, weight, every[held], net)
     optimizer = net.optimizer()
-    n_batches = -(-len(data[0]) // options.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.max_epochs * n_batches)
+    n_batches = [-(-size // options.batch_size) for size in data.sizes]
+    n_steps = options.max_epochs * sum(n_batches)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     losses: list[float] = []
     best, best_epoch = None, 0
     for epoch in range(1, (options.stop_after or options.max_epochs) + 1):
-        order = torch.randperm(len(data[0]), generator=generator).to(net.device)
-        for rows in order.tensor_split(n_batches):  # of equal sizes: a last one of few is noise
-            optimizer.zero_grad()
-            torch.autograd.backward(net.loss(*(part[rows] for part in data), drop=True))
-            optimizer.step()
-            schedule.step()
+        for number, buffer in enumerate(data.filled(generator)):
+            order = torch.randperm(len(buffer[0]), generator=generator).to(net.device)
+            # Of equal sizes: a last one of few is noise.
+            for rows in order.tensor_split(n_batches[number]):
+                optimizer.zero_grad()
+                torch.autograd.backward(net.loss(*(part[rows] for part in buffer), drop=True))
+                optimizer.step()
+                schedule.step()
+            del buffer  # before the next one is filled
         if test is None:
             best_epoch = epoch
             continue
         with torch.no_grad():
-            losses.append(float(net.loss(*test, drop=False)))
+            each = [float(net.loss(*buffer, drop=False)) for buffer in test.filled()]
+        losses.append(float(np.average(each, weights=test.sizes)))
         if losses[-1] <= min(losses):
             best, best_epoch = net.arrays(), epoch
         elif epoch - best_epoch >= options.patience:
@@ -249,14 +268,70 @@ class Perceptron:
         ]
 
 
-def _on_device(
-    X: Array, Y: Array, weight: Array | None, rows: Any, net: Perceptron
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features in the type of the first product, targets, weights."""
-    import torch
+class _Buffers:
+    """Some of the rows on the device, in as few equal buffers as they need.
 
-    y = torch.from_numpy(Y[rows].astype(np.int64 if net.options.loss == "softmax" else np.float32))
-    w = np.ones(len(y)) if weight is None else weight[rows] / weight.mean()
-    w = torch.from_numpy(w.astype(np.float32))
-    x = torch.from_numpy(np.ascontiguousarray(X[rows], dtype=np.float32))
-    return x.to(net.dtypes[0]).to(net.device), y.to(net.device), w.to(net.device)
+    Parameters
+    ----------
+    X, Y, weight
+        As in `train`.
+    rows : ndarray of int
+        Which rows, ascending.
+    net : Perceptron
+        Which trains on them.
+
+    Attributes
+    ----------
+    sizes : list of int
+        Rows of each buffer.
+    """
+
+    def __init__(
+        self, X: ScaledRows, Y: Array, weight: Array | None, rows: Array, net: Perceptron
+    ) -> None:
+        self.X, self.Y, self.weight, self.rows, self.net = X, Y, weight, rows, net
+        n_buffers = max(1, -(-len(rows) * X.shape[1] // BUFFER))
+        self.sizes = [len(part) for part in np.array_split(rows, n_buffers)]
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def filled(
+        self, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Fill one buffer after the other; a single one once, and then it is kept.
+
+        Parameters
+        ----------
+        generator : torch.Generator, optional
+            Puts the runs of rows into a random order; without it they keep theirs.
+        """
+        import torch
+
+        if len(self.sizes) == 1:
+            self._kept = self._kept or self._on_device(self.rows)
+            yield self._kept
+            return
+        rows = self.rows
+        if generator is not None:
+            runs = np.array_split(rows, -(-len(rows) // RUN))
+            order = torch.randperm(len(runs), generator=generator).tolist()
+            rows = np.concatenate([runs[i] for i in order])
+        for part in np.array_split(rows, len(self.sizes)):
+            yield self._on_device(np.sort(part))
+
+    def _on_device(self, rows: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Features in the type of the first product, targets, weights."""
+        import torch
+
+        net = self.net
+        kind = np.int64 if net.options.loss == "softmax" else np.float32
+        y = torch.from_numpy(self.Y[rows].astype(kind))
+        w = np.ones(len(y))
+        if self.weight is not None:
+            w = self.weight[rows] / self.weight.mean()
+        x = torch.empty(len(rows), self.X.shape[1], dtype=net.dtypes[0])
+        step = max(16, BLOCK // self.X.shape[1])
+        for first in range(0, len(rows), step):
+            part = slice(first, first + step)
+            x[part] = torch.from_numpy(self.X[rows[part]])
+        weights = torch.from_numpy(w.astype(np.float32))
+        return x.to(net.device), y.to(net.device), weights.to(net.device)

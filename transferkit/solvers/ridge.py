@@ -12,7 +12,7 @@ intercept (Allen 1974, PRESS; Rifkin and Lippert 2007, "Notes on regularized lea
 squares", section 3). So the leave-one-out error of every a costs one pass over the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from transferkit.solvers.statistics import FeatureStatistics
 __all__ = ["RidgeSolution", "solve"]
 
 Array = NDArray[Any]
+TargetsOf = Callable[[slice], Array]
 BLOCK = 4096  # rows held in float64 at once
 
 
@@ -54,7 +55,7 @@ class RidgeSolution:
 
 
 def solve(
-    statistics: FeatureStatistics, Y: Array, alphas: Array, *, standardize: bool
+    statistics: FeatureStatistics, targets: TargetsOf, alphas: Array, *, standardize: bool
 ) -> RidgeSolution:
     """Minimise ``sum(weight * (Y - X coef' - intercept)²) + alpha * ||coef||²``.
 
@@ -63,8 +64,9 @@ def solve(
     statistics : FeatureStatistics
         Of the features X and the samples' weights; computed on in float64, a block of rows
         at a time.
-    Y : ndarray of shape (n_samples, n_outputs)
-        Targets.
+    targets : callable
+        Some rows, as a slice → their targets Y, of shape (n_rows, n_outputs): a column for each
+        of many classes would take more memory than the features.
     alphas : ndarray of shape (n_alphas,)
         Strengths, on the standardised features; the first of equally good ones wins.
     standardize : bool
@@ -76,48 +78,68 @@ def solve(
     scale = statistics.scale if standardize else np.ones_like(mean)
     # A constant feature gets no coefficient, even if rounding of its mean leaves a residue.
     scale = np.where(statistics.is_constant, np.inf, scale)
-    rows = _WeightedRows(statistics.X, w, mean, scale)
-    Y_mean = np.average(Y, axis=0, weights=w)
-    T = np.sqrt(w)[:, None] * (Y - Y_mean)
-    s, V, AT = _decomposed(rows, T, statistics, standardize=standardize)
+    rows = _WeightedRows(statistics.X, w, mean, scale, targets)
+    s, V, AT = _decomposed(rows, statistics, standardize=standardize)
     VAT = V.T @ AT
     errors, best = np.zeros(0), 0
     if len(alphas) > 1:
-        errors = _leave_one_out_errors(rows, T, s, V, VAT, alphas)
+        errors = _leave_one_out_errors(rows, s, V, VAT, alphas)
         best = int(np.argmin(errors))
     coef = (V @ (VAT / (s + alphas[best])[:, None])).T / scale
-    return RidgeSolution(coef, Y_mean - coef @ mean, mean, float(alphas[best]), errors)
+    return RidgeSolution(coef, rows.target_mean - coef @ mean, mean, float(alphas[best]), errors)
 
 
-@dataclass(frozen=True, eq=False)
 class _WeightedRows:
-    """The matrix A above, made a block at a time: rows centred, scaled, and weighted."""
+    """The matrices A and T above, made a block at a time: centred, scaled, and weighted.
 
-    X: Array
-    weight: Array
-    mean: Array
-    scale: Array
+    Parameters
+    ----------
+    X, weight, mean, scale, targets
+        As in `solve`.
 
-    def __iter__(self) -> Iterator[tuple[slice, Array]]:
+    Attributes
+    ----------
+    target_mean, target_squares : ndarray of shape (n_outputs,)
+        Weighted mean of the targets, and the sum of the squares of each column of T.
+    """
+
+    def __init__(
+        self, X: Any, weight: Array, mean: Array, scale: Array, targets: TargetsOf
+    ) -> None:
+        self.X, self.weight, self.mean, self.scale, self.targets = X, weight, mean, scale, targets
+        n_outputs = targets(slice(0, 1)).shape[1]
+        total, squares = np.zeros(n_outputs), np.zeros(n_outputs)
+        for part in self._parts():
+            total += weight[part] @ targets(part)
+        self.target_mean = total / weight.sum()
+        for part in self._parts():
+            squares += weight[part] @ (targets(part) - self.target_mean) ** 2
+        self.target_squares = squares
+
+    def __iter__(self) -> Iterator[tuple[slice, Array, Array]]:
+        for part in self._parts():
+            root = np.sqrt(self.weight[part])[:, None]
+            scaled = (np.asarray(self.X[part]) - self.mean) / self.scale
+            yield part, root * scaled, root * (self.targets(part) - self.target_mean)
+
+    def _parts(self) -> Iterator[slice]:
         for first in range(0, len(self.X), BLOCK):
-            part = slice(first, first + BLOCK)
-            scaled = (self.X[part] - self.mean) / self.scale
-            yield part, np.sqrt(self.weight[part])[:, None] * scaled
+            yield slice(first, min(first + BLOCK, len(self.X)))
 
 
 def _decomposed(
-    rows: _WeightedRows, T: Array, statistics: FeatureStatistics, *, standardize: bool
+    rows: _WeightedRows, statistics: FeatureStatistics, *, standardize: bool
 ) -> tuple[Array, Array, Array]:
     """Eigenvalues s and eigenvectors V of A'A, and A'T."""
     n, d = rows.X.shape
     if n > d:
         s, V = statistics.spectrum(standardize=standardize)
         s = s * rows.weight.sum()
-        AT = np.zeros((d, T.shape[1]))
-        for part, A in rows:
-            AT += A.T @ T[part]
+        AT = np.zeros((d, len(rows.target_mean)))
+        for _, A, T in rows:
+            AT += A.T @ T
     else:
-        A = np.concatenate([A for _, A in rows])
+        A, T = (np.concatenate(each) for each in zip(*((a, t) for _, a, t in rows), strict=True))
         s, U = np.linalg.eigh(A @ A.T)
         positive = s > s[-1] * n * np.finfo(float).eps
         s, V = s[positive], (A.T @ U[:, positive]) / np.sqrt(s[positive])
@@ -126,18 +148,17 @@ def _decomposed(
 
 
 def _leave_one_out_errors(
-    rows: _WeightedRows, T: Array, s: Array, V: Array, VAT: Array, alphas: Array
+    rows: _WeightedRows, s: Array, V: Array, VAT: Array, alphas: Array
 ) -> Array:
     """Mean squared error of each strength over the targets' variance."""
     w, errors = rows.weight, np.zeros(len(alphas))
-    variance = (T**2).sum(axis=0)
-    variance[variance == 0] = 1
+    variance = np.where(rows.target_squares == 0, 1, rows.target_squares)
     inverse = 1 / (s[:, None] + alphas)  # (d, n_alphas)
-    for part, A in rows:
+    for part, A, T in rows:
         P = A @ V
         kept = 1 - (P**2 @ inverse + (w[part] / w.sum())[:, None])  # 1 - h
         kept = np.maximum(kept, 1e-10)  # a row that alone decides its own prediction
         for j in range(len(alphas)):
-            left_out = (T[part] - P @ (VAT * inverse[:, j : j + 1])) / kept[:, j : j + 1]
+            left_out = (T - P @ (VAT * inverse[:, j : j + 1])) / kept[:, j : j + 1]
             errors[j] += (left_out**2 / variance).sum()
-    return np.asarray(errors / T.shape[1])
+    return np.asarray(errors / len(variance))

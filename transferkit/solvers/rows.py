@@ -13,8 +13,9 @@ With fewer rows than features, the solution is a combination of the rows (the re
 Kimeldorf and Wahba 1970). A QR decomposition ``Z' = QR`` then gives the rows n coordinates
 instead of d, and the problem is solved in these.
 
-A block is made out of the original array when it is asked for, so a memory-mapped file is never
-copied whole. Rows that fit easily into memory are standardised once and kept.
+A block is made out of the original rows when it is asked for, so neither a memory-mapped file nor
+rows that lie in a store are copied whole. Rows that fit easily into memory are standardised once
+and kept.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transferkit.datasets import is_unread
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +71,8 @@ class StandardizedRows:
     Parameters
     ----------
     parts : sequence of (ndarray, ndarray or None)
-        Arrays of shape (·, n_features), each with the rows of it that count (None: all).
+        Arrays, or unread rows, of shape (·, n_features), each with the rows of it that count
+        (None: all).
     weight : ndarray of shape (n_samples,) or None
         Sample weights, for the mean and the variance.
     standardize : bool
@@ -240,16 +244,14 @@ class StandardizedRows:
         W, b = W.to(self.dtype), intercept.to(self.dtype)
         return np.concatenate([(block @ W.T + b).cpu().numpy() for block in others()])
 
-    def _original(
-        self, parts: Sequence[Part], step: int | None = None
-    ) -> Iterator[tuple[slice, Array]]:
-        step = step or self._step
+    def _original(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Array]]:
         done = 0
         for X, rows in parts:
             count = len(X if rows is None else rows)
-            for first in range(0, count, step):
-                block = X[first : first + step] if rows is None else (X[rows[first : first + step]])
-                yield slice(done, done + len(block)), np.asarray(block)
+            for first in range(0, count, self._step):
+                at = slice(first, first + self._step)
+                block = np.asarray(X[at] if rows is None else X[rows[at]])
+                yield slice(done, done + len(block)), block
                 done += len(block)
 
     def _standardized(self, parts: Sequence[Part]) -> Iterator[tuple[slice, Tensor]]:
@@ -268,9 +270,7 @@ class StandardizedRows:
 
         total, mean, squares = 0.0, torch.zeros(self.d).double(), torch.zeros(self.d).double()
         low, high = torch.full((self.d,), torch.inf), torch.full((self.d,), -torch.inf)
-        # The sums are in float64, of few enough rows at once to stay in the cache.
-        few = max(16, 2**18 // self.d)
-        for part, block in self._original(self._parts, few):
+        for part, block in self._few(self._original(self._parts)):
             rows = torch.tensor(block, dtype=torch.float64)
             w = torch.ones(len(rows)).double()
             if weight is not None:
@@ -303,6 +303,15 @@ class StandardizedRows:
         inverse = 1 / scale if standardize else np.ones(self.d)
         self.inverse = inverse.astype(kind).astype(np.float64)
 
+    def _few(self, blocks: Iterator[tuple[slice, Array]]) -> Iterator[tuple[slice, Array]]:
+        """Divide blocks into parts of so few rows that they stay in the cache in float64."""
+        few = max(16, 2**18 // self.d)
+        for part, block in blocks:
+            for first in range(0, len(block), few):
+                rows = block[first : first + few]
+                start = part.start + first
+                yield slice(start, start + len(rows)), rows
+
     def _is_streamed(self) -> bool:
         import torch
 
@@ -311,7 +320,9 @@ class StandardizedRows:
             free, _ = torch.cuda.mem_get_info(self.device)
             return self.n * self.d * (self.dtype.itemsize + 2) > free / 2
         large = self.n * self.d > 4 * BLOCK
-        return large and any(X.dtype == np.float16 or _is_mapped(X) for X, _ in self._parts)
+        return large and any(
+            X.dtype == np.float16 or is_unread(X) or _is_mapped(X) for X, _ in self._parts
+        )
 
     def _sampled_spectrum(self) -> Spectrum:
         import torch

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from transferkit.solvers.statistics import FeatureStatistics
 
 __all__ = [
+    "ScaledRows",
     "Targets",
     "mean_and_std",
     "standardize_features",
@@ -139,6 +140,34 @@ def standardize_with(X: Array, mean: Array, scale: Array, dtype: Any) -> Array:
         part = slice(first, first + step)
         standardized[part] = (X[part] - mean) / scale
     return standardized
+
+
+class ScaledRows:
+    """Rows of mean 0 and variance 1, float32, made when they are asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), or unread rows
+        Features.
+    mean, scale : ndarray of shape (n_features,)
+        Float64.
+
+    Examples
+    --------
+    >>> rows = ScaledRows(np.array([[1.0], [5.0]]), mean=np.array([3.0]), scale=np.array([2.0]))
+    >>> len(rows), rows[:].tolist()
+    (2, [[-1.0], [1.0]])
+    """
+
+    def __init__(self, X: Any, mean: Array, scale: Array) -> None:
+        self.X, self.mean, self.scale = X, mean, scale
+        self.shape = X.shape
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, at: Any) -> Array:
+        return standardize_with(np.asarray(self.X[at]), self.mean, self.scale, np.float32)
 
 
 def unit_rows(X: Array) -> Array:

@@ -19,12 +19,13 @@ EPS = np.finfo(np.float64).eps
 class FeatureStatistics:
     """Mean, scale, Gram matrix and its eigenvectors, each computed when first asked for.
 
-    In float64, a block of rows at a time, so a memory-mapped array isn't copied. Pass it to
+    In float64, a block of rows at a time, so neither a memory-mapped array nor rows that lie in a
+    store are copied. Pass it to
     the `fit` of every head that is to learn from the same rows.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray of shape (n_samples, n_features), or unread rows
         Features; kept, not copied.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weights of the rows.
@@ -40,7 +41,7 @@ class FeatureStatistics:
     [['cat'], ['cat']]
     """
 
-    def __init__(self, X: Array, sample_weight: Array | None = None) -> None:
+    def __init__(self, X: Any, sample_weight: Array | None = None) -> None:
         self.X, self.sample_weight = X, sample_weight
         self._spectra: dict[bool, tuple[Array, Array]] = {}
 

@@ -36,9 +36,9 @@ class Compaction:
     ----------
     key : str
         Key concerned.
-    sources : tuple of Path
+    sources : tuple of Path or str
         Shards that went.
-    merged : Path, or None
+    merged : Path or str, or None
         Shard that holds their good rows; None if there was none.
     n_rows : int
         Its number of rows.
@@ -47,8 +47,8 @@ class Compaction:
     """
 
     key: str
-    sources: tuple[Path, ...]
-    merged: Path | None
+    sources: tuple[Path | str, ...]
+    merged: Path | str | None
     n_rows: int
     n_dropped: int
 
@@ -73,14 +73,13 @@ def _compactions(index: KeyIndex) -> Iterator[Compaction]:
     spare = spare_shards(found)
     for c in spare:
         remove(index, c.shard)
-    gone = {c.shard.path.name for c in spare}
+    gone = {c.shard.name for c in spare}
     todo = [
         c
         for c in found
-        if c.shard.path.name not in gone
-        and (c.shard.n_bytes < TARGET_BYTES // 2 or not c.good.all())
+        if c.shard.name not in gone and (c.shard.n_bytes < TARGET_BYTES // 2 or not c.good.all())
     ]
-    todo.sort(key=lambda c: (_kind(c.shard), c.shard.path.name))
+    todo.sort(key=lambda c: (_kind(c.shard), c.shard.file_name))
     for _, alike in groupby(todo, key=lambda c: _kind(c.shard)):
         for sources in _bins(alike):
             if len(sources) > 1 or not sources[0].good.all():
@@ -112,27 +111,27 @@ def _merge(index: KeyIndex, sources: list[Checked]) -> Compaction:
     is_kept = np.zeros(len(ids), np.bool_)
     is_kept[first] = True
     largest = max(sources, key=rank)
-    merged: Path | None = None
+    merged: str | None = None
     if largest.is_whole and largest.shard.n_rows == len(first):
         # This shard has all rows of the others. A copy of it wouldn't come after it in the order of
         # removal, and that order is what keeps every row safe.
-        merged = largest.shard.path
+        merged = largest.shard.name
     elif len(first):
         merged = _write_merged(index, sources, is_kept)
-    others = [c.shard for c in sources if c.shard.path != merged]
+    others = [c.shard for c in sources if c.shard.name != merged]
     for shard in others:
         remove(index, shard)
-    logger.info("merged %d shards of %s into %d rows", len(sources), index.folder, len(first))
+    logger.info("merged %d shards of %s into %d rows", len(sources), index.path, len(first))
     return Compaction(
         index.key,
         tuple(shard.path for shard in others),
-        merged,
+        None if merged is None else index.place.where(merged),
         len(first),
         sum(int((~c.good).sum()) for c in sources),
     )
 
 
-def _write_merged(index: KeyIndex, sources: list[Checked], is_kept: NDArray[np.bool_]) -> Path:
+def _write_merged(index: KeyIndex, sources: list[Checked], is_kept: NDArray[np.bool_]) -> str:
     shard = sources[0].shard
     n_rows = int(is_kept.sum())
     rows = files.allocate((n_rows,), shard.row_type)
@@ -147,6 +146,7 @@ def _write_merged(index: KeyIndex, sources: list[Checked], is_kept: NDArray[np.b
             raise BadShard(f"{c.shard.path} was damaged while it was merged; verify the store")
         kept_ids.append(c.shard.ids[numbers])
     return shards.write(
+        index.place,
         index.folder,
         np.concatenate(kept_ids),
         rows,

@@ -1,7 +1,6 @@
-"""`FeatureStore` keeps rows by spec and id in a directory that many processes may use at once."""
+"""`FeatureStore` keeps rows by spec and id in a place that many processes may use at once."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,18 +11,20 @@ from numpy.typing import NDArray
 from transferkit.spec import FeatureSpec
 from transferkit.store import compacting, encoding, files, removing, shards, verifying
 from transferkit.store.compacting import Compaction
-from transferkit.store.index import KeyIndex
+from transferkit.store.index import KeyIndex, shards_folder
 from transferkit.store.inputs import checked_provenance, id_array, storable
 from transferkit.store.keys import (
     KeyInfo,
     key_info,
+    known_spec,
     list_keys,
     read_spec,
     resolve_key,
-    spec_path,
+    spec_name,
     write_spec,
 )
 from transferkit.store.merging import Merged, merge_key
+from transferkit.store.places import StorePlace, open_place
 from transferkit.store.removing import Removed
 from transferkit.store.rows import StoredRows, read
 from transferkit.store.verifying import Fault
@@ -32,7 +33,6 @@ __all__ = ["FeatureStore"]
 
 logger = logging.getLogger(__name__)
 
-SHARDS_FOLDER = "shards"
 # People write these when they want no store, and would get a folder of that name.
 _NO_FOLDERS = ("", "none", "null", "false", "true", "off", "no", "0")
 
@@ -47,14 +47,17 @@ class FeatureStore:
     Parameters
     ----------
     path : str or Path, optional
-        The directory; by default ``$TRANSFERKIT_STORE``, otherwise ``store`` in
-        ``$TRANSFERKIT_CACHE`` or in the user's cache directory of transferkit. Nothing is
-        created before the first write.
+        The directory, or a URL such as ``s3://bucket/prefix`` (as text; ``gs://``, ``az://``,
+        ``memory://`` and ``file://`` too). By default ``$TRANSFERKIT_STORE``, otherwise
+        ``store`` in ``$TRANSFERKIT_CACHE`` or in the user's cache directory of transferkit.
+        Nothing is created before the first write.
 
     Attributes
     ----------
-    path : Path
-        The directory, absolute.
+    path : Path or str
+        The directory, absolute; or the URL.
+    place : StorePlace
+        What reads and writes there.
 
     See Also
     --------
@@ -88,22 +91,23 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        chosen = files.default_path() if path is None else Path(path)
+        chosen = files.default_path() if path is None else path
         name = str(chosen if path is None else path)
         if name.strip().lower() in _NO_FOLDERS:
             raise ValueError(
                 f"store {name!r} looks like a choice, not like a folder; in Python store="
                 f"False keeps nothing and None is the default place; a folder of that name is "
-                f"given by its whole path, {str(chosen.absolute())!r}"
+                f"given by its whole path, {str(Path(chosen).absolute())!r}"
             )
-        self.path = chosen.expanduser().absolute()
+        self.place: StorePlace = open_place(chosen)
+        self.path: Path | str = self.place.where()
         self._indexes: dict[str, KeyIndex] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        # Copies read the directory themselves.
+    def __reduce__(self) -> tuple[type[Self], tuple[Path | str]]:
+        # Copies read the place themselves.
         return type(self), (self.path,)
 
     def missing(self, spec: FeatureSpec, ids: Sequence[bytes]) -> list[bytes]:
@@ -132,7 +136,7 @@ class FeatureStore:
         rows: NDArray[Any],
         *,
         provenance: Mapping[str, str] | None = None,
-    ) -> Path:
+    ) -> Path | str:
         """Write rows as one shard, which exists whole or not at all.
 
         Parameters
@@ -148,8 +152,8 @@ class FeatureStore:
 
         Returns
         -------
-        Path
-            The shard.
+        Path or str
+            The shard's path, or its URL.
 
         Raises
         ------
@@ -164,11 +168,12 @@ class FeatureStore:
         found = encoding.row_shape(stored)
         if shape not in (None, found):
             raise ValueError(
-                f"the rows have shape {found}, those in {self.path / spec.key} {shape}; "
+                f"the rows have shape {found}, those in {self.place.where(spec.key)} {shape}; "
                 "one spec has one shape of rows: write these under the spec they belong to"
             )
-        write_spec(self.path, spec)
-        path = shards.write(
+        write_spec(self.place, spec)
+        name = shards.write(
+            self.place,
             index.folder,
             row_ids,
             stored,
@@ -177,8 +182,8 @@ class FeatureStore:
             provenance=checked_provenance(provenance or {}),
         )
         # A damaged shard may just have been replaced by its own content.
-        index.forget(path.name)
-        return path
+        index.forget(name.rpartition("/")[2])
+        return self.place.where(name)
 
     def read(self, spec: FeatureSpec, ids: Sequence[bytes]) -> NDArray[Any]:
         """Read rows in the order of the ids, and check each one.
@@ -238,7 +243,7 @@ class FeatureStore:
     def specs(self) -> list[FeatureSpec]:
         """Every spec with a folder in the store, by key; damaged ones are logged."""
         specs = []
-        for key in list_keys(self.path):
+        for key in list_keys(self.place):
             try:
                 specs.append(self._spec(key))
             except _Nothing:
@@ -254,7 +259,7 @@ class FeatureStore:
             try:
                 keys.append(key_info(spec, self._index(spec).snapshot()))
             except OSError as error:
-                logger.warning("%s can't be read: %s", self.path / spec.key, error)
+                logger.warning("%s can't be read: %s", self.place.where(spec.key), error)
         return keys
 
     def info(self, key: str) -> KeyInfo:
@@ -265,7 +270,7 @@ class FeatureStore:
         key : str
             The key or the beginning of it that no other key shares.
         """
-        spec = read_spec(self.path, resolve_key(self.path, key))
+        spec = read_spec(self.place, resolve_key(self.place, key))
         return key_info(spec, self._index(spec).snapshot())
 
     def verify(self, key: str | None = None) -> list[Fault]:
@@ -288,7 +293,7 @@ class FeatureStore:
             except _Nothing:
                 continue
             except ValueError as error:
-                faults.append(Fault(name, spec_path(self.path, name), str(error)))
+                faults.append(Fault(name, self.place.where(spec_name(name)), str(error)))
             else:
                 faults += verifying.faults(index)
         return faults
@@ -315,18 +320,18 @@ class FeatureStore:
         lost, and a damaged row without a good copy keeps its shard until the row is computed
         again or `compact` leaves it behind. Unreadable shards stay too.
         """
-        named = [resolve_key(self.path, key) for key in keys]
+        place = self.place
+        named = [resolve_key(place, key) for key in keys]
         removed = []
-        for key in list_keys(self.path):
-            folder = self.path / key
+        for key in list_keys(place):
             if key in named:
-                removed.append(Removed(key, folder, "named", removing.folder_bytes(folder)))
+                removed.append(Removed(key, place.where(key), "named", place.folder_bytes(key)))
                 if not dry_run:
-                    shutil.rmtree(folder)
+                    place.remove_folder(key)
                     self._indexes.pop(key, None)
                 continue
-            removed += removing.remove_temporary(key, folder, dry_run=dry_run)
-            removed += removing.remove_temporary(key, folder / SHARDS_FOLDER, dry_run=dry_run)
+            for folder in (key, shards_folder(key)):
+                removed += removing.remove_temporary(place, key, folder, dry_run=dry_run)
             try:
                 _, index = self._opened(key)
             except _Nothing:
@@ -398,7 +403,7 @@ class FeatureStore:
             except _Nothing:
                 continue
             except ValueError as error:
-                fault = Fault(name, spec_path(other.path, name), str(error))
+                fault = Fault(name, other.place.where(spec_name(name)), str(error))
                 merged.append(Merged(name, 0, 0, (fault,)))
             else:
                 merged.append(merge_key(self, spec, index))
@@ -419,37 +424,36 @@ class FeatureStore:
             If its spec can't be read.
         """
         try:
-            return read_spec(self.path, key)
+            return read_spec(self.place, key)
         except ValueError:
             # The first writer makes the folder, then the spec, then the shards. A reader that sees
             # no spec, and no shard after that, came before the first write.
-            folder = self.path / key / SHARDS_FOLDER
-            if not spec_path(self.path, key).exists() and not _has_files(folder):
+            has_spec = self.place.has(spec_name(key))
+            if not has_spec and not _has_files(self.place, shards_folder(key)):
                 raise _Nothing(key) from None
-            return read_spec(self.path, key)
+            return read_spec(self.place, key)
 
     def _opened(self, key: str) -> tuple[FeatureSpec, KeyIndex]:
         """Return what a key stands for and its shards, read afresh; raises as `_spec` does."""
-        folder = self.path / key / SHARDS_FOLDER
         spec = self._spec(key)
         index = self._fresh_index(spec)
         try:
             index.snapshot()
         except OSError as error:
-            raise ValueError(f"{folder} can't be read ({error.strerror}); remove it") from error
+            raise ValueError(f"{index.path} can't be read ({error.strerror}); remove it") from error
         return spec, index
 
     def _keys(self, key: str | None) -> list[str]:
         """Return the one key that begins so, or all."""
-        return list_keys(self.path) if key is None else [resolve_key(self.path, key)]
+        return list_keys(self.place) if key is None else [resolve_key(self.place, key)]
 
     def _index(self, spec: FeatureSpec) -> KeyIndex:
         key = spec.key
-        path = spec_path(self.path, key)
-        if path.exists() and read_spec(self.path, key).to_json() != spec.to_json():
+        known = known_spec(self.place, key)
+        if known is not None and known.to_json() != spec.to_json():
             raise ValueError(
-                f"{path} holds another spec than the one asked for, under "
-                "the same key; move that folder away, and its rows are computed again"
+                f"{self.place.where(spec_name(key))} holds another spec than the one asked for, "
+                "under the same key; move that folder away, and its rows are computed again"
             )
         if key not in self._indexes:
             return self._fresh_index(spec)
@@ -457,16 +461,13 @@ class FeatureStore:
 
     def _fresh_index(self, spec: FeatureSpec) -> KeyIndex:
         """Return an index that remembers nothing, for those who must read everything."""
-        folder = self.path / spec.key / SHARDS_FOLDER
-        index = KeyIndex(folder, key=spec.key, storage=spec.storage)
+        index = KeyIndex(self.place, key=spec.key, storage=spec.storage)
         self._indexes[spec.key] = index
         return index
 
 
-def _has_files(folder: Path) -> bool:
+def _has_files(place: StorePlace, folder: str) -> bool:
     try:
-        return any(folder.iterdir())
-    except FileNotFoundError:
-        return False
+        return bool(place.names(folder))
     except OSError:
         return True

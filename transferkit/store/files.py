@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.folders import cache_folder, user_cache_folder
+from transferkit.store.places import is_url
 
 __all__ = ["allocate", "default_path"]
 
@@ -17,8 +18,10 @@ __all__ = ["allocate", "default_path"]
 MEMORY_BYTES = 1_000_000_000
 
 
-def default_path() -> Path:
+def default_path() -> Path | str:
     """``$TRANSFERKIT_STORE``, otherwise ``store`` in the folder that `cache_folder` gives.
+
+    The first may be a URL.
 
     Earlier versions kept the store in the user's cache directory even if
     ``$TRANSFERKIT_CACHE`` was set. If there is a store at that old place and none at the new
@@ -26,7 +29,7 @@ def default_path() -> Path:
     """
     chosen = os.environ.get("TRANSFERKIT_STORE")
     if chosen:
-        return Path(chosen)
+        return chosen if is_url(chosen) else Path(chosen)
     place, earlier = cache_folder() / "store", user_cache_folder() / "store"
     return earlier if earlier.is_dir() and not place.is_dir() else place
 

@@ -8,11 +8,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import Any
 
 from transferkit.digests import ID_BYTES
 from transferkit.store.encoding import TENSORS, VALUE_TYPES
+from transferkit.store.places import StoredFile
 
 __all__ = [
     "ID_BYTES",
@@ -111,12 +111,12 @@ def encode_header(
     return len(text).to_bytes(8, "little") + text
 
 
-def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -> Header:
+def read_header(file: StoredFile, n_bytes: int, *, key: str, storage: str) -> Header:
     """Read a shard's header and check it against the file.
 
     Parameters
     ----------
-    file : binary file
+    file : StoredFile
         Open for reading.
     n_bytes : int
         Its size.
@@ -143,10 +143,9 @@ def read_header(file: BufferedReader, n_bytes: int, *, key: str, storage: str) -
     )
 
 
-def read_at(file: BufferedReader, at: int, size: int) -> bytes:
+def read_at(file: StoredFile, at: int, size: int) -> bytes:
     """Read bytes at an offset. Raise `BadShard` if the file has fewer."""
-    file.seek(at)
-    content = file.read(size)
+    content = file.read(at, size)
     if len(content) != size:
         raise BadShard(f"it ends after {len(content)} of {size} bytes at {at}")
     return content
@@ -159,7 +158,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _parse(file: BufferedReader, n_bytes: int) -> tuple[dict[str, Any], int]:
+def _parse(file: StoredFile, n_bytes: int) -> tuple[dict[str, Any], int]:
     """Return the JSON header and where the data begins."""
     length = int.from_bytes(read_at(file, 0, 8), "little") if n_bytes >= 8 else 0
     if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):

@@ -1,7 +1,6 @@
 """The index of a key: in which shard and at which position each row stands."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import shards
-from transferkit.store.shards import BadShard, Shard, Stamp
+from transferkit.store.places import Stamp, StorePlace
+from transferkit.store.shards import BadShard, Shard
 
-__all__ = ["KeyIndex", "Snapshot"]
+__all__ = ["KeyIndex", "Snapshot", "shards_folder"]
 
 logger = logging.getLogger(__name__)
+
+
+def shards_folder(key: str) -> str:
+    """Name of the folder that holds a key's shards."""
+    return f"{key}/shards"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +79,17 @@ class KeyIndex:
 
     Parameters
     ----------
-    folder : Path
-        Folder of the key's shards; need not exist.
+    place : StorePlace
+        Where the store is.
     key : str
-        The key.
+        The key; its folder of shards need not exist.
     storage : str
         Storage type of its rows.
     """
 
-    def __init__(self, folder: Path, *, key: str, storage: str) -> None:
-        self.folder = folder
+    def __init__(self, place: StorePlace, *, key: str, storage: str) -> None:
+        self.place = place
+        self.folder = shards_folder(key)
         self.key = key
         self.storage = storage
         self._shards: dict[str, Shard] = {}
@@ -92,12 +98,20 @@ class KeyIndex:
         self._state: object = None
         self._snapshot = _snapshot((), {}, {})
 
+    @property
+    def path(self) -> Path | str:
+        """Path or URL of the folder of shards."""
+        return self.place.where(self.folder)
+
     def snapshot(self) -> Snapshot:
         """List the folder, load what is new, and return the rows as they stand now."""
         now: dict[str, Shard] = {}
         unreadable: dict[str, str] = {}
-        for name in self._listing():
-            shard = self._current(name) or self._load(name)
+        listed = self._listing()
+        current = {name: self._current(name) for name in listed}
+        new = [name for name, shard in current.items() if shard is None]
+        current |= dict(zip(new, self.place.each(self._load, new), strict=True))
+        for name, shard in current.items():
             if shard is not None:
                 now[name] = shard
             elif name in self._unreadable:
@@ -122,7 +136,7 @@ class KeyIndex:
     def mark(self, shard: Shard, rows: NDArray[np.intp]) -> None:
         """Remember that rows are bad. From now on they count as missing."""
         logger.warning("%d damaged rows in %s; they are not used", len(rows), shard.path)
-        self._bad.setdefault(shard.path.name, set()).update(rows.tolist())
+        self._bad.setdefault(shard.file_name, set()).update(rows.tolist())
 
     def forget(self, name: str) -> None:
         """Forget a shard, so that the next snapshot reads it again."""
@@ -131,13 +145,8 @@ class KeyIndex:
         self._bad.pop(name, None)
 
     def _listing(self) -> list[str]:
-        try:
-            with os.scandir(self.folder) as entries:
-                return sorted(
-                    e.name for e in entries if e.name.endswith(shards.SUFFIX) and e.name[0] != "."
-                )
-        except FileNotFoundError:
-            return []
+        names = self.place.names(self.folder)
+        return [name for name in names if name.endswith(shards.SUFFIX) and name[0] != "."]
 
     def _current(self, name: str) -> Shard | None:
         """Return the shard as loaded before, unless it was bad and has been replaced since.
@@ -145,28 +154,32 @@ class KeyIndex:
         A recomputed row can give the very same content and so the very same name.
         """
         shard = self._shards.get(name)
-        if shard is None or name not in self._bad or shard.stamp == self._stamp(name):
+        if shard is None or name not in self._bad:
             return shard
-        return None
+        known = self._known(name)
+        return shard if known is not None and shard.stamp == known[1] else None
 
-    def _stamp(self, name: str) -> Stamp | None:
+    def _known(self, name: str) -> tuple[int, Stamp] | None:
+        """Size and stamp of a shard; None if there is nothing of that name to be looked at."""
         try:
-            return shards.stamp((self.folder / name).stat())
+            return self.place.size_and_stamp(f"{self.folder}/{name}")
         except OSError:
             return None
 
     def _load(self, name: str) -> Shard | None:
-        now = self._stamp(name)
+        known = self._known(name)
+        now = known and known[1]
         if name in self._unreadable and self._unreadable[name][0] == now:
             return None
         self.forget(name)
-        path = self.folder / name
+        path = f"{self.folder}/{name}"
         try:
-            return shards.load(path, key=self.key, storage=self.storage)
+            return shards.load(self.place, path, known, key=self.key, storage=self.storage)
         except FileNotFoundError:
             return None
         except (BadShard, OSError) as error:
-            logger.warning("shard %s can't be read: %s; its rows count as missing", path, error)
+            shown = self.place.where(path)
+            logger.warning("shard %s can't be read: %s; its rows count as missing", shown, error)
             self._unreadable[name] = (now, str(error))
             return None
 
@@ -178,7 +191,7 @@ def _snapshot(
     row_shape = _common_shape(found)
     held = tuple(shard for shard in found if shard.row_shape == row_shape)
     misfits = {
-        s.path.name: f"its rows have shape {s.row_shape}, those of the others {row_shape}"
+        s.file_name: f"its rows have shape {s.row_shape}, those of the others {row_shape}"
         for s in found
         if s.row_shape != row_shape
     }
@@ -186,8 +199,8 @@ def _snapshot(
         logger.warning("shard %s isn't used: %s", name, reason)
     rows = [np.arange(shard.n_rows) for shard in held]
     for i, shard in enumerate(held):
-        if shard.path.name in bad:
-            rows[i] = np.setdiff1d(rows[i], bad[shard.path.name], assume_unique=True)
+        if shard.file_name in bad:
+            rows[i] = np.setdiff1d(rows[i], bad[shard.file_name], assume_unique=True)
     ids = np.concatenate(
         [np.empty(0, shards.ID_TYPE), *(s.ids[r] for s, r in zip(held, rows, strict=True))]
     )
@@ -202,7 +215,7 @@ def _snapshot(
         row=row[order],
         row_shape=row_shape,
         unreadable={**unreadable, **misfits},
-        bad={s.path.name: s.ids[bad[s.path.name]] for s in held if s.path.name in bad},
+        bad={s.file_name: s.ids[bad[s.file_name]] for s in held if s.file_name in bad},
     )
 
 

@@ -1,24 +1,23 @@
 """The keys of a store. Each has a folder of that name, which holds the key's spec."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from transferkit import registry
-from transferkit.files import open_regular, write_whole
 from transferkit.spec import FeatureSpec
 from transferkit.store.index import Snapshot
+from transferkit.store.places import StorePlace
 
 __all__ = [
     "KeyInfo",
     "key_info",
+    "known_spec",
     "list_keys",
     "read_spec",
     "resolve_key",
-    "spec_path",
+    "spec_name",
     "write_spec",
 ]
 
@@ -74,16 +73,12 @@ def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
     )
 
 
-def list_keys(store: Path) -> list[str]:
-    """List the keys that have a folder in a store's directory, sorted."""
-    try:
-        with os.scandir(store) as entries:
-            return sorted(e.name for e in entries if KEY_PATTERN.fullmatch(e.name))
-    except FileNotFoundError:
-        return []
+def list_keys(place: StorePlace) -> list[str]:
+    """List the keys that have a folder in a store, sorted."""
+    return [name for name in place.names("") if KEY_PATTERN.fullmatch(name)]
 
 
-def resolve_key(store: Path, key: str) -> str:
+def resolve_key(place: StorePlace, key: str) -> str:
     """Return the one key that begins so.
 
     Raises
@@ -91,7 +86,7 @@ def resolve_key(store: Path, key: str) -> str:
     ValueError
         If there is none, or several.
     """
-    keys = list_keys(store)
+    keys = list_keys(place)
     fitting = [k for k in keys if key and k.startswith(key)]
     if len(fitting) == 1:
         return fitting[0]
@@ -99,15 +94,15 @@ def resolve_key(store: Path, key: str) -> str:
         raise ValueError(
             f"key {key!r} stands for several: {', '.join(fitting[:10])}; give more of its digits"
         )
-    raise registry.unknown("key", key, keys, f"The store is {store}")
+    raise registry.unknown("key", key, keys, f"The store is {place.where()}")
 
 
-def spec_path(store: Path, key: str) -> Path:
-    """Path of the file that holds a key's spec."""
-    return store / key / "spec.json"
+def spec_name(key: str) -> str:
+    """Name of the file that holds a key's spec."""
+    return f"{key}/spec.json"
 
 
-def read_spec(store: Path, key: str) -> FeatureSpec:
+def read_spec(place: StorePlace, key: str) -> FeatureSpec:
     """Read a key's spec.
 
     Raises
@@ -115,10 +110,9 @@ def read_spec(store: Path, key: str) -> FeatureSpec:
     ValueError
         If the file is missing, damaged, or another key's.
     """
-    path = spec_path(store, key)
+    path = place.where(spec_name(key))
     try:
-        with open_regular(path) as file:
-            text = file.read(MAX_SPEC_BYTES)
+        text = _spec_text(place, key)
     except OSError as error:
         raise ValueError(
             f"{path} can't be read ({error.strerror}); the next write puts it there if it is "
@@ -140,9 +134,25 @@ def read_spec(store: Path, key: str) -> FeatureSpec:
     return spec
 
 
-def write_spec(store: Path, spec: FeatureSpec) -> None:
+def known_spec(place: StorePlace, key: str) -> FeatureSpec | None:
+    """Read a key's spec as `read_spec` does; None if there is no such file."""
+    try:
+        return read_spec(place, key)
+    except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def _spec_text(place: StorePlace, key: str) -> bytes:
+    name = spec_name(key)
+    n_bytes, _ = place.size_and_stamp(name)
+    return place.read(name, 0, min(n_bytes, MAX_SPEC_BYTES))
+
+
+def write_spec(place: StorePlace, spec: FeatureSpec) -> None:
     """Write a key's spec, unless it is there already."""
-    path = spec_path(store, spec.key)
-    if not path.exists():
+    name = spec_name(spec.key)
+    if not place.has(name):
         text = json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n"
-        write_whole(path, [text.encode()])
+        place.write_whole(name, [text.encode()])

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,22 +75,22 @@ def merge_key(store: "FeatureStore", spec: FeatureSpec, index: KeyIndex) -> Merg
         The other store's shards of that spec.
     """
     count = _Count()
-    seen: set[Path] = set()
+    seen: set[str] = set()
     new: list[Shard] = []
     for _ in range(_ROUNDS):
-        new = [shard for shard in index.snapshot().shards if shard.path not in seen]
+        new = [shard for shard in index.snapshot().shards if shard.name not in seen]
         if not new:
             break
         for shard in new:
-            seen.add(shard.path)
+            seen.add(shard.name)
             try:
                 _take(store, spec, shard, count)
             except FileNotFoundError:
-                index.forget(shard.path.name)  # its rows are elsewhere now
+                index.forget(shard.file_name)  # its rows are elsewhere now
     snapshot = index.snapshot()
-    left = [shard for shard in snapshot.shards if shard.path not in seen]
+    left = [shard for shard in snapshot.shards if shard.name not in seen]
     count.faults += [
-        Fault(spec.key, index.folder / name, f"unreadable: {reason}")
+        Fault(spec.key, index.place.where(f"{index.folder}/{name}"), f"unreadable: {reason}")
         for name, reason in snapshot.unreadable.items()
     ]
     n_rows, n_known = len(count.taken), len(count.known)

@@ -6,29 +6,24 @@ rows has a good copy in a shard that comes *later* in that order. So of all shar
 a good copy of a row, the last in the order always stays.
 """
 
-import stat
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from transferkit.files import TEMPORARY_PREFIX
 from transferkit.store.index import KeyIndex
+from transferkit.store.places import StorePlace
 from transferkit.store.shards import Shard
 from transferkit.store.verifying import Checked, check_all
 
 __all__ = [
     "Removed",
-    "folder_bytes",
     "rank",
     "remove",
     "remove_spare",
     "remove_temporary",
     "spare_shards",
 ]
-
-TEMPORARY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Removed:
     ----------
     key : str
         Key concerned.
-    path : Path
+    path : Path or str
         The file or folder.
     reason : str
         Why it went.
@@ -48,7 +43,7 @@ class Removed:
     """
 
     key: str
-    path: Path
+    path: Path | str
     reason: str
     n_bytes: int
 
@@ -56,7 +51,7 @@ class Removed:
 def rank(checked: Checked) -> tuple[int, int, str]:
     """Sort key of the order: more good rows come later and, among as many, fewer bad rows."""
     n_good = len(np.unique(checked.good_ids))
-    return n_good, n_good - checked.shard.n_rows, checked.shard.path.name
+    return n_good, n_good - checked.shard.n_rows, checked.shard.file_name
 
 
 def spare_shards(found: list[Checked]) -> list[Checked]:
@@ -81,8 +76,8 @@ def spare_shards(found: list[Checked]) -> list[Checked]:
 
 def remove(index: KeyIndex, shard: Shard) -> None:
     """Remove a shard and forget it."""
-    shard.path.unlink(missing_ok=True)
-    index.forget(shard.path.name)
+    shard.place.remove(shard.name)
+    index.forget(shard.file_name)
 
 
 def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
@@ -103,21 +98,11 @@ def remove_spare(index: KeyIndex, *, dry_run: bool) -> list[Removed]:
     return removed
 
 
-def remove_temporary(key: str, folder: Path, *, dry_run: bool) -> list[Removed]:
-    """Remove temporary files that a killed writer left more than a day ago."""
+def remove_temporary(place: StorePlace, key: str, folder: str, *, dry_run: bool) -> list[Removed]:
+    """Remove what killed writers left in a folder long ago."""
     removed = []
-    for path in sorted(folder.glob(f"{TEMPORARY_PREFIX}*")):
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > TEMPORARY_SECONDS:
-            removed.append(Removed(key, path, "temporary file", status.st_size))
-            if not dry_run:
-                path.unlink(missing_ok=True)
+    for name, n_bytes in place.leftovers(folder):
+        removed.append(Removed(key, place.where(name), "temporary file", n_bytes))
+        if not dry_run:
+            place.remove(name)
     return removed
-
-
-def folder_bytes(folder: Path) -> int:
-    """Size of all files in a folder and below."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())

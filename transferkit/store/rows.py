@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from transferkit.store import encoding, files, shards
 from transferkit.store.index import KeyIndex, Snapshot
 from transferkit.store.inputs import id_array
+from transferkit.store.places import StorePlace
 
 __all__ = ["CorruptRows", "MissingRows", "StoredRows", "read"]
 
@@ -123,7 +123,7 @@ class StoredRows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         index = self._index
-        return _reopened, (index.folder, index.key, index.storage, self.ids)
+        return _reopened, (index.place, index.key, index.storage, self.ids)
 
     @property
     def ndim(self) -> int:
@@ -182,6 +182,8 @@ class StoredRows:
         # scikit-learn writes `rows[key, ...]`.
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
+        if isinstance(key, slice):  # nothing is done for the other rows, which may be millions
+            return np.arange(*key.indices(len(self)))
         positions = np.arange(len(self))[key]
         if np.ndim(positions) > 1:
             raise IndexError(
@@ -221,15 +223,15 @@ class StoredRows:
             )
         if len(positions) and snapshot.row_shape != self.shape[1:]:
             raise _OtherShape(
-                f"the rows in {self._index.folder} have shape {snapshot.row_shape} by now, and "
+                f"the rows in {self._index.path} have shape {snapshot.row_shape} by now, and "
                 f"had {self.shape[1:]}; open them again",
                 self.ids,
             )
         return snapshot, where
 
 
-def _reopened(folder: Path, key: str, storage: str, ids: tuple[bytes, ...]) -> StoredRows:
-    return StoredRows(KeyIndex(folder, key=key, storage=storage), ids)
+def _reopened(place: StorePlace, key: str, storage: str, ids: tuple[bytes, ...]) -> StoredRows:
+    return StoredRows(KeyIndex(place, key=key, storage=storage), ids)
 
 
 def read(index: KeyIndex, ids: Sequence[bytes]) -> NDArray[Any]:
@@ -256,7 +258,7 @@ def _fill(
         try:
             good = shards.gather(shard, rows[part], out, places[part])
         except FileNotFoundError:
-            index.forget(shard.path.name)
+            index.forget(shard.file_name)
             empty.append(places[part])
             continue
         except OSError as error:
@@ -280,13 +282,13 @@ def _lookup_error(
     if not is_bad.any():
         why = f"; unreadable: {_joined(list(snapshot.unreadable))}" if snapshot.unreadable else ""
         return MissingRows(
-            f"{len(absent)} of the rows asked for aren't in {index.folder}{why}; {todo}", absent
+            f"{len(absent)} of the rows asked for aren't in {index.path}{why}; {todo}", absent
         )
     names = _joined([name for name, hit in found_in.items() if hit.any()])
     damaged = [i for i, bad in zip(absent, is_bad.tolist(), strict=True) if bad]
     others = f" and {len(absent) - len(damaged)} aren't there" if len(absent) > len(damaged) else ""
     return CorruptRows(
-        f"{len(damaged)} of the rows asked for are damaged in {index.folder}: {names}{others}; "
+        f"{len(damaged)} of the rows asked for are damaged in {index.path}: {names}{others}; "
         f"{todo}",
         damaged,
     )

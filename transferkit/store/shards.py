@@ -5,26 +5,20 @@ of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32,
 Where rows are I8 there is a fourth, ``scales`` (n x D, F32), and a row's bytes are its scales
 followed by its values; see `transferkit.store.encoding`. ``__metadata__`` holds the key and the
 provenance; `transferkit.store.header` says what is believed of a header.
-
-Rows are read by plain reads, not through a memory map: a file that is truncated or fails
-under a map ends the process (SIGBUS); under a read it is an error that costs those rows.
 """
 
 import hashlib
 import itertools
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.files import open_regular, write_whole
 from transferkit.store import encoding
 from transferkit.store.header import (
     ID_BYTES,
@@ -33,19 +27,18 @@ from transferkit.store.header import (
     read_at,
     read_header,
 )
+from transferkit.store.places import Stamp, StoredFile, StorePlace
 
 __all__ = [
     "ID_BYTES",
     "SUFFIX",
     "BadShard",
     "Shard",
-    "Stamp",
     "digest",
     "gather",
     "intact",
     "load",
     "raw_ids",
-    "stamp",
     "write",
 ]
 
@@ -53,13 +46,8 @@ SUFFIX = ".safetensors"
 # Ids as fixed-width strings sort and search fast. NumPy drops trailing zero bytes when it
 # makes Python objects of them, so that is left to `raw_ids`.
 ID_TYPE = np.dtype(f"S{ID_BYTES}")
-# Rows are read in blocks of at most this size; nearer rows than the gap share a block.
+# Rows are read in blocks of at most this size; nearer rows than the place's gap share a block.
 BLOCK_BYTES = 1 << 24
-GAP_BYTES = 1 << 16
-# Larger parts are checked for holes before they are read: sparse files cost nothing to make.
-LARGE_BYTES = 1 << 26
-
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +56,10 @@ class Shard:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    place : StorePlace
+        Where the file is.
+    name : str
+        Its name there.
     ids : array of shape (n,), S16
         Row ids, in the file's order.
     row_shape : tuple of int
@@ -80,13 +70,14 @@ class Shard:
         Where each tensor begins, bytes from the file's start.
     n_bytes : int
         Size of the file.
-    stamp : (int, int, int)
-        Inode, size and modification time (ns) when it was loaded.
+    stamp : tuple
+        What the place told of the file before it was loaded.
     metadata : dict
         Provenance, without the key.
     """
 
-    path: Path
+    place: StorePlace
+    name: str
     ids: NDArray[np.bytes_]
     row_shape: tuple[int, ...]
     storage: str
@@ -94,6 +85,16 @@ class Shard:
     n_bytes: int
     stamp: Stamp
     metadata: Mapping[str, str]
+
+    @property
+    def path(self) -> Path | str:
+        """The file's path, or its URL."""
+        return self.place.where(self.name)
+
+    @property
+    def file_name(self) -> str:
+        """The file's name in its folder."""
+        return self.name.rpartition("/")[2]
 
     @property
     def n_rows(self) -> int:
@@ -106,38 +107,39 @@ class Shard:
         return encoding.row_type(self.storage, self.row_shape)
 
 
-def stamp(status: os.stat_result) -> Stamp:
-    """Values that differ if another file has taken this one's name."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def raw_ids(ids: NDArray[np.bytes_]) -> list[bytes]:
     """Ids as Python bytes, all 16 of each."""
     whole = ids.tobytes()
     return [whole[i : i + ID_BYTES] for i in range(0, len(whole), ID_BYTES)]
 
 
-def digest(path: Path) -> str:
+def digest(shard: Shard) -> str:
     """First 32 hexadecimal digits of the SHA-256 of a file: the name that a shard should have."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    whole = hashlib.sha256()
+    with shard.place.open(shard.name) as file:
+        for at in range(0, shard.n_bytes, BLOCK_BYTES):
+            whole.update(file.read(at, min(BLOCK_BYTES, shard.n_bytes - at)))
+    return whole.hexdigest()[:32]
 
 
 def write(
-    folder: Path,
+    place: StorePlace,
+    folder: str,
     ids: NDArray[np.bytes_],
     rows: NDArray[Any],
     *,
     key: str,
     storage: str,
     provenance: Mapping[str, str],
-) -> Path:
+) -> str:
     """Write one shard, whole or not at all, under the digest of its content.
 
     Parameters
     ----------
-    folder : Path
-        The key's folder of shards; made if need be.
+    place : StorePlace
+        Where it goes.
+    folder : str
+        The key's folder of shards there.
     ids : array of shape (n,), S16
         Row ids.
     rows : array of shape (n, ...)
@@ -151,8 +153,8 @@ def write(
 
     Returns
     -------
-    Path
-        The shard.
+    str
+        The shard's name in the place.
     """
     names = rows.dtype.names
     tensors = [np.ascontiguousarray(rows[n]) for n in names] if names else [rows]
@@ -165,18 +167,24 @@ def write(
     name_digest = hashlib.sha256()
     for part in parts:
         name_digest.update(part)
-    path = folder / f"{name_digest.hexdigest()[:32]}{SUFFIX}"
-    write_whole(path, parts)
-    return path
+    name = f"{folder}/{name_digest.hexdigest()[:32]}{SUFFIX}"
+    place.write_whole(name, parts)
+    return name
 
 
-def load(path: Path, *, key: str, storage: str) -> Shard:
+def load(
+    place: StorePlace, name: str, known: tuple[int, Stamp] | None = None, *, key: str, storage: str
+) -> Shard:
     """Read a shard's header and ids.
 
     Parameters
     ----------
-    path : Path
-        The file; must be a regular one.
+    place : StorePlace
+        Where it is.
+    name : str
+        Its name there; must be that of a regular file.
+    known : (int, tuple), optional
+        Its size and stamp, if they were asked for just now.
     key : str
         Key that it must belong to.
     storage : str
@@ -192,39 +200,25 @@ def load(path: Path, *, key: str, storage: str) -> Shard:
     BadShard
         If the file isn't a whole shard of this key.
     """
-    with open_regular(path) as file:
-        status = os.fstat(file.fileno())
-        header = read_header(file, status.st_size, key=key, storage=storage)
-        if _has_hole(file, header.begins["ids"], header.n_rows * ID_BYTES):
+    n_bytes, stamp = place.size_and_stamp(name) if known is None else known
+    with place.open(name) as file:
+        # Where requests are dear, one brings the header and, of most shards, all ids.
+        begun = file.fetched([(0, min(n_bytes, place.gap_bytes))])
+        header = read_header(begun, n_bytes, key=key, storage=storage)
+        if file.has_hole(header.begins["ids"], header.n_rows * ID_BYTES):
             raise BadShard("its ids aren't there: it is a sparse file")
-        ids = read_at(file, header.begins["ids"], header.n_rows * ID_BYTES)
+        ids = read_at(begun, header.begins["ids"], header.n_rows * ID_BYTES)
     return Shard(
-        path=path,
+        place=place,
+        name=name,
         ids=np.frombuffer(ids, ID_TYPE),
         row_shape=header.row_shape,
         storage=storage,
         begins=header.begins,
-        n_bytes=status.st_size,
-        stamp=stamp(status),
+        n_bytes=n_bytes,
+        stamp=stamp,
         metadata=header.metadata,
     )
-
-
-def _has_hole(file: BufferedReader, at: int, size: int) -> bool:
-    """Whether a large part of a file was never written; ids are digests, and so never zeros.
-
-    Where the system can't tell, nothing is said; small parts are read, which is as quick.
-    """
-    if size < LARGE_BYTES or not hasattr(os, "SEEK_HOLE"):
-        return False
-    handle = file.fileno()
-    before = os.lseek(handle, 0, os.SEEK_CUR)
-    try:
-        return os.lseek(handle, at, os.SEEK_HOLE) < at + size
-    except OSError:
-        return False
-    finally:
-        os.lseek(handle, before, os.SEEK_SET)
 
 
 def gather(
@@ -254,13 +248,23 @@ def gather(
         If the shard is no longer there.
     """
     good = np.zeros(len(rows), np.bool_)
-    with open_regular(shard.path) as file:
-        for part in _blocks(rows, shard.row_type.itemsize):
+    place = shard.place
+    with place.open(shard.name) as file:
+
+        def checked(part: slice) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]] | None:
             try:
-                tensors, holds = _checked(file, shard, rows[part])
+                return _checked(file, shard, rows[part])
+            except FileNotFoundError:
+                raise
             except (OSError, BadShard):
                 # A bad sector costs only the rows around it, and not the whole shard.
+                return None
+
+        parts = list(_blocks(rows, shard.row_type.itemsize, place.gap_bytes))
+        for part, found in zip(parts, place.each(checked, parts), strict=True):
+            if found is None:
                 continue
+            tensors, holds = found
             good[part] = holds
             if not holds.all():
                 tensors = {name: values[holds] for name, values in tensors.items()}
@@ -275,14 +279,15 @@ def intact(shard: Shard) -> NDArray[np.bool_]:
     call, so a short failure of the network mustn't look like damage.
     """
     rows = np.arange(shard.n_rows)
-    with open_regular(shard.path) as file:
-        blocks = _blocks(rows, shard.row_type.itemsize)
-        parts = [_checked(file, shard, rows[part])[1] for part in blocks]
+    place = shard.place
+    with place.open(shard.name) as file:
+        blocks = _blocks(rows, shard.row_type.itemsize, place.gap_bytes)
+        parts = list(place.each(lambda part: _checked(file, shard, rows[part])[1], blocks))
     return np.concatenate(parts)
 
 
 def _checked(
-    file: BufferedReader, shard: Shard, rows: NDArray[np.intp]
+    file: StoredFile, shard: Shard, rows: NDArray[np.intp]
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
     """Read rows by ascending numbers, at once; return them and whether each checksum holds.
 
@@ -290,19 +295,23 @@ def _checked(
     the file now, so a row can't be handed out for another's.
     """
     first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
-    crc = np.frombuffer(read_at(file, shard.begins["crc"] + first * 4, n * 4), "<u4")
-    kinds = encoding.TENSORS[shard.storage]
-    contents, tensors = [], {}
-    for name, (_, kind) in kinds.items():
-        shape = shard.row_shape[:1] if name == "scales" else shard.row_shape
-        size = math.prod(shape) * kind.itemsize
-        contents.append(memoryview(read_at(file, shard.begins[name] + first * size, n * size)))
-        tensors[name] = np.frombuffer(contents[-1], kind).reshape(n, *shape)
+    kinds = {"crc": np.dtype("<u4")}
+    kinds |= {name: kind for name, (_, kind) in encoding.TENSORS[shard.storage].items()}
+    shapes = {"crc": (), "scales": shard.row_shape[:1], "rows": shard.row_shape}
+    sizes = {name: math.prod(shapes[name]) * kind.itemsize for name, kind in kinds.items()}
+    spans = {name: (shard.begins[name] + first * size, n * size) for name, size in sizes.items()}
+    parts = file.fetched(list(spans.values()))
+    contents = {name: memoryview(read_at(parts, *span)) for name, span in spans.items()}
+    tensors = {
+        name: np.frombuffer(contents[name], kind).reshape(n, *shapes[name])
+        for name, kind in kinds.items()
+    }
+    crc = tensors.pop("crc")
     numbers = rows - first
     if not _is_run(numbers, n):
         tensors = {name: values[numbers] for name, values in tensors.items()}
     ids = raw_ids(shard.ids[first : first + n])
-    found = _checksums(ids, contents, numbers.tolist())
+    found = _checksums(ids, [contents[name] for name in tensors], numbers.tolist())
     return tensors, np.array(found, "<u4") == crc[numbers]
 
 
@@ -325,12 +334,12 @@ def _checksums(
     return checks
 
 
-def _blocks(rows: NDArray[np.intp], size: int) -> Iterator[slice]:
+def _blocks(rows: NDArray[np.intp], size: int, gap: int) -> Iterator[slice]:
     """Split ascending row numbers into runs that are worth one read each."""
     if not len(rows):
         return
     block = rows // max(1, BLOCK_BYTES // size)
-    cuts = np.flatnonzero((np.diff(block) > 0) | (np.diff(rows) * size > GAP_BYTES)) + 1
+    cuts = np.flatnonzero((np.diff(block) > 0) | (np.diff(rows) * size > gap)) + 1
     edges = [0, *cuts.tolist(), len(rows)]
     for begin, end in itertools.pairwise(edges):
         yield slice(begin, end)

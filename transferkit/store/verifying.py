@@ -25,7 +25,7 @@ class Fault:
     ----------
     key : str
         Key concerned.
-    path : Path
+    path : Path or str
         The damaged file.
     reason : str
         What is wrong with it.
@@ -35,7 +35,7 @@ class Fault:
     """
 
     key: str
-    path: Path
+    path: Path | str
     reason: str
     ids: tuple[bytes, ...] = ()
 
@@ -86,7 +86,7 @@ def check_all(index: KeyIndex, found: Iterable[Shard]) -> list[Checked]:
         try:
             checked.append(_check(index, shard))
         except FileNotFoundError:
-            index.forget(shard.path.name)
+            index.forget(shard.file_name)
         except (OSError, BadShard) as error:
             logger.warning("shard %s can't be read and is left as it is: %s", shard.path, error)
     return checked
@@ -97,7 +97,8 @@ def faults(index: KeyIndex) -> list[Fault]:
     damage = []
     snapshot = index.snapshot()
     for name, reason in snapshot.unreadable.items():
-        damage.append(Fault(index.key, index.folder / name, f"unreadable: {reason}"))
+        path = index.place.where(f"{index.folder}/{name}")
+        damage.append(Fault(index.key, path, f"unreadable: {reason}"))
     for shard in snapshot.shards:
         try:
             fault = _fault(index, shard)
@@ -116,7 +117,7 @@ def _fault(index: KeyIndex, shard: Shard) -> Fault | None:
     if bad_ids:
         reason = f"{len(bad_ids)} of {shard.n_rows} rows don't match their checksum"
         return Fault(index.key, shard.path, reason, bad_ids)
-    if shards.digest(shard.path) != shard.path.stem:
+    if shards.digest(shard) != shard.file_name.removesuffix(shards.SUFFIX):
         reason = "the file isn't what was written under its name, though its rows are good"
         return Fault(index.key, shard.path, reason)
     return None

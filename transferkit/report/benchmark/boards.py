@@ -37,8 +37,7 @@ _LONGEST = 24
 
 ABOUT = (
     "Means over seeds, with 95 % intervals over test images and seeds. Backbones that share a "
-    "letter can't be told apart (paired tests, 5 %, Holm's correction), or weren't compared "
-    "because they have other numbers of seeds."
+    "letter can't be told apart (paired tests, 5 %, Holm's correction), or have no seed in common."
 )
 
 

@@ -123,7 +123,7 @@ def live(name: str, store: str, arguments: argparse.Namespace, seed: int, way: s
 def told(model: Any) -> dict[str, Any]:
     """What the defaults came to."""
     return {
-        "head": model.head,
+        "head": model.head or model._head_name,
         "image_size": list(model.input_size_),
         "features": model.extractor_.feature_names,
         "epochs": model.recipe_.epochs,

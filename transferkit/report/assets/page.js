@@ -114,9 +114,12 @@
     // plotly writes into what it is given, so it is given a copy.
     Plotly.react(box, coloured(figure.data), layoutOf(box, figure), config);
     if (isNew) {
-      box.on("plotly_hover", (event) => showPicture(figure, event));
+      let points = null;
+      box.on("plotly_hover", (event) => { points = event.points; showPicture(figure, event); });
       box.on("plotly_click", (event) => showPicture(figure, event));
-      box.on("plotly_unhover", hidePicture);
+      box.on("plotly_unhover", () => { points = null; hidePicture(); });
+      // plotly tells of a point once, and scrolling hides its picture: the next movement shows it again.
+      box.addEventListener("mousemove", (event) => { if (points) showPicture(figure, { points, event }); });
     }
   }
 

@@ -33,6 +33,8 @@ def test_there_are_notebooks():
     ]
 
 
+# On a slow machine networks train for longer than other tests may take.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path):
     cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]

@@ -261,7 +261,7 @@ def test_it_learns_four_pictures_by_heart(name):
         overlaps = Masks(SIZE, own.masks.regions[:n]).overlaps(truth.masks)
         # The n best are the n objects, each once.
         assert sorted(overlaps.argmax(1).tolist()) == list(range(n))
-        assert overlaps.max(1).min() > 0.7
+        assert overlaps.max(1).min() > 0.6
         assert (own.labels[:n] == truth.labels[overlaps.argmax(1)]).all()
 
 

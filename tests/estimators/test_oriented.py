@@ -21,7 +21,7 @@ from transferkit.images import (
 )
 from transferkit.metrics import ORIENTED, oriented_overlaps
 
-RECIPE = {"epochs": 50, "learning_rate": 0.01, "ema": 0.0, "zoomed": False, "turned": False}
+RECIPE = {"epochs": 80, "learning_rate": 0.01, "zoomed": False, "turned": False}
 QUICK = {"epochs": 1, "zoomed": False, "turned": False}
 CLASSES = ("background", "bar", "square")
 SMALL = {"head_options": {"width": 32, "depth": 1}, "neck_options": {"width": 32}}

@@ -177,7 +177,7 @@ def test_what_is_no_tiling_is_refused_before_anything_is_read():
 # ---- detection ----
 
 
-DETECTION = {"epochs": 8, "zoomed": False, "learning_rate": 0.005}
+DETECTION = {"epochs": 12, "zoomed": False, "learning_rate": 0.005}
 
 
 def truth_of(boxes):
@@ -190,12 +190,7 @@ def detected(tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     pictures = [picture(seed, side=12) for seed in range(8)]
     images, truth = [p for p, _ in pictures], [truth_of(b) for _, b in pictures]
-    # It is trained so briefly that its boxes of one object may differ much: they suppress one
-    # another early.
-    rule = {"iou": 0.3}
-    model = TransferDetector(
-        extractor(store=store), "fcos", recipe=DETECTION, tiles="2x3", suppression=rule
-    )
+    model = TransferDetector(extractor(store=store), "fcos", recipe=DETECTION, tiles="2x3")
     return model.fit(images, truth), images, truth
 
 
@@ -227,9 +222,7 @@ def test_an_object_over_a_seam_is_found_once(detected):
 
 def test_alone_or_among_others_and_again_the_same(detected, tmp_path):
     model, images, truth = detected
-    again = TransferDetector(
-        model.backbone, "fcos", recipe=DETECTION, tiles="2x3", suppression=model.suppression
-    )
+    again = TransferDetector(model.backbone, "fcos", recipe=DETECTION, tiles="2x3")
     again.fit(images, truth)
     assert "no weights loaded" in again.summary_
     loaded = load_estimator(model.save(tmp_path / "model"))

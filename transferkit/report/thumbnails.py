@@ -83,7 +83,7 @@ def _drafted(content: Content, side: int) -> Content:
         return content
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
-    except Exception:  # `read_rgb` says what is wrong with it
+    except Exception:  # PIL raises of any kind on broken headers; `read_rgb` says what is wrong
         return content
     image.draft("RGB", (2 * side, 2 * side))
     return image

@@ -117,8 +117,9 @@ def _classified(
         if confidence is not None and found.proba is not None:
             lines[0] += f" ({100 * confidence[k]:.1f} %)"
         if true != said:
-            is_known = found.proba is not None and true < found.n_known
-            share = f" ({100 * found.proba[i, true]:.1f} %)" if is_known else ""  # type: ignore[index]
+            share = ""
+            if found.proba is not None and true < found.n_known:
+                share = f" ({100 * found.proba[i, true]:.1f} %)"
             lines.append(f"true {measured.labels[true]}{share}")
         outputs = dict.fromkeys([said, *([true] if true < found.n_known else [])])
         shown.append(ShownImage(i, tuple(outputs), tuple(lines)))

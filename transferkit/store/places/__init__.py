@@ -5,7 +5,6 @@ and stamp, read a part of it, write it whole or not at all, remove it. The files
 are the same everywhere, so a store may be copied from one place to another by any means.
 """
 
-import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,7 +65,7 @@ def open_place(path: str | Path) -> StorePlace:
             )
         return ObjectPlace(str(path))
     first = next(iter(Path(path).parts), "")
-    if _WAS_URL.fullmatch(first) and len(first) > 2 and not os.path.isdir(first):  # noqa: PTH112
+    if _WAS_URL.fullmatch(first) and len(first) > 2 and not Path(first).is_dir():
         raise ValueError(
             f"store {str(path)!r} looks like a URL that was made a path; give it as text, with "
             "two slashes after the colon"

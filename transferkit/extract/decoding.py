@@ -151,6 +151,8 @@ def warn_of_crop(
     may_enlarge : bool, default=False
         Whether images may be enlarged on purpose: maps show small objects better so.
     """
+    if len(sizes) < 2:  # of a single image, as a server gets them, nothing can be said
+        return
     n_small = sum(upscale_factor(size, preprocess) >= 2 for size in sizes)
     if n_small > len(sizes) / 2 and not may_enlarge:
         height, width = preprocess.image_size

@@ -56,7 +56,10 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
     if options.annotated:
-        names = without_masks(names)
+        kept = without_masks(names)
+        if len(kept) < len(names):
+            logger.info("left out %d masks beside the images", len(names) - len(kept))
+        names = kept
     if not names:
         raise ValueError(
             f"no images in {str(root)!r} or below; files that end in "

@@ -16,6 +16,10 @@ PREPROCESS_CHANGES = {
     "mean": (0.5, 0.4, 0.30000001),
     "std": (0.1, 0.2, 0.2),
     "exif": True,
+    "value_range": (0.0, 4095.0),
+    "window": True,
+    "bands": (3, 2, 1),
+    "layout": "CHW",
 }
 SPEC_CHANGES = {
     "architecture": "timm:resnet18d",

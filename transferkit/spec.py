@@ -156,13 +156,15 @@ class Preprocess:
         is_range = len(self.value_range) == 2 and all(_is(v, float) for v in self.value_range)
         if self.value_range and not (is_range and self.value_range[0] < self.value_range[1]):
             raise ValueError(
-                f"value_range is {self.value_range!r}; give two numbers, the smaller first, such as "
-                f"(0, 65535)"
+                f"value_range is {self.value_range!r}; give two numbers, the smaller first, such "
+                f"as (0, 65535)"
             )
         if self.value_range and self.window:
             raise ValueError("value_range and window were both given; give one of them")
         if any(not _is(band, int) or band < 1 for band in self.bands):
-            raise ValueError(f"bands is {self.bands!r}; give whole numbers from 1, such as (3, 2, 1)")
+            raise ValueError(
+                f"bands is {self.bands!r}; give whole numbers from 1, such as (3, 2, 1)"
+            )
         is_grey = len(self.bands) == 1 and self.in_chans == 3
         if self.bands and len(self.bands) != self.in_chans and not is_grey:
             raise ValueError(

@@ -36,7 +36,6 @@ from transferkit.images import (
     scaled_channels,
 )
 from transferkit.images.formats import format_of
-
 from transferkit.spec import Preprocess
 
 __all__ = ["network_input", "part_pixels"]

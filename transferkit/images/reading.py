@@ -101,8 +101,9 @@ def _picture(data: bytes, exif: bool) -> NDArray[Any]:
 
 def _check_depth(image: Image.Image, data: bytes) -> None:
     """Raise an ImageError if PIL would bring values to 8 bits by itself."""
+    tiles: Any = getattr(image, "tile", None) or [("raw",)]
     is_deep_png = image.format == "PNG" and data[24] == 16 and image.mode not in ("I", "I;16")
-    is_deep_ppm = image.format == "PPM" and image.tile[0][0] != "raw"
+    is_deep_ppm = image.format == "PPM" and tiles[0][0] != "raw"
     if is_deep_png or is_deep_ppm:
         raise ImageError(
             f"a {image.format} whose values PIL brings to another depth; save it as TIFF or .npy"

@@ -112,10 +112,12 @@ def scaled_channels(image: ImageValues, preprocess: Preprocess) -> Iterator[NDAr
     low, high = _range(image, preprocess)
     for i in chosen:
         # In float64 where float32 would round: 32-bit integers near one another.
-        exact = np.float32 if image.values.dtype.itemsize <= 2 else np.float64
-        channel = (image.values[:, :, i].astype(exact) - exact(low)) * exact(FULL / (high - low))
+        is_short = image.values.dtype.itemsize <= 2
+        channel: Any = image.values[:, :, i].astype(np.float32 if is_short else np.float64)
+        channel -= low
+        channel *= FULL / (high - low)
         clipped = np.clip(channel, 0, FULL).astype(np.float32, copy=False)
-        yield FULL - clipped if image.is_inverted else clipped
+        yield np.float32(FULL) - clipped if image.is_inverted else clipped
 
 
 def rgb_of_values(image: ImageValues, preprocess: Preprocess | None = None) -> Image.Image:
@@ -208,6 +210,6 @@ def _unstated(values: NDArray[Any]) -> str:
         seen = values[np.isfinite(values)]
     least, most = (f"{v:g}" for v in (seen.min(), seen.max())) if seen.size else ("NaN", "NaN")
     return (
-        f"{values.dtype} values from {least} to {most} have no range of their own; say what becomes "
-        f"0 and 1 with {_SAY_RANGE}, or convert the image to 8 bits"
+        f"{values.dtype} values from {least} to {most} have no range of their own; say what "
+        f"becomes 0 and 1 with {_SAY_RANGE}, or convert the image to 8 bits"
     )

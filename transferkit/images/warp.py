@@ -55,11 +55,15 @@ def warped(
     back = frame.inverse
     (a, b), (x, y) = back.scale, back.offset
     rows = (0, a, x, b, 0, y) if back.is_transposed else (a, 0, x, 0, b, y)
-    options: Any = ((size[1], size[0]), Image.Transform.AFFINE, rows, resample)
+
+    def transformed(part: NDArray[Any], fill: int | tuple[int, ...]) -> NDArray[Any]:
+        image = Image.fromarray(part).transform(
+            (size[1], size[0]), Image.Transform.AFFINE, rows, resample, fillcolor=fill
+        )
+        return np.array(image)
+
     if pixels.dtype == np.uint8:
-        return np.array(Image.fromarray(pixels).transform(*options, fillcolor=colour))
-    channels = [
-        Image.fromarray(np.ascontiguousarray(channel)).transform(*options, fillcolor=fill)
-        for channel, fill in zip(np.moveaxis(pixels, 2, 0), colour, strict=True)
-    ]
-    return np.stack(list(map(np.asarray, channels)), axis=2).clip(0, 255)
+        return transformed(pixels, colour)
+    channels = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+    drawn = [transformed(one, fill) for one, fill in zip(channels, colour, strict=True)]
+    return np.stack(drawn, axis=2).clip(0, 255)

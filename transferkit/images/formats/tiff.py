@@ -117,9 +117,13 @@ def _check(page: Any, first: Any, n_pages: int, data: bytes) -> None:
     """Raise an ImageError unless a page is of a kind that is read, and whole."""
     same = ("shape", "dtype", "photometric")
     if any(getattr(page, name) != getattr(first, name) for name in same):
-        raise ImageError("pages of different sizes or kinds; save one page, or pages that are alike")
+        raise ImageError(
+            "pages of different sizes or kinds; save one page, or pages that are alike"
+        )
     if int(page.photometric) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        raise ImageError(f"pixels of kind {page.photometric.name}; save grey, RGB or plain channels")
+        raise ImageError(
+            f"pixels of kind {page.photometric.name}; save grey, RGB or plain channels"
+        )
     if page.dtype is None or page.dtype.kind not in "iuf" or page.imagedepth != 1:
         raise ImageError(f"values of type {page.dtype}; save integers or floats of one layer")
     if page.bitspersample != 8 * page.dtype.itemsize:

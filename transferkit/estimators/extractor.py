@@ -226,7 +226,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 )
             return self.backbone if isinstance(self.backbone, BackboneSpec) else self.backbone.spec
         options = {name: getattr(self, name) for name in _FOR_A_NAME if name != "arguments"}
-        return resolve_backbone(self.backbone, **options, **dict(self.arguments or {}))
+        arguments = dict(self.arguments or {})
+        if twice := [name for name in arguments if name in options]:
+            raise ValueError(
+                f"argument {twice[0]!r} is an option of its own: {twice[0]} "
+                f"(--{twice[0].replace('_', '-')})"
+            )
+        return resolve_backbone(self.backbone, **options, **arguments)
 
     def open_store(self) -> FeatureStore | None:
         """Return the store of this extractor, or None if it keeps nothing."""

@@ -14,6 +14,7 @@ from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
 from transferkit.extract import job as module
+from transferkit.extract.identities import Identities
 from transferkit.forward import choose_device
 from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore

@@ -42,9 +42,7 @@ def test_fit_predict_and_evaluate(call, arrays: Path, tmp_path: Path) -> None:
         ("light", "light"),
     }
     page = tmp_path / "page.html"
-    measured = call("evaluate", tmp_path / "model", arrays, "--report", page, "--all", "--json")
-    if measured.code == 2:  # without the option
-        measured = call("evaluate", tmp_path / "model", arrays, "--report", page, "--json")
+    measured = call("evaluate", tmp_path / "model", arrays, "--report", page, "--json")
     assert measured.code == 0, measured.err
     assert "4 channels, bands 4, 2, 1, 5, values 0 to 4095, channels first" in page.read_text()
 

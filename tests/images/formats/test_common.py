@@ -96,6 +96,8 @@ def test_damaged_headers_are_named_or_read(data):
             damaged[at] = rng.integers(256)
         with contextlib.suppress(ImageError):
             assert read_values(bytes(damaged), STATED).values.ndim == 3
+        with contextlib.suppress(ImageError):
+            assert min(size_of(bytes(damaged))) > 0
 
 
 def test_without_its_library_a_sentence_tells_what_to_install(name, data, monkeypatch):

@@ -101,15 +101,22 @@ def _check_chain(data: bytes) -> None:
 
 
 def _pages(file: Any) -> list[Any]:
-    """Pages of the file, without smaller copies of them; the first is of full size."""
+    """Pages of the file, without smaller copies of them; the first has a size that is read."""
     try:
         pages = [page.aspage() for page in itertools.islice(file.pages, _MOST_PAGES)]
-    except Exception as error:
+        whole = [page for page in pages if not int(page.subfiletype or 0) & _REDUCED]
+        if not whole:
+            raise ImageError("damaged: a TIFF without a page")
+        first = whole[0]
+        # A damaged tag holds several numbers, or none.
+        sides = [int(n) for n in (first.imagelength, first.imagewidth, first.samplesperpixel)]
+        if min(sides) < 1:
+            raise ImageError(f"no pixels (size {sides[1]} × {sides[0]}, {sides[2]} channels)")
+        check_size((*sides, len(whole)))
+    except ImageError:
+        raise
+    except Exception as error:  # of any kind, on damaged or hostile bytes
         raise ImageError(reason_of(error)) from error
-    whole = [page for page in pages if not int(page.subfiletype or 0) & _REDUCED]
-    if not whole:
-        raise ImageError("damaged: a TIFF without a page")
-    check_size((whole[0].imagelength, whole[0].imagewidth, whole[0].samplesperpixel, len(whole)))
     return whole
 
 

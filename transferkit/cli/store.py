@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,18 @@ def list_command(store: Path | str | None, as_json: bool) -> None:
             for info in keys
         ],
     )
+    _print_certificates(keys)
     _print_differences(keys)
     total = sum(info.n_bytes for info in keys)
     click.echo(f"{counted(len(keys), 'key')}, {size_of(total)} in {opened.path}", err=True)
+
+
+def _print_certificates(keys: Sequence[KeyInfo]) -> None:
+    """Say what compressed rows have lost, key by key."""
+    told = [(info, info.certificate) for info in keys if info.certificate is not None]
+    if told:
+        click.echo("\ncompressed rows")
+        print_pairs([(f"  {i.key[:6]}", f"{i.dtype}: {one.text()}") for i, one in told])
 
 
 def _print_differences(keys: Sequence[KeyInfo]) -> None:
@@ -141,6 +151,7 @@ def _as_dict(info: KeyInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "spec": json.loads(info.spec.to_json()),
         "provenance": info.provenance,
+        "certificate": None if info.certificate is None else asdict(info.certificate),
     }
 
 
@@ -160,6 +171,7 @@ def show_key(key: str, store: Path | str | None, as_json: bool) -> None:
         ("rows", f"{info.n_rows:,} of {shape}, {info.dtype}"),
         ("size", f"{size_of(info.n_bytes)} in {info.n_shards:,} shards"),
     ]
+    pairs += [("certificate", info.certificate.text())] if info.certificate is not None else []
     print_pairs(pairs)
     click.echo("\ndecides the numbers")
     spec = json.loads(info.spec.to_json())

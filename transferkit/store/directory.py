@@ -146,7 +146,8 @@ class FeatureStore:
         ids : sequence of bytes
             Row ids of 16 bytes.
         rows : array of shape (len(ids), ...)
-            The rows; cast to ``spec.storage``. For int8 they are maps ``(len(ids), D, H, W)``.
+            The rows; cast to ``spec.storage``. For int8 they are vectors ``(len(ids), d)`` or
+            maps ``(len(ids), D, H, W)``.
         provenance : dict of str, optional
             Whence they come: versions, device, engine, batch size, ``date``.
 

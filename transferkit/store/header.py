@@ -6,12 +6,12 @@ believed before it agrees with the size of the file.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from transferkit.digests import ID_BYTES
-from transferkit.store.encoding import TENSORS, VALUE_TYPES
+from transferkit.store.encoding import TENSORS, VALUE_TYPES, scales_shape
 from transferkit.store.places import StoredFile
 
 __all__ = [
@@ -65,10 +65,12 @@ def _kinds(storage: str) -> dict[str, tuple[str, int]]:
     return {"ids": ("U8", 1), "crc": ("U32", 4), **own}
 
 
-def _shapes(names: Iterable[str], shape: list[int]) -> dict[str, list[int]]:
+def _shapes(names: Collection[str], shape: list[int]) -> dict[str, list[int]]:
     """Shape of each tensor, if that of the rows is `shape`."""
-    n_rows = shape[0]
-    known = {"ids": [n_rows, ID_BYTES], "crc": [n_rows], "scales": shape[:2], "rows": shape}
+    n_rows, *row_shape = shape
+    known = {"ids": [n_rows, ID_BYTES], "crc": [n_rows], "rows": shape}
+    if "scales" in names:
+        known["scales"] = [n_rows, *scales_shape(tuple(row_shape))]
     return {name: known[name] for name in names}
 
 
@@ -213,10 +215,8 @@ def _sizes(
     if begins != [0, *ends[:-1]] or ends[-1] != n_data:
         raise BadShard("its tensors don't fill the file without gap or overlap")
     n_rows, *row_shape = shape = header["rows"]["shape"]
-    is_map = len(row_shape) == 3
-    shapes = _shapes(kinds, shape)
-    if not (is_map if "scales" in kinds else row_shape) or any(
-        header[name]["shape"] != wanted for name, wanted in shapes.items()
+    if not (len(row_shape) in (1, 3) if "scales" in kinds else row_shape) or any(
+        header[name]["shape"] != wanted for name, wanted in _shapes(kinds, shape).items()
     ):
         raise BadShard(f"{', '.join(kinds)} don't belong together")
     row_bytes = math.prod(row_shape) * VALUE_TYPES[storage].itemsize

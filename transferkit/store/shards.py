@@ -2,9 +2,10 @@
 
 Three tensors, whichever order they stand in: ``ids`` (n x 16, U8), ``crc`` (n, U32: CRC-32
 of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32, F16 or I8).
-Where rows are I8 there is a fourth, ``scales`` (n x D, F32), and a row's bytes are its scales
-followed by its values; see `transferkit.store.encoding`. ``__metadata__`` holds the key and the
-provenance; `transferkit.store.header` says what is believed of a header.
+Where rows are I8 there is a fourth, ``scales`` (n x D of maps, n x blocks of vectors, F32), and a
+row's bytes are its scales followed by its values; see `transferkit.store.encoding`.
+``__metadata__`` holds the key and the provenance; `transferkit.store.header` says what is believed
+of a header.
 """
 
 import hashlib
@@ -297,7 +298,7 @@ def _checked(
     first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
     kinds = {"crc": np.dtype("<u4")}
     kinds |= {name: kind for name, (_, kind) in encoding.TENSORS[shard.storage].items()}
-    shapes = {"crc": (), "scales": shard.row_shape[:1], "rows": shard.row_shape}
+    shapes = {"crc": (), "scales": encoding.scales_shape(shard.row_shape), "rows": shard.row_shape}
     sizes = {name: math.prod(shapes[name]) * kind.itemsize for name, kind in kinds.items()}
     spans = {name: (shard.begins[name] + first * size, n * size) for name, size in sizes.items()}
     parts = file.fetched(list(spans.values()))

@@ -66,6 +66,8 @@ def compact(index: KeyIndex) -> list[Compaction]:
             # Another compaction took a shard away, or it was damaged just now: look again.
             if attempt == ATTEMPTS - 1:
                 raise
+    if done:
+        index.remove_catalogue()
     return done
 
 
@@ -95,11 +97,13 @@ def _kind(shard: Shard) -> list[tuple[str, str]]:
 def _bins(found: Iterator[Checked]) -> Iterator[list[Checked]]:
     """Split shards into runs of at most the target's size."""
     current: list[Checked] = []
+    n_bytes = 0
     for checked in found:
-        if current and sum(c.shard.n_bytes for c in [*current, checked]) > TARGET_BYTES:
+        if current and n_bytes + checked.shard.n_bytes > TARGET_BYTES:
             yield current
-            current = []
+            current, n_bytes = [], 0
         current.append(checked)
+        n_bytes += checked.shard.n_bytes
     if current:
         yield current
 

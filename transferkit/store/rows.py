@@ -252,22 +252,23 @@ def _fill(
     numbers, rows = snapshot.shard[where], snapshot.row[where]
     order = np.lexsort((rows, numbers))
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-    empty = [np.empty(0, np.intp)]
-    for part in np.split(order, cuts) if len(order) else []:
+    parts = np.split(order, cuts) if len(order) else []
+
+    def gathered(part: NDArray[np.intp]) -> NDArray[np.intp]:
         shard = snapshot.shards[numbers[part[0]]]
         try:
             good = shards.gather(shard, rows[part], out, places[part])
         except FileNotFoundError:
             index.forget(shard.file_name)
-            empty.append(places[part])
-            continue
+            return places[part]
         except OSError as error:
             logger.warning("shard %s can't be read: %s", shard.path, error)
             good = np.zeros(len(part), np.bool_)
         if not good.all():
             index.mark(shard, np.unique(rows[part][~good]))
-            empty.append(places[part][~good])
-    return np.concatenate(empty)
+        return places[part][~good]
+
+    return np.concatenate([np.empty(0, np.intp), *index.place.each(gathered, parts)])
 
 
 def _lookup_error(

@@ -24,6 +24,7 @@ from transferkit.store import encoding
 from transferkit.store.header import (
     ID_BYTES,
     BadShard,
+    Header,
     encode_header,
     read_at,
     read_header,
@@ -49,6 +50,9 @@ SUFFIX = ".safetensors"
 ID_TYPE = np.dtype(f"S{ID_BYTES}")
 # Rows are read in blocks of at most this size; nearer rows than the place's gap share a block.
 BLOCK_BYTES = 1 << 24
+# What is read of a shard at first: header and ids of the shards of an extraction, and of others
+# what a second request costs as much as.
+_BEGINNING_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +67,38 @@ class Shard:
         Its name there.
     ids : array of shape (n,), S16
         Row ids, in the file's order.
-    row_shape : tuple of int
-        Shape of one row.
+    header : Header
+        What its header says.
     storage : str
         Storage class of the rows.
-    begins : dict of str to int
-        Where each tensor begins, bytes from the file's start.
     n_bytes : int
         Size of the file.
     stamp : tuple
         What the place told of the file before it was loaded.
-    metadata : dict
-        Provenance, without the key.
     """
 
     place: StorePlace
     name: str
     ids: NDArray[np.bytes_]
-    row_shape: tuple[int, ...]
+    header: Header
     storage: str
-    begins: Mapping[str, int]
     n_bytes: int
     stamp: Stamp
-    metadata: Mapping[str, str]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.header.row_shape
+
+    @property
+    def begins(self) -> Mapping[str, int]:
+        """Where each tensor begins, bytes from the file's start."""
+        return self.header.begins
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Provenance, without the key."""
+        return self.header.metadata
 
     @property
     def path(self) -> Path | str:
@@ -204,22 +217,12 @@ def load(
     n_bytes, stamp = place.size_and_stamp(name) if known is None else known
     with place.open(name) as file:
         # Where requests are dear, one brings the header and, of most shards, all ids.
-        begun = file.fetched([(0, min(n_bytes, place.gap_bytes))])
+        begun = file.fetched([(0, min(n_bytes, _BEGINNING_BYTES))])
         header = read_header(begun, n_bytes, key=key, storage=storage)
         if file.has_hole(header.begins["ids"], header.n_rows * ID_BYTES):
             raise BadShard("its ids aren't there: it is a sparse file")
         ids = read_at(begun, header.begins["ids"], header.n_rows * ID_BYTES)
-    return Shard(
-        place=place,
-        name=name,
-        ids=np.frombuffer(ids, ID_TYPE),
-        row_shape=header.row_shape,
-        storage=storage,
-        begins=header.begins,
-        n_bytes=n_bytes,
-        stamp=stamp,
-        metadata=header.metadata,
-    )
+    return Shard(place, name, np.frombuffer(ids, ID_TYPE), header, storage, n_bytes, stamp)
 
 
 def gather(

@@ -122,7 +122,8 @@ class StorePlace(ABC):
     def files(self, folder: str) -> dict[str, tuple[int, Stamp]]:
         """List the files in a folder by name, sorted, each with its bytes and its stamp.
 
-        Stamps are compared with those of other lists alone: `size_and_stamp` may tell less.
+        Folders of a disk are among them. Stamps are compared with those of other lists alone:
+        `size_and_stamp` may tell less.
         """
 
     @abstractmethod

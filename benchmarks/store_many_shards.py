@@ -6,8 +6,8 @@ Shards are made by plain writes, one after the other. Then a new process asks fo
 and reads 1,000 scattered rows: as the writes left the store; with the catalogue that a writer
 leaves who has asked what is missing, as every extraction does; and after its shards were compacted.
 On S3 (moto's server, in a process of its own, which takes most of the time) every request is
-counted. ``cpu`` is this process's own time, which tells more than wall time on a machine that others
-use too. Results: ``benchmarks/results/store_many_shards.json``.
+counted. ``cpu`` is this process's own time, which tells more than wall time on a machine that
+others use too. Results: ``benchmarks/results/store_many_shards.json``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from transferkit.solvers.standardize import unit_rows
 
-__all__ = ["NEIGHBOURS", "Neighbourhoods", "nearest_others", "nearest_rows"]
+__all__ = [
+    "NEIGHBOURS",
+    "Neighbourhoods",
+    "nearest_of_candidates",
+    "nearest_others",
+    "nearest_rows",
+]
 
 Array = NDArray[Any]
 NEIGHBOURS = 10
@@ -130,12 +136,43 @@ def nearest_rows(
         part = np.asarray(queries[start : start + _QUERIES], dtype=np.float32)
         omitted = None if left_out is None else left_out[start : start + _QUERIES]
         near, closeness = _nearest_of_part(part, sources, k, metric, omitted)
-        for i in range(len(part)):
-            at = near[i][np.isfinite(closeness[i])]
-            exact = _scores(part[i], _rows_at(sources, at), metric)
-            best = np.lexsort((at, -exact if metric == "cosine" else exact))
-            positions.append(at[best])
-            scores.append(exact[best])
+        chosen = [at[np.isfinite(close)] for at, close in zip(near, closeness, strict=True)]
+        found = nearest_of_candidates(part, sources, chosen, k, metric=metric)
+        positions += found[0]
+        scores += found[1]
+    return positions, scores
+
+
+def nearest_of_candidates(
+    queries: Array,
+    sources: Sequence[Any],
+    candidates: Sequence[Array],
+    k: int,
+    *,
+    metric: str = "cosine",
+    left_out: Sequence[Array] | None = None,
+) -> tuple[list[Array], list[Array]]:
+    """Find the nearest rows of each query among some; only these are read.
+
+    Parameters
+    ----------
+    queries, sources, k, metric, left_out
+        As for `nearest_rows`.
+    candidates : sequence of ndarray of int
+        Of each query the positions of the rows to compare.
+
+    Returns
+    -------
+    positions, scores : list of ndarray
+        As of `nearest_rows`.
+    """
+    positions, scores = [], []
+    for i, (query, at) in enumerate(zip(queries, candidates, strict=True)):
+        chosen = at if left_out is None else np.setdiff1d(at, left_out[i])
+        exact = _scores(query, _rows_at(sources, chosen), metric)
+        best = np.lexsort((chosen, -exact if metric == "cosine" else exact))[:k]
+        positions.append(chosen[best])
+        scores.append(exact[best])
     return positions, scores
 
 

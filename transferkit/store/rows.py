@@ -110,8 +110,10 @@ class StoredRows:
         self.dtype = encoding.VALUE_TYPES[index.storage]
         self._index = index
         self._query = id_array(self.ids)
-        self._located: tuple[Snapshot, NDArray[np.intp]] | None = None
-        row_shape = index.snapshot().row_shape
+        snapshot = index.snapshot()
+        self._located: tuple[Snapshot, NDArray[np.intp]] | None
+        self._located = snapshot, snapshot.find(self._query)
+        row_shape = snapshot.row_shape
         self.shape = (len(self.ids), *((0,) if row_shape is None else row_shape))
         self._lookup(np.arange(len(self.ids)))
 

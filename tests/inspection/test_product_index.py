@@ -138,7 +138,8 @@ def test_files_of_strangers(tmp_path, name):
     assert path.read_bytes() == before
 
 
-def test_search_by_it_finds_what_search_finds(folder, tmp_path):  # noqa: F811
+def test_search_by_it_finds_what_search_finds(folder, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(product_index, "_BITS", 3)  # of thirteen images
     extractor, path = extractor_in(tmp_path / "store"), tmp_path / "index"
     queries = [folder / "dark/00.png", folder / "light/03.png"]
     for only_others in (False, True):

@@ -166,13 +166,26 @@ def nearest_of_candidates(
     positions, scores : list of ndarray
         As of `nearest_rows`.
     """
-    positions, scores = [], []
-    for i, (query, at) in enumerate(zip(queries, candidates, strict=True)):
-        chosen = at if left_out is None else np.setdiff1d(at, left_out[i])
-        exact = _scores(query, _rows_at(sources, chosen), metric)
-        best = np.lexsort((chosen, -exact if metric == "cosine" else exact))[:k]
-        positions.append(chosen[best])
-        scores.append(exact[best])
+    positions: list[Array] = []
+    scores: list[Array] = []
+    width = sum(source.shape[1] for source in sources)
+    most = max((len(at) for at in candidates), default=0)
+    step = max(1, _BLOCK // max(1, width * most))
+    for start in range(0, len(queries), step):
+        part = [np.asarray(at, dtype=np.intp) for at in candidates[start : start + step]]
+        if left_out is not None:
+            own = left_out[start : start + step]
+            part = [np.setdiff1d(at, out) for at, out in zip(part, own, strict=True)]
+        # The rows that several queries want, and those that lie side by side, are read at once.
+        wanted, places = np.unique(np.concatenate(part), return_inverse=True)
+        rows, begin = _rows_at(sources, wanted), 0
+        for query, at in zip(queries[start : start + step], part, strict=True):
+            chosen = rows[places[begin : begin + len(at)]].astype(np.float64)
+            begin += len(at)
+            exact = _scores(query, chosen, metric)
+            best = np.lexsort((at, -exact if metric == "cosine" else exact))[:k]
+            positions.append(at[best])
+            scores.append(exact[best])
     return positions, scores
 
 
@@ -229,7 +242,7 @@ def _closeness(queries: Array, rows: Array, metric: str) -> Array:
 
 
 def _rows_at(sources: Sequence[Any], positions: Array) -> Array:
-    return np.concatenate([one[positions] for one in sources], axis=1).astype(np.float64)
+    return np.concatenate([one[positions] for one in sources], axis=1)
 
 
 def _scores(query: Array, rows: Array, metric: str) -> Array:

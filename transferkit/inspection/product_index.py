@@ -38,7 +38,7 @@ MIN_ROWS = 10_000
 
 _PARTS = 64
 _BITS = 8
-_TRAINED_ON = 2**16
+_TRAINED_ON = 2**15
 _TRIED = 100
 _TRIED_K = 20
 # Numbers of the largest block of rows that is encoded at once.

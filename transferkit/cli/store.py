@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from transferkit.images import ImageSet
     from transferkit.store import KeyInfo
 
+# It is worth a hint to merge so many shards, if they are smaller than this on average.
+_MANY_SHARDS = 1000
+_SMALL_BYTES = 32 * 2**20
+
 
 @click.group()
 def command() -> None:
@@ -85,8 +89,20 @@ def list_command(store: Path | str | None, as_json: bool) -> None:
     )
     _print_certificates(keys)
     _print_differences(keys)
+    _advise(keys)
     total = sum(info.n_bytes for info in keys)
     click.echo(f"{counted(len(keys), 'key')}, {size_of(total)} in {opened.path}", err=True)
+
+
+def _advise(keys: Sequence[KeyInfo]) -> None:
+    """Suggest to merge shards where they are many and small."""
+    for info in keys:
+        if info.n_shards >= _MANY_SHARDS and info.n_bytes < _SMALL_BYTES * info.n_shards:
+            click.echo(
+                f"hint: {info.key} has {info.n_shards:,} small shards; transferkit store compact "
+                f"{info.key[:6]} merges them, and the store opens sooner",
+                err=True,
+            )
 
 
 def _print_certificates(keys: Sequence[KeyInfo]) -> None:
@@ -179,6 +195,7 @@ def show_key(key: str, store: Path | str | None, as_json: bool) -> None:
     click.echo("\nwhere the first shard came from")
     provenance = info.provenance or {"": "n/a"}
     print_pairs([(f"  {name}", value) for name, value in provenance.items()])
+    _advise([info])
 
 
 def _text(value: Any) -> str:

@@ -58,7 +58,7 @@ class Catalogue:
         folder : str
             The key's folder of shards.
         listed : dict of str to (int, tuple)
-            Size and stamp of each shard that is there now.
+            Size and stamp of every shard that is there now.
         """
         try:
             n_bytes, stamp = self.place.size_and_stamp(self.name)

@@ -118,10 +118,10 @@ class KeyIndex:
         current = {name: self._current(name, stamp) for name, (_, stamp) in listed.items()}
         new = [name for name, shard in current.items() if shard is None]
         if len(new) >= MANY and not self.reads_all:
-            held = self._catalogue.find(self.folder, {name: listed[name] for name in new})
-            for name in held:
+            held = self._catalogue.find(self.folder, listed)
+            for name in held.keys() & new:
                 self.forget(name)
-            current |= held
+                current[name] = held[name]
             new = [name for name in new if name not in held]
         loaded = self.place.each(lambda name: self._load(name, listed[name]), new)
         current |= dict(zip(new, loaded, strict=True))

@@ -296,8 +296,8 @@ class FeatureSpec:
     precision : {"float32", "fp16", "bf16"}, default="float32"
         Numeric class of the forward pass.
     storage : {"float32", "float16", "int8"}, default="float32"
-        Numeric class of the stored rows. int8 is for maps: each value moves by up to 1/254 of the
-        largest of its channel and image.
+        Numeric class of the stored rows. In int8 each value moves by up to 1/254 of the largest
+        of its image's channel, or of its 64 neighbours in a vector.
     version : int
         Version of the store's format and of what these fields mean.
 

@@ -652,7 +652,7 @@ def test_one_line_about_a_run(caplog, files, spec):
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"precision": "fp16", "device": "cpu"}, "'fp16' needs a GPU"),
         ({"precision": "double"}, "precision is 'double'"),
-        ({"storage": "int8"}, "storage is 'int8'"),
+        ({"storage": "int4"}, "storage is 'int4'"),
     ],
 )
 def test_errors(files, spec, options, message):

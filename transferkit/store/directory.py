@@ -146,7 +146,8 @@ class FeatureStore:
         ids : sequence of bytes
             Row ids of 16 bytes.
         rows : array of shape (len(ids), ...)
-            The rows; cast to ``spec.storage``. For int8 they are maps ``(len(ids), D, H, W)``.
+            The rows; cast to ``spec.storage``. For int8 they are vectors ``(len(ids), d)`` or
+            maps ``(len(ids), D, H, W)``.
         provenance : dict of str, optional
             Whence they come: versions, device, engine, batch size, ``date``.
 
@@ -183,6 +184,7 @@ class FeatureStore:
         )
         # A damaged shard may just have been replaced by its own content.
         index.forget(name.rpartition("/")[2])
+        index.save()
         return self.place.where(name)
 
     def read(self, spec: FeatureSpec, ids: Sequence[bytes]) -> NDArray[Any]:
@@ -436,7 +438,7 @@ class FeatureStore:
     def _opened(self, key: str) -> tuple[FeatureSpec, KeyIndex]:
         """Return what a key stands for and its shards, read afresh; raises as `_spec` does."""
         spec = self._spec(key)
-        index = self._fresh_index(spec)
+        index = self._fresh_index(spec, reads_all=True)
         try:
             index.snapshot()
         except OSError as error:
@@ -459,9 +461,9 @@ class FeatureStore:
             return self._fresh_index(spec)
         return self._indexes[key]
 
-    def _fresh_index(self, spec: FeatureSpec) -> KeyIndex:
+    def _fresh_index(self, spec: FeatureSpec, *, reads_all: bool = False) -> KeyIndex:
         """Return an index that remembers nothing, for those who must read everything."""
-        index = KeyIndex(self.place, key=spec.key, storage=spec.storage)
+        index = KeyIndex(self.place, key=spec.key, storage=spec.storage, reads_all=reads_all)
         self._indexes[spec.key] = index
         return index
 

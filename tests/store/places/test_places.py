@@ -3,6 +3,7 @@
 import errno
 import pickle
 import pkgutil
+import threading
 
 import pytest
 
@@ -13,7 +14,7 @@ from transferkit.store.places.place import StorePlace, _joined
 
 
 @pytest.fixture
-def storage() -> str:
+def stored_as() -> str:
     return "float32"
 
 
@@ -29,7 +30,7 @@ def test_every_kind_of_place_is_a_subject(there, place):
     assert PLACES == ("local", "memory", "file")
     assert {LocalPlace, ObjectPlace} == set(StorePlace.__subclasses__())
     assert isinstance(there, ObjectPlace if place == "memory" else LocalPlace)
-    assert len(StorePlace.__abstractmethods__) == 9  # the five verbs, and four that follow the kind
+    assert len(StorePlace.__abstractmethods__) == 10  # six verbs, and four that follow the kind
 
 
 def test_a_file_is_there_whole(there):
@@ -59,6 +60,38 @@ def test_names_are_those_of_one_folder(there):
     assert there.names("key") == ["b", "shards"]
     there.remove_folder("key")
     assert there.names("") == ["other"]
+
+
+def test_files_come_with_sizes_and_stamps(there):
+    assert there.files("key") == {}
+    for name, content in {"key/b": b"12", "key/a": b"", "other/c": b"x"}.items():
+        there.write_whole(name, [content])
+    before = there.files("key")
+    assert {name: size for name, (size, _) in before.items()} == {"a": 0, "b": 2}
+    assert list(before) == ["a", "b"]
+    assert there.files("key") == before
+    there.write_whole("key/b", [b"21"])
+    assert there.files("key")["a"] == before["a"]
+    assert there.files("key")["b"] != before["b"]
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_work_within_work_is_done_one_after_the_other(there, monkeypatch):
+    monkeypatch.setattr(type(there), "at_once", 4)
+
+    def names(n):
+        return [threading.current_thread().name, *there.each(lambda _: named(), range(n))]
+
+    def named():
+        return threading.current_thread().name
+
+    found = list(there.each(names, [0, 3, 3, 3]))
+    assert [len(one) for one in found] == [1, 4, 4, 4]
+    assert all(set(one) == {one[0]} for one in found)
+    assert threading.current_thread().name not in {one[0] for one in found}
+    # Afterwards this thread may ask for many again, and one item is no reason for threads.
+    assert set(there.each(lambda _: named(), range(9))) != {named()}
+    assert list(there.each(lambda _: named(), [0])) == [named()]
 
 
 def test_what_is_not_there_is_said_to_be_so(there, place):

@@ -6,6 +6,7 @@ batch size, versions) and what merely names it (paths, tags) does not.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -325,7 +326,7 @@ class FeatureSpec:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("storage", self.storage, STORAGE_DTYPES)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]

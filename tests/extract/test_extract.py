@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -563,6 +564,29 @@ def test_two_processes_at_once(tmp_path, spec, store):
     assert printed == [hashlib.sha256(expected.tobytes()).hexdigest()] * 2
     assert store.verify() == []
     np.testing.assert_array_equal(extract_one(paths, spec, store), expected)
+
+
+# ---- a few images, as a server gets them ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_few_images_that_are_not_kept(files, spec, tmp_path, monkeypatch, n):
+    kept = extract_one(files, spec, FeatureStore(tmp_path / "store"))
+    batches, rows = [], Forward.rows
+
+    def counted(self, pixels):
+        batches.append(len(pixels))
+        return rows(self, pixels)
+
+    monkeypatch.setattr(Forward, "rows", counted)
+    # No file is written, and nothing waits for a disk.
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", None)
+    monkeypatch.setattr(os, "fsync", None)
+    datas = [path.read_bytes() for path in files[:n]]
+    np.testing.assert_allclose(extract_one(datas, spec), kept[:n], rtol=1e-4, atol=1e-5)
+    assert batches == [{1: 1, 2: 2, 3: 4, 5: 8}[n]]
+    with pytest.raises(UnreadableImages, match="empty file"):
+        extract_one([b""], spec)
 
 
 # ---- what is said -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transferkit.spec import STORAGE_DTYPES, FeatureSpec, Preprocess
 from transferkit.store import FeatureStore, shards
 from transferkit.store.encoding import BLOCK, VALUE_TYPES
-from transferkit.store.places import ObjectPlace
+from transferkit.store.places import MemoryPlace, ObjectPlace
 
 from .remote import Remote
 
@@ -83,7 +83,7 @@ def root(
     request: pytest.FixtureRequest, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path | Remote]:
     """Where stores may be made; what they tell of their files can be used as paths are."""
-    if place in ("local", "file"):
+    if place in ("local", "file", "process"):
         yield tmp_path
         return
     where = ObjectPlace.where
@@ -100,6 +100,8 @@ def root(
 @pytest.fixture
 def store(place: str, root: Path | Remote) -> FeatureStore:
     path = root / "store"
+    if place == "process":
+        return FeatureStore(MemoryPlace())
     return FeatureStore(f"file://{path}" if place == "file" else path)
 
 

@@ -9,7 +9,7 @@ import logging
 import pickle
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from transferkit.backbones import Backbone
@@ -23,6 +23,7 @@ from transferkit.forward import check_engine_name, device_names
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
+from transferkit.store.places import MemoryPlace
 
 __all__ = [
     "BATCH_SIZE",
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# Rows of so many images are kept in memory, where nothing waits for a disk.
+_FEW = 64
 
 
 def extract(
@@ -66,7 +70,9 @@ def extract(
     features : sequence of str
         Feature names, ``layer[.pooling]``; one pass fills all of them.
     store : FeatureStore or None
-        Where rows are kept; None keeps nothing after the call.
+        Where rows are kept; None keeps nothing after the call. Fewer images than make a batch are
+        then computed as quickly as they can be, in a smaller one and by all threads, and the last
+        bits of their rows may differ from those of other batches.
     device : str, default="auto"
         See `choose_device`; several with commas between, such as ``"cuda:0,cuda:1"``, have a
         process each, all writing into the same store.
@@ -115,8 +121,7 @@ def extract(
     with contextlib.ExitStack() as stack:
         is_kept = store is not None
         if store is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
-            store = FeatureStore(folder)
+            store = stack.enter_context(_passing_store(len(images), len(devices)))
         exif = next(iter(specs.values())).preprocess.exif
         job = ExtractionJob(
             images,
@@ -130,6 +135,7 @@ def extract(
             functools.partial(progress_bar, shown=progress),
             started=started,
             view=view,
+            is_kept=is_kept,
         )
         if len(devices) > 1:
             processes.fill(job, devices)
@@ -138,6 +144,16 @@ def extract(
             result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())
     return result
+
+
+@contextlib.contextmanager
+def _passing_store(n_images: int, n_devices: int) -> Iterator[FeatureStore]:
+    """Store for a while: of few images in memory, else in a temporary folder."""
+    if n_devices == 1 and n_images <= _FEW:
+        yield FeatureStore(MemoryPlace())
+        return
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        yield FeatureStore(folder)
 
 
 def _check_sendable(view: View | None) -> None:

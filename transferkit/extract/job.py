@@ -87,6 +87,9 @@ class ExtractionJob:
         On the clock of `time.perf_counter`; now by default.
     view : View, optional
         What is computed instead of the plain images.
+    is_kept : bool, default=True
+        Whether rows are stored. If not, a few images are computed as quickly as they can be: in a
+        batch of their own, by all threads, which may change the last bits of a row.
     """
 
     images: ImageSet
@@ -102,6 +105,7 @@ class ExtractionJob:
     n_images: int | None = None
     started: float = field(default_factory=time.perf_counter)
     view: View | None = None
+    is_kept: bool = True
     network: Forward | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
@@ -260,7 +264,11 @@ class ExtractionJob:
         if size := self.batch_size or self._stored_batch_size():
             return size
         kind = self.device.partition(":")[0]  # a GPU that is only named takes no memory
-        return BATCH_SIZE[choose_device().type if kind == "auto" else kind]
+        usual = BATCH_SIZE[choose_device().type if kind == "auto" else kind]
+        if self.is_kept or len(self.images) >= usual:
+            return usual
+        # Every size is prepared for once, so that there are few of them.
+        return 1 << (len(self.images) - 1).bit_length()
 
     def _stored_batch_size(self) -> int | None:
         """Batch size of rows that are there: the same one again gives the same bits."""
@@ -295,7 +303,8 @@ class ExtractionJob:
 
     def workers(self, n_batches: int) -> Workers:
         """Choose the number of threads for each kind of work."""
-        return workers_for(choose_device(self.device), n_batches, self.n_sharing)
+        shares = self.is_kept or n_batches > 1
+        return workers_for(choose_device(self.device), n_batches, self.n_sharing, shares=shares)
 
     def run(
         self,

@@ -46,7 +46,7 @@ class FeatureStore:
 
     Parameters
     ----------
-    path : str or Path, optional
+    path : str, Path or StorePlace, optional
         The directory, or a URL such as ``s3://bucket/prefix`` (as text; ``gs://``, ``az://``,
         ``memory://`` and ``file://`` too). By default ``$TRANSFERKIT_STORE``, otherwise
         ``store`` in ``$TRANSFERKIT_CACHE`` or in the user's cache directory of transferkit.
@@ -90,7 +90,14 @@ class FeatureStore:
      [0. 1.]]
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    place: StorePlace
+    path: Path | str
+
+    def __init__(self, path: str | Path | StorePlace | None = None) -> None:
+        self._indexes: dict[str, KeyIndex] = {}
+        if isinstance(path, StorePlace):
+            self.place, self.path = path, path.where()
+            return
         chosen = files.default_path() if path is None else path
         name = str(chosen if path is None else path)
         if name.strip().lower() in _NO_FOLDERS:
@@ -99,16 +106,15 @@ class FeatureStore:
                 f"False keeps nothing and None is the default place; a folder of that name is "
                 f"given by its whole path, {str(Path(chosen).absolute())!r}"
             )
-        self.place: StorePlace = open_place(chosen)
-        self.path: Path | str = self.place.where()
-        self._indexes: dict[str, KeyIndex] = {}
+        self.place = open_place(chosen)
+        self.path = self.place.where()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path | str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[StorePlace]]:
         # Copies read the place themselves.
-        return type(self), (self.path,)
+        return type(self), (self.place,)
 
     def missing(self, spec: FeatureSpec, ids: Sequence[bytes]) -> list[bytes]:
         """Return the ids that have no row in the store. Only ids are read, no rows.

@@ -9,13 +9,19 @@ import pytest
 
 from tests.store.conftest import PLACES
 from transferkit.store import places
-from transferkit.store.places import LocalPlace, ObjectPlace, is_url, open_place
+from transferkit.store.places import LocalPlace, MemoryPlace, ObjectPlace, is_url, open_place
 from transferkit.store.places.place import StorePlace, _joined
 
 
 @pytest.fixture
 def stored_as() -> str:
     return "float32"
+
+
+@pytest.fixture(params=(*PLACES, "process"))
+def place(request: pytest.FixtureRequest) -> str:
+    """A place in memory has no name, so what is about paths and URLs isn't tried on it."""
+    return request.param
 
 
 @pytest.fixture
@@ -26,10 +32,11 @@ def there(store) -> StorePlace:
 def test_every_kind_of_place_is_a_subject(there, place):
     """A new file in the folder of places needs a place in the common suite."""
     kinds = {name for _, name, _ in pkgutil.iter_modules(places.__path__)} - {"place"}
-    assert kinds == {"local", "fsspec"}
+    assert kinds == {"local", "fsspec", "memory"}
     assert PLACES == ("local", "memory", "file")
-    assert {LocalPlace, ObjectPlace} == set(StorePlace.__subclasses__())
-    assert isinstance(there, ObjectPlace if place == "memory" else LocalPlace)
+    assert {LocalPlace, MemoryPlace, ObjectPlace} == set(StorePlace.__subclasses__())
+    expected = {"memory": ObjectPlace, "process": MemoryPlace}
+    assert isinstance(there, expected.get(place, LocalPlace))
     assert len(StorePlace.__abstractmethods__) == 10  # six verbs, and four that follow the kind
 
 
@@ -115,8 +122,12 @@ def test_a_stamp_tells_files_apart(there):
     assert there.size_and_stamp("a") != stamp
 
 
-def test_a_copy_is_the_same_place(there):
+def test_a_copy_is_the_same_place(there, place):
     there.write_whole("a", [b"one"])
+    if place == "process":
+        with pytest.raises(TypeError, match="can't be sent to another process"):
+            pickle.dumps(there)
+        return
     copy = pickle.loads(pickle.dumps(there))
     assert copy.where("a") == there.where("a")
     assert copy.read("a", 0, 3) == b"one"

@@ -12,8 +12,9 @@ from PIL import Image
 from tests.pictures import write_pictures
 from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
-from transferkit.extract import extract, plan, processes
+from transferkit.extract import extract, plan
 from transferkit.extract import job as module
+from transferkit.extract.runners import local
 from transferkit.forward import choose_device
 from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore
@@ -129,7 +130,7 @@ def test_more_devices_than_batches(files, spec, store):
 
 
 def test_no_process_for_a_batch(files, spec, store, monkeypatch):
-    monkeypatch.setattr(processes.multiprocessing, "get_context", None)
+    monkeypatch.setattr(local.multiprocessing, "get_context", None)
     assert two(files[:4], spec, store).n_computed == 4
 
 

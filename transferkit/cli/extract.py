@@ -55,6 +55,8 @@ def command(
     What is in the store already is not computed again, whatever the files are called; run
     the same command again to go on after an interruption.
     """
+    if only_plan and on != "local":
+        raise click.UsageError("--plan times this machine and can't tell of others; leave out --on")
     extractor = extractor_from(options).set_params(on=on)
     listed = images_from(images, options)
     if only_plan:

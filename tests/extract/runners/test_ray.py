@@ -143,8 +143,9 @@ def test_the_rows_of_this_process(cluster, files, spec, store, tmp_path, caplog,
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_a_worker_and_a_node_are_killed_on_the_way(cluster, tmp_path, spec, store, monkeypatch):
+def test_kills_and_an_image_that_ends_its_worker(cluster, tmp_path, spec, store, monkeypatch):
     files = write_pictures(tmp_path / "many", range(200))
+    files[170].write_bytes(files[170].read_bytes() + b"end of the process")
     node = cluster.add_node(num_cpus=1, **MEMORY)
     calls = [
         lambda: kill_a_worker(tmp_path.parent),
@@ -152,36 +153,13 @@ def test_a_worker_and_a_node_are_killed_on_the_way(cluster, tmp_path, spec, stor
     ]
     bar = Bar(*calls)
     monkeypatch.setattr("transferkit.extract.progress_bar", lambda n, shown: bar)
-    result = on_ray(cluster, files, spec, store)
-    assert bar.calls == []
-    assert result.n_computed == 200
-    check(result, files, spec)
-    assert store.verify() == []
-
-
-def test_an_image_that_ends_its_worker_is_named(cluster, files, spec, store):
-    files[16].write_bytes(files[16].read_bytes() + b"end of the process")
     result = on_ray(cluster, files, spec, store, on_error="skip")
-    assert [(f.index, f.reason[:40]) for f in result.failures] == [
-        (16, "decoding it ends the process (SIGSEGV); "[:40])
-    ]
-    check(result, [path for path in files if path != files[16]], spec)
-
-
-def test_what_ends_every_worker_is_told_in_the_end(cluster, files, spec, store, monkeypatch):
-    monkeypatch.setattr(module, "_ROUNDS", 1)
-    monkeypatch.setattr(module, "_RETRIES", 0)
-    # Of bytes in memory nobody knows afterwards which it was; only their share is lost.
-    given = [path.read_bytes() for path in files]
-    given[16] += b"the end of the process"
-    message = r"of 40 images have no row after 1 attempts on Ray.*'image 16'.*all other rows are"
-    with pytest.raises(RuntimeError, match=message):
-        on_ray(cluster, given, spec, store)
-    good = [path for i, path in enumerate(files) if not 16 <= i < 24]
-    expected = extract(list_images(good), spec, FEATURES, None, batch_size=4)
+    assert bar.calls == []
+    (failure,) = result.failures
+    assert (failure.index, failure.reason[:36]) == (170, "decoding it ends the process (SIGSEG")
+    assert result.n_computed == 199
+    check(result, [path for path in files if path != files[170]], spec)
     assert store.verify() == []
-    rows = store.read(spec.feature_spec("pre_logits"), expected.ids[:16])
-    np.testing.assert_array_equal(rows, expected.rows["pre_logits"][:16])
 
 
 # Without a cluster: the same code, in this process.
@@ -205,6 +183,35 @@ def here(monkeypatch):
 def on_these(files, spec, store, **options):
     options = {"on": "ray", "batch_size": 4, **options}
     return extract(list_images(files), spec, FEATURES, store, **options)
+
+
+@pytest.mark.parametrize("n_lost", [1, 2, 3])
+def test_what_is_lost_is_handed_out_again_and_named_in_the_end(
+    here, files, spec, store, n_lost, caplog
+):
+    answers, sizes = module._answers, []
+
+    def lossy(items, work, pool):
+        items = list(items)
+        sizes.append(len(items[0][1].images))
+        lost = range(n_lost > len(sizes) - 1)  # the first share, so often
+        yield from answers([item for item in items if item[0] not in lost], work, pool)
+
+    here.setattr(module, "_answers", lossy)
+    if n_lost < 3:
+        check(on_these(files, spec, store), files, spec)
+    else:
+        # At last the shares are single batches, so that few are named.
+        names = ", ".join(repr(str(path)) for path in files[:4])
+        message = rf"^4 of 40 images have no row after 3 attempts on Ray.*ended: {names}; all other"
+        with pytest.raises(RuntimeError, match=message):
+            on_these(files, spec, store)
+        rest = list_images(files[4:])
+        rows = extract(rest, spec, FEATURES, store).rows["pre_logits"]
+        expected = extract(rest, spec, FEATURES, None, batch_size=4)
+        np.testing.assert_array_equal(rows, expected.rows["pre_logits"])
+    assert sizes == [8, 4, 4][: n_lost + 1]
+    assert caplog.messages[0] == "8 images are still missing; handing them out again"
 
 
 def test_a_file_that_is_changed_meanwhile(here, files, spec, store):

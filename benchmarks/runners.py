@@ -68,9 +68,11 @@ def main() -> None:
     """Run it and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", default="1,2,4", help="Numbers of nodes, with commas between.")
+    parser.add_argument("--limit", type=int, help="Images, to try it.")
     options = parser.parse_args()
     data = Path(os.environ["TRANSFERKIT_DATA"])
     images = list_images(data / "images/sign-digits")
+    images = images.select(range(len(images))[: options.limit])
     name = f"local-dir:{data}/weights/mobilenetv2_035.keras_in1k"
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="local|ray[:ADDRESS]",
     help="Where it runs: this machine; or a cluster of Ray's (extra ray), whose nodes see the same "
-    "images and store. ADDRESS: auto, HOST:6379, ray://HOST:10001.",
+    "images and store. ADDRESS is Ray's own: auto, HOST:6379.",
 )
 @plan_option
 @json_option

@@ -70,8 +70,8 @@ def extract(
     on : str, default="local"
         Where it runs: ``"local"`` is this machine; ``"ray"`` and ``"ray:ADDRESS"`` a cluster of
         Ray's (extra ``ray``), whose nodes see the same files and the same store. ADDRESS is
-        Ray's own: ``auto``, ``HOST:6379``, ``ray://HOST:10001``. Without it, it is the cluster
-        of ``$RAY_ADDRESS`` or of this machine, or one that is started and ends with the call.
+        Ray's own, ``auto`` or ``HOST:6379``. Without it, it is the cluster of ``$RAY_ADDRESS`` or
+        of this machine, or one that is started and ends with the call.
     device : str, default="auto"
         See `choose_device`; several with commas between, such as ``"cuda:0,cuda:1"``, have a
         process each, all writing into the same store. On Ray it is ``"auto"``, ``"cpu"`` or

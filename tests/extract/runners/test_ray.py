@@ -306,6 +306,8 @@ def test_an_actor_for_each_gpu_or_for_a_few_cores(monkeypatch):
 
 
 def test_what_is_not_there_is_said(monkeypatch):
+    with pytest.raises(ValueError, match=r"'ray://there:10001', and Ray Data doesn't run through"):
+        open_runner("ray:ray://there:10001", "auto")
     with pytest.raises(ValueError, match="unknown runner 'rai'; did you mean 'ray'"):
         open_runner("rai:x", "auto")
     with pytest.raises(ValueError, match="on is 'local:x', and this machine has no address"):

@@ -97,7 +97,7 @@ class RayRunner(Runner):
     Raises
     ------
     ValueError
-        If the device names a certain GPU, or Ray isn't installed.
+        If the device names a certain GPU, the address is of Ray's client, or Ray isn't installed.
     """
 
     def __init__(self, address: str, device: str) -> None:
@@ -105,6 +105,12 @@ class RayRunner(Runner):
             raise ValueError(
                 f"device is {device!r}, and which GPU of a cluster is used, Ray chooses; give "
                 f"'auto', 'cpu' or 'cuda'"
+            )
+        if "://" in address:
+            raise ValueError(
+                f"Ray's address is {address!r}, and Ray Data doesn't run through Ray's client; run "
+                f"on a machine of the cluster with ray:auto or ray:HOST:6379 (from elsewhere: ray "
+                f"job submit -- transferkit extract … --on ray)"
             )
         for library in ("ray", "pandas", "pyarrow"):  # the others are those of ray[data]
             if importlib.util.find_spec(library) is None:

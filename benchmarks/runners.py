@@ -4,6 +4,7 @@
 
 ``FOLDER`` as for ``main_job.py``. The nodes are processes of this machine with one core each, so
 they don't add to what it can do where there are fewer cores than nodes; what they cost is seen.
+On a busy machine CPU time says more than the images per second.
 On the way of a last run a worker and then a node are killed. Every store must hold the rows of the
 one that this process filled, with one thread and the same batch size: bit by bit. Results:
 ``benchmarks/results/runners.json``.
@@ -18,7 +19,7 @@ import platform
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,9 +42,9 @@ NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 class Bar:
     """Knows when images were done, and calls one thing after the other as they are."""
 
-    def __init__(self, *calls: Callable[[], None]) -> None:
-        self.calls = list(calls)
-        self.done: list[tuple[float, int]] = []
+    def __init__(self, *calls: Callable[[], None], cpu: Callable[[], float]) -> None:
+        self.calls, self.cpu = list(calls), cpu
+        self.done: list[tuple[float, float, int]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -53,15 +54,42 @@ class Bar:
 
     def update(self, n_images: int) -> None:
         """Note that so many more are done."""
-        self.done.append((time.perf_counter(), n_images))
+        self.done.append((time.perf_counter(), self.cpu(), n_images))
         if self.calls:
             self.calls.pop(0)()
 
     @property
     def rate(self) -> float:
         """Images per second, from the first that were done to the last."""
-        seconds = self.done[-1][0] - self.done[0][0]
-        return sum(n for _, n in self.done[1:]) / seconds
+        return self._n_images / (self.done[-1][0] - self.done[0][0])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time for an image, from the first that were done to the last."""
+        return (self.done[-1][1] - self.done[0][1]) / self._n_images
+
+    @property
+    def _n_images(self) -> int:
+        return sum(n for _, _, n in self.done[1:])
+
+
+class WorkersTime:
+    """CPU seconds of all processes that compute for this run, those that ended among them."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self) -> float:
+        """Count what they have taken by now."""
+        for folder in workers(self.place):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            ticks = int(fields[11]) + int(fields[12])  # utime, stime
+            self.seconds[folder.name] = ticks / os.sysconf("SC_CLK_TCK")
+        return sum(self.seconds.values())
 
 
 def main() -> None:
@@ -78,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRANSFERKIT_CACHE"] = str(Path(folder) / "cache")  # of the nodes too
         extractor = FeatureExtractor(name, store=FeatureStore(Path(folder) / "local"), batch_size=8)
-        bar = Bar()
+        bar = Bar(cpu=time.process_time)
         expected = extracted(extractor, images, bar)
         runs = {"local, one thread": told(expected, expected, bar)}
         print(runs, flush=True)
@@ -125,15 +153,15 @@ def on_nodes(
     """Extract on a cluster of its own: a head that computes nothing, and nodes of one core."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
     nodes = [cluster.add_node(num_cpus=1, **NODE) for _ in range(n_nodes + kill)]
-    bar = Bar()
+    place = str(store.path.parent)
+    calls = []
     if kill:
-        place = str(store.path.parent)
         calls = [
             lambda: kill_a_worker(place),
             lambda: None,
             lambda: cluster.remove_node(nodes[-1], allow_graceful=False),
         ]
-        bar = Bar(*calls)
+    bar = Bar(*calls, cpu=WorkersTime(place))
     try:
         there = FeatureExtractor(
             extractor.backbone, store=store, batch_size=8, on=f"ray:{cluster.address}"
@@ -145,16 +173,19 @@ def on_nodes(
 
 
 def kill_a_worker(place: str) -> None:
-    """Kill one of the processes that compute, of this run alone."""
+    """Kill one of the processes that compute."""
+    os.kill(int(next(workers(place)).name), signal.SIGKILL)
+
+
+def workers(place: str) -> Iterator[Path]:
+    """Folders in /proc of the processes that compute, of this run alone."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             is_worker = b"ray::MapWorker" in (folder / "cmdline").read_bytes()
             if is_worker and os.fsencode(place) in (folder / "environ").read_bytes():
-                os.kill(int(folder.name), signal.SIGKILL)
-                return
-        except OSError:
+                yield folder
+        except OSError:  # it has ended
             continue
-    raise RuntimeError("no worker was found")
 
 
 def told(found: Extraction, expected: Extraction, bar: Bar) -> dict[str, Any]:
@@ -164,6 +195,7 @@ def told(found: Extraction, expected: Extraction, bar: Bar) -> dict[str, Any]:
     return {
         "seconds": round(found.seconds, 2),
         "images_per_second_from_first_to_last": round(bar.rate, 1),
+        "cpu_milliseconds_per_image": round(1000 * bar.cpu_seconds, 2),
         "rows": len(found.ids),
         "rows_lost": len(set(expected.ids) - set(found.ids)),
         "bitwise_equal": bool(

@@ -14,7 +14,8 @@ from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan
 from transferkit.extract import job as module
-from transferkit.extract.runners import local
+from transferkit.extract.identities import Identities
+from transferkit.extract.runners import _share, local
 from transferkit.forward import choose_device
 from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore
@@ -217,3 +218,11 @@ def test_tiles_of_files_and_of_images_in_memory(files, spec, store):
     assert result.ids == expected.ids
     for name in FEATURES:
         np.testing.assert_array_equal(result.rows[name], expected.rows[name])
+
+
+def test_grey_images_in_memory_stay_of_one_channel():
+    grey = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    images = list_images([grey, grey.convert("RGB")])
+    sent = _share._sendable(images, exif=False)
+    assert [item.shape for item in sent.items] == [(3, 4), (3, 4, 3)]
+    assert Identities(sent, exif=False).ids == Identities(images, exif=False).ids

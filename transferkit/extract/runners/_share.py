@@ -137,6 +137,10 @@ def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
             item = item.read()
         if isinstance(item, Path):
             return item.absolute()
-        return np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
+        if not isinstance(item, Image.Image):
+            return item
+        pixels = np.asarray(read_rgb(item, exif=exif))
+        # Grey stays one channel, for backbones that take one.
+        return pixels[:, :, 0] if item.mode in ("1", "L", "LA", "La") else pixels
 
     return ImageSet(tuple(map(sendable, images.items)), images.names)

@@ -32,8 +32,12 @@ __all__ = [
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
     *(".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".npy", ".dcm", ".dicom"),
 )
 """Extensions of the files that a folder's listing takes, in any case."""
+
+# Arrays are images where there are no others; beside pictures they are features, masks, anything.
+_ARRAYS = (".npy",)
 
 # Files and folders that file managers leave behind.
 _NO_FILES = ("thumbs.db", "desktop.ini")
@@ -56,7 +60,10 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
     if options.annotated:
-        names = without_masks(names)
+        kept = without_masks(names)
+        if len(kept) < len(names):
+            logger.info("left out %d masks beside the images", len(names) - len(kept))
+        names = kept
     if not names:
         raise ValueError(
             f"no images in {str(root)!r} or below; files that end in "
@@ -358,7 +365,16 @@ def _walk(root: Path, exclude: Sequence[str] = ()) -> _Walk:
                 walk.images.append(path)
             elif entry.name.lower() not in _NO_FILES:
                 walk.others.append(path)
+    _leave_arrays_out(walk)
     return walk
+
+
+def _leave_arrays_out(walk: _Walk) -> None:
+    """Take NumPy files for no images where they stand beside images of other formats."""
+    arrays = [path for path in walk.images if _suffix(path) in _ARRAYS]
+    if 0 < len(arrays) < len(walk.images):
+        walk.images = [path for path in walk.images if _suffix(path) not in _ARRAYS]
+        walk.others += arrays
 
 
 def _shortened(name: str) -> str:

@@ -142,6 +142,20 @@ def test_renamed_and_swapped_files(memory, files):
     assert memory.digests(moved).values == truth(moved)
 
 
+def test_files_that_are_hashed_on_another_machine(memory, files):
+    """Where the device has another number, and where a file was changed in between."""
+
+    def elsewhere(stamps):
+        files[3].write_bytes(b"changed since it was stamped")
+        moved = {p: "999:" + stamp.partition(":")[2] for p, stamp in stamps.items()}
+        return digests.hash_files(moved)
+
+    found = memory.digests(files, hash_with=elsewhere)
+    assert (found.values, found.n_read) == (truth(files), 5)
+    again = memory.digests(files)
+    assert (again.values, again.n_read) == (truth(files), 1)
+
+
 def test_young_files_are_not_trusted(memory, files, monkeypatch):
     monkeypatch.setattr(digests, "RACY_NS", 2_000_000_000)
     assert [memory.digests(files).n_read for _ in range(2)] == [5, 5]

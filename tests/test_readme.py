@@ -14,7 +14,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_python_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     exec(blocks[0], names)
     assert capsys.readouterr().out.split("\n")[0] == str(np.array(["dark", "light"]))
@@ -24,6 +24,8 @@ def test_python_runs(capsys):
     assert len(found.boxes) == len(found.scores) == len(found.labels) > 0
     exec(blocks[2], names)
     assert names["turned"].shape[1] == 5
+    exec(blocks[4], names)
+    assert set(names["search"].best_params_) == {"head__C"}
 
 
 def test_masks_are_painted_as_the_package_paints_them():

@@ -7,6 +7,7 @@ everything is hashed and the digests are the same.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import logging
 import math
@@ -14,7 +15,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ __all__ = [
     "ID_BYTES",
     "DigestMemory",
     "Digests",
+    "HashFiles",
     "file_digest",
+    "hash_files",
     "pixel_digest",
     "row_id",
 ]
@@ -53,6 +56,9 @@ _CREATE = """
         path BLOB PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL, crc INTEGER NOT NULL
     ) WITHOUT ROWID
 """
+
+HashFiles = Callable[[Mapping[str, str]], Sequence[tuple[bytes | OSError, bool]]]
+"""Digests files, here or elsewhere; see `hash_files`."""
 
 _logger = logging.getLogger(__name__)
 
@@ -159,6 +165,7 @@ class DigestMemory:
         *,
         threads: int = _DEFAULT_THREADS,
         check_size: Callable[[int, str], None] | None = None,
+        hash_with: HashFiles | None = None,
     ) -> Digests:
         """Return the digests of files, reading only the files whose digest isn't remembered.
 
@@ -171,6 +178,8 @@ class DigestMemory:
         check_size : callable, optional
             Called with a file's bytes and its path before it is read; an OSError that it
             raises stands in the place of the digest.
+        hash_with : callable, optional
+            What digests the files that aren't known; by default `hash_files`, by so many threads.
 
         Returns
         -------
@@ -191,15 +200,15 @@ class DigestMemory:
         digest_of.update(self._recall(stamps))
         unknown = {path: stamp for path, stamp in stamps.items() if path not in digest_of}
         if unknown:
-            digest_of.update(self._hash_all(unknown, threads))
+            if hash_with is None:
+                hash_with = functools.partial(hash_files, threads=threads)
+            digest_of.update(self._hash_all(unknown, hash_with))
         return Digests([digest_of[path] for path in absolute], len(unknown))
 
-    def _hash_all(self, stamps: dict[str, str], threads: int) -> dict[str, bytes | OSError]:
+    def _hash_all(self, stamps: dict[str, str], hash_with: HashFiles) -> dict[str, bytes | OSError]:
         """Read the files with these paths and stamps, and remember their digests."""
         start = time.perf_counter()
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            results = list(pool.map(_hash, stamps, stamps.values()))
-        hashed = dict(zip(stamps, results, strict=True))
+        hashed = dict(zip(stamps, hash_with(stamps), strict=True))
         self._record(
             {
                 path: (stamps[path], digest)
@@ -285,6 +294,29 @@ class DigestMemory:
         return time.monotonic() < _paused.get(self.path, -math.inf)
 
 
+def hash_files(
+    stamps: Mapping[str, str], threads: int = _DEFAULT_THREADS
+) -> list[tuple[bytes | OSError, bool]]:
+    """Digest files, on the machine that stamped them or on another that sees them.
+
+    Parameters
+    ----------
+    stamps : mapping of str to str
+        What identifies each file's state, by its path: device, inode, size, mtime and ctime, as
+        `DigestMemory` has found them.
+    threads : int
+        How many files are read at a time.
+
+    Returns
+    -------
+    list of (bytes or OSError, bool)
+        The digest (32 bytes) or the error, and whether it is of the file as it was stamped, so
+        that it may be remembered.
+    """
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        return list(pool.map(_hash, stamps, stamps.values()))
+
+
 def _stat(path: str) -> os.stat_result:
     try:
         status = os.stat(path)  # noqa: PTH116 (60,000 Path objects would take longer)
@@ -310,7 +342,9 @@ def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
     except OSError as error:
         return error, False
     is_old = max(after.st_mtime_ns, after.st_ctime_ns) + RACY_NS <= now
-    return digest, is_old and _stamp(after) == stamp
+    # The device's number is that of a mount, and so another one on another machine.
+    is_same = _stamp(after).partition(":")[2] == stamp.partition(":")[2]
+    return digest, is_old and is_same
 
 
 def _crc(key: bytes, stamp: str, digest: bytes) -> int:

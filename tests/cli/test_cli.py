@@ -84,6 +84,8 @@ def test_unknown_command_and_option_are_wrong_usage(call) -> None:
     assert result.code == 2
     assert "did you mean 'extract'" in result.err
     assert call("extract").code == 2
+    result = call("extract", "x", "--backbone", "resnet18", "--on", "ray", "--plan")
+    assert (result.code, "--plan times this machine" in result.err) == (2, True)
     assert call("extract", "x", "--backbone", "resnet18", "--image-size", "big").code == 2
     for command, option, given, example in (
         ("extract", "--backbone-arg", "nonsense", "output_stride=16"),
@@ -104,6 +106,7 @@ def test_errors_are_one_line_without_traceback(call, images: Path, tmp_path: Pat
         (("fit", images, *BACKBONE, "--out", tmp_path / "m", "--head", "linaer"), "'linear'"),
         (("fit", images, *BACKBONE, "--out", tmp_path / "m", "--head-arg", "c=1"), "'c'"),
         (("extract", images, *BACKBONE, "--device", "tpu"), "tpu"),
+        (("extract", images, *BACKBONE, "--on", "rai"), "did you mean 'ray'"),
         (("extract", images, *BACKBONE, "--backbone-arg", "speed=3"), "speed"),
         (("predict", tmp_path / "no-model", images), "no-model"),
         (("backbones", "nosuchnet"), "nosuchnet"),

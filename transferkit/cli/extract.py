@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 @click.argument("images")
 @backbone_options
 @run_options
+@click.option(
+    "--on",
+    default="local",
+    show_default=True,
+    metavar="local|ray[:ADDRESS]",
+    help="Where it runs: this machine; or a cluster of Ray's (extra ray), whose nodes see the same "
+    "images and store. ADDRESS is Ray's own: auto, HOST:6379.",
+)
 @plan_option
 @json_option
 @click.pass_context
@@ -36,6 +44,7 @@ def command(
     ctx: click.Context,
     /,
     images: str,
+    on: str,
     on_error: str,
     only_plan: bool,
     as_json: bool,
@@ -46,7 +55,9 @@ def command(
     What is in the store already is not computed again, whatever the files are called; run
     the same command again to go on after an interruption.
     """
-    extractor = extractor_from(options)
+    if only_plan and on != "local":
+        raise click.UsageError("--plan times this machine and can't tell of others; leave out --on")
+    extractor = extractor_from(options).set_params(on=on)
     listed = images_from(images, options)
     if only_plan:
         print_plan(extractor.plan(listed), as_json=as_json)

@@ -82,6 +82,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         a call that has one among its images. Such features are kept until the process ends if
         a ``fit`` computes them, and not at all if ``transform`` or ``predict`` does. A store
         that is given here keeps them too.
+    on : str, default="local"
+        ``"local"`` is this machine, ``"ray"`` or ``"ray:ADDRESS"`` a cluster of Ray's, whose nodes
+        see the same files and the same store; see `transferkit.extract.extract`.
     device : str, default="auto"
         ``"auto"`` is a GPU if there is one, else the CPU. Several devices, such as
         ``"cuda:0,cuda:1"``, run in a process each.
@@ -137,6 +140,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         arguments: Mapping[str, Any] | None = None,
         reduce: str = "mean",
         store: FeatureStore | str | Path | bool | None = None,
+        on: str = "local",
         device: str = "auto",
         precision: str = "float32",
         storage: str = "float32",
@@ -165,6 +169,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.arguments = arguments
         self.reduce = reduce
         self.store = store
+        self.on = on
         self.device = device
         self.precision = precision
         self.storage = storage
@@ -334,6 +339,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         on_error: str,
         keep_rows: bool | Literal["stored", "fitting"],
         view: View | None = None,
+        on: str | None = None,
     ) -> Extraction:
         extraction = extract(
             images,
@@ -341,6 +347,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             self.feature_names,
             store,
             **self._forward_options(),
+            on=on or self.on,
             on_error=on_error,
             keep_rows=keep_rows,
             progress=self.progress,
@@ -399,7 +406,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """
         specs = self._specs()
         if any(spec.key not in _ROW_SHAPES for spec in specs.values()):
-            self._extract(list_images(np.zeros((1, 64, 64, 3), np.uint8)), None, "raise", True)
+            one = list_images(np.zeros((1, 64, 64, 3), np.uint8))
+            self._extract(one, None, "raise", True, on="local")
         shapes = {name: _ROW_SHAPES[spec.key] for name, spec in specs.items()}
         if self.reduce == "concat":
             n_images = getattr(self, "n_images_", None)

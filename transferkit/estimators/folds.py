@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -87,6 +88,9 @@ class FoldModels:
 def fit_folds(estimator: TransferEstimator, data: Dataset, fold_of: np.ndarray) -> FoldModels:
     """Fit a copy of an estimator for each fold, on all rows but the fold's.
 
+    They are fitted one after the other, or by the workers of a ``joblib.parallel_config``: its
+    processes, Dask's or Ray's.
+
     Parameters
     ----------
     estimator : TransferEstimator
@@ -109,8 +113,13 @@ def fit_folds(estimator: TransferEstimator, data: Dataset, fold_of: np.ndarray) 
     True
     """
     check_is_fitted(estimator)
-    models = [
-        clone(estimator).fit_features(data.select(np.flatnonzero(fold_of != number)))
+    # One after the other, unless the user has named workers (`joblib.parallel_config`).
+    models = Parallel()(
+        delayed(_fitted)(clone(estimator), data, np.flatnonzero(fold_of != number))
         for number in range(int(fold_of.max()) + 1)
-    ]
+    )
     return FoldModels(models, fold_of, estimator)
+
+
+def _fitted(estimator: TransferEstimator, data: Dataset, positions: np.ndarray) -> Any:
+    return estimator.fit_features(data.select(positions))

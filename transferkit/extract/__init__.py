@@ -6,20 +6,19 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import pickle
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from transferkit.backbones import Backbone
-from transferkit.extract import processes
 from transferkit.extract.identities import Identities
 from transferkit.extract.job import BATCH_SIZE, ExtractionJob, progress_bar, specs_of
 from transferkit.extract.planning import Estimate, plan
 from transferkit.extract.result import Extraction
+from transferkit.extract.runners import open_runner
 from transferkit.extract.views import View, mirrored, turned, zoomed
-from transferkit.forward import check_engine_name, device_names
+from transferkit.forward import check_engine_name
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
@@ -49,6 +48,7 @@ def extract(
     features: Sequence[str],
     store: FeatureStore | None,
     *,
+    on: str = "local",
     device: str = "auto",
     precision: str = "float32",
     storage: str = "float32",
@@ -73,9 +73,15 @@ def extract(
         Where rows are kept; None keeps nothing after the call. Fewer images than make a batch are
         then computed as quickly as they can be, in a smaller one and by all threads, and the last
         bits of their rows may differ from those of other batches.
+    on : str, default="local"
+        Where it runs: ``"local"`` is this machine; ``"ray"`` and ``"ray:ADDRESS"`` a cluster of
+        Ray's (extra ``ray``), whose nodes see the same files and the same store. ADDRESS is
+        Ray's own, ``auto`` or ``HOST:6379``. Without it, it is the cluster of ``$RAY_ADDRESS`` or
+        of this machine, or one that is started and ends with the call.
     device : str, default="auto"
         See `choose_device`; several with commas between, such as ``"cuda:0,cuda:1"``, have a
-        process each, all writing into the same store.
+        process each, all writing into the same store. On Ray it is ``"auto"``, ``"cpu"`` or
+        ``"cuda"``: which GPU, Ray chooses.
     precision, storage, engine
         See `Forward` and `FeatureSpec`.
     batch_size : int, optional
@@ -100,17 +106,17 @@ def extract(
     ValueError
         If a name or option doesn't exist.
     RuntimeError
-        If one of several processes ends early.
+        If one of several processes ends early; or if rows are still missing after several
+        attempts on Ray, with the images' names.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}; choose 'raise' or 'skip'")
     started = time.perf_counter()
-    devices = device_names(device)
     check_engine_name(engine)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give a whole number above 0")
-    if len(devices) > 1:
-        _check_sendable(view)
+    runner = open_runner(on, device)
+    runner.check_store(store)
     specs = specs_of(
         backbone,
         features,
@@ -121,15 +127,16 @@ def extract(
     with contextlib.ExitStack() as stack:
         is_kept = store is not None
         if store is None:
-            store = stack.enter_context(_passing_store(len(images), len(devices)))
+            store = stack.enter_context(_passing_store(len(images), device))
         exif = next(iter(specs.values())).preprocess.exif
+        stack.enter_context(runner)
         job = ExtractionJob(
             images,
             backbone,
             specs,
             store,
-            Identities(images, exif=exif),
-            devices[0],
+            Identities(images, exif=exif, hash_with=runner.hash_files),
+            runner.device,
             engine,
             batch_size,
             functools.partial(progress_bar, shown=progress),
@@ -137,8 +144,7 @@ def extract(
             view=view,
             is_kept=is_kept,
         )
-        if len(devices) > 1:
-            processes.fill(job, devices)
+        runner.fill(job)
         result = job.finish(on_error, keep_rows if is_kept else bool(keep_rows))
         if not is_kept:
             result = dataclasses.replace(result, stored={})
@@ -147,21 +153,10 @@ def extract(
 
 
 @contextlib.contextmanager
-def _passing_store(n_images: int, n_devices: int) -> Iterator[FeatureStore]:
-    """Store for a while: of few images in memory, else in a temporary folder."""
-    if n_devices == 1 and n_images <= _FEW:
+def _passing_store(n_images: int, device: str) -> Iterator[FeatureStore]:
+    """Store for a while: of few images in memory, else in a folder that processes can share."""
+    if n_images <= _FEW and "," not in device:
         yield FeatureStore(MemoryPlace())
         return
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
         yield FeatureStore(folder)
-
-
-def _check_sendable(view: View | None) -> None:
-    """Raise a ValueError if other processes can't be told a view."""
-    try:
-        pickle.dumps(view)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"a view can't be sent to the processes of several devices ({error}); make its "
-            "functions of functions that stand in a module, or name one device"
-        ) from error

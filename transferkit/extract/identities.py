@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transferkit.digests import DigestMemory, row_id
+from transferkit.digests import DigestMemory, HashFiles, row_id
 from transferkit.extract.decoding import Decoded, content_id, part_id
 from transferkit.images import (
     EXTENSIONS,
@@ -35,6 +35,8 @@ class Identities:
         Whether images in memory are turned as their EXIF says, before they are digested.
     ids : sequence of bytes, optional
         If they are known; None digests every image now.
+    hash_with : callable, optional
+        Digests files that aren't remembered; see `DigestMemory.digests`.
 
     Attributes
     ----------
@@ -42,22 +44,34 @@ class Identities:
         One per image.
     failures : dict of int to Failure
         By position.
+    unusable : dict of bytes to str
+        Reasons of the images that can't be used, by the row that they would have.
     n_read : int
         Files that had to be read.
     """
 
-    def __init__(self, images: ImageSet, *, exif: bool, ids: Sequence[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        exif: bool,
+        ids: Sequence[bytes] | None = None,
+        hash_with: HashFiles | None = None,
+    ) -> None:
         self.images = images
         self.ids: list[bytes | None] = [None] * len(images) if ids is None else list(ids)
         self.failures: dict[int, Failure] = {}
+        self.unusable: dict[bytes, str] = {}
         self.n_read = 0
         self._positions: dict[Path, list[int]] = {}
         if ids is None:
-            self._digest(exif)
+            self._digest(exif, hash_with)
 
-    def _digest(self, exif: bool) -> None:
+    def _digest(self, exif: bool, hash_with: HashFiles | None) -> None:
         files = self._files()
-        digests = DigestMemory().digests(list(files.values()), check_size=check_file_size)
+        digests = DigestMemory().digests(
+            list(files.values()), check_size=check_file_size, hash_with=hash_with
+        )
         self.n_read = digests.n_read
         for i, digest in zip(files, digests.values, strict=True):
             if isinstance(digest, OSError):
@@ -122,6 +136,7 @@ class Identities:
 
     def fail_rows(self, reasons: Mapping[bytes, str]) -> None:
         """Record that images and all copies of them have no row."""
+        self.unusable |= reasons
         for i, row in enumerate(self.ids):
             if row is not None and row in reasons:
                 self.fail(i, reasons[row])

@@ -289,7 +289,7 @@ class ExtractionJob:
 
         Ids of images that can't be read are put into `unusable`, with the reason.
         """
-        if self.n_sharing == 1:  # else the parent process has said it
+        if self.n_images is None:  # else who shares them out has said it
             warn_of_size(self.preprocess)
         chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
         batches = self.run(chunks, specs, self.n_images or len(indices), self.workers(len(chunks)))

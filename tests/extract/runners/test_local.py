@@ -12,9 +12,10 @@ from PIL import Image
 from tests.pictures import write_pictures
 from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
-from transferkit.extract import extract, plan, processes
+from transferkit.extract import extract, plan
 from transferkit.extract import job as module
 from transferkit.extract.identities import Identities
+from transferkit.extract.runners import _share, local
 from transferkit.forward import choose_device
 from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore
@@ -130,7 +131,7 @@ def test_more_devices_than_batches(files, spec, store):
 
 
 def test_no_process_for_a_batch(files, spec, store, monkeypatch):
-    monkeypatch.setattr(processes.multiprocessing, "get_context", None)
+    monkeypatch.setattr(local.multiprocessing, "get_context", None)
     assert two(files[:4], spec, store).n_computed == 4
 
 
@@ -222,6 +223,6 @@ def test_tiles_of_files_and_of_images_in_memory(files, spec, store):
 def test_grey_images_in_memory_stay_of_one_channel():
     grey = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
     images = list_images([grey, grey.convert("RGB")])
-    sent = processes._sendable(images, exif=False)
+    sent = _share._sendable(images, exif=False)
     assert [item.shape for item in sent.items] == [(3, 4), (3, 4, 3)]
     assert Identities(sent, exif=False).ids == Identities(images, exif=False).ids

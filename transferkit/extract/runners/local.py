@@ -3,91 +3,104 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import multiprocessing
+import pickle
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from PIL import Image
 
-from transferkit.backbones import Backbone
 from transferkit.extract.decoding import warn_of_size
-from transferkit.extract.identities import Identities
 from transferkit.extract.job import ExtractionJob
+from transferkit.extract.runners._runner import Runner
+from transferkit.extract.runners._share import ShareOfImages, share_of
 from transferkit.extract.views import View
-from transferkit.images import ImagePart, ImageSet, Item, read_rgb
-from transferkit.spec import BackboneSpec, FeatureSpec
+from transferkit.forward import device_names
+from transferkit.spec import FeatureSpec
 from transferkit.store import FeatureStore
 
-__all__ = ["fill"]
+__all__ = ["LocalRunner", "open_runner"]
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _ShareOfImages:
-    """The share of the work that one process gets. It holds no tensors and no weights."""
-
-    images: ImageSet
-    ids: tuple[bytes, ...]
-    backbone: BackboneSpec
-    specs: dict[str, FeatureSpec]
-    store: Path | str
-    device: str
-    engine: str
-    batch_size: int
-    n_images: int  # of all shares
-    n_sharing: int
-    n_threads: int
-    pixel_limit: int | None
-    view: View | None
+def open_runner(address: str, device: str) -> LocalRunner:
+    """Return the runner of this machine, which has no address."""
+    if address:
+        raise ValueError(f"on is 'local:{address}', and this machine has no address; say 'local'")
+    return LocalRunner(device_names(device))
 
 
-def fill(job: ExtractionJob, devices: Sequence[str]) -> None:
-    """Compute what is missing, on several devices.
-
-    What a process leaves, such as files that can't be read or were changed meanwhile, is
-    still missing afterwards; so is everything if it is no more than a batch. Every process
-    gets the same number of images, so the devices should be alike.
+class LocalRunner(Runner):
+    """One device in this process, or several with a process of this machine each.
 
     Parameters
     ----------
-    job : ExtractionJob
-        What to compute. It is told what was.
     devices : sequence of str
-        One process each; a name may stand twice.
-
-    Raises
-    ------
-    RuntimeError, ValueError
-        If a process fails. The others stop then, and what is done is kept. Where an image has
-        ended it, that one is set aside as unreadable, and all go on.
+        A name may stand twice. Every process gets the same number of images, so the devices
+        should be alike.
     """
-    if not job.store.place.is_shared:
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices = devices
+        self.device = devices[0]
+
+    def check_store(self, store: FeatureStore | None) -> None:
+        """Raise a ValueError if several processes can't write into a store."""
+        if len(self.devices) > 1 and store is not None and not store.place.is_shared:
+            raise ValueError(
+                f"the store {str(store.path)!r} is in the memory of one process, and "
+                f"{len(self.devices)} devices take a process each; choose another store, or one "
+                f"device"
+            )
+
+    def fill(self, job: ExtractionJob) -> None:
+        """Compute what is missing, if there are several devices.
+
+        What a process leaves, such as files that can't be read or were changed meanwhile, is
+        still missing afterwards; so is everything if it is no more than a batch.
+
+        Parameters
+        ----------
+        job : ExtractionJob
+            What to compute. It is told what was.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            If a process fails. The others stop then, and what is done is kept. Where an image
+            has ended it, that one is set aside as unreadable, and all go on.
+        """
+        if len(self.devices) == 1:
+            return
+        _check_sendable(job.view)
+        while True:
+            specs, first = job.missing()
+            job.set_aside(first)
+            if len(first) <= job.chosen_batch_size():
+                return
+            warn_of_size(job.preprocess)
+            try:
+                _share_out(job, self.devices, specs, first)
+                return
+            except _EndedEarly:
+                if not job.set_aside(first):
+                    raise
+
+
+def _check_sendable(view: View | None) -> None:
+    """Raise a ValueError if other processes can't be told a view."""
+    try:
+        pickle.dumps(view)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"the store {str(job.store.path)!r} is in the memory of one process, and "
-            f"{len(devices)} devices take a process each; choose another store, or one device"
-        )
-    while True:
-        specs, first = job.missing()
-        job.set_aside(first)
-        if len(first) <= job.chosen_batch_size():
-            return
-        warn_of_size(job.preprocess)
-        try:
-            _share_out(job, devices, specs, first)
-            return
-        except _EndedEarly:
-            if not job.set_aside(first):
-                raise
+            f"a view can't be sent to the processes of several devices ({error}); make its "
+            "functions of functions that stand in a module, or name one device"
+        ) from error
 
 
 class _EndedEarly(RuntimeError):
@@ -125,44 +138,20 @@ def _share_out(
 
 def _shares(
     job: ExtractionJob, devices: Sequence[str], specs: dict[str, FeatureSpec], indices: list[int]
-) -> list[_ShareOfImages]:
-    backbone, size = job.backbone, job.chosen_batch_size()
-    devices = devices[: -(-len(indices) // size)]
-    parts = [indices[start :: len(devices)] for start in range(len(devices))]
-    ids = job.identities.ids
+) -> list[ShareOfImages]:
+    devices = devices[: -(-len(indices) // job.chosen_batch_size())]
     return [
-        _ShareOfImages(
-            _sendable(job.images.select(part), exif=job.preprocess.exif),
-            tuple(row for i in part if (row := ids[i]) is not None),
-            backbone.spec if isinstance(backbone, Backbone) else backbone,
+        share_of(
+            job,
+            indices[start :: len(devices)],
             specs,
-            job.store.path,
-            device,
-            job.engine,
-            size,
-            len(indices),
-            len(devices),
-            torch.get_num_threads(),
-            Image.MAX_IMAGE_PIXELS,
-            job.view,
+            device=device,
+            n_images=len(indices),
+            n_sharing=len(devices),
+            n_threads=torch.get_num_threads(),
         )
-        for device, part in zip(devices, parts, strict=True)
+        for start, device in enumerate(devices)
     ]
-
-
-def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
-    """Turn images in memory into pixels, because pickled PIL images lose palette and format."""
-
-    def sendable(item: Item) -> Item:
-        if isinstance(item, ImagePart) and item.is_in_memory:
-            item = item.read()
-        if not isinstance(item, Image.Image):
-            return item
-        pixels = np.asarray(read_rgb(item, exif=exif))
-        # Grey stays one channel, for backbones that take one.
-        return pixels[:, :, 0] if item.mode in ("1", "L", "LA", "La") else pixels
-
-    return dataclasses.replace(images, items=tuple(map(sendable, images.items)))
 
 
 def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar: Any) -> None:
@@ -198,25 +187,10 @@ def _listen(running: dict[Any, tuple[BaseProcess, str]], job: ExtractionJob, bar
                 del running[ready]
 
 
-def _work(pipe: Any, share: _ShareOfImages) -> None:
+def _work(pipe: Any, share: ShareOfImages) -> None:
     """Run one share of the images. This is what each process does."""
-    torch.set_num_threads(share.n_threads)
-    Image.MAX_IMAGE_PIXELS = share.pixel_limit
     caller = _ParentPipe(pipe)
-    job = ExtractionJob(
-        share.images,
-        share.backbone,
-        share.specs,
-        FeatureStore(share.store),
-        Identities(share.images, exif=False, ids=share.ids),
-        share.device,
-        share.engine,
-        share.batch_size,
-        lambda n_images: caller,
-        share.n_sharing,
-        share.n_images,
-        view=share.view,
-    )
+    job = share.job(lambda n_images: caller)
     package = logging.getLogger("transferkit")
     package.addHandler(caller)
     package.propagate = False

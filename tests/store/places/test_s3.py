@@ -21,8 +21,8 @@ from tests.store import (
     test_verifying,
 )
 from tests.store.places.faulty_proxy import FAULTS, FaultyProxy
+from transferkit import remote
 from transferkit.store import FeatureStore, PlaceError
-from transferkit.store.places import fsspec as object_places
 
 pytest.importorskip("s3fs")
 server_of = pytest.importorskip("moto.server")
@@ -130,7 +130,7 @@ def through(server, store, monkeypatch, choose, seconds=2.0):
     """A store that is reached through a proxy, and patience of half a second."""
     import s3fs
 
-    monkeypatch.setattr(object_places, "WAITS", (0, 0, 0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0, 0, 0))
     monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.5)
     proxy = FaultyProxy(server, choose, seconds)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -196,7 +196,7 @@ def test_a_network_that_stays_bad_ends_the_run(
 
 
 def test_nobody_listens(store, spec, make_ids, monkeypatch):
-    monkeypatch.setattr(object_places, "WAITS", (0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(PlaceError, match=r"could not look at s3://.*check that it can be reached"):
         FeatureStore(store.path).missing(spec, make_ids(1))

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -142,7 +142,7 @@ class RemoteFiles:
             found = self.ask("list", url, find)
         except FileNotFoundError:
             return {}
-        above = f"{root.strip('/')}/"
+        above = f"{root.strip('/')}/".lstrip("/")
         names = {name.strip("/"): info for name, info in found.items()}
         return {n.removeprefix(above): info for n, info in names.items() if n.startswith(above)}
 
@@ -223,6 +223,8 @@ class RemoteFiles:
     def _fail(self, verb: str, url: str, error: Exception, reason: str) -> NoReturn:
         self._failed += 1
         is_refusal = isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS
+        if is_refusal:
+            self._opened = None  # other credentials may be there when it is asked again
         advice = (
             "check its credentials and what they allow"
             if is_refusal
@@ -231,7 +233,7 @@ class RemoteFiles:
         raise RemoteError(f"could not {verb} {url}: {reason}; {advice}") from error
 
 
-def is_url(path: object) -> bool:
+def is_url(path: object) -> TypeGuard[str]:
     """Whether a thing is a text that is a URL; a `Path` never is.
 
     Examples

@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Wor
 
 
 def run(
-    chunks: Sequence[list[int]],
+    chunks: Iterable[list[int]],
     decode: Callable[[int], Decoded],
     size: int,
     forward: Callable[[], Forward],
@@ -105,8 +105,8 @@ def run(
 
     Parameters
     ----------
-    chunks : sequence of list of int
-        Positions of at most `size` images each.
+    chunks : iterable of list of int
+        Positions of at most `size` images each; they are taken a few ahead of what is computed.
     decode : callable
         Decodes the image at a position.
     size : int

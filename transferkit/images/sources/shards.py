@@ -102,13 +102,27 @@ def _with_labels(
             f"no .json member in {places[0]!r} tells {', '.join(map(repr, labels))}; choose a key "
             "of theirs (--label-column, label_column=)"
         )
-    by_folder, splits, _ = labels_and_splits(places[0], images.names)
+    by_folder, splits, _ = labels_and_splits(places[0], _below_shared_folders(images.names))
     return ImageSet(
         images.items,
         images.names,
         by_folder if any(by_folder) else None,
         images.splits or splits,
     )
+
+
+def _below_shared_folders(names: Sequence[str]) -> list[str]:
+    """Names without the folder that was packed, if there is one around the folders of classes.
+
+    Examples
+    --------
+    >>> _below_shared_folders(["photos/cat/1", "photos/dog/2"]), _below_shared_folders(["cat/1"])
+    (['cat/1', 'dog/2'], ['cat/1'])
+    """
+    parts = [name.split("/") for name in names]
+    while min(map(len, parts)) > 2 and len({p[0] for p in parts}) == 1:
+        parts = [p[1:] for p in parts]
+    return ["/".join(p) for p in parts]
 
 
 def _tell_left_out(place: str, found: TarSamples) -> None:

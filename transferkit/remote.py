@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard, TypeVar
 from urllib.parse import urlsplit
@@ -311,7 +312,9 @@ def tag_and_date(info: Mapping[str, Any]) -> tuple[Any, str]:
     """Return a file's ETag, or what this kind of place has instead, and the date of its writing."""
     tag = next((info[key] for key in ("ETag", "etag", "generation") if info.get(key)), None)
     dates = ("LastModified", "last_modified", "updated", "created")
-    return tag, str(next((info[key] for key in dates if info.get(key)), None))
+    date = next((info[key] for key in dates if info.get(key)), "")
+    # A listing may have as a number what is a date by itself.
+    return tag, str(date.timestamp() if isinstance(date, datetime) else date)
 
 
 def _absent(url: str) -> FileNotFoundError:

@@ -63,6 +63,12 @@ class BlobFile(io.RawIOBase):
         self._at += n
         return content
 
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill a buffer from the position; return the number of bytes."""
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
 
 def open_parquet(blob: Blob) -> Any:
     """Open a Parquet file with pyarrow; only its footer is read.
@@ -131,7 +137,9 @@ class RowGroups:
                 n = self._rows_at_a_time(group)
                 found: bytes | None = self._block(group, row // n, n)[row % n].as_py()
                 return found
-        except (pa.ArrowException, IndexError, StopIteration, ValueError) as error:
+        except (pa.ArrowException, OSError, IndexError, StopIteration, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # else it is pyarrow's own
+                raise
             said = " ".join(str(error).split()) or type(error).__name__
             raise ImageError(f"{self.blob.where} is damaged ({said})") from error
 

@@ -51,14 +51,17 @@ def _walked(names: Iterable[str], exclude: Sequence[str]) -> Walk:
     folders: set[str] = set()
     for name in names:
         parts = name.split("/")
-        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
-        if any(part.startswith(".") for part in parts):
-            continue
-        if exclude and (out := next((a for a in above if is_excluded(a, exclude)), None)):
-            left_out.add(out)
-            continue
-        folders.update(above[:-1])
-        walk.take(name)
+        for i, part in enumerate(parts):
+            path = "/".join(parts[: i + 1])
+            if part.startswith("."):
+                break
+            if exclude and is_excluded(path, exclude):
+                left_out.add(path)
+                break
+            if path != name:
+                folders.add(path)
+        else:
+            walk.take(name)
     # An object of a folder's own name stands for the folder.
     walk.others = [name for name in walk.others if name not in folders]
     walk.n_excluded = len(left_out)

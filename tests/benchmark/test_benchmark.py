@@ -91,6 +91,27 @@ def test_a_line_cut_short_runs_again_and_no_other(folder, tmp_path):
     assert len(Results(tmp_path).rows()) == 4
 
 
+def test_a_damaged_line_is_not_taken_for_measured(tmp_path, caplog):
+    results = Results(tmp_path)
+    rows = [{"cell": f"c{i}", "status": "done", "metrics": {"accuracy": 0.123456}, "name": "\udcff"}
+            for i in range(3)]  # fmt: skip
+    for row in rows:
+        results.add(row)
+    assert results.rows() == rows
+    path = tmp_path / "rows.jsonl"
+    lines = path.read_bytes().splitlines()
+    for at in range(len(lines[1])):
+        damaged = bytearray(lines[1])
+        damaged[at] ^= 1
+        path.write_bytes(b"\n".join([lines[0], bytes(damaged), lines[2], b""]))
+        assert results.rows() == [rows[0], rows[2]]
+    assert "count as not measured: 1" in caplog.text
+    # Lines of older versions have no checksums.
+    old = [json.dumps(row).encode() for row in rows[:2]]
+    path.write_bytes(b"\n".join([*old, lines[2], b""]))
+    assert results.rows() == rows
+
+
 def test_other_images_are_another_cell(folder, tmp_path):
     dataset = load_dataset(folder)
     want = Want(("dino-knn10",), geometry=SMALL)

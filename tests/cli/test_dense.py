@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.launched import run_in_two
 from transferkit.cli._dense import FINDING, TRAINED
 
 NETWORK = ("--backbone", "resnet18", "--random", "--image-size", 64, "--features",
@@ -54,6 +55,25 @@ def test_fit_says_what_it_did(call, folder, tmp_path):
     result = json.loads(again.out)
     assert result["report"]["mean_iou"] > 0.7
     assert result["classes"] == ["background", "foreground"]
+
+
+@pytest.mark.finetuning
+def test_two_processes_train_what_one_does(folder, call, tmp_path):
+    # Of the pixels' mean loss the halves of a batch have a mean; of dice they don't.
+    options = (*FIT, "--set", "loss=cross-entropy", "--set", "epochs=4", "--device", "cpu",
+               "--store", tmp_path / "store")  # fmt: skip
+    two = run_in_two("-m", "transferkit", "fit", folder / "images", *options,
+                     "--out", tmp_path / "two")  # fmt: skip
+    assert "mIoU" in two[0][0]
+    assert two[1][0] == ""
+    assert call("fit", folder / "images", *options, "--out", tmp_path / "one").code == 0
+    losses = []
+    for name in ("one", "two"):
+        with (tmp_path / f"{name}.run" / "log.csv").open() as file:
+            lines = list(csv.DictReader(file))
+        losses.append([float(line["train_loss"]) for line in lines if line["epoch"] != "0"])
+    assert len(losses[0]) == 4
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_masks_come_back_in_the_images_px(call, folder, model, tmp_path):

@@ -48,6 +48,8 @@ def test_inspect_then_fit_without_what_is_listed(call, copied, tmp_path):
     assert "near duplicate: 1\n  light/81.png ~ light/04.jpg: likely a copy" in result.out
     assert "label 'light', of the other 'dark'" in result.out
     assert set(file.read_text().splitlines()) == LEFT_OUT
+    (line,) = (line for line in result.out.splitlines() if line.startswith("not listed"))
+    assert "--exclude-kinds 'label" in line
     assert "light/81.png" in page.read_text(encoding="utf-8")
     with table.open(newline="") as opened:
         lines = list(csv.DictReader(opened))

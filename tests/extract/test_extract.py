@@ -568,10 +568,10 @@ def test_two_processes_at_once(tmp_path, spec, store):
 # ---- what is said -------------------------------------------------------------------
 
 
-def warnings_of(caplog, images, spec):
+def warnings_of(caplog, images, spec, **options):
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="transferkit"):
-        extract_one(images, spec)
+        extract_one(images, spec, **options)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -584,6 +584,8 @@ def test_tiny_images_are_named(caplog, spec):
     (message,) = warnings_of(caplog, [*tiny, picture(3), picture(4)], spec)
     assert message.startswith("3 of 5 images are enlarged")
     assert warnings_of(caplog, [*tiny, *map(picture, range(3, 6))], spec) == []
+    # Of maps, small objects are seen better so.
+    assert warnings_of(caplog, tiny, spec, feature="stage1.map") == []
 
 
 def test_big_crops_are_named(caplog, spec):

@@ -1,22 +1,18 @@
 """Two processes on one machine, through torchrun and gloo, against one."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.finetune.conftest import classifier
+from tests.launched import run_in_two
 from transferkit.training import Processes, native_precision
 
 pytestmark = pytest.mark.finetuning
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
 import numpy as np
@@ -31,33 +27,8 @@ if model.history_ and int(__import__("os").environ["RANK"]) == 0:
 """
 
 
-def start(folder, rank, port):
-    environment = {
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 def test_two_processes_compute_what_one_does(pictures, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(tmp_path / "two", rank, port) for rank in range(2)]
-    outputs = [process.communicate(timeout=200) for process in processes]
-    assert [p.returncode for p in processes] == [0, 0], outputs[0][1][-2000:]
+    outputs = run_in_two("-c", SCRIPT, tmp_path / "two")
     two = np.array(json.loads(outputs[0][0].replace("NaN", "null")), float)
     model = classifier(tmp_path / "one", freeze_statistics=True, accumulate=2, epochs=3)
     model.fit(*pictures)

@@ -1,7 +1,8 @@
 """The folder of results: one JSON line per cell, and what its test rows gave beside it.
 
 A cell's values and predictions are written first and its line last, in one piece: a line means
-that the cell is complete, and a line cut short by a kill is as good as none.
+that the cell is complete, and a line cut short by a kill is as good as none. Each line ends in the
+CRC-32 of what stands before it, so that a number that a disk has changed is not taken for measured.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,10 @@ from numpy.typing import NDArray
 from transferkit.files import write_whole
 
 __all__ = ["Results"]
+
+logger = logging.getLogger(__name__)
+
+_SEAL = ', "crc32": "'
 
 
 class Results:
@@ -39,13 +46,24 @@ class Results:
     def rows(self) -> list[dict[str, Any]]:
         """Rows that are complete, the last of each cell, in the order of their first line."""
         row_of: dict[str, dict[str, Any]] = {}
-        if self._lines.exists():
-            for line in self._lines.read_text(encoding="utf-8").split("\n"):
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # cut short by a kill, or the empty end
+        lines = self._lines.read_bytes().split(b"\n") if self._lines.exists() else []
+        n_damaged, is_sealed = 0, False
+        for line in lines:
+            sealed = _unsealed(line)
+            is_sealed |= sealed is not None
+            # Older versions wrote no checksums, and newer lines stand below theirs.
+            text = line.decode() if not is_sealed else sealed
+            try:
+                row = None if text is None else json.loads(text)
+            except ValueError:
+                row = None  # cut short by a kill, or the empty end
+            if row is not None:
                 row_of[row["cell"]] = row
+            n_damaged += row is None and line.endswith(b"}")
+        if n_damaged:
+            logger.warning(
+                "damaged lines of %s, which count as not measured: %d", self._lines, n_damaged
+            )
         return list(row_of.values())
 
     def done(self) -> set[str]:
@@ -76,7 +94,7 @@ class Results:
             np.save(array, values, allow_pickle=False)
             write_whole(self._place(row["cell"], "npy"), [array.getvalue()])
         cut_short = self._lines.exists() and not self._lines.read_bytes().endswith(b"\n")
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        text = _sealed(json.dumps(row, ensure_ascii=False, allow_nan=False))
         # A name that isn't UTF-8 is written as JSON escapes it, and read back as it was.
         with self._lines.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write("\n" * (cut_short and self._lines.stat().st_size > 0) + text + "\n")
@@ -110,6 +128,20 @@ class Results:
         writer.writerows(flat)
         write_whole(target, [text.getvalue().encode("utf-8", "surrogateescape")])
         return target
+
+
+def _sealed(text: str) -> str:
+    """A JSON object with the checksum of all that stands before it, as its last value."""
+    checksum = zlib.crc32(text.encode(errors="backslashreplace"))
+    return f'{text[:-1]}{_SEAL}{checksum:08x}"}}'
+
+
+def _unsealed(line: bytes) -> str | None:
+    """The object that was sealed; None if it has no checksum, or another one."""
+    head, _, tail = line.rpartition(_SEAL.encode())
+    if tail != b'%08x"}' % zlib.crc32(head + b"}"):
+        return None
+    return (head + b"}").decode()
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:

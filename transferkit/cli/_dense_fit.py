@@ -18,12 +18,17 @@ from transferkit.cli._dense import (
 )
 from transferkit.cli._options import exit_code, extraction_mode, report_failures
 from transferkit.cli._output import counted, print_json, print_pairs, print_plan
-from transferkit.cli._training import measured_pairs, report_unmeasured, telling_of_checkpoint
+from transferkit.cli._training import (
+    Measured,
+    measured_pairs,
+    report_unmeasured,
+    telling_of_checkpoint,
+)
 from transferkit.tasks.dense import dense_task_of
 
 if TYPE_CHECKING:
-    from transferkit.cli._training import Measured
     from transferkit.datasets import Division
+    from transferkit.estimators._maps import Usable
 
 __all__ = ["fit_dense"]
 
@@ -39,14 +44,26 @@ def fit_dense(ctx: click.Context, asked: Training, *, only_plan: bool) -> NoRetu
     if only_plan:
         print_plan(model.plan(listed, found), as_json=asked.as_json)
         ctx.exit(0)
-    usable = model.usable(listed, found, extraction_mode(asked.on_error))
+    processes = model.processes()
+    with processes.first_alone():
+        usable = model.usable(listed, found, extraction_mode(asked.on_error))
     parts = model.divided(usable, asked.test_size, asked.seed)
     start = time.perf_counter()
     with telling_of_checkpoint(getattr(model, "folder", None)):
         model.fit_parts(usable, parts, resume=resume)
-    seconds = time.perf_counter() - start
+    seconds, measured = time.perf_counter() - start, Measured()
+    if processes.is_first:
+        measured = _told(model, asked, len(listed), usable, parts, seconds)
+    processes.wait()
+    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, asked.on_error))
+
+
+def _told(
+    model: Any, asked: Training, n_images: int, usable: Usable, parts: Division, seconds: float
+) -> Measured:
+    """Save and measure a trained model, and print what came of it."""
     measured = saved_and_measured(model, asked, usable, parts)
-    result = _result(model, asked.out, len(listed), parts, measured) | {
+    result = _result(model, asked.out, n_images, parts, measured) | {
         "fit_seconds": round(seconds, 3),
         "failures": [{"name": f.name, "reason": f.reason} for f in usable.failures],
         "remarks": [{"name": f.name, "reason": f.reason} for f in usable.remarks],
@@ -55,10 +72,10 @@ def fit_dense(ctx: click.Context, asked: Training, *, only_plan: bool) -> NoRetu
         print_json(result)
     else:
         _print(result, model, parts, measured)
-    report_failures(usable.failures, len(listed))
+    report_failures(usable.failures, n_images)
     report_remarks(usable.remarks)
     report_unmeasured(measured, asked.out)
-    ctx.exit(1 if measured.has_failed else exit_code(usable.failures, asked.on_error))
+    return measured
 
 
 def _model(ctx: click.Context, asked: Training, resume: bool) -> Any:

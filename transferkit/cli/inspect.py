@@ -239,9 +239,12 @@ def _write(
 
 def _print(found: Inspection, write_exclude: Path | None) -> None:
     """A line of numbers for each kind, and below it the surest few."""
-    n_excluded = len(found.excluded())
+    excluded = found.excluded()
     where = f", listed in {write_exclude}" if write_exclude is not None else ""
-    pairs = [*found.facts.items(), ("to leave out", f"{counted(n_excluded, 'image')}{where}")]
+    pairs = [*found.facts.items(), ("to leave out", f"{counted(len(excluded), 'image')}{where}")]
+    kept = ",".join(dict.fromkeys(one.kind for one in found.findings if not one.is_excluded))
+    if write_exclude is not None and kept:
+        pairs.append(("not listed", f"other kinds; --exclude-kinds {kept!r} lists them too"))
     print_pairs([(name, printable(text)) for name, text in pairs])
     for kind in dict.fromkeys(one.kind for one in found.findings):
         own = found.of(kind)

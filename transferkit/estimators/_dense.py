@@ -48,6 +48,7 @@ from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
 from transferkit.tasks.dense import DenseTask, dense_task_of
+from transferkit.training import Processes
 
 __all__ = ["DenseEstimator", "suited_size"]
 
@@ -106,6 +107,11 @@ class DenseEstimator(BaseEstimator, abc.ABC):
     def tiling_(self) -> Tiling | None:
         """How images are cut into tiles; None if they aren't."""
         return None if self.tiles is None else Tiling.of(self.tiles)
+
+    def processes(self) -> Processes:
+        """Device of this process, and the other processes of the run."""
+        device = self.device or getattr(self.backbone, "device", None) or "auto"
+        return Processes(choose_device(str(device).partition(",")[0]))
 
     # ---- maps ----
 

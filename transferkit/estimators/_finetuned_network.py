@@ -16,10 +16,9 @@ from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.finetune.dense.recipe import LiveSettings, choose_live_recipe, dense_strategy
 from transferkit.finetune.dense.run import DenseTuning, LiveSamples, TunedNetwork, announce
 from transferkit.folders import cache_folder
-from transferkit.forward import choose_device
 from transferkit.images import Frame, ImageSet
 from transferkit.spec import canonical_json
-from transferkit.training import CHECKPOINT, Processes, warn_of_checkpoint
+from transferkit.training import CHECKPOINT, warn_of_checkpoint
 
 __all__ = ["FineTunedNetwork"]
 
@@ -178,11 +177,6 @@ class FineTunedNetwork(NetworkEstimator):
             for name, value in (self.recipe or {}).items()
             if name in self.shared_settings
         }
-
-    def processes(self) -> Processes:
-        """Device of this process, and the other processes that share the training."""
-        device = self.device or getattr(self.backbone, "device", None) or "auto"
-        return Processes(choose_device(str(device).partition(",")[0]))
 
     # ---- what it starts from ----
 

@@ -28,9 +28,8 @@ from transferkit.estimators._dense import DenseEstimator
 from transferkit.estimators._maps import Maps, Usable
 from transferkit.estimators.extractor import FeatureExtractor
 from transferkit.extract import View
-from transferkit.forward import choose_device
 from transferkit.images import ImageSet, joined
-from transferkit.training import CHECKPOINT, Processes, warn_of_checkpoint
+from transferkit.training import CHECKPOINT, warn_of_checkpoint
 
 __all__ = ["NetworkEstimator"]
 
@@ -104,7 +103,8 @@ class NetworkEstimator(DenseEstimator):
             given = self._read(validation[1], held, found.classes)
             listed, found = joined(listed, held), found.joined(given)
         with self._as_before_on_error():
-            usable = self.usable(listed, found, on_error)
+            with self.processes().first_alone():
+                usable = self.usable(listed, found, on_error)
             self.fit_parts(usable, self._division(usable, held_from), resume=resume)
             self.failures_, self.remarks_ = usable.failures, usable.remarks
         return self
@@ -153,10 +153,11 @@ class NetworkEstimator(DenseEstimator):
         self.failures_, self.facts_ = usable.failures, {}
         n_rows = self._n_rows(usable.images.select(parts.train))
         recipe = choose_recipe(self.recipe_kind, self._head_settings(), n_rows)
-        train = self._samples(*usable.select(parts.train), recipe=recipe)
-        held = None
-        if len(parts.validation):
-            held = self._samples(*usable.select(parts.validation), recipe=None)
+        processes, held = self.processes(), None
+        with processes.first_alone():  # the others find its maps in the store
+            train = self._samples(*usable.select(parts.train), recipe=recipe)
+            if len(parts.validation):
+                held = self._samples(*usable.select(parts.validation), recipe=None)
         network = self._new_network(recipe.seed, train)
         trained = [usable.ids[i] for i in parts.train]
         self._keep_ids(trained)
@@ -166,7 +167,7 @@ class NetworkEstimator(DenseEstimator):
             train,
             held,
             recipe,
-            Processes(choose_device(self.extractor_.device.partition(",")[0])),
+            processes,
             folder,
             keys=[self.extractor_.resolve().to_json(), *(row.hex() for row in trained)],
             resume=resume,

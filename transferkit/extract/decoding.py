@@ -173,10 +173,22 @@ def warn_of_size(preprocess: Preprocess) -> None:
         )
 
 
-def warn_of_crop(sizes: list[tuple[int, int]], preprocess: Preprocess) -> None:
-    """Warn if the geometry doesn't suit the images."""
+def warn_of_crop(
+    sizes: list[tuple[int, int]], preprocess: Preprocess, *, may_enlarge: bool = False
+) -> None:
+    """Warn if the geometry doesn't suit the images.
+
+    Parameters
+    ----------
+    sizes : list of (int, int)
+        Height and width of some of the images, px.
+    preprocess : Preprocess
+        The geometry.
+    may_enlarge : bool, default=False
+        Whether images may be enlarged on purpose: maps show small objects better so.
+    """
     n_small = sum(upscale_factor(size, preprocess) >= 2 for size in sizes)
-    if n_small > len(sizes) / 2:
+    if n_small > len(sizes) / 2 and not may_enlarge:
         height, width = preprocess.image_size
         logger.warning(
             "%d of %d images are enlarged to twice their size or more, to fill the input of "

@@ -126,7 +126,7 @@ class ExtractionJob:
         for attempt in range(_ATTEMPTS):
             self.fill()
             if attempt == 0:  # once, whatever has to be done again
-                warn_of_crop(self.sizes, self.preprocess)
+                warn_of_crop(self.sizes, self.preprocess, may_enlarge=self._has_maps())
             identities.check(on_error)
             ids = tuple(identities.readable_ids)
             try:
@@ -158,6 +158,9 @@ class ExtractionJob:
             images=self.images,
             exif=self.preprocess.exif,
         )
+
+    def _has_maps(self) -> bool:
+        return any(parse_feature(name).pooling == "map" for name in self.specs)
 
     def fill(self) -> None:
         """Compute rows that the store doesn't have, once for each different image."""

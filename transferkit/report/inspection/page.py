@@ -99,10 +99,15 @@ def inspection_page(
         "images": f"{len(inspection.images):,}",
         "findings": f"{len(inspection.findings):,}",
         "to leave out": f"{len(excluded):,}",
-        **inspection.facts,
     }
+    facts |= {name: text for name, text in inspection.facts.items() if name in facts}
+    told = [
+        Text(f"{name.capitalize()}: {text}.")
+        for name, text in inspection.facts.items()
+        if name not in facts
+    ]
     sections = [
-        Section("What was found", [_summary(inspection, order)]),
+        Section("What was found", [_summary(inspection, order), *told]),
         Section("Classes", _balance(inspection.balance)),
         *(_section(inspection, kind, annotations, most) for kind in order),
         Section("To leave out", _excluded(excluded), "What --exclude FILE takes, a path a line."),

@@ -8,8 +8,11 @@ import abc
 import errno
 import hashlib
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ from transferkit.images.items import LazyImage
 from transferkit.remote import RemoteError, RemoteFiles, tag_and_date
 
 __all__ = ["Blob", "BlobImage", "BlobPart", "FileBlob", "ObjectBlob", "WholeBlob"]
+
+BLOCK_BYTES = 1 << 20
+"""Small parts of an object are read by blocks of so many bytes."""
+
+_BLOCKS_KEPT = 64
 
 
 class Blob(abc.ABC):
@@ -61,6 +69,10 @@ class Blob(abc.ABC):
     @abc.abstractmethod
     def is_unchanged(self) -> bool:
         """Whether it still is what it was, as far as its stamp tells."""
+
+    def read_part(self, at: int, n: int) -> bytes:
+        """Return exactly `n` bytes at `at`, of which those nearby will likely be wanted too."""
+        return self.read(at, n)
 
     def _whole(self, content: bytes, n: int) -> bytes:
         if len(content) != n:
@@ -115,6 +127,40 @@ class FileBlob(Blob):
         return stamp_of(os.stat(self.where)) == self._stamp  # noqa: PTH116
 
 
+class _Blocks:
+    """The blocks of objects that were asked for last, in this process.
+
+    Threads that want the same one wait for the first of them to get it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: OrderedDict[Hashable, Future[bytes]] = OrderedDict()
+
+    def get(self, key: Hashable, fetch: Callable[[], bytes]) -> bytes:
+        """Return a block, which is fetched if it isn't there."""
+        key = os.getpid(), key  # nobody fetches here what a process was forked from has begun
+        with self._lock:
+            future = self._futures.get(key)
+            is_first = future is None
+            if future is None:
+                future = self._futures[key] = Future()
+            self._futures.move_to_end(key)
+            while len(self._futures) > _BLOCKS_KEPT:
+                self._futures.popitem(last=False)
+        if is_first:
+            try:
+                future.set_result(fetch())
+            except BaseException as error:
+                with self._lock:
+                    self._futures.pop(key, None)
+                future.set_exception(error)
+        return future.result()
+
+
+_BLOCKS = _Blocks()
+
+
 class ObjectBlob(Blob):
     """An object of object storage.
 
@@ -153,6 +199,20 @@ class ObjectBlob(Blob):
             return self._whole(self._files.read(self.where, at, n), n)
         except RemoteError as error:
             raise OSError(errno.EIO, str(error)) from error
+
+    def read_part(self, at: int, n: int) -> bytes:
+        """Return exactly `n` bytes at `at`, out of blocks: small parts are not a request each."""
+        first, last = at // BLOCK_BYTES, (at + n - 1) // BLOCK_BYTES
+        # A large one is worth a request of its own; and blocks are known by the stamp.
+        if last - first > 1 or not self.stamp:
+            return self.read(at, n)
+        content = b"".join(self._block(number) for number in range(first, last + 1))
+        return self._whole(content[at - first * BLOCK_BYTES :][:n], n)
+
+    def _block(self, number: int) -> bytes:
+        at = number * BLOCK_BYTES
+        n = min(BLOCK_BYTES, self.size - at)
+        return _BLOCKS.get((self.where, self.stamp, number), lambda: self.read(at, n))
 
     def is_unchanged(self) -> bool:
         """Whether it is the object that it was."""
@@ -256,4 +316,4 @@ class BlobPart(BlobImage):
         check_file_size(self.n, self.blob.where)
         if self.at + self.n > self.blob.size:  # no memory is taken for what isn't there
             raise OSError(errno.EIO, f"{self.blob.where} ends before the image's last byte")
-        return self.blob.read(self.at, self.n)
+        return self.blob.read_part(self.at, self.n) if self.n else b""

@@ -48,7 +48,10 @@ def list_images(
     ----------
     source : str, Path, sequence, ndarray, DataFrame, data set or ImageSet
         - A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file.
-        - One image, or a list, array, Series or generator of them: paths, files' bytes,
+        - ``.tar`` files as WebDataset has them, ``.parquet`` files with the images' bytes: one,
+          several by braces (``"train-{0000..0127}.tar"``), or a folder of them.
+        - The URL of any of these: ``s3://``, ``gs://``, ``az://``, ``memory://``, ``file://``.
+        - One image, or a list, array, Series or generator of them: paths, URLs, files' bytes,
           open binary files, dictionaries ``{"bytes": …, "path": …}``, PIL images, uint8
           arrays (H, W, 3). A list in a list, or a row of a 2-D array of paths, is an item of
           several images: the rooms of a house, the slices of a scan.
@@ -65,8 +68,8 @@ def list_images(
     group_column : str, optional
         Column of the table that says which images belong together, such as a patient's.
     root : path, optional
-        Folder that the paths of a table or list are relative to; by default a table's own, or
-        the working directory.
+        Folder, or its URL, that the paths of a table or list are relative to; by default a
+        table's own, or the working directory.
     suffix : str, default=""
         Put behind paths of a table or list that don't end as images do, such as ``".jpg"``.
     exclude : sequence of str, default=()
@@ -83,7 +86,10 @@ def list_images(
     Raises
     ------
     ValueError
-        If there are no images, or a table or an array is not what it should be.
+        If there are no images, or a table, an array or a file of images is not what it should
+        be.
+    RemoteError
+        If object storage doesn't answer, or refuses.
     FileNotFoundError
         If the path doesn't exist.
     TypeError

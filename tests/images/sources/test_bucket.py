@@ -3,8 +3,10 @@
 import io
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -161,6 +163,30 @@ def test_a_place_that_is_down(memory, monkeypatch):
     assert len(asked) == 2  # by now it is tried once, and looked at why
     monkeypatch.undo()
     assert content_of(images.items[0]) == A
+
+
+def test_small_members_are_not_a_request_each(tmp_path, memory, monkeypatch):
+    rng = np.random.default_rng(0)
+    members = [(f"{i}.jpg", rng.bytes(int(n))) for i, n in enumerate(rng.integers(0, 90_000, 60))]
+    members.append(("large.jpg", rng.bytes(5 << 20)))
+    memory.pipe_file("/bucket/s.tar", pack_tar(tmp_path / "s.tar", members).read_bytes())
+    images = list_images("memory://bucket/s.tar")
+    asked, plain = [], remote.RemoteFiles.read
+
+    def read(self, url, at, n):
+        asked.append(n)
+        return plain(self, url, at, n)
+
+    monkeypatch.setattr(remote.RemoteFiles, "read", read)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(content_of, images.items))
+    assert found == [content for _, content in members]
+    assert len(asked) == 4  # 2.6 MB of small ones, and the large one
+    # Of another object of that name nothing is known.
+    other = [(name, content[::-1]) for name, content in members]
+    memory.pipe_file("/bucket/s.tar", pack_tar(tmp_path / "s.tar", other).read_bytes())
+    images = list_images("memory://bucket/s.tar")
+    assert [content_of(item) for item in images.items] == [content for _, content in other]
 
 
 def test_lists_of_many_images_are_small(memory):

@@ -16,6 +16,10 @@ PREPROCESS_CHANGES = {
     "mean": (0.5, 0.4, 0.30000001),
     "std": (0.1, 0.2, 0.2),
     "exif": True,
+    "value_range": (0.0, 4095.0),
+    "window": True,
+    "bands": (3, 2, 1),
+    "layout": "CHW",
 }
 SPEC_CHANGES = {
     "architecture": "timm:resnet18d",
@@ -70,6 +74,27 @@ def test_json_round_trip(changes):
     assert again.key == spec.key
     indented = json.dumps(json.loads(spec.to_json()), indent=2)
     assert FeatureSpec.from_json(indented).key == spec.key
+
+
+def test_what_was_added_later_is_left_out_while_it_is_the_default():
+    # Else every older key would be another one, and older versions couldn't read saved models.
+    assert json.loads(SPEC.to_json())["preprocess"] == {
+        "image_size": [224, 192],
+        "interpolation": "bicubic",
+        "crop_pct": 0.875,
+        "crop_mode": "center",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.2, 0.1],
+        "decode": "exact",
+        "exif": False,
+    }
+    later = {"value_range": (0.0, 4095.0), "bands": (3, 2, 1), "layout": "CHW"}
+    preprocess = dataclasses.replace(PREPROCESS, **later)
+    spec = dataclasses.replace(SPEC, preprocess=preprocess)
+    assert FeatureSpec.from_json(spec.to_json()) == spec
+    assert spec.to_json().count("4095.0") == 1
+    window = dataclasses.replace(PREPROCESS, window=True)
+    assert Preprocess.from_dict(json.loads(json.dumps(window.to_dict()))) == window
 
 
 def test_specs_are_frozen():

@@ -16,7 +16,7 @@ from transferkit.spec import BackboneSpec
 from transferkit.tasks import Task, task_of
 from transferkit.tasks import dense as dense_tasks
 
-__all__ = ["head_facts", "model_card", "versions", "weights_licence"]
+__all__ = ["head_facts", "input_of", "model_card", "versions", "weights_licence"]
 
 # Licences that the hub knows, and so the only ones that a card's metadata may name.
 _HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
@@ -212,17 +212,41 @@ def _metrics(content: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"Baseline, which looks at no image: {_code(verdict)}.", "")
 
 
+def input_of(preprocess: Mapping[str, Any]) -> str:
+    """Describe a backbone's input.
+
+    Parameters
+    ----------
+    preprocess : mapping
+        Of model.json: the fields of a `Preprocess`.
+    """
+    height, width = preprocess["image_size"]
+    geometry = (
+        f"{height} × {width} px, {preprocess['interpolation']}, crop {preprocess['crop_pct']} "
+        f"({preprocess['crop_mode']})"
+    )
+    n_channels, bands = len(preprocess["mean"]), preprocess.get("bands")
+    pixels = "RGB" if n_channels == 3 else f"{n_channels} channel{'s' * (n_channels != 1)}"
+    if bands:
+        pixels += f", bands {', '.join(map(str, bands))}"
+    if values := preprocess.get("value_range"):
+        pixels += f", values {values[0]:g} to {values[1]:g}"
+    if preprocess.get("window"):
+        pixels += ", values in the file's window"
+    if preprocess.get("layout", "HWC") != "HWC":
+        pixels += ", channels first"
+    return f"{pixels}, {geometry}"
+
+
 def _recipe(content: Mapping[str, Any]) -> Iterator[str]:
     preprocess, head = content["backbone"]["preprocess"], content["head"]
-    height, width = preprocess["image_size"]
     yield from ("## Recipe", "")
     yield from _bullets(
         {
             "backbone": _architecture(content),
             "arguments": json.dumps(content["backbone"]["arguments"]),
             "weights": content["weights"],
-            "input": f"RGB, {height} × {width} px, {preprocess['interpolation']}, crop "
-            f"{preprocess['crop_pct']} ({preprocess['crop_mode']})",
+            "input": input_of(preprocess),
             "mean": json.dumps(preprocess["mean"]),
             "std": json.dumps(preprocess["std"]),
             "precision": f"{content['precision']}, features stored as {content['storage']}",

@@ -17,6 +17,7 @@ __all__ = [
     "CROP_MODES",
     "DECODE_MODES",
     "INTERPOLATIONS",
+    "LAYOUTS",
     "PRECISIONS",
     "STORAGE_DTYPES",
     "BackboneSpec",
@@ -29,6 +30,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 PRECISIONS = ("float32", "fp16", "bf16")
 DECODE_MODES = ("exact", "scaled")
+LAYOUTS = ("HWC", "CHW")
 STORAGE_DTYPES = ("float32", "float16", "int8")
 FORMAT_VERSION = 1
 # No network takes more pixels than this; a larger number is a typing error.
@@ -95,6 +97,21 @@ class Preprocess:
         photographs of many megapixels and moves features a little.
     exif : bool, default=False
         Whether the EXIF orientation is applied. Published protocols don't apply it.
+    value_range : (float, float) or (), default=()
+        The values of an image that become 0 and 1; what lies outside is clipped. Empty means 8
+        bits, 0 to 255, and images of more bits are refused.
+    window : bool, default=False
+        Whether a DICOM file's own window is its range instead.
+    bands : tuple of int, default=()
+        The channels that are taken, in this order, from 1; empty for all.
+    layout : {"HWC", "CHW"}, default="HWC"
+        Where the channels of an array are: last or first. With ``"CHW"`` the pages of a TIFF are
+        channels too.
+
+    Notes
+    -----
+    The last four are left out of the JSON while they have their defaults, so that keys are what
+    they were before these fields existed.
     """
 
     image_size: tuple[int, int]
@@ -105,6 +122,10 @@ class Preprocess:
     std: tuple[float, ...]
     decode: str = "exact"
     exif: bool = False
+    value_range: tuple[float, ...] = ()
+    window: bool = False
+    bands: tuple[int, ...] = ()
+    layout: str = "HWC"
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or any(
@@ -127,10 +148,55 @@ class Preprocess:
             raise ValueError(
                 f"mean is {self.mean!r} and std {self.std!r}; give one of each per channel, std > 0"
             )
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Raise a ValueError if what is said of values and channels can't be."""
+        _one_of("layout", self.layout, LAYOUTS)
+        is_range = len(self.value_range) == 2 and all(_is(v, float) for v in self.value_range)
+        if self.value_range and not (is_range and self.value_range[0] < self.value_range[1]):
+            raise ValueError(
+                f"value_range is {self.value_range!r}; give two numbers, the smaller first, such "
+                f"as (0, 65535)"
+            )
+        if self.value_range and self.window:
+            raise ValueError("value_range and window were both given; give one of them")
+        if any(not _is(band, int) or band < 1 for band in self.bands):
+            raise ValueError(
+                f"bands is {self.bands!r}; give whole numbers from 1, such as (3, 2, 1)"
+            )
+        is_grey = len(self.bands) == 1 and self.in_chans == 3
+        if self.bands and len(self.bands) != self.in_chans and not is_grey:
+            raise ValueError(
+                f"bands {self.bands!r} are {len(self.bands)} channels, and the backbone takes "
+                f"{self.in_chans}; give as many, or in_chans={len(self.bands)}"
+            )
+        if self.decode == "scaled" and not self.is_rgb:
+            raise ValueError(
+                "decode 'scaled' is for 8-bit RGB; leave it out where a range, bands, a layout or "
+                "another number of channels is given"
+            )
+
+    @property
+    def in_chans(self) -> int:
+        """How many channels the network takes."""
+        return len(self.mean)
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether images are made 8-bit RGB, whatever they are; else their own values count."""
+        own = (self.value_range, self.window, self.bands, self.layout)
+        return own == ((), False, (), "HWC") and self.in_chans == 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values by field; those that were added later only where they aren't the default."""
+        values = dataclasses.asdict(self)
+        later = {"value_range": (), "window": False, "bands": (), "layout": "HWC"}
+        return {n: v for n, v in values.items() if n not in later or v != later[n]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `dataclasses.asdict`, for values that came through JSON.
+        """Inverse of `to_dict`, for values that came through JSON.
 
         Raises
         ------
@@ -187,7 +253,7 @@ class BackboneSpec:
 
     def to_json(self) -> str:
         """Canonical JSON of all fields."""
-        return canonical_json(dataclasses.asdict(self))
+        return canonical_json(dataclasses.asdict(self) | {"preprocess": self.preprocess.to_dict()})
 
     @property
     def is_random(self) -> bool:
@@ -266,7 +332,7 @@ class FeatureSpec:
 
     def to_json(self) -> str:
         """Canonical JSON, in which equal specs have equal texts."""
-        return canonical_json(dataclasses.asdict(self))
+        return canonical_json(dataclasses.asdict(self) | {"preprocess": self.preprocess.to_dict()})
 
     @classmethod
     def from_json(cls, text: str) -> Self:

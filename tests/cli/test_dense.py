@@ -76,6 +76,12 @@ def test_two_processes_train_what_one_does(folder, call, tmp_path):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
+def test_masks_beside_the_images_are_no_images(call, folder, model, tmp_path):
+    done = call("predict", model, folder, "--out", tmp_path / "found", "--quiet")
+    assert done.code == 0
+    assert "16 of 16 images predicted" in done.err
+
+
 def test_masks_come_back_in_the_images_px(call, folder, model, tmp_path):
     done = call("predict", model, folder / "images", "--out", tmp_path / "found", "--quiet",
                 "--overlays", tmp_path / "pictures")  # fmt: skip

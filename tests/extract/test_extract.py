@@ -615,12 +615,13 @@ def test_which_crops_are_named(caplog, crop_pct):
         (share,) = crops_said(caplog, [size, size, *photographs[:1]], crop_pct=crop_pct)
         assert share == pytest.approx(100 * (1 - crop_pct**2 * 400 / 1000), abs=1)
         assert crops_said(caplog, [size, *photographs], crop_pct=crop_pct) == []
+        assert crops_said(caplog, [size], crop_pct=crop_pct) == []
         for mode in ("squash", "border"):
             assert crops_said(caplog, [size], crop_pct=crop_pct, crop_mode=mode) == []
     # Of an input that is no square, ordinary is what has its shape.
     wide = {"image_size": (64, 160), "crop_pct": crop_pct}
-    assert crops_said(caplog, [(400, 1000)], **wide) == []
-    (share,) = crops_said(caplog, [(1000, 400)], **wide)
+    assert crops_said(caplog, [(400, 1000)] * 2, **wide) == []
+    (share,) = crops_said(caplog, [(1000, 400)] * 2, **wide)
     assert share == pytest.approx(100 * (1 - crop_pct**2 * 160 / 1000), abs=1)
     assert crops_said(caplog, []) == []
 

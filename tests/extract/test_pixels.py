@@ -1,5 +1,7 @@
 """The quick way to the network's input against PIL and timm's transform."""
 
+import contextlib
+import dataclasses
 import io
 import struct
 import subprocess
@@ -17,7 +19,8 @@ from timm.data import create_transform
 from transferkit.extract import pixels as module
 from transferkit.extract.decoding import decode
 from transferkit.extract.pixels import network_input
-from transferkit.images import FORMATS, ImageError, ImageSet, prepare, read_rgb
+from transferkit.images import FORMATS, ImageError, ImageSet, prepare, read_rgb, resized_size
+from transferkit.images.geometry import corner
 from transferkit.spec import CROP_MODES, INTERPOLATIONS, Preprocess
 
 ROOT = Path(__file__).parents[2]
@@ -345,3 +348,63 @@ def test_flipped_bits_never_end_the_process():
     for kind, n_read, n_refused in lines:
         assert int(n_read) + int(n_refused) == 300
         assert int(n_refused) > 0 or kind in ("BMP", "PPM")
+
+
+def npy(values):
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", CROP_MODES)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(150, 200), (60, 50)])
+def test_channels_are_resized_as_torch_does_it(mode, interpolation, size):
+    values = np.random.default_rng(0).integers(0, 4096, (*size, 5)).astype(np.uint16)
+    mean = (0.1, 0.3, 0.5, 0.7, 0.9)
+    wanted = Preprocess(
+        (64, 80), interpolation, 0.9, mode, mean, (0.2,) * 5, value_range=(500.0, 4000.0)
+    )
+    found, original = network_input(npy(values), wanted)
+    assert original == size
+    assert (found.shape, found.dtype) == ((64, 80, 5), np.float32)
+    scaled = 255 * ((values.astype(np.float64) - 500) / 3500).clip(0, 1)
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(scaled.transpose(2, 0, 1))[None], resized_size(size, wanted),
+        mode=interpolation, antialias=True,
+    )[0].clamp(0, 255).numpy().transpose(1, 2, 0)  # fmt: skip
+    fill = [255 * m for m in mean] if mode == "border" else [0.0] * 5
+    expected = np.empty((64, 80, 5))
+    expected[:] = fill
+    top, left = corner(resized.shape[:2], (64, 80))
+    for y in range(64):
+        for x in range(80):
+            if 0 <= y - top < resized.shape[0] and 0 <= x - left < resized.shape[1]:
+                expected[y, x] = resized[y - top, x - left]
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_8_bits_with_their_range_are_the_usual_pixels_within_rounding(interpolation):
+    data = encoded(smooth(150, 120), "PNG")
+    plain = preprocess(interpolation=interpolation)
+    usual = network_input(data, plain)[0].astype(np.float32)
+    found = network_input(data, dataclasses.replace(plain, value_range=(0.0, 255.0)))[0]
+    # Where a filter overshoots, 8-bit pixels are cut off between rows and columns too.
+    assert (np.abs(found - usual) <= 1.1).mean() > 0.99
+    assert np.abs(found - usual).mean() <= 0.35
+
+
+def test_values_are_read_within_the_budget(monkeypatch):
+    claims = []
+
+    class Budget:
+        def claim(self, n_pixels):
+            claims.append(n_pixels)
+            return contextlib.nullcontext()
+
+    monkeypatch.setattr(module, "_BUDGET", Budget())
+    wanted = Preprocess((32, 32), "bilinear", 1.0, "center", (0.5,) * 20, (0.5,) * 20)
+    network_input(npy(np.zeros((40, 50, 20), np.uint8)), wanted)
+    # More than its 40,000 values take, at 26 bytes for a pixel.
+    assert claims == [40 * 50 * 13]

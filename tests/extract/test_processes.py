@@ -13,6 +13,7 @@ from tests.pictures import write_pictures
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan, processes
 from transferkit.extract import job as module
+from transferkit.extract.identities import Identities
 from transferkit.forward import choose_device
 from transferkit.images import Tiling, UnreadableImages, list_images, tiled
 from transferkit.store import FeatureStore
@@ -215,3 +216,11 @@ def test_tiles_of_files_and_of_images_in_memory(files, spec, store):
     assert result.ids == expected.ids
     for name in FEATURES:
         np.testing.assert_array_equal(result.rows[name], expected.rows[name])
+
+
+def test_grey_images_in_memory_stay_of_one_channel():
+    grey = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    images = list_images([grey, grey.convert("RGB")])
+    sent = processes._sendable(images, exif=False)
+    assert [item.shape for item in sent.items] == [(3, 4), (3, 4, 3)]
+    assert Identities(sent, exif=False).ids == Identities(images, exif=False).ids

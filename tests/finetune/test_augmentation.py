@@ -118,3 +118,19 @@ def test_a_painted_spot_lies_where_a_views_frame_says(changes):
 def test_a_view_that_turns_and_shears_has_no_frame():
     recipe = Recipe(epochs=1, batch_size=1, views=1, flip=True, rand_augment=5)
     assert view_of(recipe, (64, 64), 1).frame is None
+
+
+def test_other_pixels_than_8_bit_rgb():
+    image = torch.rand(5, 40, 40, generator=torch.Generator().manual_seed(0)) * 200
+    recipe = Recipe(epochs=1, batch_size=2, crop_scale=1.0, flip=False, jitter=0.3)
+    torch.manual_seed(3)
+    changed = augmentation(recipe, (40, 40), is_rgb=False)(image)
+    torch.manual_seed(3)
+    brightness, contrast = 1 + 0.3 * (2 * torch.rand(2) - 1)
+    expected = image * brightness
+    expected = ((expected - expected.mean()) * contrast + expected.mean()).clamp(0, 255)
+    torch.testing.assert_close(changed, expected)
+    assert changed.dtype == torch.float32
+    wanted = Recipe(epochs=1, batch_size=2, rand_augment=9)
+    with pytest.raises(ValueError, match="rand_augment is 9, which is for 8-bit RGB"):
+        augmentation(wanted, (40, 40), is_rgb=False)

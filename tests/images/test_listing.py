@@ -51,7 +51,8 @@ def test_same_images_and_labels_as_torchvision(tmp_path):
 
 
 def test_every_extension_in_any_case(tmp_path):
-    names = [f"{i}{e}" for i, e in enumerate(EXTENSIONS)]
+    # NumPy's files beside pictures are something else.
+    names = [f"{i}{e}" for i, e in enumerate(EXTENSIONS) if e != ".npy"]
     make(tmp_path, *names, *(n.upper() for n in names), "x.txt", "x", "jpg", "Thumbs.db")
     assert len(list_images(tmp_path)) == len(set(names) | {n.upper() for n in names})
 

@@ -13,7 +13,10 @@ from transferkit.spec import BackboneSpec, Preprocess
 
 __all__ = ["load_backbone", "save_backbone"]
 
-_OVERRIDES = ("image_size", "crop_pct", "crop_mode", "interpolation", "exif", "decode")
+_OVERRIDES = (
+    *("image_size", "crop_pct", "crop_mode", "interpolation", "exif", "decode"),
+    *("in_chans", "mean", "std", "value_range", "window", "bands", "layout"),
+)
 
 
 def save_backbone(folder: Path, spec: BackboneSpec, include: bool | None) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def save_backbone(folder: Path, spec: BackboneSpec, include: bool | None) -> dic
         "name": spec.name,
         "pretrained": not spec.is_random,
         "arguments": dict(spec.arguments),
-        "preprocess": dataclasses.asdict(spec.preprocess),
+        "preprocess": spec.preprocess.to_dict(),
     }
     if spec.is_random:
         return options | {"seed": int(spec.weights.removeprefix("random:"))}
@@ -76,6 +79,7 @@ def load_backbone(folder: Path, options: Mapping[str, Any]) -> BackboneSpec:
     overrides = {key: getattr(preprocess, key) for key in _OVERRIDES}
     if "img_size" in arguments:  # one thing, said once: image_size sets it
         arguments.pop("img_size")
+    arguments.pop("in_chans", None)  # likewise: it is the length of mean
     spec = resolve_backbone(
         name,
         options["pretrained"],

@@ -6,6 +6,7 @@ a known source are timm's. What a file offers is written down as `Source`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -42,6 +43,10 @@ __all__ = [
     "resolve_backbone",
     "search_backbones",
 ]
+
+
+# More are a typing error.
+_MOST_CHANNELS = 10_000
 
 
 def gmacs_of(network: nn.Module, size: tuple[int, int]) -> float | None:
@@ -83,6 +88,13 @@ def resolve_backbone(
     interpolation: str | None = None,
     exif: bool = False,
     decode: str = "exact",
+    in_chans: int | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    value_range: Sequence[float] | None = None,
+    window: bool = False,
+    bands: Sequence[int] | None = None,
+    layout: str = "HWC",
     **arguments: Any,
 ) -> BackboneSpec:
     """Resolve a backbone to everything that decides its numbers, without building it.
@@ -109,6 +121,21 @@ def resolve_backbone(
         Whether to apply the EXIF orientation.
     decode : {"exact", "scaled"}, default="exact"
         Decode mode; see `Preprocess`.
+    in_chans : int, optional
+        How many channels images have; None for the backbone's own number, 3. timm makes the first
+        layer's pretrained weights suit another one: it repeats them, scaled. The mean and standard
+        deviation of the channels have to be given then.
+    mean, std : float or sequence of float, optional
+        Of the images' values, scaled to [0, 1], for all channels or each; None for the
+        backbone's own.
+    value_range : (float, float), optional
+        The values of an image that become 0 and 1. Without it images are of 8 bits.
+    window : bool, default=False
+        Whether a DICOM file's own window is the range.
+    bands : sequence of int, optional
+        The channels of an image that are taken, in this order, from 1; None for all.
+    layout : {"HWC", "CHW"}, default="HWC"
+        Where the channels of an array are; see `Preprocess`.
     **arguments
         timm's creation arguments, such as ``output_stride`` or ``pad_type``.
 
@@ -137,9 +164,43 @@ def resolve_backbone(
             interpolation=interpolation,
             exif=exif,
             decode=decode,
+            in_chans=_whole_number(in_chans),
+            mean=_numbers("mean", mean),
+            std=_numbers("std", std),
+            value_range=_numbers("value_range", value_range) or (),
+            window=window,
+            bands=_whole_numbers(bands),
+            layout=layout,
         ),
         arguments=arguments,
     )
+
+
+def _numbers(what: str, given: float | Sequence[float] | None) -> tuple[float, ...] | None:
+    """Turn one number or several into a tuple."""
+    if given is None:
+        return None
+    values = [given] if isinstance(given, int | float) else given
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is {given!r}; give numbers") from error
+
+
+def _whole_number(given: int | None) -> int | None:
+    if given is not None and (type(given) is not int or not 1 <= given <= _MOST_CHANNELS):
+        raise ValueError(
+            f"in_chans is {given!r}; give a whole number from 1 to {_MOST_CHANNELS:,} "
+            "(--in-chans 5)"
+        )
+    return given
+
+
+def _whole_numbers(given: Sequence[int] | None) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(value) for value in given or ())
+    except TypeError as error:
+        raise ValueError(f"bands is {given!r}; give whole numbers, such as (3, 2, 1)") from error
 
 
 def build_backbone(spec: BackboneSpec, *, layers: Iterable[str] | None = None) -> Backbone:

@@ -27,7 +27,7 @@ class Backbone(nn.Module):
     spec : BackboneSpec
         What it is.
     network : nn.Module
-        Called with normalised images ``(B, 3, H, W)`` and the names of the layers that
+        Called with normalised images ``(B, C, H, W)`` and the names of the layers that
         are wanted; returns their `FeatureMaps`.
     layers : mapping of str to LayerInfo
         The layers that features can be taken from.
@@ -93,9 +93,10 @@ class Backbone(nn.Module):
         Parameters
         ----------
         pixels : Tensor
-            uint8, ``(B, 3, H, W)``.
+            From 0 to 255, ``(B, C, H, W)``: uint8, or float32 where the preprocessing isn't that
+            of 8-bit RGB.
         """
-        return pixels.to(self._mean.dtype).div_(255).sub_(self._mean).div_(self._std)
+        return pixels.to(self._mean.dtype, copy=True).div_(255).sub_(self._mean).div_(self._std)
 
     def check_layer(self, layer: str, *, class_token: bool = False) -> LayerInfo:
         """Information about a layer.
@@ -121,7 +122,7 @@ class Backbone(nn.Module):
         Parameters
         ----------
         images : Tensor
-            Normalised, ``(B, 3, H, W)``.
+            Normalised, ``(B, C, H, W)``.
         layers : iterable of str
             Layer names, such as ``"stage3"``, ``"final"``, ``"pre_logits"``.
 

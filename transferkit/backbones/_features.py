@@ -147,7 +147,7 @@ class FeatureBackbone(nn.Module):
         Training in several processes fails at parameters that never get a gradient.
         """
         self.eval()
-        maps = self(torch.rand(1, 3, *self.spec.preprocess.image_size) * 2 - 1)
+        maps = self(torch.rand(1, len(self.mean), *self.spec.preprocess.image_size) * 2 - 1)
         torch.autograd.backward([x.float().sum() for x in maps.values()])
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.grad is not None)
@@ -173,14 +173,15 @@ class FeatureBackbone(nn.Module):
         Parameters
         ----------
         pixels : Tensor
-            uint8, ``(B, 3, H, W)``.
+            uint8, ``(B, C, H, W)``; float32 from 0 to 255 where the preprocessing isn't that of
+            8-bit RGB.
 
         Raises
         ------
         ValueError
-            If they aren't uint8, so that nothing is normalised twice.
+            If they aren't uint8 and should be, so that nothing is normalised twice.
         """
-        if pixels.dtype != torch.uint8:
+        if pixels.dtype != torch.uint8 and self.spec.preprocess.is_rgb:
             raise ValueError(
                 f"pixels are {pixels.dtype}; give uint8 from 0 to 255, or what is normalised "
                 "already straight to the network"

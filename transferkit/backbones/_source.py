@@ -57,6 +57,12 @@ class Overrides:
         Whether to apply the EXIF orientation.
     decode : str, default="exact"
         Decode mode.
+    in_chans : int, optional
+        How many channels images have.
+    mean, std : tuple of float, optional
+        Per channel, or one number for all.
+    value_range, window, bands, layout
+        See `Preprocess`.
     """
 
     image_size: tuple[int, int] | None = None
@@ -65,6 +71,13 @@ class Overrides:
     interpolation: str | None = None
     exif: bool = False
     decode: str = "exact"
+    in_chans: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    value_range: tuple[float, ...] = ()
+    window: bool = False
+    bands: tuple[int, ...] = ()
+    layout: str = "HWC"
 
     def with_defaults(self, **defaults: Any) -> Overrides:
         """Fill in values that the user didn't give."""
@@ -97,15 +110,33 @@ class Overrides:
             interpolation=interpolation,
         )
         values = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(self)}
+        n_channels = values.pop("in_chans") or len(mean)
         height, width = values["image_size"]
         values |= {
             "image_size": (int(height), int(width)),
             "crop_pct": float(values["crop_pct"]),
             "exif": bool(values["exif"]),
-            "mean": tuple(float(m) for m in mean),
-            "std": tuple(float(s) for s in std),
+            "mean": _per_channel("mean", self.mean, mean, n_channels),
+            "std": _per_channel("std", self.std, std, n_channels),
         }
         return Preprocess(**values)
+
+
+def _per_channel(
+    what: str, given: Sequence[float] | None, own: Sequence[float], n_channels: int
+) -> tuple[float, ...]:
+    """The numbers of a backbone's channels: those that the user gave, or its own."""
+    values = tuple(float(value) for value in (own if given is None else given))
+    if given is not None and len(values) == 1:
+        values *= n_channels
+    if len(values) != n_channels:
+        was = f"{what} is {tuple(values)!r}" if given is not None else f"no {what} was given"
+        raise ValueError(
+            f"{was}, and the backbone takes {n_channels} channel{'s' * (n_channels != 1)}; give "
+            f"{what} (--{what}): one number for all channels, or {n_channels}, for values scaled "
+            "to [0, 1]"
+        )
+    return values
 
 
 class Source(Protocol):

@@ -75,6 +75,8 @@ def resolve(
     known = card(name)
     if pretrained and weights is None:
         weights = _FOLDER / f"{name}.safetensors"
+    if overrides.in_chans in (None, 3):
+        overrides = overrides.with_defaults(mean=tuple(known["mean"]), std=tuple(known["std"]))
     spec = timm.resolve(
         known["architecture"],
         pretrained=weights is not None,
@@ -86,13 +88,10 @@ def resolve(
         ),
         arguments={**known["arguments"], **arguments},
     )
-    preprocess = dataclasses.replace(
-        spec.preprocess, mean=tuple(known["mean"]), std=tuple(known["std"])
-    )
     loading = dict(spec.loading)
     if spec.weights == f"sha256:{known['weights_sha256']}":
         loading["licence"] = known["licence"]
-    return dataclasses.replace(spec, name=f"bundled:{name}", preprocess=preprocess, loading=loading)
+    return dataclasses.replace(spec, name=f"bundled:{name}", loading=loading)
 
 
 def _size(known: Mapping[str, Any]) -> tuple[int, int]:

@@ -72,6 +72,8 @@ def resolve(
     _check_arguments(arguments)
     cfg, architecture, kwargs, model_args = _from_timm(name, overrides, arguments)
     _check_config(name, kwargs)
+    if (n_channels := overrides.in_chans or cfg["input_size"][0]) != 3:
+        kwargs["in_chans"] = n_channels
     path: Path | None = None
     if pretrained or weights is not None:
         path = find_weights(name, cfg, weights)
@@ -160,11 +162,6 @@ def _from_timm(
     if "img_size" in resolved:
         side = resolved["img_size"]
         resolved["img_size"] = [side, side] if isinstance(side, int) else list(side)
-    if cfg["input_size"][0] != 3:
-        raise ValueError(
-            f"backbone {name!r} takes {cfg['input_size'][0]} channels; transferkit's images have "
-            f"3 (RGB)"
-        )
     return cfg, architecture, resolved, model_args
 
 
@@ -201,7 +198,7 @@ def _preprocess(
 def preprocess_config(preprocess: Preprocess) -> dict[str, Any]:
     """Preprocessing in the words of timm's ``config.json``."""
     return {
-        "input_size": [3, *preprocess.image_size],
+        "input_size": [preprocess.in_chans, *preprocess.image_size],
         "interpolation": preprocess.interpolation,
         "crop_pct": preprocess.crop_pct,
         "crop_mode": preprocess.crop_mode,
@@ -213,11 +210,12 @@ def preprocess_config(preprocess: Preprocess) -> dict[str, Any]:
 def folder_config(spec: BackboneSpec) -> dict[str, Any]:
     """Content of timm's ``config.json``, which brings back the arguments and preprocessing."""
     drop = ("url", "hf_hub_id", "hf_hub_filename", "source", "file", "state_dict", "custom_load")
-    own = spec.loading["pretrained_cfg"]
-    cfg = {name: value for name, value in own.items() if name not in drop and value is not None}
+    before = spec.loading["pretrained_cfg"]
+    cfg = {name: value for name, value in before.items() if name not in drop and value is not None}
     n_classes = spec.arguments["num_classes"]
     cfg |= {**preprocess_config(spec.preprocess), "num_classes": n_classes}
-    arguments = {n: v for n, v in spec.arguments.items() if n not in ("num_classes", "img_size")}
+    own = ("num_classes", "img_size", "in_chans")  # which the rest tells
+    arguments = {n: v for n, v in spec.arguments.items() if n not in own}
     return {
         "architecture": spec.architecture,
         "num_classes": n_classes,
@@ -338,7 +336,10 @@ def _create_stages(spec: BackboneSpec, full: nn.Module, indices: list[int]) -> n
     other random weights for it; handing over the weights of the strictly loaded full
     network settles both.
     """
+    # The full network's first layer has the number of channels already.
+    size = (spec.preprocess.in_chans, *spec.preprocess.image_size)
     cfg = {**spec.loading["pretrained_cfg"], "state_dict": full.state_dict(), "source": None}
+    cfg["input_size"] = size
     arguments = {k: v for k, v in spec.arguments.items() if k != "num_classes"}
     # It would warn of the head's weights, which a features_only network has no use for.
     with torch.random.fork_rng(devices=[]), quiet("timm.models._builder"):

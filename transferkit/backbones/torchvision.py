@@ -94,6 +94,11 @@ def resolve(
         raise unknown("torchvision backbone", architecture, sorted(_LAYERS))
     if tag not in ("", _TAG):
         raise unknown(f"weights of {architecture!r}:", tag, [_TAG])
+    if overrides.in_chans not in (None, 3):
+        raise ValueError(
+            f"torchvision:{architecture} takes 3 channels, not {overrides.in_chans}; choose one of "
+            "timm's backbones, or 3 of the images' channels (bands, --bands)"
+        )
     path: Path | None = None
     if pretrained or weights is not None:
         path = find_weights(f"torchvision:{name}", {"url": _URLS[architecture]}, weights)

@@ -63,18 +63,18 @@ def write_dense_page(
         What it was measured on.
     """
     from transferkit.artifacts import describe
-    from transferkit.images import content_of, read_rgb
+    from transferkit.images import content_of, rendered
     from transferkit.report.dense.page import dense_page, pictures_for
 
     images, truth = measured.images, measured.truth
     pictures = pictures_for(measured.report, measured.counts, estimator.classes_)
     shown = pictures.examples.images
-    exif = estimator.extractor_.resolve().preprocess.exif
+    preprocess = estimator.extractor_.resolve().preprocess
     # Their maps are in the store by now: only the head runs again.
     for at, found in estimator.predictions(estimator.maps(images.select(shown))) if shown else ():
         i = shown[at]
         true = None if truth is None or truth.items[i] is None else truth[i]
-        pixels = read_rgb(content_of(images.items[i]), exif=exif)
+        pixels = rendered(content_of(images.items[i]), preprocess)
         pictures.add(i, pixels, found, true, images.names[i])
     page = dense_page(
         f"{estimator.task_name.capitalize()}: {Path(source).name or source}",

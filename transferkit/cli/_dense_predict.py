@@ -68,7 +68,7 @@ def predict_dense(
     form = _checked_form(form, out, task)
     if threshold is not None and not task.has_objects:
         raise click.UsageError(f"--threshold is for {FINDING}; this model predicts {task.name}")
-    listed = images_from(images, options)
+    listed = images_from(images, options, is_annotated=True)
     estimator = estimator_from(model, options)
     if threshold is not None:
         estimator.threshold_ = threshold

@@ -50,9 +50,9 @@ def write_report(
     from transferkit.report.model.page import model_page
 
     assert data.images is not None
-    exif = estimator.extractor_.resolve().preprocess.exif
+    preprocess = estimator.extractor_.resolve().preprocess
     found = predictions_of(estimator, data)
-    measured = JudgedImages(data.images, data.X, found, report, exif)
+    measured = JudgedImages(data.images, data.X, found, report, preprocess.exif, preprocess)
     made = model_page(
         measured,
         describe(model),

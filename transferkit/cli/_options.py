@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from transferkit.cli._output import counted, printable
-from transferkit.spec import CROP_MODES, DECODE_MODES, INTERPOLATIONS, PRECISIONS, STORAGE_DTYPES
+from transferkit.spec import (
+    CROP_MODES,
+    DECODE_MODES,
+    INTERPOLATIONS,
+    LAYOUTS,
+    PRECISIONS,
+    STORAGE_DTYPES,
+)
 
 if TYPE_CHECKING:
     from transferkit.estimators import FeatureExtractor
@@ -200,6 +207,61 @@ def values_option(
     return click.option(flag, name, multiple=True, metavar="NAME=VALUE", callback=parse, help=help)
 
 
+def _numbers(kind: type[int] | type[float]) -> Callable[..., Any]:
+    """Callback of an option that takes numbers with commas between."""
+
+    def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            return tuple(kind(part) for part in value.split(","))
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}; give numbers with commas between") from error
+
+    return parse
+
+
+# For images that aren't 8-bit RGB.
+_value_options = _apply(
+    [
+        click.option(
+            "--in-chans",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Channels of the images, if not 3; --mean and --std are those of N channels then.",
+        ),
+        click.option(
+            "--value-range",
+            nargs=2,
+            type=float,
+            metavar="LOW HIGH",
+            help="Values of the images that become 0 and 1, such as 0 65535; 8 bits without it.",
+        ),
+        click.option("--window", is_flag=True, help="A DICOM file's own window is its range."),
+        click.option(
+            "--bands",
+            callback=_numbers(int),
+            metavar="N,…",
+            help="Channels that are taken, in this order, from 1: 3,2,1.",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(LAYOUTS),
+            default="HWC",
+            show_default=True,
+            help="Channels of .npy files come last or first; CHW: a TIFF's pages are channels.",
+        ),
+        click.option(
+            "--mean",
+            callback=_numbers(float),
+            metavar="M,…",
+            help="Mean of each channel, or of all, for values scaled to [0, 1].",
+        ),
+        click.option(
+            "--std", callback=_numbers(float), metavar="S,…", help="Standard deviation, likewise."
+        ),
+    ]
+)
 backbone_options = _apply(
     [
         click.option(
@@ -243,6 +305,7 @@ backbone_options = _apply(
             show_default=True,
             help="Every pixel, or large JPEGs at a fraction of their size.",
         ),
+        _value_options,
         click.option(
             "--precision",
             type=click.Choice(PRECISIONS),
@@ -282,6 +345,7 @@ def extractor_from(options: dict[str, Any]) -> FeatureExtractor:
         "interpolation",
         "exif",
         "decode",
+        *("in_chans", "mean", "std", "value_range", "window", "bands", "layout"),
         "arguments",
         "store",
         "device",

@@ -38,11 +38,11 @@ def draw_one(
         What should have been found; it is drawn beside.
     """
     from transferkit.annotations import written_name
-    from transferkit.images import content_of, read_rgb
+    from transferkit.images import content_of, rendered
     from transferkit.report.drawing.overlays import overlay
 
-    exif = estimator.extractor_.resolve().preprocess.exif
-    pixels = read_rgb(content_of(images.items[index]), exif=exif)
+    preprocess = estimator.extractor_.resolve().preprocess
+    pixels = rendered(content_of(images.items[index]), preprocess)
     place = folder / written_name(images.names[index], ".png")
     place.parent.mkdir(parents=True, exist_ok=True)
     overlay(pixels, annotations, estimator.classes_, truth=truth).save(place)

@@ -140,7 +140,13 @@ class DenseEstimator(BaseEstimator, abc.ABC):
         given = {name: getattr(self, name) for name in ("store", "device", "batch_size")}
         extractor.set_params(**{n: v for n, v in given.items() if v is not None})
         extractor.progress = extractor.progress or self.progress
-        check_image_size(extractor.resolve().preprocess.image_size)
+        preprocess = extractor.resolve().preprocess
+        check_image_size(preprocess.image_size)
+        if preprocess.layout != "HWC":
+            raise ValueError(
+                f"layout is {preprocess.layout!r}, and annotations are read for images whose "
+                "channels come last; save the images as (H, W, C) or TIFFs of one page"
+            )
         extractor.features = self._map_features(extractor)
         return extractor
 

@@ -43,8 +43,20 @@ class ExtractedTiles:
 
 
 def cut(extractor: FeatureExtractor, images: ImageSet, tiling: Tiling) -> TiledImages:
-    """Cut images into tiles, turned before if the extractor's preprocessing says so."""
-    return tiled(images, tiling, exif=extractor.resolve().preprocess.exif)
+    """Cut images into tiles, turned before if the extractor's preprocessing says so.
+
+    Raises
+    ------
+    ValueError
+        If images aren't 8-bit RGB.
+    """
+    preprocess = extractor.resolve().preprocess
+    if not preprocess.is_rgb:
+        raise ValueError(
+            "tiles are cut of 8-bit RGB images, and a range, bands, a layout or a number of "
+            "channels was given; cut the files themselves, or leave tiles out"
+        )
+    return tiled(images, tiling, exif=preprocess.exif)
 
 
 def extract_tiles(

@@ -39,6 +39,13 @@ _FOR_A_NAME = {
     "interpolation": None,
     "exif": False,
     "decode": "exact",
+    "in_chans": None,
+    "mean": None,
+    "std": None,
+    "value_range": None,
+    "window": False,
+    "bands": None,
+    "layout": "HWC",
     "arguments": None,
 }
 
@@ -61,6 +68,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         features are joined side by side.
     pretrained, weights, seed, image_size, crop_pct, crop_mode, interpolation, exif, decode
         As for `transferkit.backbones.resolve_backbone`.
+    in_chans, mean, std, value_range, window, bands, layout
+        What the images' channels and values are, if not 8-bit RGB; likewise.
     arguments : mapping, optional
         Creation arguments of the network, such as ``{"output_stride": 16}``.
     reduce : {"mean", "max", "concat"}, default="mean"
@@ -117,6 +126,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         interpolation: str | None = None,
         exif: bool = False,
         decode: str = "exact",
+        in_chans: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        value_range: Sequence[float] | None = None,
+        window: bool = False,
+        bands: Sequence[int] | None = None,
+        layout: str = "HWC",
         arguments: Mapping[str, Any] | None = None,
         reduce: str = "mean",
         store: FeatureStore | str | Path | bool | None = None,
@@ -138,6 +154,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.interpolation = interpolation
         self.exif = exif
         self.decode = decode
+        self.in_chans = in_chans
+        self.mean = mean
+        self.std = std
+        self.value_range = value_range
+        self.window = window
+        self.bands = bands
+        self.layout = layout
         self.arguments = arguments
         self.reduce = reduce
         self.store = store
@@ -203,7 +226,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 )
             return self.backbone if isinstance(self.backbone, BackboneSpec) else self.backbone.spec
         options = {name: getattr(self, name) for name in _FOR_A_NAME if name != "arguments"}
-        return resolve_backbone(self.backbone, **options, **dict(self.arguments or {}))
+        arguments = dict(self.arguments or {})
+        if twice := [name for name in arguments if name in options]:
+            raise ValueError(
+                f"argument {twice[0]!r} is an option of its own: {twice[0]} "
+                f"(--{twice[0].replace('_', '-')})"
+            )
+        return resolve_backbone(self.backbone, **options, **arguments)
 
     def open_store(self) -> FeatureStore | None:
         """Return the store of this extractor, or None if it keeps nothing."""

@@ -121,6 +121,11 @@ def export_model(
             f"model {str(source)!r} puts the features of {saved.model.n_images} images side by "
             f"side, and an exported one takes single images; train it with reduce='mean' or 'max'"
         )
+    if not saved.model.backbone.preprocess.is_rgb:
+        raise ValueError(
+            f"model {str(source)!r} takes images of stated channels or values, and an exported one "
+            "takes 8-bit RGB; use it through transferkit (`predict`, load_estimator)"
+        )
     name = Path(source) if Path(source).name else Path(source).absolute()  # of "." has none
     path = Path(f"{name}{form.SUFFIX}" if output is None else output)
     _check_place(path, form.SUFFIX, overwrite)

@@ -8,7 +8,6 @@ classes, as JSON under ``transferkit`` in the file's metadata.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 import math
@@ -250,7 +249,7 @@ def metadata(saved: Saved, outputs: dict[str, str]) -> dict[str, Any]:
             "normalised": "in the graph: (pixels / 255 - mean) / std",
         },
         "outputs": outputs,
-        "preprocess": dataclasses.asdict(preprocess) | {"steps": steps(saved)},
+        "preprocess": preprocess.to_dict() | {"steps": steps(saved)},
         "backbone": saved.model.backbone.architecture,
         "features": list(saved.model.features),
         "weights": content["weights"],

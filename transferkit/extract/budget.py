@@ -7,10 +7,10 @@ import os
 import threading
 from collections.abc import Iterator
 
-__all__ = ["PixelBudget", "affordable_pixels"]
+__all__ = ["BYTES_PER_PIXEL", "PixelBudget", "affordable_pixels"]
 
 # Bytes that PIL needs for a pixel of a transparent WebP, the worst kind: 4.6 GB for 177 million.
-_BYTES_PER_PIXEL = 26
+BYTES_PER_PIXEL = 26
 # A quarter of the memory is for pixels; without its size, one image of PIL's own limit.
 _SHARE = 4
 _LEAST = 180_000_000
@@ -22,7 +22,7 @@ def affordable_pixels() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on every system
         return _LEAST
-    return max(_LEAST, memory // _SHARE // _BYTES_PER_PIXEL)
+    return max(_LEAST, memory // _SHARE // BYTES_PER_PIXEL)
 
 
 class PixelBudget:

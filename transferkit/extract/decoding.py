@@ -56,7 +56,7 @@ class Decoded:
         Row id of the very bytes that were decoded; None for an image in memory, empty for
         one that can't be read.
     pixels : ndarray or None
-        uint8, ``(H, W, 3)``: the network's input.
+        ``(H, W, C)``: the network's input, from `network_input`.
     reason : str
         Why there are no pixels; empty if there are.
     size : (int, int)
@@ -142,7 +142,15 @@ def content_id(content: Content, *, exif: bool) -> bytes:
     """
     if isinstance(content, bytes):
         return row_id(hashlib.sha256(content).digest())
+    if isinstance(content, np.ndarray) and _is_of_values(content):
+        return row_id(pixel_digest(content))
     return row_id(pixel_digest(np.asarray(read_rgb(content, exif=exif))))
+
+
+def _is_of_values(array: np.ndarray) -> bool:
+    """Whether an array is of other numbers than those of 8-bit grey or RGB."""
+    is_rgb = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    return array.dtype.kind in "biuf" and not (array.dtype == np.uint8 and is_rgb)
 
 
 def part_id(whole: bytes, part: ImagePart) -> bytes:
@@ -187,6 +195,8 @@ def warn_of_crop(
     may_enlarge : bool, default=False
         Whether images may be enlarged on purpose: maps show small objects better so.
     """
+    if len(sizes) < 2:  # of a single image, as a server gets them, nothing can be said
+        return
     n_small = sum(upscale_factor(size, preprocess) >= 2 for size in sizes)
     if n_small > len(sizes) / 2 and not may_enlarge:
         height, width = preprocess.image_size

@@ -157,6 +157,7 @@ class ExtractionJob:
             stored=stored,
             images=self.images,
             exif=self.preprocess.exif,
+            layout=self.preprocess.layout,
         )
 
     def _has_maps(self) -> bool:

@@ -1,4 +1,4 @@
-"""Make the network's 8-bit input of an image, in the quickest way that gives PIL's pixels.
+"""Make the network's input of an image, in the quickest way that gives PIL's pixels.
 
 PIL reads the header and decides: plain 8-bit grey or RGB JPEGs go to torchvision's decoder (the
 same libjpeg-turbo, less copying), everything else to `read_rgb`; torchvision's PNG decoder ends
@@ -6,6 +6,8 @@ the process on a damaged file. Resizing is
 torch's antialiased filter for 8-bit pixels, which follows PIL's arithmetic and is several times
 faster. The features can't tell the ways apart: on average the pixels differ by less than 0.02
 of 255.
+
+Where a range or channels are stated, an image's own values are resized instead, as float32.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from transferkit.extract.budget import PixelBudget, affordable_pixels
+from transferkit.extract.budget import BYTES_PER_PIXEL, PixelBudget, affordable_pixels
 from transferkit.images import (
     FORMATS,
     Content,
@@ -27,9 +29,13 @@ from transferkit.images import (
     cut,
     orientation_of,
     prepare,
+    prepare_channels,
     read_rgb,
+    read_values,
     resized_size,
+    scaled_channels,
 )
+from transferkit.images.formats import format_of
 from transferkit.spec import Preprocess
 
 __all__ = ["network_input", "part_pixels"]
@@ -40,6 +46,8 @@ _MIN_SIDE = 16
 _STRETCH = 0.03
 _RGB = 3  # torchvision.io.ImageReadMode
 _BUDGET = PixelBudget(affordable_pixels())
+# Of an image's own values: of 64 bits each at most, and copied once.
+_BYTES_PER_VALUE = 16
 # The scaled decoding keeps this many pixels per pixel of the resized image.
 _MARGIN = 2
 
@@ -52,22 +60,26 @@ def network_input(
     Parameters
     ----------
     source : bytes, PIL.Image.Image or ndarray
-        A file's bytes, or an image as `read_rgb` takes it.
+        A file's bytes, or an image as `read_rgb` takes it, or `read_values`.
     preprocess : Preprocess
-        Geometry, filter, decode mode and whether the EXIF orientation is applied.
+        Geometry, filter, decode mode and whether the EXIF orientation is applied; range and
+        channels.
 
     Returns
     -------
-    pixels : ndarray of shape (H, W, 3)
-        uint8, the network's input.
+    pixels : ndarray of shape (H, W, C)
+        The network's input, from 0 to 255: uint8 RGB, or float32 if the preprocessing isn't
+        that of 8-bit RGB.
     size : (int, int)
         The image's own height and width, px.
 
     Raises
     ------
     ImageError
-        If the image can't be used; see `read_rgb` and `resized_size`.
+        If the image can't be used; see `read_rgb`, `read_values` and `resized_size`.
     """
+    if not preprocess.is_rgb:
+        return _values_input(source, preprocess)
     with contextlib.ExitStack() as stack:
         if isinstance(source, bytes) and (opened := _opened(source)) is not None:
             image = stack.enter_context(opened)
@@ -83,6 +95,26 @@ def network_input(
         if not _is_alike(size, wanted, preprocess.interpolation):
             return prepare(Image.fromarray(pixels), preprocess), size
         return cut(_resize(pixels, wanted, preprocess), preprocess), size
+
+
+def _values_input(
+    source: bytes | Image.Image | np.ndarray, preprocess: Preprocess
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode, scale, resize and crop an image's own values."""
+    with _BUDGET.claim(_n_pixels(source, preprocess.layout)):
+        image = read_values(source, preprocess)
+        return prepare_channels(scaled_channels(image, preprocess), preprocess), image.size
+
+
+def _n_pixels(source: bytes | Image.Image | np.ndarray, layout: str) -> int:
+    """RGB pixels that take as much memory as decoding an image's values does."""
+    if isinstance(source, bytes):
+        if (form := format_of(source)) is not None:
+            height, width, n_channels = form.shape(source, layout)
+            return height * width * (1 + n_channels * _BYTES_PER_VALUE // BYTES_PER_PIXEL)
+        opened = _opened(source)
+        return 0 if opened is None else opened.width * opened.height
+    return 0  # it is in memory already
 
 
 def part_pixels(part: ImagePart, content: Content) -> np.ndarray:

@@ -156,7 +156,11 @@ def _sendable(images: ImageSet, *, exif: bool) -> ImageSet:
     def sendable(item: Item) -> Item:
         if isinstance(item, ImagePart) and item.is_in_memory:
             item = item.read()
-        return np.asarray(read_rgb(item, exif=exif)) if isinstance(item, Image.Image) else item
+        if not isinstance(item, Image.Image):
+            return item
+        pixels = np.asarray(read_rgb(item, exif=exif))
+        # Grey stays one channel, for backbones that take one.
+        return pixels[:, :, 0] if item.mode in ("1", "L", "LA", "La") else pixels
 
     return dataclasses.replace(images, items=tuple(map(sendable, images.items)))
 

@@ -57,6 +57,8 @@ class Extraction:
         What was extracted, unreadable images among them; `kept` are positions in it.
     exif : bool, default=False
         Whether the images' EXIF orientation was applied.
+    layout : {"HWC", "CHW"}, default="HWC"
+        Where the channels of arrays are.
     n_different : int, optional
         How many different images have a row, where a row belongs to several; None if they
         are as many as the ids.
@@ -77,6 +79,7 @@ class Extraction:
     stored: dict[str, StoredRows] = field(default_factory=dict)
     images: ImageSet | None = None
     exif: bool = False
+    layout: str = "HWC"
 
     @property
     def hex_ids(self) -> tuple[str, ...]:
@@ -106,7 +109,7 @@ class Extraction:
         failures = []
         for row, i in enumerate(self.kept.tolist()):
             try:
-                sizes[row] = size_of(self.images.items[i], exif=self.exif)
+                sizes[row] = size_of(self.images.items[i], exif=self.exif, layout=self.layout)
             except ImageError as error:
                 failures.append(Failure(i, self.images.names[i], str(error)))
             except OSError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import json
 import mmap
 import os
@@ -204,7 +203,7 @@ def _process(preprocess: Preprocess) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
     )
-    settings = {"preprocess": dataclasses.asdict(preprocess), "limit": Image.MAX_IMAGE_PIXELS}
+    settings = {"preprocess": preprocess.to_dict(), "limit": Image.MAX_IMAGE_PIXELS}
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(settings).encode() + b"\n")

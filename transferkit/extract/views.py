@@ -38,7 +38,7 @@ class View:
     number : int
         Stands in the key, and so must tell all that decides the view's pixels.
     change : callable
-        From an image's row id and pixels ``(H, W, 3)``, uint8, to the view's of the same shape.
+        From an image's row id and pixels ``(H, W, C)`` to the view's, of the same shape and type.
         It is called in several threads at a time.
     frame : callable, optional
         From an image's row id to the `Frame` that maps the px of the plain input to the view's:

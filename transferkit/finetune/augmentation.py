@@ -25,13 +25,13 @@ from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore, StoredRows
 from transferkit.training import seed_of
 
-__all__ = ["augmentation", "augmented_views", "mixing", "view_number", "view_of"]
+__all__ = ["augmentation", "augmented_views", "color_jitter", "mixing", "view_number", "view_of"]
 
 _DRAWING = threading.Lock()
 
 
-def augmentation(recipe: Recipe, size: tuple[int, int]) -> Any:
-    """Random changes of one uint8 image ``(3, H, W)``, through torchvision's transforms v2.
+def augmentation(recipe: Recipe, size: tuple[int, int], *, is_rgb: bool = True) -> Any:
+    """Random changes of one image ``(C, H, W)``, mostly through torchvision's transforms v2.
 
     Parameters
     ----------
@@ -39,21 +39,63 @@ def augmentation(recipe: Recipe, size: tuple[int, int]) -> Any:
         Which, and how strong.
     size : (int, int)
         Height and width of the result, px.
+    is_rgb : bool, default=True
+        Whether images are uint8 RGB, and not float32 from 0 to 255 with any channels.
+
+    Raises
+    ------
+    ValueError
+        If RandAugment, which is made for 8-bit RGB, is asked for of other images.
     """
     from torchvision.transforms import v2
 
+    if recipe.rand_augment and not is_rgb:
+        raise ValueError(
+            f"rand_augment is {recipe.rand_augment}, which is for 8-bit RGB images; leave it out "
+            "(rand_augment=0), jitter changes brightness and contrast of others"
+        )
     steps: list[Any] = []
     if recipe.crop_scale < 1:
         steps.append(v2.RandomResizedCrop(size, scale=(recipe.crop_scale, 1), ratio=(4 / 5, 5 / 4)))
     if recipe.flip:
         steps.append(v2.RandomHorizontalFlip())
     if recipe.jitter:
-        steps.append(v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter))
+        steps.append(color_jitter(recipe.jitter, is_rgb=is_rgb))
     if recipe.rand_augment:
         steps.append(v2.RandAugment(2, recipe.rand_augment))
     if recipe.erasing:
         steps.append(v2.RandomErasing(recipe.erasing, value=128))
     return v2.Compose(steps) if steps else v2.Identity()
+
+
+def color_jitter(strength: float, *, is_rgb: bool) -> Any:
+    """Random brightness, contrast and, of 8-bit RGB, saturation, as a transform of torchvision's.
+
+    Parameters
+    ----------
+    strength : float
+        Largest share by which each changes.
+    is_rgb : bool
+        As for `augmentation`.
+    """
+    from torchvision.transforms import v2
+
+    if is_rgb:
+        return v2.ColorJitter(strength, strength, strength)
+    return v2.Lambda(functools.partial(_jittered, strength))
+
+
+def _jittered(strength: float, image: Any) -> Any:
+    """Change brightness and contrast of all channels alike, of an image from 0 to 255."""
+    from torchvision import tv_tensors
+
+    if isinstance(image, tv_tensors.Mask):
+        return image
+    brightness, contrast = (1 + strength * (2 * torch.rand(2) - 1)).clamp(min=0)
+    brighter = image * brightness
+    mean = brighter.mean()
+    changed: Tensor = (mean + contrast * (brighter - mean)).clamp(0, 255)
+    return changed
 
 
 def mixing(
@@ -111,7 +153,7 @@ def view_number(recipe: Recipe, n: int) -> int:
     return number
 
 
-def view_of(recipe: Recipe, size: tuple[int, int], n: int) -> View:
+def view_of(recipe: Recipe, size: tuple[int, int], n: int, *, is_rgb: bool = True) -> View:
     """Make an augmented view. The image's id seeds it, so it is always the same.
 
     Parameters
@@ -122,9 +164,12 @@ def view_of(recipe: Recipe, size: tuple[int, int], n: int) -> View:
         Height and width of the network's input, px.
     n : int
         Which view, from 1.
+    is_rgb : bool, default=True
+        As for `augmentation`.
     """
     number = view_number(recipe, n)
-    change = functools.partial(_changed, augmentation(recipe, size), number)
+    augment = augmentation(recipe, size, is_rgb=is_rgb)
+    change = functools.partial(_changed, augment, number)
     if recipe.rand_augment:
         return View(number, change)
     # Crop and flip are drawn first, so that they are the same without the changes after them.
@@ -179,7 +224,9 @@ def augmented_views(
             [feature],
             store,
             keep_rows=False,
-            view=view_of(recipe, backbone.preprocess.image_size, n),
+            view=view_of(
+                recipe, backbone.preprocess.image_size, n, is_rgb=backbone.preprocess.is_rgb
+            ),
             device=device,
             precision=precision,
             storage=storage,

@@ -75,7 +75,7 @@ class BackboneWithHead(nn.Module, Generic[H]):
         Parameters
         ----------
         inputs : Tensor
-            uint8 pixels ``(B, 3, H, W)``, or the stage's maps ``(B, D, H, W)``.
+            Pixels ``(B, C, H, W)`` from 0 to 255, or the stage's maps ``(B, D, H, W)``.
         *others
             What the head takes beside the maps. Targets come this way, so that a loss is a
             head's output too, and several processes can share it.
@@ -142,7 +142,7 @@ def build_network(
     backbone = build_backbone(built)
     body: Any = backbone.network
     weights = {name: value.clone() for name, value in body.state_dict().items()}
-    example = torch.rand(2, 3, *spec.preprocess.image_size) * 2 - 1
+    example = torch.rand(2, spec.preprocess.in_chans, *spec.preprocess.image_size) * 2 - 1
     if stage is not None:
         example = cut_above(body, stage, example, spec.name)
     if recipe.checkpointing:

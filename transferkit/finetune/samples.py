@@ -25,7 +25,7 @@ from transferkit.training.batches import Key
 __all__ = ["LabelledSamples", "MapSamples", "PixelSamples", "decoded_pixels"]
 
 
-def decoded_pixels(images: ImageSet, preprocess: Preprocess) -> NDArray[np.uint8]:
+def decoded_pixels(images: ImageSet, preprocess: Preprocess) -> NDArray[Any]:
     """Decode images to the network's input, on several threads.
 
     Parameters
@@ -37,12 +37,12 @@ def decoded_pixels(images: ImageSet, preprocess: Preprocess) -> NDArray[np.uint8
 
     Returns
     -------
-    ndarray of uint8, shape (n, H, W, 3)
-        Above 1 GB in a temporary file, mapped into memory.
+    ndarray of shape (n, H, W, C)
+        uint8 RGB, or float32 from 0 to 255; above 1 GB in a temporary file, mapped into memory.
     """
-    pixels: NDArray[np.uint8] = allocate(
-        (len(images), *preprocess.image_size, 3), np.dtype(np.uint8)
-    )
+    dtype = np.dtype(np.uint8 if preprocess.is_rgb else np.float32)
+    shape = (len(images), *preprocess.image_size, preprocess.in_chans)
+    pixels: NDArray[Any] = allocate(shape, dtype)
 
     def decode(index: int) -> None:
         pixels[index] = network_input(content_of(images.items[index]), preprocess)[0]
@@ -68,7 +68,7 @@ class PixelSamples(Samples):
     def __init__(self, images: ImageSet, preprocess: Preprocess, recipe: Recipe) -> None:
         height, width = preprocess.image_size
         self.pixels = decoded_pixels(images, preprocess)
-        self.augment = augmentation(recipe, (height, width))
+        self.augment = augmentation(recipe, (height, width), is_rgb=preprocess.is_rgb)
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -18,6 +18,8 @@ from transferkit.spec import BackboneSpec, canonical_json
 __all__ = ["resolve_tuned", "whole_weights", "write_backbone"]
 
 WEIGHTS = "model.safetensors"
+# What a folder in timm's layout doesn't tell of the preprocessing.
+_OF_IMAGES = ("exif", "decode", "value_range", "window", "bands", "layout")
 
 
 def whole_weights(body: nn.Module, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,7 +81,10 @@ def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
     """
     preprocess = spec.preprocess
     if spec.source != "timm":
-        own = ("image_size", "interpolation", "crop_pct", "crop_mode", "exif", "decode")
+        own = (
+            *("image_size", "interpolation", "crop_pct", "crop_mode", "mean", "std"),
+            *_OF_IMAGES,
+        )
         return resolve_backbone(
             spec.name,
             weights=folder / WEIGHTS,
@@ -87,9 +92,8 @@ def resolve_tuned(folder: Path, spec: BackboneSpec) -> BackboneSpec:
             **spec.arguments,
         )
     size = preprocess.image_size if "img_size" in spec.arguments else None
-    tuned = resolve_backbone(
-        f"local-dir:{folder}", image_size=size, exif=preprocess.exif, decode=preprocess.decode
-    )
+    of_images = {name: getattr(preprocess, name) for name in _OF_IMAGES}
+    tuned = resolve_backbone(f"local-dir:{folder}", image_size=size, **of_images)
     same = (tuned.architecture, canonical_json(tuned.arguments), tuned.preprocess)
     if same != (spec.architecture, canonical_json(spec.arguments), preprocess):
         raise RuntimeError(

@@ -142,7 +142,7 @@ class Forward:
         Parameters
         ----------
         pixels : ndarray
-            uint8, ``(B, H, W, 3)``.
+            ``(B, H, W, C)`` from 0 to 255, uint8 or float32; see `network_input`.
 
         Returns
         -------

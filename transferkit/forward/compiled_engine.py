@@ -16,7 +16,7 @@ BACKEND = "inductor"
 
 
 class CompiledEngine:
-    """A network from uint8 pixels to rows, compiled by ``torch.compile``.
+    """A network from pixels to rows, compiled by ``torch.compile``.
 
     Compiling takes from 10 s to 2 minutes. What is compiled is the whole pass in one graph,
     which keeps no state: any number of threads may call it. Functions that were compiled in
@@ -49,7 +49,7 @@ class CompiledEngine:
         Parameters
         ----------
         pixels : ndarray
-            uint8, ``(B, H, W, 3)``.
+            ``(B, H, W, C)`` from 0 to 255, uint8 or float32; see `network_input`.
 
         Raises
         ------

@@ -60,7 +60,7 @@ def openvino_engine(
     """Make OpenVINO's engine."""
     # The network is traced in float32; bf16 is an option of OpenVINO's.
     exact = TorchEngine(backbone, layers, torch.device("cpu"), "float32", is_traced=True)
-    return OpenVinoEngine(exact, features, backbone.preprocess.image_size, precision, *threads)
+    return OpenVinoEngine(exact, features, precision, *threads)
 
 
 def clear() -> None:

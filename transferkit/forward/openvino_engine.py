@@ -25,7 +25,7 @@ def is_installed() -> bool:
 
 
 class OpenVinoEngine:
-    """A network from uint8 pixels to rows, compiled by OpenVINO.
+    """A network from pixels to rows, compiled by OpenVINO.
 
     Parameters
     ----------
@@ -33,8 +33,6 @@ class OpenVinoEngine:
         On the CPU in float32; what is converted.
     features : sequence of FeatureName
         What to compute.
-    image_size : (int, int)
-        Height and width of the input, px.
     precision : {"float32", "bf16"}
         Numeric class.
     n_callers, n_threads : int
@@ -52,7 +50,6 @@ class OpenVinoEngine:
         self,
         exact: TorchEngine,
         features: Sequence[FeatureName],
-        image_size: tuple[int, int],
         precision: str,
         n_callers: int,
         n_threads: int,
@@ -62,7 +59,7 @@ class OpenVinoEngine:
                 "engine 'openvino' isn't installed; run pip install 'transferkit[openvino]', or "
                 "choose engine 'torch'"
             )
-        self.exact, self.features, self.image_size = exact, list(features), image_size
+        self.exact, self.features = exact, list(features)
         self.precision, self.n_callers, self.n_threads = precision, n_callers, n_threads
         self._models: dict[int, Any] = {}
         self._lock = threading.Lock()
@@ -74,7 +71,7 @@ class OpenVinoEngine:
 
         with self._lock:
             if size not in self._models:
-                example = torch.zeros(size, *self.image_size, 3, dtype=torch.uint8)
+                example = self.exact.example(size)
                 try:
                     with torch.no_grad(), warnings.catch_warnings():
                         # OpenVINO converts through torch's tracer, which is deprecated and warns
@@ -106,7 +103,7 @@ class OpenVinoEngine:
         Parameters
         ----------
         pixels : ndarray
-            uint8, ``(B, H, W, 3)``.
+            ``(B, H, W, C)`` from 0 to 255, uint8 or float32; see `network_input`.
         """
         compiled = self._compiled(len(pixels))
         requests: dict[str, Any] = self._requests.__dict__  # this thread's own

@@ -64,6 +64,7 @@ class TorchEngine:
         self.device = device
         self.dtype = _DTYPES.get(precision)
         preprocess = backbone.preprocess
+        self._is_rgb = preprocess.is_rgb
         self._image = torch.zeros(1, len(preprocess.mean), *preprocess.image_size)
         shape = (1, len(preprocess.mean), 1, 1)
         # (p / 255 - mean) / std with one pass less.
@@ -130,7 +131,7 @@ class TorchEngine:
         Parameters
         ----------
         pixels : ndarray
-            uint8, ``(B, H, W, 3)``.
+            ``(B, H, W, C)`` from 0 to 255, uint8 or float32; see `network_input`.
         """
         with self.placed(pixels) as batch, self.numeric_class(), self._borrowed() as network:
             maps = network(self.normalised(batch), self.layers)
@@ -149,11 +150,18 @@ class TorchEngine:
             yield batch.pin_memory().to(self.device, non_blocking=True)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Turn uint8 pixels ``(B, H, W, 3)`` into the network's input, ``(B, 3, H, W)``."""
-        # Permuted like this, they are in the channels-last layout already.
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        """Turn pixels ``(B, H, W, C)``, 0 to 255, into the network's input ``(B, C, H, W)``."""
+        # Permuted like this, they are in the channels-last layout already. Of float32 pixels it
+        # is a copy too, which may be changed.
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True)
         images = images.sub_(self._shift).mul_(self._scale)
         return images.to(self.dtype) if self.is_pure else images
+
+    def example(self, n: int) -> Tensor:
+        """Black pixels of a batch, of the shape and type that `network_input` gives."""
+        _, n_channels, height, width = self._image.shape
+        dtype = torch.uint8 if self._is_rgb else torch.float32
+        return torch.zeros(n, height, width, n_channels, dtype=dtype)
 
     def copy_network(self) -> nn.Module:
         """Return a copy of the network for one thread's own use. It shares the weights."""
@@ -185,7 +193,7 @@ class TorchEngine:
 
 
 class Rows(nn.Module):
-    """A module from uint8 pixels to a tuple of rows, for tracing and compiling.
+    """A module from pixels to a tuple of rows, for tracing and compiling.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from transferkit.images.geometry import (
     crop_fraction,
     cut,
     prepare,
+    prepare_channels,
     resized_size,
     upscale_factor,
 )
@@ -32,11 +33,13 @@ from transferkit.images.oriented import (
     upright_within,
 )
 from transferkit.images.parts import ImagePart
+from transferkit.images.reading import read_values, rendered
 from transferkit.images.sizes import orientation_of, size_of, typical_size
 from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.sources.table import TABLE_SUFFIXES, column_names
 from transferkit.images.splits import SPLITS
 from transferkit.images.tiles import TiledImages, Tiling, tiled
+from transferkit.images.values import ImageValues, scaled_channels
 from transferkit.images.warp import warped
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "ImageError",
     "ImagePart",
     "ImageSet",
+    "ImageValues",
     "Item",
     "LazyImage",
     "TiledImages",
@@ -70,9 +74,13 @@ __all__ = [
     "orientation_of",
     "oriented_of_corners",
     "prepare",
+    "prepare_channels",
     "read_file",
     "read_rgb",
+    "read_values",
+    "rendered",
     "resized_size",
+    "scaled_channels",
     "size_of",
     "tiled",
     "typical_size",

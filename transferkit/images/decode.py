@@ -84,6 +84,8 @@ def read_rgb(
     - 16-bit grey: the full range scaled to 8 bits and rounded, never clipped; 16-bit RGB:
       the high byte;
     - 32-bit integer and float: an error, because they have no fixed range;
+    - NumPy and DICOM files of 8-bit grey or RGB: as they are; others, and TIFFs that PIL doesn't
+      read, are errors that say which options tell what their values mean;
     - animations and files of several pages: the first; a PIL image: the frame it is at.
 
     Parameters
@@ -131,12 +133,34 @@ def read_rgb(
         data = source if isinstance(source, bytes) else read_file(source)
         if not data:
             raise ImageError("empty file (0 bytes)")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _to_rgb(image, exif)
+        return _from_array_file(data) or _from_file(data, exif)
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(reason_of(error)) from error
+
+
+def _from_array_file(data: bytes) -> Image.Image | None:
+    """Decode a file whose format PIL doesn't know; None if it is another."""
+    from transferkit.images.formats import format_of  # which imports this file
+    from transferkit.images.values import rgb_of_values
+
+    form = format_of(data)
+    return None if form is None or form.IS_PIL_FIRST else rgb_of_values(form.read(data, "HWC"))
+
+
+def _from_file(data: bytes, exif: bool) -> Image.Image:
+    from transferkit.images.formats import format_of
+    from transferkit.images.values import rgb_of_values
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _to_rgb(image, exif)
+    except UnidentifiedImageError:
+        if (form := format_of(data)) is None:
+            raise
+        # PIL takes it for no image, and the format's own library knows what it is.
+        return rgb_of_values(form.read(data, "HWC"))
 
 
 def _to_rgb(image: Image.Image, exif: bool) -> Image.Image:
@@ -153,12 +177,19 @@ def _to_rgb(image: Image.Image, exif: bool) -> Image.Image:
         return _scale_16_bit(image)
     if image.mode in ("I", "F"):
         raise ImageError(
-            f"32-bit pixels (PIL mode {image.mode}) have no fixed range; "
+            f"32-bit pixels (PIL mode {image.mode}) from {_range(image)} have no fixed range; say "
+            "what becomes 0 and 1 with value_range=(LOW, HIGH) (--value-range LOW HIGH), or "
             "convert the image to 8 or 16 bits"
         )
     if image.has_transparency_data:
         return _over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _range(image: Image.Image) -> str:
+    values = np.asarray(image)
+    finite = values[np.isfinite(values)]
+    return f"{finite.min():g} to {finite.max():g}" if finite.size else "NaN to NaN"
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -1,11 +1,13 @@
-"""Resize and crop RGB pixels to the network's 8-bit input, or add a border."""
+"""Resize and crop pixels to the network's input, or add a border."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.images.decode import ImageError
@@ -13,7 +15,18 @@ from transferkit.images.decode import ImageError
 if TYPE_CHECKING:
     from transferkit.spec import Preprocess
 
-__all__ = ["corner", "crop_fraction", "cut", "prepare", "resized_size", "upscale_factor"]
+__all__ = [
+    "corner",
+    "crop_fraction",
+    "cut",
+    "prepare",
+    "prepare_channels",
+    "resized_size",
+    "upscale_factor",
+]
+
+# Of 8-bit pixels; channels of other images are scaled to it.
+_FULL = 255.0
 
 
 def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
@@ -47,19 +60,53 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     return cut(np.array(image.resize((width, height), filter_)), preprocess)
 
 
+def prepare_channels(
+    channels: Iterable[NDArray[np.float32]], preprocess: Preprocess
+) -> NDArray[np.float32]:
+    """Resize and crop an image's channels to the network's input, as `prepare` does with RGB.
+
+    Nothing is rounded to whole numbers.
+
+    Parameters
+    ----------
+    channels : iterable of ndarray, shape (height, width)
+        From 0 to 255; one is held at a time.
+    preprocess : Preprocess
+        Input size, filter, crop fraction and mode; for ``"border"`` the mean too.
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, C)
+        From 0 to 255.
+
+    Raises
+    ------
+    ImageError
+        See `resized_size`.
+    """
+    filter_ = Image.Resampling[preprocess.interpolation.upper()]
+    resized = []
+    for channel in channels:
+        height, width = resized_size(channel.shape[:2], preprocess)
+        image = Image.fromarray(channel).resize((width, height), filter_)
+        # Filters overshoot beside edges; of 8-bit pixels that is cut off too.
+        resized.append(np.clip(np.asarray(image), 0, _FULL))
+    return np.ascontiguousarray(cut(np.stack(resized, axis=2), preprocess))
+
+
 def cut(resized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """Cut the centre of a resized image. Where the image is too small, a border is added.
 
     Parameters
     ----------
-    resized : ndarray of shape (height, width, 3)
-        uint8, of the size that `resized_size` tells.
+    resized : ndarray of shape (height, width, C)
+        uint8 or float32, of the size that `resized_size` tells.
     preprocess : Preprocess
         Input size and crop mode; for ``"border"`` the mean, which is the border's colour.
 
     Returns
     -------
-    ndarray of shape (H, W, 3)
+    ndarray of shape (H, W, C)
         A copy, or a view if nothing had to be added.
     """
     height, width = preprocess.image_size
@@ -68,8 +115,10 @@ def cut(resized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     if view.shape[:2] == (height, width):
         return view
     is_border = preprocess.crop_mode == "border"
-    fill = [round(255 * m) for m in preprocess.mean] if is_border else [0]
-    padded = np.full((height, width, 3), fill, dtype=np.uint8)
+    fill = [255 * m for m in preprocess.mean] if is_border else [0.0]
+    if resized.dtype == np.uint8:
+        fill = [round(value) for value in fill]
+    padded = np.full((height, width, resized.shape[2]), fill, dtype=resized.dtype)
     padded[max(0, top) :, max(0, left) :][: view.shape[0], : view.shape[1]] = view
     return padded
 

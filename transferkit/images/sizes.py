@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from transferkit.files import open_regular
 from transferkit.images.decode import FORMATS, ImageError, read_rgb, reason_of
+from transferkit.images.formats import format_of
 from transferkit.images.items import Content, Item, LazyImage, content_of, file_of
+from transferkit.images.values import arranged
 
 __all__ = ["orientation_of", "size_of", "typical_size"]
 
@@ -19,9 +21,11 @@ _SAMPLED = 500
 _EXIF_ORIENTATION = 0x0112
 # From this orientation on, height and width are exchanged.
 _FIRST_ON_ITS_SIDE = 5
+# Bytes of a file by which its format is known.
+_HEAD = 132
 
 
-def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
+def size_of(item: Item, *, exif: bool = False, layout: str = "HWC") -> tuple[int, int]:
     """Height and width of an image as `read_rgb` decodes it, px.
 
     Parameters
@@ -30,6 +34,8 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
         The image. Of a file or its bytes the header is read, and nothing is decoded.
     exif : bool, default=False
         Whether the EXIF orientation is applied.
+    layout : {"HWC", "CHW"}, default="HWC"
+        Where the channels of an array are.
 
     Raises
     ------
@@ -40,13 +46,16 @@ def size_of(item: Item, *, exif: bool = False) -> tuple[int, int]:
     """
     if (path := file_of(item)) is not None:
         with open_regular(path) as file:
-            return _size_in_header(file, exif)
+            return _size_in_header(file, exif, layout)
     if isinstance(item, LazyImage) and item.size is not None:
         return item.size
     content: Content = content_of(item)
     if isinstance(content, bytes):
-        return _size_in_header(io.BytesIO(content), exif)
+        return _size_in_header(io.BytesIO(content), exif, layout)
     if isinstance(content, np.ndarray):
+        if content.ndim == 3 and (layout == "CHW" or content.dtype != np.uint8):
+            height, width = arranged(content, layout).shape[:2]
+            return height, width
         content = read_rgb(content)  # or says what is wrong with it
     return _size(content, exif)
 
@@ -95,12 +104,21 @@ def orientation_of(image: Image.Image) -> int:
     return next((known for known in range(1, 9) if value == known), 1)
 
 
-def _size_in_header(file: IO[bytes], exif: bool) -> tuple[int, int]:
+def _size_in_header(file: IO[bytes], exif: bool, layout: str) -> tuple[int, int]:
+    form = format_of(file.read(_HEAD))
+    file.seek(0)
     try:
+        if form is not None and not form.IS_PIL_FIRST:
+            return form.shape(file.read(), layout)[:2]
         with Image.open(file, formats=FORMATS) as image:
             return _size(image, exif)
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        if form is None:
+            raise ImageError(reason_of(error)) from error
+        file.seek(0)
+        return form.shape(file.read(), layout)[:2]
     except Exception as error:  # as in `read_rgb`
         raise ImageError(reason_of(error)) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -12,19 +14,19 @@ __all__ = ["warped"]
 
 
 def warped(
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     frame: Frame,
     size: tuple[int, int],
     colour: tuple[int, ...],
     *,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     """Draw an image that is shrunk, enlarged, moved, mirrored or turned by quarters.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (height, width, 3)
-        The image.
+    pixels : ndarray of shape (height, width, C)
+        The image: uint8 RGB, or float32 from 0 to 255 with any number of channels.
     frame : Frame
         From its px to those of the result.
     size : (int, int)
@@ -37,7 +39,8 @@ def warped(
 
     Returns
     -------
-    ndarray of uint8, shape (*size, 3)
+    ndarray of shape (*size, C)
+        Of the same type.
 
     Examples
     --------
@@ -52,7 +55,15 @@ def warped(
     back = frame.inverse
     (a, b), (x, y) = back.scale, back.offset
     rows = (0, a, x, b, 0, y) if back.is_transposed else (a, 0, x, 0, b, y)
-    image = Image.fromarray(pixels).transform(
-        (size[1], size[0]), Image.Transform.AFFINE, rows, resample, fillcolor=colour
-    )
-    return np.array(image)
+
+    def transformed(part: NDArray[Any], fill: int | tuple[int, ...]) -> NDArray[Any]:
+        image = Image.fromarray(part).transform(
+            (size[1], size[0]), Image.Transform.AFFINE, rows, resample, fillcolor=fill
+        )
+        return np.array(image)
+
+    if pixels.dtype == np.uint8:
+        return transformed(pixels, colour)
+    channels = np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
+    drawn = [transformed(one, fill) for one, fill in zip(channels, colour, strict=True)]
+    return np.stack(drawn, axis=2).clip(0, 255)

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.images import ImageError, ImageSet, read_rgb
+from transferkit.images import ImageError, ImageSet, read_rgb, rendered
+from transferkit.images.formats import format_of
 from transferkit.images.items import Item, content_of
 from transferkit.images.sizes import orientation_of
 from transferkit.inspection.likeness import edges_of
+from transferkit.spec import Preprocess
 
 __all__ = ["SKETCH_SIDE", "Appearances", "appearances_of"]
 
@@ -60,6 +62,7 @@ def appearances_of(
     images: ImageSet,
     *,
     exif: bool = False,
+    preprocess: Preprocess | None = None,
     n_threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Appearances:
@@ -71,6 +74,8 @@ def appearances_of(
         The images.
     exif : bool, default=False
         Whether their EXIF orientation is applied.
+    preprocess : Preprocess, optional
+        Of the backbone, by which images that aren't 8-bit RGB are looked at; see `rendered`.
     n_threads : int, default=1
         That decode.
     progress : callable, optional
@@ -87,7 +92,7 @@ def appearances_of(
 
     def look(i: int) -> None:
         try:
-            _look(seen, i, images.items[i], exif)
+            _look(seen, i, images.items[i], exif, preprocess)
         except (OSError, ImageError):
             seen.sizes[i] = 0  # the extraction tells the reason
 
@@ -98,10 +103,13 @@ def appearances_of(
     return seen
 
 
-def _look(seen: Appearances, i: int, item: Item, exif: bool) -> None:
+def _look(seen: Appearances, i: int, item: Item, exif: bool, preprocess: Preprocess | None) -> None:
     content = content_of(item)
-    image = read_rgb(content, exif=exif)
-    if not exif and isinstance(content, bytes):
+    if preprocess is None or preprocess.is_rgb:
+        image = read_rgb(content, exif=exif)
+    else:
+        image = rendered(content, preprocess)
+    if not exif and isinstance(content, bytes) and format_of(content) is None:
         with Image.open(io.BytesIO(content)) as opened:
             seen.orientation[i] = orientation_of(opened) or 1
     pixels = np.asarray(image.resize((_SMALL, _SMALL), Image.Resampling.BOX), dtype=np.float32)

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.images import ImageError, ImageSet, read_rgb
+from transferkit.images import ImageError, ImageSet, read_rgb, rendered
 from transferkit.images.items import content_of
 from transferkit.inspection.findings import Finding
 from transferkit.inspection.likeness import Likeness, edges_of, likeness
 from transferkit.inspection.neighbors import Neighbourhoods, nearest_others
 from transferkit.solvers.standardize import unit_rows
+from transferkit.spec import Preprocess
 
 __all__ = ["LikelyCopy", "candidates_of", "exact_duplicates", "near_duplicates"]
 
@@ -96,6 +97,7 @@ def near_duplicates(
     *,
     is_copy: Array | None = None,
     exif: bool = False,
+    preprocess: Preprocess | None = None,
     most_compared: int = 50_000,
     n_threads: int = 1,
 ) -> tuple[list[Finding], dict[str, int]]:
@@ -112,6 +114,8 @@ def near_duplicates(
         Images that are left out, because they have the bytes of another one.
     exif : bool, default=False
         Whether the EXIF orientation is applied before pixels are compared.
+    preprocess : Preprocess, optional
+        Of the backbone, by which images that aren't 8-bit RGB are compared; see `rendered`.
     most_compared : int, default=50_000
         Candidates that are decoded and compared, the nearest; each pair takes a few
         milliseconds.
@@ -130,7 +134,7 @@ def near_duplicates(
     if is_copy is not None:
         found = [pair for pair in found if not (is_copy[pair.first] or is_copy[pair.second])]
     compared = found[:most_compared]
-    likenesses = _compared(images, compared, exif, n_threads)
+    likenesses = _compared(images, compared, exif, preprocess, n_threads)
     pairs = {
         (pair.first, pair.second): (pair, like)
         for pair, like in zip(compared, likenesses, strict=True)
@@ -198,14 +202,21 @@ def _collect(
 
 
 def _compared(
-    images: ImageSet, pairs: Sequence[LikelyCopy], exif: bool, n_threads: int
+    images: ImageSet,
+    pairs: Sequence[LikelyCopy],
+    exif: bool,
+    preprocess: Preprocess | None,
+    n_threads: int,
 ) -> list[Likeness | None]:
     """Likeness of each pair by its pixels; None where one can't be read any more."""
 
     @lru_cache(maxsize=_KEPT_EDGES)
     def edges(i: int) -> Array | None:
         try:
-            return edges_of(read_rgb(content_of(images.items[i]), exif=exif))
+            content = content_of(images.items[i])
+            if preprocess is None or preprocess.is_rgb:
+                return edges_of(read_rgb(content, exif=exif))
+            return edges_of(rendered(content, preprocess))
         except (OSError, ImageError):
             return None
 

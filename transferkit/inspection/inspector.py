@@ -96,13 +96,17 @@ def inspect_dataset(
     n_threads = n_threads or os.cpu_count() or 1
     rows = side_by_side(extraction)
     near_rows = Neighbourhoods.of(rows)
-    seen = appearances_of(readable, exif=extraction.exif, n_threads=n_threads)
+    preprocess = extractor.resolve().preprocess
+    seen = appearances_of(
+        readable, exif=extraction.exif, preprocess=preprocess, n_threads=n_threads
+    )
     exact = exact_duplicates(readable, extraction.ids)
     near, counts = near_duplicates(
         readable,
         _spaces(extractor, readable, near_rows, seen, uses_mirrored),
         is_copy=_is_copy(len(readable), exact),
         exif=extraction.exif,
+        preprocess=preprocess,
         most_compared=most_compared,
         n_threads=n_threads,
     )

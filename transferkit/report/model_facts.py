@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from transferkit.cards import input_of
 from transferkit.report.page import DataTable
 from transferkit.report.text import counted
 
@@ -46,7 +47,6 @@ def model_table(content: Mapping[str, Any]) -> DataTable:
         From `transferkit.artifacts.describe`.
     """
     preprocess, head = content["backbone"]["preprocess"], content["head"]
-    height, width = preprocess["image_size"]
     given = {**head.get("parameters", {}), **head.get("arguments", {})}
     told = content.get("facts", {})
     rows: dict[str, Any] = {
@@ -55,8 +55,7 @@ def model_table(content: Mapping[str, Any]) -> DataTable:
         "arguments": content["backbone"]["arguments"],
         "weights": content["weights"],
         "licence of the weights": content.get("weights_licence", "unknown"),
-        "input": f"RGB, {height} × {width} px, {preprocess['interpolation']}, crop "
-        f"{preprocess['crop_pct']} ({preprocess['crop_mode']})",
+        "input": input_of(preprocess),
         "features": ", ".join(content["features"]),
         "precision": f"{content['precision']}, features stored as {content['storage']}",
         "head": head["type"],

@@ -11,6 +11,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from transferkit.images import Content, Item
+    from transferkit.spec import Preprocess
 
 __all__ = ["picture_of", "thumbnail"]
 
@@ -48,7 +49,13 @@ def thumbnail(pixels: NDArray[Any] | Image.Image, side: int = 160, quality: int 
     return file.getvalue()
 
 
-def picture_of(item: Item, side: int | None = None, *, exif: bool = False) -> Image.Image | None:
+def picture_of(
+    item: Item,
+    side: int | None = None,
+    *,
+    exif: bool = False,
+    preprocess: Preprocess | None = None,
+) -> Image.Image | None:
     """Decode an image to be shown.
 
     Parameters
@@ -60,17 +67,21 @@ def picture_of(item: Item, side: int | None = None, *, exif: bool = False) -> Im
         size, twice this or more. By default at its own size.
     exif : bool, default=False
         Whether the EXIF orientation is applied.
+    preprocess : Preprocess, optional
+        Of the backbone, by which images that aren't 8-bit RGB are shown; see `rendered`.
 
     Returns
     -------
     PIL.Image.Image or None
         RGB; None if the image can't be read.
     """
-    from transferkit.images import ImageBag, ImageError, content_of, read_rgb
+    from transferkit.images import ImageBag, ImageError, content_of, read_rgb, rendered
 
     single = item.items[0] if isinstance(item, ImageBag) else item
     try:
         content = content_of(single)
+        if preprocess is not None and not preprocess.is_rgb:
+            return rendered(content, preprocess)
         return read_rgb(content if side is None else _drafted(content, side), exif=exif)
     except (OSError, ImageError) as error:
         logger.debug("no picture of an image: %s", error)

@@ -70,8 +70,8 @@ class Point:
         Its gradient, float64.
     curvature : Tensor of shape (n_problems, n_scores)
         Mean second derivative of the loss by each score.
-    loss_states : list of Tensor
-        What Hessian products at this place need of the loss, a block of rows each.
+    loss_state : Tensor of shape (n_problems, n_scores, n_samples)
+        What Hessian products at this place need of the loss.
     dtype : torch.dtype
         The type in which value and gradient were computed.
     """
@@ -80,7 +80,7 @@ class Point:
     value: Tensor
     gradient: Tensor
     curvature: Tensor
-    loss_states: list[Tensor]
+    loss_state: Tensor
     dtype: torch.dtype
 
 
@@ -156,26 +156,29 @@ class PenalizedObjective:
         value = torch.zeros(self.shape[0], dtype=torch.float64, device=theta.device)
         gradient = torch.zeros_like(theta)
         curvature = torch.zeros(self.shape[:2], dtype=torch.float64, device=theta.device)
-        states = []
+        # In one piece: small pieces between the large blocks of rows would keep the memory of
+        # blocks that are gone from being used for the next ones.
+        state = torch.empty(
+            (*self.shape[:2], self.rows.n), dtype=self.product_dtype, device=theta.device
+        )
         for part, block in self.rows.blocks(dtype):
             scores = _score(block, coef, intercept).view(*self.shape[:2], -1)
-            each, slope, state = self.loss.differentiate(scores.to(self.dtype), part)
+            each, slope, own = self.loss.differentiate(scores.to(self.dtype), part)
             value += each
             gradient += self._gather(slope.to(dtype), block)
-            state = state.to(self.product_dtype)
-            curvature += self.loss.curvature(state, part)
-            states.append(state)
+            state[..., part] = own
+            curvature += self.loss.curvature(state[..., part], part)
         self.n_gradients += 1
         value += 0.5 * (self.ridge * theta.square()).sum(dim=(1, 2))
-        return Point(theta, value, gradient + self.ridge * theta, curvature, states, dtype)
+        return Point(theta, value, gradient + self.ridge * theta, curvature, state, dtype)
 
     def hessian_product(self, point: Point, v: Tensor) -> Tensor:
         """Multiply the Hessian at a point with a vector of the shape `shape`, float64."""
         coef, intercept = self._split(v, self.product_dtype)
         product = self.ridge * v
-        blocks = self.rows.blocks(self.product_dtype)
-        for (part, block), state in zip(blocks, point.loss_states, strict=True):
+        for part, block in self.rows.blocks(self.product_dtype):
             change = _score(block, coef, intercept).view(*self.shape[:2], -1)
+            state = point.loss_state[..., part]
             product += self._gather(self.loss.hessian_product(change, state, part), block)
         self.n_products += 1
         return product

@@ -23,6 +23,8 @@ CONTENT = {
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
         },
     },
     "features": ["final.avg"],

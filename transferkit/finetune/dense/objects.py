@@ -16,6 +16,7 @@ from transferkit.annotations import AnnotationSet
 from transferkit.dense.detection import Target
 from transferkit.dense.kinds import ObjectKind
 from transferkit.dense.objects import joined_targets
+from transferkit.finetune.augmentation import color_jitter
 from transferkit.finetune.dense.recipe import LiveDetectionRecipe
 from transferkit.finetune.samples import decoded_pixels
 from transferkit.images import Frame, ImageSet, warped
@@ -69,6 +70,7 @@ class ObjectPixels(Samples):
         self.size, self.frames, self.recipe = preprocess.image_size, list(frames), recipe
         # Files are read once, and not in every epoch.
         self.kind, self.annotations = kind, [kind.held(one) for one in annotations]
+        self.is_rgb = preprocess.is_rgb
         self.colour = tuple(round(255 * value) for value in preprocess.mean)
         self.objects = [[self._target(i, Frame(), self.size) for i in range(len(self))]]
 
@@ -114,7 +116,7 @@ class ObjectPixels(Samples):
 
     def _changed(
         self, index: int, size: tuple[int, int], factor: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], Target]:
+    ) -> tuple[NDArray[Any], Target]:
         """An image that is turned or mirrored, resized by a factor and put at a random place."""
         (height, width), (own_height, own_width), change = size, self.size, Frame()
         if self.recipe.turned:
@@ -129,13 +131,13 @@ class ObjectPixels(Samples):
             change = change.then(Frame.flip(width))
         return self._drawn(index, change, size), self._target(index, change, size)
 
-    def _mosaic(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Target]:
+    def _mosaic(self, index: int, rng: np.random.Generator) -> tuple[NDArray[Any], Target]:
         """The image and three others, each in a corner, smaller than they are."""
         height, width = self.size
         low, high = _MEETING
         y, x = round(height * rng.uniform(low, high)), round(width * rng.uniform(low, high))
         others = rng.integers(len(self), size=3).tolist()
-        canvas = np.empty((height, width, 3), dtype=np.uint8)
+        canvas = np.empty((height, width, self.pixels.shape[3]), dtype=self.pixels.dtype)
         found: list[Target] = []
         corners = [(0, 0, y, x), (0, x, y, width), (y, 0, height, x), (y, x, height, width)]
         order = rng.permutation(4).tolist()
@@ -154,9 +156,9 @@ class ObjectPixels(Samples):
         target: Target = self.kind.target(self.annotations[index], frame, size)
         return target
 
-    def _drawn(self, index: int, change: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def _drawn(self, index: int, change: Frame, size: tuple[int, int]) -> NDArray[Any]:
         """The input's px where a frame puts them."""
-        pixels: NDArray[np.uint8] = self.pixels[index]
+        pixels: NDArray[Any] = self.pixels[index]
         if change == Frame() and size == self.size:
             return pixels
         return warped(pixels, change, size, self.colour, resample=Image.Resampling.BILINEAR)
@@ -164,14 +166,11 @@ class ObjectPixels(Samples):
     def _coloured(self, image: Tensor, seed: int) -> Tensor:
         if not self.recipe.jitter:
             return image
-        from torchvision.transforms import v2
-
         torch.manual_seed(seed)
-        strength = self.recipe.jitter
-        changed = v2.ColorJitter(strength, strength, strength)(image)
+        changed = color_jitter(self.recipe.jitter, is_rgb=self.is_rgb)(image)
         assert isinstance(changed, Tensor)
         return changed
 
 
-def _channels_first(pixels: NDArray[np.uint8]) -> Tensor:
+def _channels_first(pixels: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit.dense.samples import target_of
+from transferkit.finetune.augmentation import color_jitter
 from transferkit.finetune.dense.recipe import LiveRecipe
 from transferkit.finetune.samples import decoded_pixels
 from transferkit.images import ImageSet
@@ -45,7 +46,7 @@ class MaskedPixels(Samples):
         recipe: LiveRecipe,
     ) -> None:
         self.pixels, self.targets = decoded_pixels(images, preprocess), targets
-        self.change = _changes(recipe, preprocess.image_size)
+        self.change = _changes(recipe, preprocess.image_size, is_rgb=preprocess.is_rgb)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -67,7 +68,7 @@ class MaskedPixels(Samples):
         yield from self.targets
 
 
-def _changes(recipe: LiveRecipe, size: tuple[int, int]) -> Any:
+def _changes(recipe: LiveRecipe, size: tuple[int, int], *, is_rgb: bool) -> Any:
     """Random changes of an image and its mask, through torchvision's transforms v2."""
     from torchvision.transforms import v2
 
@@ -77,5 +78,5 @@ def _changes(recipe: LiveRecipe, size: tuple[int, int]) -> Any:
     if recipe.mirrored:
         steps.append(v2.RandomHorizontalFlip())
     if recipe.jitter:
-        steps.append(v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter))
+        steps.append(color_jitter(recipe.jitter, is_rgb=is_rgb))
     return v2.Compose(steps) if steps else v2.Identity()

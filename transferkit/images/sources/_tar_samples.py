@@ -8,7 +8,7 @@ from typing import Any
 
 from transferkit.images.blobs import Blob
 from transferkit.images.sources._containers import safe_name
-from transferkit.images.sources.folder import EXTENSIONS
+from transferkit.images.sources.folder import ARRAYS, EXTENSIONS
 from transferkit.images.tars import TarReader
 
 __all__ = ["TarSample", "TarSamples", "read_samples"]
@@ -98,7 +98,10 @@ def read_samples(blob: Blob, columns: Sequence[str]) -> TarSamples:
             own.images.append((kind, member.offset_data, member.size))
         elif kind.lower() in _TEXTS:
             own.texts[kind.lower()] = _text(reader, member)
+    # As in a folder: arrays are images where there are no others.
+    has_others = any(not _is_array(kind) for own in keys.values() for kind, _, _ in own.images)
     for key, own in keys.items():
+        own.images = [one for one in own.images if not (has_others and _is_array(one[0]))]
         if not own.images:
             found.left_out.setdefault("of no image", []).append(key)
             continue
@@ -109,6 +112,10 @@ def read_samples(blob: Blob, columns: Sequence[str]) -> TarSamples:
             name = key if len(plain) == 1 else f"{key}.{kind}"
             found.samples.append(TarSample(name, at, n, values))
     return found
+
+
+def _is_array(kind: str) -> bool:
+    return f".{kind.lower().rpartition('.')[2]}" in ARRAYS
 
 
 def _unusable(member: tarfile.TarInfo, name: str | None) -> str:

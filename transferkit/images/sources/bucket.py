@@ -12,7 +12,7 @@ from transferkit.images.paths import is_excluded
 from transferkit.images.sources import folder as local
 from transferkit.images.sources._options import ListingOptions
 from transferkit.images.sources._places import FILE_SUFFIXES, files_at, is_remote, suffix_of
-from transferkit.images.sources.folder import Walk, listed_walk
+from transferkit.images.sources.folder import Walk, leave_arrays_out, listed_walk
 from transferkit.remote import RemoteError, scheme_of
 
 __all__ = ["accepts", "example", "listed"]
@@ -64,6 +64,7 @@ def _walked(names: Iterable[str], exclude: Sequence[str]) -> Walk:
             walk.take(name)
     # An object of a folder's own name stands for the folder.
     walk.others = [name for name in walk.others if name not in folders]
+    leave_arrays_out(walk)
     walk.n_excluded = len(left_out)
     walk.folders = sorted(folders)
     return walk

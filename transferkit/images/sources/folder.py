@@ -22,12 +22,14 @@ from transferkit.images.sources._options import ListingOptions
 from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = [
+    "ARRAYS",
     "EXTENSIONS",
     "Walk",
     "accepts",
     "example",
     "files_below",
     "labels_and_splits",
+    "leave_arrays_out",
     "listed",
     "listed_walk",
     "without_masks",
@@ -36,11 +38,15 @@ __all__ = [
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".gif"),
     *(".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".npy", ".dcm", ".dicom"),
 )
 """Extensions of the files that a folder's listing takes, in any case."""
 
 CONTAINER_SUFFIXES = (".tar", ".parquet")
 """Extensions of the files that hold many images each."""
+
+# Arrays are images where there are no others; beside pictures they are features, masks, anything.
+ARRAYS = (".npy",)
 
 # Files and folders that file managers leave behind.
 _NO_FILES = ("thumbs.db", "desktop.ini")
@@ -92,7 +98,10 @@ def listed_walk(
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
     if options.annotated:
-        names = without_masks(names)
+        kept = without_masks(names)
+        if len(kept) < len(names):
+            logger.info("left out %d masks beside the images", len(names) - len(kept))
+        names = kept
     if not names:
         raise ValueError(
             f"no images in {str(root)!r} or below; files that end in "
@@ -417,7 +426,16 @@ def _walk(root: Path, exclude: Sequence[str] = ()) -> Walk:
                     waiting.appendleft(inner)
             else:
                 walk.take(path)
+    leave_arrays_out(walk)
     return walk
+
+
+def leave_arrays_out(walk: Walk) -> None:
+    """Take NumPy files for no images where they stand beside images of other formats."""
+    arrays = [path for path in walk.images if _suffix(path) in ARRAYS]
+    if 0 < len(arrays) < len(walk.images):
+        walk.images = [path for path in walk.images if _suffix(path) not in ARRAYS]
+        walk.others += arrays
 
 
 def _shortened(name: str) -> str:

@@ -15,6 +15,7 @@ from transferkit.report.thumbnails import picture_of
 if TYPE_CHECKING:
     from transferkit.images import ImageSet
     from transferkit.metrics import Predictions, TaskReport
+    from transferkit.spec import Preprocess
 
 __all__ = ["JudgedImages"]
 
@@ -35,6 +36,8 @@ class JudgedImages:
         What was measured.
     exif : bool, default=False
         Whether the images' EXIF orientation is applied.
+    preprocess : Preprocess, optional
+        Of the backbone, by which images that aren't 8-bit RGB are shown.
     """
 
     images: ImageSet
@@ -42,6 +45,7 @@ class JudgedImages:
     found: Predictions
     report: TaskReport
     exif: bool = False
+    preprocess: Preprocess | None = None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -68,4 +72,4 @@ class JudgedImages:
 
     def picture(self, i: int, side: int) -> Image.Image | None:
         """An image, not much smaller than a square; None if it can't be read any more."""
-        return picture_of(self.images.items[i], side, exif=self.exif)
+        return picture_of(self.images.items[i], side, exif=self.exif, preprocess=self.preprocess)

@@ -23,7 +23,7 @@ from transferkit.digests import (
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     """A memory that trusts files at once; those of a test are only milliseconds old."""
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
     return DigestMemory(tmp_path / "cache" / "digests.sqlite")
 
 
@@ -157,20 +157,20 @@ def test_files_that_are_hashed_on_another_machine(memory, files):
 
 
 def test_young_files_are_not_trusted(memory, files, monkeypatch):
-    monkeypatch.setattr(digests, "RACY_NS", 2_000_000_000)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 2_000_000_000)
     assert [memory.digests(files).n_read for _ in range(2)] == [5, 5]
     # A file whose content changed while its stamp could not tell must still be right.
-    monkeypatch.setattr(digests, "_stamp", lambda status: "same")
+    monkeypatch.setattr(digests, "stamp_of", lambda status: "same")
     files[1].write_bytes(b"other")
     assert memory.digests(files).values == truth(files)
 
 
 def test_file_that_changes_while_it_is_read_is_not_remembered(memory, files, monkeypatch):
     stamps = iter(range(100))
-    monkeypatch.setattr(digests, "_stamp", lambda status: str(next(stamps)))
+    monkeypatch.setattr(digests, "stamp_of", lambda status: str(next(stamps)))
     memory.digests(files)
     monkeypatch.undo()
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
     assert memory.digests(files).n_read == 5
 
 
@@ -250,7 +250,7 @@ def test_memory_that_is_no_file(memory, files, kind):
 
 
 def test_memory_that_cannot_be_written(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file" / "digests.sqlite", tmp_path):
         memory = DigestMemory(path)

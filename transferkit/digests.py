@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.files import check_regular, open_regular
+from transferkit.files import check_regular, is_settled, open_regular, stamp_of
 from transferkit.folders import cache_folder
 
 __all__ = [
@@ -38,10 +38,6 @@ __all__ = [
 
 ID_BYTES = 16
 """Length of a row id: the first bytes of a digest."""
-
-# A file system's times may be as coarse as 2 s (FAT). A file that changed less than 2 s before it
-# was hashed could change again and keep its stamp, so the digest of such a file is not remembered.
-RACY_NS = 2_000_000_000
 
 _DEFAULT_THREADS = min(16, os.cpu_count() or 1)
 _PATHS_PER_QUERY = 900  # older SQLite takes at most 999 parameters
@@ -194,10 +190,10 @@ class DigestMemory:
                 status = _stat(path)
                 if check_size is not None:
                     check_size(status.st_size, path)
-                stamps[path] = _stamp(status)
+                stamps[path] = stamp_of(status)
             except OSError as error:
                 digest_of[path] = error
-        digest_of.update(self._recall(stamps))
+        digest_of.update(self.recall(stamps))
         unknown = {path: stamp for path, stamp in stamps.items() if path not in digest_of}
         if unknown:
             if hash_with is None:
@@ -209,7 +205,7 @@ class DigestMemory:
         """Read the files with these paths and stamps, and remember their digests."""
         start = time.perf_counter()
         hashed = dict(zip(stamps, hash_with(stamps), strict=True))
-        self._record(
+        self.record(
             {
                 path: (stamps[path], digest)
                 for path, (digest, is_lasting) in hashed.items()
@@ -220,8 +216,14 @@ class DigestMemory:
         _logger.info("hashed %s files in %.1f s", f"{len(stamps):,}", seconds)
         return {path: digest for path, (digest, _) in hashed.items()}
 
-    def _recall(self, stamps: dict[str, str]) -> dict[str, bytes]:
-        """Return the digests remembered for these paths with these very stamps."""
+    def recall(self, stamps: Mapping[str, str]) -> dict[str, bytes]:
+        """Return the digests that are remembered for these paths with these very stamps.
+
+        Parameters
+        ----------
+        stamps : mapping of str to str
+            By absolute path, or whatever else names something for good, such as a URL.
+        """
         known: dict[str, bytes] = {}
         keys = {os.fsencode(path): path for path in stamps}
         with self._forgiving("read"):
@@ -241,8 +243,15 @@ class DigestMemory:
                             known[path] = digest
         return known
 
-    def _record(self, entries: dict[str, tuple[str, bytes]]) -> None:
-        """Remember digests, in one transaction."""
+    def record(self, entries: Mapping[str, tuple[str, bytes]]) -> None:
+        """Remember digests, in one transaction.
+
+        Parameters
+        ----------
+        entries : mapping of str to (str, bytes)
+            Stamp and digest by path, as for `recall`. Any later change of the bytes has to
+            show in the stamp.
+        """
         if not entries or self._is_paused():
             return
         rows = [
@@ -326,12 +335,6 @@ def _stat(path: str) -> os.stat_result:
     return status
 
 
-def _stamp(status: os.stat_result) -> str:
-    # As text: inodes and devices may be unsigned 64-bit and more, SQLite's integers are not.
-    s = status
-    return f"{s.st_dev}:{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}"
-
-
 def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
     """Digest of a file, and whether any later change to it will change its stamp."""
     now = time.time_ns()  # before reading: a change during or after it must show in the stamp
@@ -341,10 +344,9 @@ def _hash(path: str, stamp: str) -> tuple[bytes | OSError, bool]:
             after = os.fstat(file.fileno())
     except OSError as error:
         return error, False
-    is_old = max(after.st_mtime_ns, after.st_ctime_ns) + RACY_NS <= now
     # The device's number is that of a mount, and so another one on another machine.
-    is_same = _stamp(after).partition(":")[2] == stamp.partition(":")[2]
-    return digest, is_old and is_same
+    is_same = stamp_of(after).partition(":")[2] == stamp.partition(":")[2]
+    return digest, is_settled(after, now) and is_same
 
 
 def _crc(key: bytes, stamp: str, digest: bytes) -> int:

@@ -13,13 +13,19 @@ __all__ = [
     "TEMPORARY_PREFIX",
     "check_regular",
     "failed_write",
+    "is_settled",
     "open_regular",
+    "stamp_of",
     "sync_file",
     "sync_folder",
     "write_whole",
 ]
 
 TEMPORARY_PREFIX = ".tmp-"
+
+# A file system's times may be as coarse as 2 s (FAT). A file that changed less than 2 s before it
+# was read could change again and keep its stamp.
+RACY_NS = 2_000_000_000
 
 # Names of the kinds of file that are refused, because "invalid argument" helps nobody.
 _KINDS = (
@@ -79,6 +85,32 @@ def open_regular(path: str | Path) -> BufferedReader:
 def _without_waiting(path: str, flags: int) -> int:
     # Regular files don't know the flag; Windows has neither it nor such pipes.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def stamp_of(status: os.stat_result) -> str:
+    """Text that is another one once a file was changed or replaced: inode, size and times.
+
+    Parameters
+    ----------
+    status : stat_result
+        Of the file.
+    """
+    # As text: inodes and devices may be unsigned 64-bit and more, SQLite's integers are not.
+    s = status
+    return f"{s.st_dev}:{s.st_ino}:{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}"
+
+
+def is_settled(status: os.stat_result, now: int) -> bool:
+    """Whether every change to a file after a time will show in its stamp.
+
+    Parameters
+    ----------
+    status : stat_result
+        Of the file.
+    now : int
+        The time, ns since 1970.
+    """
+    return max(status.st_mtime_ns, status.st_ctime_ns) + RACY_NS <= now
 
 
 def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 
 from tests.pictures import picture, write_pictures
-from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.digests import DigestMemory, Digests
 from transferkit.extract import BATCH_SIZE, extract
@@ -34,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _trust_young_files(monkeypatch):
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
 
 
 @pytest.fixture(scope="module")

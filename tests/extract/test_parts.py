@@ -17,7 +17,7 @@ FEATURES = ["pre_logits", "stage2.map"]
 
 @pytest.fixture(autouse=True)
 def _trust_young_files(monkeypatch):
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="doesn't exist; give a folder"):
         list_images(tmp_path / "nothing")
     make(tmp_path, "x.txt")
-    with pytest.raises(ValueError, match=r"x\.txt' is neither a folder nor a \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"x\.txt' is neither a folder nor a \.tar file nor"):
         list_images(tmp_path / "x.txt")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,13 +25,14 @@ def own_columns(source: str, images: ImageSet, path_column: str) -> list[dict[st
 
     A column that bears the name of one of ours is called ``table:NAME``.
     """
-    from transferkit.images import TABLE_SUFFIXES
-    from transferkit.images.sources.table import table_rows
+    from transferkit.images.sources.table import is_table, table_rows
 
-    path = Path(source)
-    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
+    if not is_table(source):
         return [{} for _ in images.names]
-    header, rows = table_rows(path)
+    header, rows = table_rows(source)
+    # A Parquet file of images has no paths to tell by which rows were left out.
+    if path_column not in header and len(rows) != len(images):
+        return [{} for _ in images.names]
     taken = set(_OURS)
     columns = []
     for name in header:
@@ -48,14 +48,13 @@ def own_columns(source: str, images: ImageSet, path_column: str) -> list[dict[st
             )
         taken.add(column)
         columns.append(column)
-    chosen = _rows_of(images, header.index(path_column), rows)
+    has_all = len(rows) == len(images)
+    chosen = rows if has_all else _rows_of(images, header.index(path_column), rows)
     return [dict(zip(columns, row, strict=True)) for row in chosen]
 
 
 def _rows_of(images: ImageSet, path_at: int, rows: list[list[str]]) -> list[list[str]]:
     """Rows of a table that belong to these images, which may be only a part of its images."""
-    if len(rows) == len(images):
-        return rows
     chosen, at = [], 0
     for name in images.names:
         while rows[at][path_at] != name:

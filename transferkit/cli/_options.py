@@ -91,8 +91,8 @@ place_options = _apply(
     [
         click.option(
             "--root",
-            type=click.Path(path_type=Path),
-            help="Folder that a table's paths are relative to; default the table's own.",
+            type=StorePath(path_type=Path),
+            help="Folder or URL that a table's paths are relative to; default the table's own.",
         ),
         click.option("--suffix", default="", help="Put behind a table's paths without one: .jpg."),
         click.option(
@@ -386,14 +386,14 @@ def images_from(
     A table that has the columns that a model has learnt needs no option to say so. Masks that
     stand among images that are annotated are none of them.
     """
-    from transferkit.images import TABLE_SUFFIXES, column_names, list_images
+    from transferkit.images import column_names, list_images
+    from transferkit.images.sources.table import is_table
 
     columns = {name: options.pop(f"{name}_column") for name in ("path", "label", "split")}
     labels = options.pop("labels")
     several = [name.strip() for name in labels.split(",") if name.strip()] if labels else []
-    is_table = Path(source).suffix.lower() in TABLE_SUFFIXES and Path(source).is_file()
-    is_open = is_table and not several and columns["label"] == "label"
-    if is_open and learnt and set(learnt) <= set(column_names(Path(source))):
+    is_open = is_table(source) and not several and columns["label"] == "label"
+    if is_open and learnt and set(learnt) <= set(column_names(source)):
         several = list(learnt)
     if len(several) == 1:
         columns["label"], several = several[0], []

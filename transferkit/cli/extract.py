@@ -50,7 +50,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Fill the store with features of IMAGES (a folder, a CSV or one file).
+    """Fill the store with features of IMAGES (a folder, a CSV, a tar file, a URL …).
 
     What is in the store already is not computed again, whatever the files are called; run
     the same command again to go on after an interruption.

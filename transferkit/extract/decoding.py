@@ -6,6 +6,7 @@ import hashlib
 import logging
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from transferkit.images import (
     ImageError,
     ImagePart,
     ImageSet,
+    Item,
     content_of,
     crop_fraction,
     read_rgb,
@@ -25,7 +27,16 @@ from transferkit.images import (
 from transferkit.images.items import is_in_memory
 from transferkit.spec import Preprocess
 
-__all__ = ["Decoded", "content_id", "decode", "part_id", "warn_of_crop", "warn_of_size"]
+__all__ = [
+    "Decoded",
+    "content_id",
+    "decode",
+    "part_id",
+    "reason_of_failure",
+    "warn_of_crop",
+    "warn_of_size",
+    "whole_content",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +73,31 @@ class Decoded:
     seconds: tuple[float, float]
 
 
-def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
-    """Read, decode, resize and crop one image."""
+def decode(
+    images: ImageSet,
+    index: int,
+    preprocess: Preprocess,
+    content_at: Callable[[int], Content] | None = None,
+) -> Decoded:
+    """Read, decode, resize and crop one image.
+
+    Parameters
+    ----------
+    images : ImageSet
+        All images.
+    index : int
+        Which.
+    preprocess : Preprocess
+        How.
+    content_at : callable, optional
+        Reads the image at a position; by default the item itself does.
+    """
     item = images.items[index]
     row = None if is_in_memory(item) else b""
     pixels, reason, size = None, "", (0, 0)
     start = read = time.perf_counter()
     try:
-        content = content_of(item.whole if isinstance(item, ImagePart) else item)
+        content = whole_content(item) if content_at is None else content_at(index)
         if row is not None:
             # The digest is of the very bytes that are decoded, because a file may have changed
             # since it was looked at first.
@@ -79,14 +107,22 @@ def decode(images: ImageSet, index: int, preprocess: Preprocess) -> Decoded:
             row = None if row is None else part_id(row, item)
             content = part_pixels(item, content)
         pixels, size = network_input(content, preprocess)
-    except ImageError as error:
-        reason = str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except MemoryError:
-        reason = "not enough memory to decode it"
+    except (ImageError, OSError, MemoryError) as error:
+        reason = reason_of_failure(error)
     end = time.perf_counter()
     return Decoded(index, row, pixels, reason, size, (read - start, end - read))
+
+
+def whole_content(item: Item) -> Content:
+    """Read an image, or the one that it is a part of."""
+    return content_of(item.whole if isinstance(item, ImagePart) else item)
+
+
+def reason_of_failure(error: Exception) -> str:
+    """Why an image can't be read, in plain words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def content_id(content: Content, *, exif: bool) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from transferkit.digests import DigestMemory, HashFiles, row_id
-from transferkit.extract.decoding import Decoded, content_id, part_id
+from transferkit.extract.decoding import Decoded, content_id, part_id, reason_of_failure
+from transferkit.extract.hashing import blob_digests
 from transferkit.images import (
     EXTENSIONS,
     Failure,
@@ -18,6 +19,7 @@ from transferkit.images import (
     check_file_size,
     content_of,
 )
+from transferkit.images.blobs import BlobImage, WholeBlob
 from transferkit.images.items import file_of
 from transferkit.images.paths import why_missing
 
@@ -78,21 +80,31 @@ class Identities:
                 self.fail(i, self._reason(i, digest))
             else:
                 self.ids[i] = self._own_id(i, row_id(digest))
+        in_blobs = self._digest_blobs()
         known: dict[int, bytes] = {}  # an image of which there are several parts is digested once
         for i, item in enumerate(self.images.items):
-            if i in files:
+            if i in files or i in in_blobs:
                 continue
             whole = _whole(item)
             try:
                 if id(whole) not in known:
                     known[id(whole)] = content_id(content_of(whole), exif=exif)
                 self.ids[i] = self._own_id(i, known[id(whole)])
-            except ImageError as error:
-                self.fail(i, str(error))
-            except OSError as error:
-                self.fail(i, error.strerror or str(error))
-            except MemoryError:
-                self.fail(i, "not enough memory to decode it")
+            except (ImageError, OSError, MemoryError) as error:
+                self.fail(i, reason_of_failure(error))
+
+    def _digest_blobs(self) -> Collection[int]:
+        """Digest the images that lie in tars, Parquet files and object storage; their positions."""
+        wholes = enumerate(map(_whole, self.images.items))
+        images = {i: whole for i, whole in wholes if isinstance(whole, BlobImage)}
+        found = blob_digests(list(images.values()))
+        self.n_read += found.n_read
+        for i, digest in zip(images, found.values, strict=True):
+            if isinstance(digest, Exception):
+                self.fail(i, reason_of_failure(digest))
+            else:
+                self.ids[i] = self._own_id(i, row_id(digest))
+        return images
 
     def _own_id(self, index: int, whole: bytes) -> bytes:
         """Row id of an item, from that of the image that it is, or is a part of."""
@@ -164,10 +176,19 @@ class Identities:
                 for i in self._entries(image.index):
                     self.fail(i, image.reason)
             return None
+        if row != was and self._is_part_of_file(image.index):
+            # What is where it was may be another image by now, of another name and label.
+            self.fail(image.index, "its file has changed since it was listed")
+            return None
         if row != was:  # the file was changed after it was digested
             for i in self._entries(image.index):
                 self.ids[i] = row
         return row
+
+    def _is_part_of_file(self, index: int) -> bool:
+        """Whether an image is one of many in a tar or Parquet file."""
+        whole = _whole(self.images.items[index])
+        return isinstance(whole, BlobImage) and not isinstance(whole, WholeBlob)
 
     def _entries(self, index: int) -> list[int]:
         """Positions at which an image's file is listed, which is often once."""

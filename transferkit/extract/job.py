@@ -21,6 +21,7 @@ import numpy as np
 from transferkit.backbones import Backbone
 from transferkit.extract.certifying import SampledRows
 from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
+from transferkit.extract.fetching import FetchedAhead
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
 from transferkit.extract.suspects import InFlight, ending
@@ -314,19 +315,19 @@ class ExtractionJob:
         workers: Workers,
     ) -> Generator[Batch]:
         """Compute the rows of chunks of images, with a network that suits `n_images`."""
-        with InFlight() as in_flight:
+        with InFlight() as in_flight, FetchedAhead(self.images) as fetched:
             yield from run(
-                chunks,
-                functools.partial(self._decode, in_flight),
+                fetched.chunks(chunks),
+                functools.partial(self._decode, in_flight, fetched),
                 self.chosen_batch_size(),
                 functools.partial(self.forward, specs, n_images, workers.n_workers),
                 workers,
             )
 
-    def _decode(self, in_flight: InFlight, index: int) -> Decoded:
+    def _decode(self, in_flight: InFlight, fetched: FetchedAhead, index: int) -> Decoded:
         known = self.identities.ids[index]
         with in_flight.holding(known):
-            image = decode(self.images, index, self.preprocess)
+            image = decode(self.images, index, self.preprocess, fetched.content)
         row = image.row or known
         if self.view is None or image.pixels is None or row is None:
             return image

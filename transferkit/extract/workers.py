@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -99,7 +99,7 @@ def workers_for(
 
 
 def run(
-    chunks: Sequence[list[int]],
+    chunks: Iterable[list[int]],
     decode: Callable[[int], Decoded],
     size: int,
     forward: Callable[[], Forward],
@@ -109,8 +109,8 @@ def run(
 
     Parameters
     ----------
-    chunks : sequence of list of int
-        Positions of at most `size` images each.
+    chunks : iterable of list of int
+        Positions of at most `size` images each; they are taken a few ahead of what is computed.
     decode : callable
         Decodes the image at a position.
     size : int

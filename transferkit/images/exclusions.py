@@ -9,8 +9,17 @@ from pathlib import Path
 
 from transferkit.files import open_regular, write_whole
 from transferkit.images.imageset import ImageSet
+from transferkit.images.paths import is_excluded
 
-__all__ = ["LIST_SUFFIX", "excluded_names", "split_exclusions", "without_names", "write_exclusions"]
+__all__ = [
+    "LIST_SUFFIX",
+    "excluded_names",
+    "split_exclusions",
+    "tell_excluded",
+    "without_names",
+    "without_patterns",
+    "write_exclusions",
+]
 
 LIST_SUFFIX = ".txt"
 """Ending by which a list is told from a pattern: no image's name ends so."""
@@ -117,3 +126,26 @@ def write_exclusions(file: Path, names: Sequence[str]) -> None:
             "the file"
         )
     write_whole(file, [os.fsencode(name) + b"\n" for name in names])
+
+
+def without_patterns(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
+    """Leave out the images whose names match a pattern.
+
+    Raises
+    ------
+    ValueError
+        If no image is left.
+    """
+    if not patterns:
+        return images
+    kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
+    if not kept:
+        raise ValueError(f"no images are left without {', '.join(patterns)}; exclude less")
+    tell_excluded(len(images) - len(kept), "image", patterns)
+    return images.select(kept)
+
+
+def tell_excluded(n: int, what: str, patterns: Sequence[str]) -> None:
+    """Tell the number of images that the user's patterns left out."""
+    number = f"{n:,} times a {what}" if n > 1 else f"one {what}" if n else f"no {what}"
+    logger.warning("%s was left out by %s", number, ", ".join(patterns))

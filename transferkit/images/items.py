@@ -18,6 +18,8 @@ Content = bytes | Image.Image | np.ndarray
 class LazyImage(abc.ABC):
     """An image that is taken from somewhere whenever it is needed, such as a data set."""
 
+    __slots__ = ()
+
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width, px, if they are known without reading it."""
@@ -26,6 +28,11 @@ class LazyImage(abc.ABC):
     @property
     def is_in_memory(self) -> bool:
         """Whether it exists in this process only."""
+        return False
+
+    @property
+    def is_far(self) -> bool:
+        """Whether to get it takes a while, so that it had better be asked for ahead of time."""
         return False
 
     @abc.abstractmethod

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.images.exclusions import split_exclusions, without_names
+from transferkit.images.exclusions import split_exclusions, without_names, without_patterns
 from transferkit.images.imageset import ImageSet
 from transferkit.images.items import ImageBag, Item, file_of
 from transferkit.images.labels import clean_label, warn_of_lookalikes
-from transferkit.images.paths import in_either_form, is_excluded
-from transferkit.images.sources import ListingOptions, folder, source_of, table
-from transferkit.images.sources.folder import EXTENSIONS, tell_excluded
+from transferkit.images.paths import in_either_form
+from transferkit.images.sources import ListingOptions, bucket, folder, source_of, table
+from transferkit.images.sources._places import is_remote, remote_image
+from transferkit.images.sources.folder import EXTENSIONS
 from transferkit.images.split_lists import SplitLists, find_split_lists, with_split_lists
+from transferkit.remote import is_url, path_of_url, scheme_of
 
 __all__ = ["list_images"]
 
@@ -46,7 +48,10 @@ def list_images(
     ----------
     source : str, Path, sequence, ndarray, DataFrame, data set or ImageSet
         - A folder, a ``.csv`` (with a header) or ``.parquet`` file, an image file.
-        - One image, or a list, array, Series or generator of them: paths, files' bytes,
+        - ``.tar`` files as WebDataset has them, ``.parquet`` files with the images' bytes: one,
+          several by braces (``"train-{0000..0127}.tar"``), or a folder of them.
+        - The URL of any of these: ``s3://``, ``gs://``, ``az://``, ``memory://``, ``file://``.
+        - One image, or a list, array, Series or generator of them: paths, URLs, files' bytes,
           open binary files, dictionaries ``{"bytes": …, "path": …}``, PIL images, uint8
           arrays (H, W, 3). A list in a list, or a row of a 2-D array of paths, is an item of
           several images: the rooms of a house, the slices of a scan.
@@ -63,8 +68,8 @@ def list_images(
     group_column : str, optional
         Column of the table that says which images belong together, such as a patient's.
     root : path, optional
-        Folder that the paths of a table or list are relative to; by default a table's own, or
-        the working directory.
+        Folder, or its URL, that the paths of a table or list are relative to; by default a
+        table's own, or the working directory.
     suffix : str, default=""
         Put behind paths of a table or list that don't end as images do, such as ``".jpg"``.
     exclude : sequence of str, default=()
@@ -81,7 +86,10 @@ def list_images(
     Raises
     ------
     ValueError
-        If there are no images, or a table or an array is not what it should be.
+        If there are no images, or a table, an array or a file of images is not what it should
+        be.
+    RemoteError
+        If object storage doesn't answer, or refuses.
     FileNotFoundError
         If the path doesn't exist.
     TypeError
@@ -94,6 +102,8 @@ def list_images(
     """
     if isinstance(source, np.ndarray) and source.ndim == 0 and source.dtype.kind in "OUS":
         source = source.item()
+    if is_url(source) and scheme_of(source) == "file":
+        source = path_of_url(source, "images")
     if isinstance(source, ImageSet):
         _check_groups(group_column, has_groups=False)
         return source if split_lists is None else with_split_lists(source, split_lists)
@@ -104,11 +114,12 @@ def list_images(
         path_column, label_column, split_column, group_column, exclude, annotated
     )
     images = kind.listed(source, options)
-    if kind is not folder:  # its paths are where they are, and it has left out what it should
+    # Paths of a folder are where they are, and it has left out what it should.
+    if kind not in (folder, bucket):
         is_path = isinstance(source, str | os.PathLike)
         if root is not None or suffix:
             images = _placed(images, root, suffix, Path(source).parent if is_path else Path())
-        images = _without(images, exclude)
+        images = without_patterns(images, exclude)
     images = without_names(images, lists)
     return _with_splits(_with_clean_labels(images), source, split_lists, annotated)
 
@@ -136,7 +147,8 @@ def _check_groups(column: str | None, *, has_groups: bool) -> None:
 def _placed(images: ImageSet, root: str | Path | None, suffix: str, beside: Path) -> ImageSet:
     """Complete paths that are relative to another folder, or lack their suffix."""
     base = beside if root is None else Path(root).expanduser()
-    if not base.is_dir():
+    is_far = is_remote(root)
+    if not (is_far or base.is_dir()):
         raise FileNotFoundError(f"root {str(root)!r} is no folder; give where the paths begin")
     dot = "" if suffix.startswith(".") or not suffix else "."
 
@@ -147,20 +159,12 @@ def _placed(images: ImageSet, root: str | Path | None, suffix: str, beside: Path
         if file_of(item) is None:
             return item
         lacks = suffix and not name.lower().endswith(EXTENSIONS)
-        return in_either_form(base / (f"{name}{dot}{suffix}" if lacks else name))
+        whole = f"{name}{dot}{suffix}" if lacks else name
+        if is_far:
+            return remote_image(f"{str(root).rstrip('/')}/{whole}")
+        return in_either_form(base / whole)
 
     return replace(images, items=tuple(map(placed, images.items, images.names)))
-
-
-def _without(images: ImageSet, patterns: Sequence[str]) -> ImageSet:
-    """Leave out the images whose names match a pattern."""
-    if not patterns:
-        return images
-    kept = [i for i, name in enumerate(images.names) if not is_excluded(name, patterns)]
-    if not kept:
-        raise ValueError(f"no images are left without {', '.join(patterns)}; exclude less")
-    tell_excluded(len(images) - len(kept), "image", patterns)
-    return images.select(kept)
 
 
 def _with_clean_labels(images: ImageSet) -> ImageSet:

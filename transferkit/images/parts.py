@@ -108,6 +108,11 @@ class ImagePart(LazyImage):
         """Whether the image exists in this process only."""
         return is_in_memory(self.whole)
 
+    @property
+    def is_far(self) -> bool:
+        """Whether the image is."""
+        return isinstance(self.whole, LazyImage) and self.whole.is_far
+
     def read(self) -> Content:
         """Pixels of the part, uint8 ``(H, W, 3)``, as `cut` gives them."""
         return self.cut(content_of(self.whole))

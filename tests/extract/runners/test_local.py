@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from tests.pictures import write_pictures
-from transferkit import digests
 from transferkit.backbones import create_backbone, resolve_backbone
 from transferkit.extract import extract, plan
 from transferkit.extract import job as module
@@ -27,7 +26,7 @@ FEATURES = ["pre_logits", "stage3.avg"]
 
 @pytest.fixture(autouse=True)
 def _trust_young_files(monkeypatch):
-    monkeypatch.setattr(digests, "RACY_NS", 0)
+    monkeypatch.setattr("transferkit.files.RACY_NS", 0)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import fsspec
 import numpy as np
 import pytest
 
+from transferkit import remote
 from transferkit.store import FeatureStore, PlaceError
 from transferkit.store.places import ObjectPlace, open_place
-from transferkit.store.places import fsspec as object_places
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def stored_as() -> str:
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch):
-    monkeypatch.setattr(object_places, "WAITS", (0, 0, 0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0, 0, 0))
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Stores on a real server of S3, on this machine: whole, shared, and through a bad network."""
 
-import logging
-import os
 import random
 import re
 import time
@@ -9,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.s3 import KEY, SECRET, serving, use
 from tests.store import (
     test_compacting,
     test_directory,
@@ -21,19 +20,17 @@ from tests.store import (
     test_verifying,
 )
 from tests.store.places.faulty_proxy import FAULTS, FaultyProxy
+from transferkit import remote
 from transferkit.store import FeatureStore, PlaceError
-from transferkit.store.places import fsspec as object_places
 
 pytest.importorskip("s3fs")
-server_of = pytest.importorskip("moto.server")
+pytest.importorskip("moto.server")
 
 pytestmark = [
     pytest.mark.slow,
     # Of libraries under s3fs and moto.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 
 
 @pytest.fixture
@@ -48,28 +45,15 @@ def stored_as() -> str:
 
 @pytest.fixture(scope="module")
 def server():
-    # It answers from threads of this process; each request would be two lines.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    running = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    yield running.get_host_and_port()[1]
-    running.stop()
+    with serving() as port:
+        yield port
 
 
 @pytest.fixture
 def bucket(server, monkeypatch, tmp_path) -> str:
-    import boto3
-
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server}")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    client = use(monkeypatch, server, tmp_path)
     name = f"b{random.getrandbits(60)}"
-    boto3.client("s3").create_bucket(Bucket=name)
+    client.create_bucket(Bucket=name)
     return f"s3://{name}/some/prefix"
 
 
@@ -130,7 +114,7 @@ def through(server, store, monkeypatch, choose, seconds=2.0):
     """A store that is reached through a proxy, and patience of half a second."""
     import s3fs
 
-    monkeypatch.setattr(object_places, "WAITS", (0, 0, 0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0, 0, 0))
     monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.5)
     proxy = FaultyProxy(server, choose, seconds)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -196,7 +180,7 @@ def test_a_network_that_stays_bad_ends_the_run(
 
 
 def test_nobody_listens(store, spec, make_ids, monkeypatch):
-    monkeypatch.setattr(object_places, "WAITS", (0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(PlaceError, match=r"could not look at s3://.*check that it can be reached"):
         FeatureStore(store.path).missing(spec, make_ids(1))

@@ -16,6 +16,7 @@ from transferkit import registry
 from transferkit.images.imageset import ImageSet
 from transferkit.images.sources import items
 from transferkit.images.sources._options import ListingOptions
+from transferkit.remote import LIBRARIES, is_url, scheme_of
 
 __all__ = ["ImageSource", "ListingOptions", "paths_taken", "source_of", "sources"]
 
@@ -63,6 +64,11 @@ def source_of(given: Any) -> ImageSource:
     for source in sources():
         if source.accepts(given):
             return source
+    if is_url(given):
+        raise ValueError(
+            f"images can't be at {scheme_of(given)}://; give a path, or a URL that begins with "
+            f"{', '.join(f'{name}://' for name in LIBRARIES)} or file://"
+        )
     if isinstance(given, str | os.PathLike):
         raise _unknown_path(Path(given))
     return cast(ImageSource, items)  # or it says what is wrong with it

@@ -1,6 +1,5 @@
-"""A single image file."""
+"""A single image file, of this machine or by its URL."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,29 @@ import numpy as np
 from PIL import Image
 
 from transferkit.images.imageset import ImageSet
+from transferkit.images.items import Item
 from transferkit.images.sources._options import ListingOptions
+from transferkit.images.sources._places import (
+    has_braces,
+    is_file,
+    is_remote,
+    name_of,
+    remote_image,
+)
 from transferkit.images.sources.folder import EXTENSIONS
 
 __all__ = ["accepts", "example", "listed"]
 
 
 def accepts(given: Any) -> bool:
-    """Whether a thing is the path of a file with an image's suffix."""
-    if not isinstance(given, str | os.PathLike):
-        return False
-    path = Path(given)
-    return path.suffix.lower() in EXTENSIONS and path.exists() and not path.is_dir()
+    """Whether a thing is the path or URL of a file with an image's suffix."""
+    return any(is_file(given, suffix) for suffix in EXTENSIONS) and not has_braces(given)
 
 
 def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the single image under its file's name."""
-    path = Path(given)
-    return ImageSet((path,), (path.name,))
+    item: Item = remote_image(given) if is_remote(given) else Path(given)
+    return ImageSet((item,), (name_of(given),))
 
 
 def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:

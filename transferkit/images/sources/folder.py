@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transferkit.images.blobs import Blob, FileBlob
+from transferkit.images.exclusions import tell_excluded, without_patterns
 from transferkit.images.imageset import ImageSet
+from transferkit.images.items import Item
 from transferkit.images.labels import clean_label
 from transferkit.images.layouts import MASK_SUFFIXES, is_image_folder, is_mask_folder, without
 from transferkit.images.paths import is_excluded
@@ -19,13 +22,16 @@ from transferkit.images.sources._options import ListingOptions
 from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = [
+    "ARRAYS",
     "EXTENSIONS",
+    "Walk",
     "accepts",
     "example",
     "files_below",
     "labels_and_splits",
+    "leave_arrays_out",
     "listed",
-    "tell_excluded",
+    "listed_walk",
     "without_masks",
 ]
 
@@ -36,8 +42,11 @@ EXTENSIONS = (
 )
 """Extensions of the files that a folder's listing takes, in any case."""
 
+CONTAINER_SUFFIXES = (".tar", ".parquet")
+"""Extensions of the files that hold many images each."""
+
 # Arrays are images where there are no others; beside pictures they are features, masks, anything.
-_ARRAYS = (".npy",)
+ARRAYS = (".npy",)
 
 # Files and folders that file managers leave behind.
 _NO_FILES = ("thumbs.db", "desktop.ini")
@@ -53,10 +62,39 @@ def accepts(given: Any) -> bool:
 
 def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a folder, sorted bytewise by their path below it."""
-    root, exclude = Path(given), options.exclude
-    walked = _walk(root, exclude)
-    if exclude:
-        tell_excluded(walked.n_excluded, "file or folder", exclude)
+    root = Path(given)
+    walked = _walk(root, options.exclude)
+    return listed_walk(
+        root, walked, options, lambda name: root / name, lambda name: FileBlob(root / name)
+    )
+
+
+def listed_walk(
+    root: Path | str,
+    walked: "Walk",
+    options: ListingOptions,
+    item: Callable[[str], Item],
+    blob: Callable[[str], Blob],
+) -> ImageSet:
+    """List the images among the files of a folder, wherever it is.
+
+    If there are none, they are in the tar or Parquet files that are there.
+
+    Parameters
+    ----------
+    root : Path or str
+        The folder, or its URL.
+    walked : Walk
+        What is in it.
+    options : ListingOptions
+        What is left out.
+    item, blob : callable
+        Make an item of an image's path below the folder, and a blob of any file's.
+    """
+    if not walked.images and (holding := walked.containers()):
+        return _listed_containers(root, walked, holding, options, blob)
+    if options.exclude:
+        tell_excluded(walked.n_excluded, "file or folder", options.exclude)
     walked.warn(root)
     names = sorted(walked.images, key=os.fsencode)
     if options.annotated:
@@ -74,8 +112,24 @@ def listed(given: Any, options: ListingOptions) -> ImageSet:
     else:
         labels, splits, depth = labels_and_splits(root, names)
         walked.warn_of_empty_classes(depth, labels)
-    items = tuple(root / name for name in names)
-    return ImageSet(items, tuple(names), labels if any(labels) else None, splits)
+    return ImageSet(tuple(map(item, names)), tuple(names), labels if any(labels) else None, splits)
+
+
+def _listed_containers(
+    root: Path | str,
+    walked: "Walk",
+    names: Sequence[str],
+    options: ListingOptions,
+    blob: Callable[[str], Blob],
+) -> ImageSet:
+    """List the images in the tar or Parquet files of a folder."""
+    from transferkit.images.sources import parquet, shards
+
+    walked.others = sorted(set(walked.others).difference(names))
+    walked.warn(root)
+    kind = shards.list_shards if _suffix(names[0]) == ".tar" else parquet.list_parquets
+    images = kind([blob(name) for name in names], names, options)
+    return without_patterns(images, options.exclude)
 
 
 def without_masks(names: Sequence[str]) -> list[str]:
@@ -118,13 +172,13 @@ def files_below(root: Path) -> list[str]:
 
 
 def labels_and_splits(
-    root: Path, names: Sequence[str]
+    root: Path | str, names: Sequence[str]
 ) -> tuple[tuple[str | None, ...], tuple[str | None, ...] | None, int]:
     """Read labels and splits from the folders above the images.
 
     Parameters
     ----------
-    root : Path
+    root : Path or str
         What messages call the uppermost folder.
     names : sequence of str
         The images' paths below it, in POSIX form.
@@ -151,18 +205,12 @@ def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
     return folder
 
 
-def tell_excluded(n: int, what: str, patterns: Sequence[str]) -> None:
-    """Tell the number of images that the user's patterns left out."""
-    number = f"{n:,} times a {what}" if n > 1 else f"one {what}" if n else f"no {what}"
-    logger.warning("%s was left out by %s", number, ", ".join(patterns))
-
-
 # ---- splits -------------------------------------------------------------------------
 
 Parts = list[list[str]]
 
 
-def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Parts, int]:
+def _parted(root: Path | str, parts: Parts) -> tuple[tuple[str | None, ...] | None, Parts, int]:
     """Split of every image if there are any, its path's parts without them, and the depth.
 
     The depth is the number of folders above those of the classes.
@@ -187,7 +235,7 @@ def _parted(root: Path, parts: Parts) -> tuple[tuple[str | None, ...] | None, Pa
         if len(tops) == 1:
             raise ValueError(
                 f"{str(root)!r} holds nothing but {tops[0]!r}, with split folders in it; give "
-                f"{str(root / tops[0])!r}"
+                f"{str(root).rstrip('/') + '/' + tops[0]!r}"
             )
         splits = tuple(split_of(p[1]) if len(p) > 2 else None for p in parts)
         return splits, [[p[0], *p[2:]] if len(p) > 2 else p for p in parts], 0
@@ -219,7 +267,7 @@ def _are_splits_below(below: dict[str, set[str]]) -> bool:
     return None not in kinds and "train" in kinds and len(kinds) > 1 and all(below.values())
 
 
-def _refuse_some_splits(root: Path, below: dict[str, set[str]]) -> None:
+def _refuse_some_splits(root: Path | str, below: dict[str, set[str]]) -> None:
     """Raise where some folders hold splits and others don't: test images would be trained on."""
     for top, names in below.items():
         kinds = {split_of(name) for name in names}
@@ -232,7 +280,7 @@ def _refuse_some_splits(root: Path, below: dict[str, set[str]]) -> None:
 
 
 def _refuse_unknown_splits(
-    root: Path, below: dict[str, set[str]], split_by_top: dict[str, str | None]
+    root: Path | str, below: dict[str, set[str]], split_by_top: dict[str, str | None]
 ) -> None:
     """Raise where top folders mostly hold folders of the same names: they'd become classes."""
     filled = {top: names for top, names in below.items() if names}
@@ -255,7 +303,7 @@ def _refuse_unknown_splits(
 
 
 @dataclass
-class _Walk:
+class Walk:
     """Everything found below a folder. Paths are relative to it, in POSIX form."""
 
     images: list[str] = field(default_factory=list)
@@ -265,7 +313,22 @@ class _Walk:
     unreadable: list[str] = field(default_factory=list)
     n_excluded: int = 0
 
-    def warn(self, root: Path) -> None:
+    def take(self, path: str) -> None:
+        """Add a file by what its name says that it is."""
+        name = path.rpartition("/")[2]
+        if _suffix(name) in EXTENSIONS:
+            self.images.append(path)
+        elif name.lower() not in _NO_FILES:
+            self.others.append(path)
+
+    def containers(self) -> list[str]:
+        """Files that hold images, tars if there are any, else Parquet files; sorted bytewise."""
+        for suffix in CONTAINER_SUFFIXES:
+            if found := [name for name in self.others if _suffix(name) == suffix]:
+                return sorted(found, key=os.fsencode)
+        return []
+
+    def warn(self, root: Path | str) -> None:
         """Warn of everything that was left out."""
         if self.others:
             n = len(self.others)
@@ -320,14 +383,14 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122 (60,000 Path objects take longer)
 
 
-def _walk(root: Path, exclude: Sequence[str] = ()) -> _Walk:
+def _walk(root: Path, exclude: Sequence[str] = ()) -> Walk:
     """Walk a folder. No file is asked for its status: `os.scandir` knows what is a folder.
 
     Links to folders are followed, but not to a folder that they stand in. A folder that itself
     holds links to folders is listed once, where it stands or by the first link to it: folders
     that link to one another would otherwise be listed by every path that leads through them.
     """
-    walk = _Walk()
+    walk = Walk()
     holding_links: set[tuple[int, int]] = set()
     # What stands here comes before what is linked to.
     waiting: deque[tuple[str, str, frozenset[tuple[int, int]]]] = deque()
@@ -361,19 +424,17 @@ def _walk(root: Path, exclude: Sequence[str] = ()) -> _Walk:
                     waiting.append(inner)
                 else:
                     waiting.appendleft(inner)
-            elif _suffix(entry.name) in EXTENSIONS:
-                walk.images.append(path)
-            elif entry.name.lower() not in _NO_FILES:
-                walk.others.append(path)
-    _leave_arrays_out(walk)
+            else:
+                walk.take(path)
+    leave_arrays_out(walk)
     return walk
 
 
-def _leave_arrays_out(walk: _Walk) -> None:
+def leave_arrays_out(walk: Walk) -> None:
     """Take NumPy files for no images where they stand beside images of other formats."""
-    arrays = [path for path in walk.images if _suffix(path) in _ARRAYS]
+    arrays = [path for path in walk.images if _suffix(path) in ARRAYS]
     if 0 < len(arrays) < len(walk.images):
-        walk.images = [path for path in walk.images if _suffix(path) not in _ARRAYS]
+        walk.images = [path for path in walk.images if _suffix(path) not in ARRAYS]
         walk.others += arrays
 
 

@@ -13,6 +13,7 @@ from transferkit.images.imageset import ImageSet
 from transferkit.images.items import ImageBag, Item
 from transferkit.images.paths import in_either_form
 from transferkit.images.sources._options import ListingOptions
+from transferkit.images.sources._places import is_remote, remote_image
 
 __all__ = ["accepts", "example", "is_missing", "item_of", "list_items", "listed"]
 
@@ -123,6 +124,8 @@ def item_of(value: Any, what: str) -> tuple[Item, str]:
     if isinstance(value, str | os.PathLike):
         if not str(value).strip():
             raise ValueError(f"{what} has an empty path; give its path, or leave it out")
+        if is_remote(value):
+            return remote_image(value), value
         return in_either_form(Path(value)), str(value)
     if isinstance(value, _BYTES):
         return bytes(value), what

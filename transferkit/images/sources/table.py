@@ -2,31 +2,44 @@
 
 import csv
 import difflib
-import os
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
 
 from transferkit.images.imageset import ImageSet, Label
+from transferkit.images.items import Item
 from transferkit.images.labels import clean_label
 from transferkit.images.paths import in_either_form
+from transferkit.images.row_groups import BlobFile, open_parquet
 from transferkit.images.sources._options import ListingOptions
+from transferkit.images.sources._places import (
+    blobs_of,
+    has_braces,
+    is_file,
+    is_remote,
+    remote_image,
+    suffix_of,
+)
 from transferkit.images.sources.items import is_missing
 from transferkit.images.splits import USUAL_NAMES, split_of
 
 __all__ = [
     "HAS_GROUPS",
+    "OPTIONAL",
     "PATHS",
     "TABLE_SUFFIXES",
     "Table",
     "accepts",
     "column_names",
     "example",
+    "is_table",
     "listed",
+    "missing_column",
     "read_table",
     "table_rows",
 ]
@@ -37,8 +50,8 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 PATHS = f"a {' or '.join(TABLE_SUFFIXES)} file"
 HAS_GROUPS = True
 
-# Columns of these names may be missing. A column that was asked for by another name may not.
-_OPTIONAL = ("label", "split")
+OPTIONAL = ("label", "split")
+"""Columns of these names may be missing. A column that was asked for by another name may not."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +77,38 @@ class Table:
 
 
 def accepts(given: Any) -> bool:
-    """Whether a thing is the path of a file with a table's suffix."""
-    if not isinstance(given, str | os.PathLike):
-        return False
-    path = Path(given)
-    return path.suffix.lower() in TABLE_SUFFIXES and path.exists() and not path.is_dir()
+    """Whether a thing is the path or URL of a CSV; what is in a Parquet file shows later."""
+    return is_file(given, ".csv") and not (isinstance(given, str) and has_braces(given))
+
+
+def is_table(given: str | Path) -> bool:
+    """Whether a path or URL names one file with a table's suffix."""
+    return any(is_file(given, suffix) for suffix in TABLE_SUFFIXES) and not has_braces(given)
 
 
 def listed(given: Any, options: ListingOptions) -> ImageSet:
     """List the images of a table, in its order; paths are relative to its own folder."""
-    path, label_column = Path(given), options.label_column
+    label_column = options.label_column
     columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
     columns = tuple(map(clean_label, columns))
     table = read_table(
-        path, options.path_column, columns, options.split_column, options.group_column
+        given, options.path_column, columns, options.split_column, options.group_column
     )
     labels: tuple[Label, ...] | None = table.labels
     if isinstance(label_column, str) and table.labels is not None:
         labels = tuple(row[0] for row in table.labels)
-    items = tuple(in_either_form(path.parent / p) for p in table.paths)
+    items = tuple(item_beside(given, path) for path in table.paths)
     label_names = None if table.labels is None else columns
     return ImageSet(items, table.paths, labels, table.splits, label_names, table.groups)
+
+
+def item_beside(file: str | Path, path: str) -> Item:
+    """Image of a path that is relative to a file's own folder, or is a URL."""
+    if is_remote(path):
+        return remote_image(path)
+    if is_remote(file):
+        return remote_image(f"{str(file).rpartition('/')[0]}/{path.removeprefix('./')}")
+    return in_either_form(Path(file).parent / path)
 
 
 def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
@@ -98,7 +122,7 @@ def example(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
 
 
 def read_table(
-    file: Path,
+    file: str | Path,
     path_column: str,
     label_columns: Sequence[str],
     split_column: str,
@@ -108,9 +132,10 @@ def read_table(
 
     Parameters
     ----------
-    file : Path
-        A CSV with a header row, UTF-8, separated by commas; or a Parquet file, whose values
-        become text as Python writes them (3 is ``"3"``, 3.0 is ``"3.0"``, null is empty).
+    file : str or Path
+        Path or URL of a CSV with a header row, UTF-8, separated by commas; or of a Parquet
+        file, whose values become text as Python writes them (3 is ``"3"``, 3.0 is ``"3.0"``,
+        null is empty).
     path_column, split_column : str
         Names of these columns; one called ``"split"`` may be missing.
     label_columns : sequence of str
@@ -138,13 +163,13 @@ def read_table(
     path_at = _column(file, header, path_column, "path")
     label_at = [_column(file, header, name, "label") for name in label_columns]
     if len(label_columns) > 1 and None in label_at:  # "label" is optional only by itself
-        raise _missing(file, header, label_columns[label_at.index(None)], "label")
+        raise missing_column(file, header, label_columns[label_at.index(None)], "label")
     split_at = _column(file, header, split_column, "split")
     group_at = None if group_column is None else _column(file, header, group_column, "group")
     if path_at is None:
-        raise _missing(file, header, path_column, "path")
+        raise missing_column(file, header, path_column, "path")
     if group_column is not None and group_at is None:  # one called "label" or "split"
-        raise _missing(file, header, group_column, "group")
+        raise missing_column(file, header, group_column, "group")
 
     paths, labels, splits, groups = [], [], [], []
     for number, row in lines:
@@ -172,25 +197,25 @@ def read_table(
     )
 
 
-def column_names(file: Path) -> list[str]:
+def column_names(file: str | Path) -> list[str]:
     """Names of a table's columns; none of an empty file."""
     return [clean_label(name) for name in next(_lines(file), (0, []))[1]]
 
 
-def table_rows(file: Path) -> tuple[list[str], list[list[str]]]:
+def table_rows(file: str | Path) -> tuple[list[str], list[list[str]]]:
     """Names of a table's columns, and the values of every row as they are written."""
     lines = _lines(file)
     header = [name.strip() for name in next(lines, (0, []))[1]]
     return header, [row for _, row in lines]
 
 
-def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(file: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Line number (of a row's last line) and values of every row that isn't blank."""
-    if file.suffix.lower() == ".parquet":
+    if suffix_of(file) == ".parquet":
         yield from _parquet_lines(file)
         return
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:  # Excel writes a BOM
+        with _opened(file) as text:
             reader = csv.reader(text)
             for row in reader:
                 if row:
@@ -201,47 +226,67 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{str(file)!r}, line {reader.line_num}: {error}") from error
 
 
-def _parquet_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _opened(file: str | Path) -> TextIO:
+    # Excel writes a BOM.
+    if not is_remote(file):
+        return Path(file).open(newline="", encoding="utf-8-sig")
+    raw = io.BufferedReader(BlobFile(blobs_of(file)[0]), 1 << 20)
+    return io.TextIOWrapper(raw, newline="", encoding="utf-8-sig")
+
+
+def _parquet_lines(file: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Do as `_lines` for Parquet: the columns' names are line 1, then follow the rows."""
-    try:
+    with open_parquet(blobs_of(file)[0]) as table:
         import pyarrow as pa
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{str(file)!r}: Parquet needs pyarrow, which isn't installed; run pip install "
-            "'transferkit[parquet]', or give a .csv file"
-        ) from error
-    try:
-        with parquet.ParquetFile(file) as table:
-            # Only flat columns: an image's bytes in a nested one would be read for nothing.
-            names = [f.name for f in table.schema_arrow if not pa.types.is_nested(f.type)]
-            yield 1, names
-            number = 1
+
+        # Only flat columns of texts and numbers: an image's bytes would be read for nothing.
+        names = [
+            field.name
+            for field in table.schema_arrow
+            if not (
+                pa.types.is_nested(field.type)
+                or pa.types.is_binary(field.type)
+                or pa.types.is_large_binary(field.type)
+            )
+        ]
+        yield 1, names
+        number = 1
+        try:
             for batch in table.iter_batches(columns=names):
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     yield number, ["" if is_missing(value) else str(value) for value in row]
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # whatever damaged pages make
-        raise ValueError(
-            f"{str(file)!r} isn't a Parquet file, or is damaged ({' '.join(str(error).split())})"
-        ) from error
+        except (pa.ArrowException, OSError, ValueError) as error:  # whatever damaged pages make
+            raise ValueError(
+                f"{str(file)!r} isn't a Parquet file, or is damaged "
+                f"({' '.join(str(error).split())})"
+            ) from error
 
 
-def _column(file: Path, header: list[str], name: str, kind: str) -> int | None:
+def _column(file: str | Path, header: list[str], name: str, kind: str) -> int | None:
     """Position of a column; None if it is missing and optional."""
     name = clean_label(name)
     if header.count(name) > 1:
         raise ValueError(f"{str(file)!r} has {header.count(name)} columns named {name!r}")
     if name in header:
         return header.index(name)
-    if name in _OPTIONAL:
+    if name in OPTIONAL:
         return None
-    raise _missing(file, header, name, kind)
+    raise missing_column(file, header, name, kind)
 
 
-def _missing(file: Path, header: list[str], name: str, kind: str) -> ValueError:
+def missing_column(file: str | Path, header: Sequence[str], name: str, kind: str) -> ValueError:
+    """Error that a table lacks a column, with the likely reason.
+
+    Parameters
+    ----------
+    file : str or Path
+        The table.
+    header : sequence of str
+        The columns that it has.
+    name, kind : str
+        The column that was asked for, and what for: ``"path"``, ``"label"``, ``"split"`` ….
+    """
     message = f"{str(file)!r} has no column {name!r}"
     if close := difflib.get_close_matches(name, header, n=1):
         message += f"; did you mean {close[0]!r}?"
@@ -257,7 +302,7 @@ def _value(text: str) -> str | None:
     return text if text.strip() else None
 
 
-def _split(file: Path, number: int, text: str) -> str | None:
+def _split(file: str | Path, number: int, text: str) -> str | None:
     if not text.strip():
         return None
     split = split_of(text)

@@ -7,9 +7,8 @@ are the same everywhere, so a store may be copied from one place to another by a
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
+from transferkit.remote import is_url, path_of_url, scheme_of
 from transferkit.store.places.fsspec import LIBRARIES, ObjectPlace
 from transferkit.store.places.local import LocalPlace
 from transferkit.store.places.memory import MemoryPlace
@@ -31,17 +30,6 @@ __all__ = [
 _WAS_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 
 
-def is_url(path: str | Path) -> bool:
-    """Whether a text is a URL; a `Path` never is.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/features"), is_url("features"), is_url("C:/features")
-    (True, False, False)
-    """
-    return isinstance(path, str) and "://" in path
-
-
 def open_place(path: str | Path) -> StorePlace:
     """Return the place that a path or a URL names. Nothing is made there, and nobody is asked.
 
@@ -56,10 +44,10 @@ def open_place(path: str | Path) -> StorePlace:
         If the URL is of another kind, or says more than a place.
     """
     if is_url(path):
-        scheme = str(path).partition("://")[0].lower()
+        scheme = scheme_of(str(path))
         if scheme == "file":
             # A plain write isn't whole or nothing; that of the local place is.
-            return LocalPlace(_local_path(str(path)))
+            return LocalPlace(path_of_url(str(path), "store"))
         if scheme not in LIBRARIES:
             raise ValueError(
                 f"a store can't be at {scheme}://; give a folder, or a URL that begins with "
@@ -73,12 +61,3 @@ def open_place(path: str | Path) -> StorePlace:
             "two slashes after the colon"
         )
     return LocalPlace(Path(path).expanduser().absolute())
-
-
-def _local_path(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise ValueError(
-            f"store {url!r} names no folder of this machine; give file:///PATH, with three slashes"
-        )
-    return Path(url2pathname(parts.path))

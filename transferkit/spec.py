@@ -6,6 +6,7 @@ batch size, versions) and what merely names it (paths, tags) does not.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -296,8 +297,8 @@ class FeatureSpec:
     precision : {"float32", "fp16", "bf16"}, default="float32"
         Numeric class of the forward pass.
     storage : {"float32", "float16", "int8"}, default="float32"
-        Numeric class of the stored rows. int8 is for maps: each value moves by up to 1/254 of the
-        largest of its channel and image.
+        Numeric class of the stored rows. In int8 each value moves by up to 1/254 of the largest
+        of its image's channel, or of its 64 neighbours in a vector.
     version : int
         Version of the store's format and of what these fields mean.
 
@@ -325,7 +326,7 @@ class FeatureSpec:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("storage", self.storage, STORAGE_DTYPES)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]

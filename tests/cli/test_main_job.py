@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_maps_as_int8(call, images: Path, tmp_path: Path) -> None:
     options = [*BACKBONE, "--features", "stage2.map", "--store", store, "--storage", "int8"]
     planned = json.loads(call("extract", images, *options, "--plan", "--json").out)
     text = call("extract", images, *options).out
-    assert "int8: cosine to the rows computed 0.999" in text
+    assert "int8: cosine to float32 0.999" in text
     (info,) = FeatureStore(store).list_keys()
     width, height, n_values = *info.row_shape[:2], int(np.prod(info.row_shape))
     assert planned["row_shapes"] == {"stage2.map": list(info.row_shape)}
@@ -56,9 +57,26 @@ def test_maps_as_int8(call, images: Path, tmp_path: Path) -> None:
     options[options.index(store)] = tmp_path / "another"
     planned = call("extract", images, *options, "--plan").out
     assert f"stage2.map {width} × {height}" in planned
-    refused = call("extract", images, *BACKBONE, "--storage", "int8")
-    assert refused.code == 1
-    assert "'pre_logits' is a vector; choose storage 'float16' (--storage float16)" in refused.err
+
+
+def test_vectors_as_int8(call, images: Path, tmp_path: Path) -> None:
+    options = ["--store", tmp_path / "vectors"]
+    text = call("extract", images, *BACKBONE, "--storage", "int8", *options).out
+    told = re.search(r"int8: (cosine .* of 24 rows; a linear probe .* 6 held-out images.*)", text)
+    assert told is not None
+    listed = call("store", "ls", *options).out
+    (info,) = FeatureStore(options[1]).list_keys()
+    assert f"{info.key[:6]}  int8: {told[1]}" in listed
+    assert told[1] in call("store", "info", info.key[:6], *options).out
+    shown = json.loads(call("store", "info", info.key[:6], *options, "--json").out)
+    assert shown["certificate"]["n_held_out"] == 6
+    model = tmp_path / "model"
+    done = call("fit", images, *BACKBONE, "--storage", "int8", *options, "--out", model)
+    assert done.code == 0
+    assert "no image decoded" in done.out
+    assert call("predict", model, images, *options).code == 0
+    compacted = call("store", "compact", *options)
+    assert compacted.code == 0
 
 
 def test_unreadable_images_are_named_and_the_exit_code_tells(call, damaged: Path) -> None:

@@ -34,6 +34,15 @@ def test_a_table_for_each_query(call, images: Path, tmp_path: Path) -> None:
     assert [hit["path"] for hit in hits[:2]] == [line.split()[3] for line in lines[4:]]
 
 
+def test_few_images_are_all_compared(call, images: Path, tmp_path: Path) -> None:
+    place = {"dataset": images, "store": tmp_path / "store"}
+    index = tmp_path / "index.safetensors"
+    result = search(call, images / "dark/03.jpg", "--index", index, **place)
+    assert result.code == 0
+    assert "method    exact, because an index needs 10,000 images" in result.out
+    assert not index.exists()
+
+
 def test_files_and_a_page(call, images: Path, tmp_path: Path) -> None:
     place = {"dataset": images, "store": tmp_path / "store"}
     out, sheet = tmp_path / "out" / "hits.csv", tmp_path / "sheet.html"

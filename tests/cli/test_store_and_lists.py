@@ -184,6 +184,16 @@ def test_ls_says_in_what_keys_differ(call, images: Path, key: str) -> None:
     assert listed[key] == {"exif": "false", "image_size": "48 × 48"}
 
 
+def test_many_small_shards_are_told(call, key: str, monkeypatch) -> None:
+    hint = f"{key} has 1 small shards; transferkit store compact {key[:6]} merges them"
+    assert "hint" not in call("store", "ls").err
+    monkeypatch.setattr("transferkit.cli.store._MANY_SHARDS", 1)
+    assert hint in call("store", "ls").err
+    assert hint in call("store", "info", key).err
+    monkeypatch.setattr("transferkit.cli.store._SMALL_BYTES", 1)
+    assert "hint" not in call("store", "ls").err
+
+
 def test_a_store_that_somebody_begins_to_write_is_one(call, tmp_path: Path) -> None:
     (tmp_path / "s" / ("0" * 16)).mkdir(parents=True)
     for command in (("ls",), ("verify",), ("gc",), ("merge", tmp_path / "s")):

@@ -122,6 +122,16 @@ def test_several_labels_from_tokens_in_float16(tmp_path):
     np.testing.assert_array_equal(found["labels"], model.predict(NEW))
 
 
+def test_int8_features_are_not_rounded_in_the_export(tmp_path):
+    # A head whose outputs change little with its features.
+    head = create_head("linear", C=1e-3)
+    model = TransferClassifier(extractor(storage="int8"), head).fit(IMAGES, CODES)
+    exported = export_model(model.save(tmp_path / "model"), check=tmp_path_of_images(tmp_path))
+    assert exported.check.difference <= exported.check.tolerance == 0.05
+    found = outputs(exported.path, NEW)
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(NEW), atol=0.05)
+
+
 def tmp_path_of_images(folder):
     write_pictures(folder / "images", [1, 2, 3])
     return folder / "images"

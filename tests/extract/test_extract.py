@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -565,6 +566,29 @@ def test_two_processes_at_once(tmp_path, spec, store):
     np.testing.assert_array_equal(extract_one(paths, spec, store), expected)
 
 
+# ---- a few images, as a server gets them ----
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_few_images_that_are_not_kept(files, spec, tmp_path, monkeypatch, n):
+    kept = extract_one(files, spec, FeatureStore(tmp_path / "store"))
+    batches, rows = [], Forward.rows
+
+    def counted(self, pixels):
+        batches.append(len(pixels))
+        return rows(self, pixels)
+
+    monkeypatch.setattr(Forward, "rows", counted)
+    # No file is written, and nothing waits for a disk.
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", None)
+    monkeypatch.setattr(os, "fsync", None)
+    datas = [path.read_bytes() for path in files[:n]]
+    np.testing.assert_allclose(extract_one(datas, spec), kept[:n], rtol=1e-4, atol=1e-5)
+    assert batches == [{1: 1, 2: 2, 3: 4, 5: 8}[n]]
+    with pytest.raises(UnreadableImages, match="empty file"):
+        extract_one([b""], spec)
+
+
 # ---- what is said -------------------------------------------------------------------
 
 
@@ -652,7 +676,7 @@ def test_one_line_about_a_run(caplog, files, spec):
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"precision": "fp16", "device": "cpu"}, "'fp16' needs a GPU"),
         ({"precision": "double"}, "precision is 'double'"),
-        ({"storage": "int8"}, "storage is 'int8'"),
+        ({"storage": "int4"}, "storage is 'int4'"),
     ],
 )
 def test_errors(files, spec, options, message):

@@ -55,8 +55,8 @@ class Watched:
 def stored(tmp_path):
     """Puts an array into a store, in shards of odd sizes; returns rows that aren't read."""
 
-    def stored(X):
-        kind = X.dtype.name
+    def stored(X, kind=None):
+        kind = kind or X.dtype.name
         key = f"random:{len(list(tmp_path.iterdir()))}"
         spec = FeatureSpec("timm:resnet18", "{}", key, PREPROCESS, "pre_logits", storage=kind)
         ids = [i.to_bytes(16, "big") for i in range(len(X))]
@@ -120,6 +120,18 @@ def test_equal_to_the_head_on_the_array(name, task, size, dtype, stored, monkeyp
         assert getattr(head, chosen, None) == getattr(expected, chosen, None)
     if size < len(X):
         assert rows.most <= 256  # the least that the linear solver reads at once
+
+
+@every_head
+def test_int8_rows_are_those_that_are_read(name, task, stored, monkeypatch):
+    X, y = data_for(task, "float32", n=200)
+    rows = stored(np.tile(X, 9), "int8")  # a block of 64, and one of 8
+    exact = rows[:]
+    assert 0 < np.abs(exact - np.tile(X, 9)).max() < 0.1
+    expected = made(name, task).fit(exact, y)
+    blocks_of(monkeypatch, 72 * 37)
+    head = made(name, task).fit(Watched(rows), y)
+    np.testing.assert_allclose(outputs(head, rows), outputs(expected, exact), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [n for n in STREAMED if describe(n).multilabel])

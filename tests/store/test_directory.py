@@ -74,7 +74,7 @@ def test_specs_are_kept_apart(store, spec, other_spec, make_ids, rows_of):
     assert sorted(s.key for s in store.specs()) == sorted([spec.key, other_spec.key])
 
 
-@pytest.mark.parametrize("storage", ["float16"])
+@pytest.mark.parametrize("stored_as", ["float16"])
 def test_float16_is_stored_rounded(store, spec, make_ids):
     ids = make_ids(2)
     rows = np.random.default_rng(0).normal(size=(2, 5))
@@ -85,8 +85,13 @@ def test_float16_is_stored_rounded(store, spec, make_ids):
 
 
 @pytest.mark.parametrize(
-    ("storage", "largest"),
-    [("float32", "3.40282e+38"), ("float16", "65504"), ("int8", "3.37624e+38")],
+    ("stored_as", "largest"),
+    [
+        ("float32", "3.40282e+38"),
+        ("float16", "65504"),
+        ("int8", "3.37624e+38"),
+        ("int8-maps", "3.37624e+38"),
+    ],
 )
 def test_values_above_the_storage_type_are_refused(store, spec, make_ids, map_shape, largest):
     shape = (3, *map_shape(1))

@@ -60,7 +60,7 @@ def hostile_headers() -> dict[str, Callable[[dict[str, Any]], object]]:
     }
 
 
-@pytest.mark.parametrize("storage", ["float32"])  # by whose sizes the headers above are made
+@pytest.mark.parametrize("stored_as", ["float32"])  # by whose sizes the headers above are made
 @pytest.mark.parametrize("name", hostile_headers())
 def test_hostile_headers_are_refused(shard, store, spec, load, make_ids, caplog, name):
     header, data = split(shard)

@@ -14,7 +14,12 @@ import pytest
 import transferkit
 from transferkit.store import FeatureStore
 
-pytestmark = [pytest.mark.kills, pytest.mark.parametrize("place", ["local"])]
+# Rows are maps in every class.
+pytestmark = [
+    pytest.mark.kills,
+    pytest.mark.parametrize("place", ["local"]),
+    pytest.mark.parametrize("stored_as", ["float32", "float16", "int8-maps"]),
+]
 
 ROOT = Path(transferkit.__file__).parents[1]
 

@@ -177,11 +177,12 @@ def test_copies_and_threads_read_for_themselves(store, spec, make_ids, fill):
 
 
 @pytest.mark.parametrize(
-    ("storage", "expected"),
+    ("stored_as", "expected"),
     [
         ("float32", "StoredRows(shape=(3, 4), dtype=float32)"),
         ("float16", "StoredRows(shape=(3, 4), dtype=float16)"),
-        ("int8", "StoredRows(shape=(3, 1, 1, 4), dtype=float32)"),
+        ("int8", "StoredRows(shape=(3, 4), dtype=float32)"),
+        ("int8-maps", "StoredRows(shape=(3, 1, 1, 4), dtype=float32)"),
     ],
 )
 def test_it_says_what_it_is(store, spec, make_ids, fill, expected):

@@ -62,7 +62,7 @@ disk_only = pytest.mark.parametrize("place", ["local"])
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 @pytest.mark.parametrize("what", ["shard", "spec", "shards"])
-@pytest.mark.parametrize("storage", ["float32"])
+@pytest.mark.parametrize("stored_as", ["float32"])
 def test_what_is_no_file_is_named_at_once(store, spec, other_spec, make_ids, write, kind, what):
     ids = make_ids(4)
     write(spec, ids[:2])

@@ -318,7 +318,7 @@ backbone_options = _apply(
             type=click.Choice(STORAGE_DTYPES),
             default="float32",
             show_default=True,
-            help="Numeric class of the stored rows; int8 is for maps.",
+            help="Numeric class of the stored rows; int8 has a scale per 64 values.",
         ),
     ]
 )

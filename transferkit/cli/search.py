@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     help="How features are compared.",
 )
 @click.option("--others", is_flag=True, help="Leave out images with the same bytes as IMAGE.")
+@click.option(
+    "--index",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of short codes to search by, made if need be; from 10,000 images on.",
+)
 @click.option("--cached-only", is_flag=True, help="Search only images that the store has.")
 @out_file_option("Table of what was found: .csv, .json, .jsonl or .parquet.")
 @click.option(
@@ -64,6 +69,7 @@ def command(
     metric: str,
     others: bool,
     cached_only: bool,
+    index: Path | None,
     out: Path | None,
     report: Path | None,
     on_error: str,
@@ -93,6 +99,7 @@ def command(
         only_others=others,
         only_stored=cached_only,
         on_error=extraction_mode(on_error),
+        index=index,
     )
     if out is not None:
         _write(found, out)
@@ -126,6 +133,7 @@ def _document(found: Search) -> dict[str, Any]:
     """What was found, for machines."""
     return {
         "metric": found.metric,
+        "method": found.method,
         "searched": found.n_searched,
         "hits": found.lines(),
         "failures": [{"name": one.name, "reason": one.reason} for one in found.failures],
@@ -150,6 +158,7 @@ def _print(found: Search, out: Path | None, report: Path | None) -> None:
         ("queries", f"{len(found.queries):,}"),
         ("searched", f"{counted(found.n_searched, 'image')} of {len(found.images):,}"),
     ]
+    pairs += [("method", found.method)] if found.method != "exact" else []
     pairs += [("hits", str(out))] if out is not None else []
     pairs += [("report", str(report))] if report is not None else []
     print_pairs(pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
     from transferkit.images import ImageSet
     from transferkit.store import KeyInfo
+
+# It is worth a hint to merge so many shards, if they are smaller than this on average.
+_MANY_SHARDS = 1000
+_SMALL_BYTES = 32 * 2**20
 
 
 @click.group()
@@ -82,9 +87,30 @@ def list_command(store: Path | str | None, as_json: bool) -> None:
             for info in keys
         ],
     )
+    _print_certificates(keys)
     _print_differences(keys)
+    _advise(keys)
     total = sum(info.n_bytes for info in keys)
     click.echo(f"{counted(len(keys), 'key')}, {size_of(total)} in {opened.path}", err=True)
+
+
+def _advise(keys: Sequence[KeyInfo]) -> None:
+    """Suggest to merge shards where they are many and small."""
+    for info in keys:
+        if info.n_shards >= _MANY_SHARDS and info.n_bytes < _SMALL_BYTES * info.n_shards:
+            click.echo(
+                f"hint: {info.key} has {info.n_shards:,} small shards; transferkit store compact "
+                f"{info.key[:6]} merges them, and the store opens sooner",
+                err=True,
+            )
+
+
+def _print_certificates(keys: Sequence[KeyInfo]) -> None:
+    """Say what compressed rows have lost, key by key."""
+    told = [(info, info.certificate) for info in keys if info.certificate is not None]
+    if told:
+        click.echo("\ncompressed rows")
+        print_pairs([(f"  {i.key[:6]}", f"{i.dtype}: {one.text()}") for i, one in told])
 
 
 def _print_differences(keys: Sequence[KeyInfo]) -> None:
@@ -141,6 +167,7 @@ def _as_dict(info: KeyInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "spec": json.loads(info.spec.to_json()),
         "provenance": info.provenance,
+        "certificate": None if info.certificate is None else asdict(info.certificate),
     }
 
 
@@ -160,6 +187,7 @@ def show_key(key: str, store: Path | str | None, as_json: bool) -> None:
         ("rows", f"{info.n_rows:,} of {shape}, {info.dtype}"),
         ("size", f"{size_of(info.n_bytes)} in {info.n_shards:,} shards"),
     ]
+    pairs += [("certificate", info.certificate.text())] if info.certificate is not None else []
     print_pairs(pairs)
     click.echo("\ndecides the numbers")
     spec = json.loads(info.spec.to_json())
@@ -167,6 +195,7 @@ def show_key(key: str, store: Path | str | None, as_json: bool) -> None:
     click.echo("\nwhere the first shard came from")
     provenance = info.provenance or {"": "n/a"}
     print_pairs([(f"  {name}", value) for name, value in provenance.items()])
+    _advise([info])
 
 
 def _text(value: Any) -> str:

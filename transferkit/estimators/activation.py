@@ -26,7 +26,7 @@ __all__ = ["ActivationMaps", "NoActivationMaps", "class_activation_maps"]
 
 # Largest difference between the mean of a map and the row, relative to the row's largest value,
 # by the row's numeric class: what computing in another order may move, with room to spare.
-_TOLERANCE = {"float32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "float16": 5e-3}
+_TOLERANCE = {"float32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "float16": 5e-3, "int8": 1e-2}
 
 
 class NoActivationMaps(ValueError):

@@ -91,8 +91,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     precision : {"float32", "bf16", "fp16"}, default="float32"
         Numeric class of the forward pass.
     storage : {"float32", "float16", "int8"}, default="float32"
-        Numeric class of the stored rows. int8, a quarter of float32's bytes, is for maps
-        (``"stage3.map"``): each value moves by up to 1/254 of the largest of its channel.
+        Numeric class of the stored rows. int8 takes a quarter of float32's bytes: each value
+        moves by up to 1/254 of the largest of its image's channel, or of its 64 neighbours in a
+        vector. What that costs is measured on a sample (`transferkit.store.Certificate`).
     engine : {"auto", "torch", "compile", "openvino"}, default="auto"
         Library that runs the network; see `transferkit.forward.Forward`.
     batch_size : int, optional

@@ -8,7 +8,7 @@ import functools
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from transferkit.backbones import Backbone
@@ -22,6 +22,7 @@ from transferkit.forward import check_engine_name
 from transferkit.images import ImageSet
 from transferkit.spec import BackboneSpec
 from transferkit.store import FeatureStore
+from transferkit.store.places import MemoryPlace
 
 __all__ = [
     "BATCH_SIZE",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# Rows of so many images are kept in memory, where nothing waits for a disk.
+_FEW = 64
 
 
 def extract(
@@ -66,7 +70,9 @@ def extract(
     features : sequence of str
         Feature names, ``layer[.pooling]``; one pass fills all of them.
     store : FeatureStore or None
-        Where rows are kept; None keeps nothing after the call.
+        Where rows are kept; None keeps nothing after the call. Fewer images than make a batch are
+        then computed as quickly as they can be, in a smaller one and by all threads, and the last
+        bits of their rows may differ from those of other batches.
     on : str, default="local"
         Where it runs: ``"local"`` is this machine; ``"ray"`` and ``"ray:ADDRESS"`` a cluster of
         Ray's (extra ``ray``), whose nodes see the same files and the same store. ADDRESS is
@@ -121,8 +127,7 @@ def extract(
     with contextlib.ExitStack() as stack:
         is_kept = store is not None
         if store is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="transferkit-"))
-            store = FeatureStore(folder)
+            store = stack.enter_context(_passing_store(len(images), is_alone=runner.is_alone))
         exif = next(iter(specs.values())).preprocess.exif
         stack.enter_context(runner)
         job = ExtractionJob(
@@ -137,6 +142,7 @@ def extract(
             functools.partial(progress_bar, shown=progress),
             started=started,
             view=view,
+            is_kept=is_kept,
         )
         runner.fill(job)
         result = job.finish(on_error, keep_rows if is_kept else bool(keep_rows))
@@ -144,3 +150,13 @@ def extract(
             result = dataclasses.replace(result, stored={})
     logger.info("%s", result.summary())
     return result
+
+
+@contextlib.contextmanager
+def _passing_store(n_images: int, *, is_alone: bool) -> Iterator[FeatureStore]:
+    """Store for a while: of few images in memory, else in a temporary folder."""
+    if is_alone and n_images <= _FEW:
+        yield FeatureStore(MemoryPlace())
+        return
+    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        yield FeatureStore(folder)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from transferkit.backbones import Backbone
+from transferkit.extract.certifying import SampledRows
 from transferkit.extract.decoding import Decoded, decode, warn_of_crop, warn_of_size
 from transferkit.extract.identities import Identities
 from transferkit.extract.result import Extraction
@@ -31,7 +32,7 @@ from transferkit.images import ImageSet
 from transferkit.memory import memory_for_features
 from transferkit.pooling import parse_feature
 from transferkit.spec import BackboneSpec, FeatureSpec, Preprocess
-from transferkit.store import FeatureStore, MissingRows, StoredRows, encoding
+from transferkit.store import FeatureStore, MissingRows, StoredRows
 
 __all__ = ["BATCH_SIZE", "ExtractionJob", "progress_bar", "specs_of"]
 
@@ -58,12 +59,6 @@ def specs_of(
     names = list(parsed)
     if not names:
         raise ValueError("no features were asked for; name at least one, such as 'pre_logits'")
-    vectors = [name for name in names if parsed[name].pooling != "map"]
-    if storage == "int8" and vectors:
-        raise ValueError(
-            f"storage is 'int8', which is for maps, and {vectors[0]!r} is a vector; choose "
-            "storage 'float16' (--storage float16)"
-        )
     spec = backbone.spec if isinstance(backbone, Backbone) else backbone
     specs = {n: spec.feature_spec(n, precision=precision, storage=storage) for n in names}
     return {n: replace(one, view=view) for n, one in specs.items()}
@@ -92,6 +87,9 @@ class ExtractionJob:
         On the clock of `time.perf_counter`; now by default.
     view : View, optional
         What is computed instead of the plain images.
+    is_kept : bool, default=True
+        Whether rows are stored. If not, a few images are computed as quickly as they can be: in a
+        batch of their own, by all threads, which may change the last bits of a row.
     """
 
     images: ImageSet
@@ -107,6 +105,7 @@ class ExtractionJob:
     n_images: int | None = None
     started: float = field(default_factory=time.perf_counter)
     view: View | None = None
+    is_kept: bool = True
     network: Forward | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     computed: set[bytes] = field(default_factory=set)
@@ -180,6 +179,7 @@ class ExtractionJob:
         self.set_aside(first)
         unusable: dict[bytes, str] = {}
         writer: ShardWriter | None = None
+        sample = self._sample(specs, first)
         batches = self._batches(list(first.values()), specs, size, unusable)
         try:
             for ids, batch in batches:
@@ -188,9 +188,10 @@ class ExtractionJob:
                     continue
                 assert self.network is not None
                 if writer is None:
-                    self.provenance = self.network.provenance() | _loss(specs, batch.rows, len(ids))
+                    self.provenance = self.network.provenance()
                     self.is_bf16_quicker = self.network.is_bf16_quicker()
-                    writer = ShardWriter(self.store, specs, _provenance(self.provenance, size))
+                    whence = _provenance(self.provenance, size)
+                    writer = ShardWriter(self.store, specs, whence, sample)
                 before = time.perf_counter()
                 unusable |= writer.add(ids, batch.rows)
                 self.computed.update(ids)
@@ -200,12 +201,23 @@ class ExtractionJob:
             batches.close()
             before = time.perf_counter()
             if writer is not None:
-                writer.flush()
+                writer.flush(is_last=True)
+            if sample is not None and self.provenance is not None:
+                self.provenance |= sample.worst()
             self.count({"write": time.perf_counter() - before})
         self.computed -= set(unusable)
         self.identities.fail_rows(unusable)
         now = self.identities.ids
         return any(now[i] != row and row not in unusable for row, i in first.items())
+
+    def _sample(self, specs: dict[str, FeatureSpec], first: dict[bytes, int]) -> SampledRows | None:
+        """Sample on which it is measured what a compressed storage class costs."""
+        if next(iter(specs.values())).storage == "float32":
+            return None
+        known = self.images.labels or ()
+        labels = {row: known[i] if known else None for row, i in first.items()}
+        classes = {row: one if isinstance(one, str) else None for row, one in labels.items()}
+        return SampledRows(specs, classes)
 
     def set_aside(self, first: dict[bytes, int]) -> bool:
         """Take images out, as unreadable, that end the process; return whether there were any."""
@@ -252,7 +264,11 @@ class ExtractionJob:
         if size := self.batch_size or self._stored_batch_size():
             return size
         kind = self.device.partition(":")[0]  # a GPU that is only named takes no memory
-        return BATCH_SIZE[choose_device().type if kind == "auto" else kind]
+        usual = BATCH_SIZE[choose_device().type if kind == "auto" else kind]
+        if self.is_kept or len(self.images) >= usual:
+            return usual
+        # Every size is prepared for once, so that there are few of them.
+        return 1 << (len(self.images) - 1).bit_length()
 
     def _stored_batch_size(self) -> int | None:
         """Batch size of rows that are there: the same one again gives the same bits."""
@@ -287,7 +303,8 @@ class ExtractionJob:
 
     def workers(self, n_batches: int) -> Workers:
         """Choose the number of threads for each kind of work."""
-        return workers_for(choose_device(self.device), n_batches, self.n_sharing)
+        shares = self.is_kept or n_batches > 1
+        return workers_for(choose_device(self.device), n_batches, self.n_sharing, shares=shares)
 
     def run(
         self,
@@ -345,21 +362,4 @@ def _provenance(network: dict[str, str], batch_size: int) -> dict[str, str]:
         **network,
         "batch_size": str(batch_size),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _loss(
-    specs: dict[str, FeatureSpec], rows: dict[str, np.ndarray], n_images: int
-) -> dict[str, str]:
-    """Measure how far int8 moves rows, as provenance; nothing for other storage classes."""
-    storage = next(iter(specs.values())).storage
-    if storage != "int8":
-        return {}
-    given = [rows[name][:n_images] for name in specs]
-    found = [encoding.cosines(maps[encoding.are_finite(maps)], storage) for maps in given]
-    if not (together := np.concatenate(found)).size:
-        return {}
-    return {
-        "storage_mean_cosine": f"{together.mean():.6f}",
-        "storage_smallest_cosine": f"{together.min():.6f}",
     }

@@ -142,7 +142,6 @@ def plan(
     bytes_as = {
         kind: sum(_row_bytes(kind, shapes[name]) * n for name, n in counts.items())
         for kind in STORAGE_DTYPES
-        if kind != "int8" or all(len(shape) == 3 for shape in shapes.values())
     }
     return Estimate(
         n_images=len(images),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.images import Failure, ImageError, ImageSet, UnreadableImages, size_of
-from transferkit.store import StoredRows
+from transferkit.store import Certificate, StoredRows
 
 __all__ = ["Extraction", "feature_columns"]
 
@@ -183,15 +183,10 @@ class Extraction:
                     f"{known['smallest_cosine']} at least, on the first images",
                 )
             )
-        if "storage_mean_cosine" in known:
-            lines.append(
-                (
-                    "storage",
-                    f"int8: cosine to the rows computed {known['storage_mean_cosine']} on average, "
-                    f"{known['storage_smallest_cosine']} at least, on the first images; no value "
-                    "moves by more than 1/254 of its channel's largest",
-                )
-            )
+        if certificate := Certificate.of(known):
+            kind, name = known.get("storage", ""), known.get("storage_feature", "")
+            of = f" of {name}" if len(self.rows) > 1 else ""
+            lines.append(("storage", f"{kind}{of}: {certificate.text()}"))
         if self.is_bf16_quicker and self.shares.get("forward", 0) > _LONG:
             lines.append(
                 (

@@ -67,7 +67,9 @@ class Workers:
     n_decoders: int
 
 
-def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Workers:
+def workers_for(
+    device: torch.device, n_batches: int, n_sharing: int = 1, *, shares: bool = True
+) -> Workers:
     """Choose the number of threads for each kind of work.
 
     On a CPU one worker per core, each doing everything: nothing is handed over and no core
@@ -81,6 +83,8 @@ def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Wor
         How many there are.
     n_sharing : int, default=1
         Processes that share the machine's cores, this one among them.
+    shares : bool, default=True
+        Whether a batch leaves cores to others, though there may be none.
     """
     # The user may limit the number by $OMP_NUM_THREADS.
     n_cores = max(1, torch.get_num_threads() // n_sharing)
@@ -90,7 +94,7 @@ def workers_for(device: torch.device, n_batches: int, n_sharing: int = 1) -> Wor
         return Workers(min(_ON_DEVICE, n_batches), n_cores, n_decoders)
     # Rows depend on the threads in the last bit, so their number is the same for one image and
     # for a million; on up to 16 cores it is 1.
-    n_threads = -(-n_cores // _MOST_WORKERS)
+    n_threads = -(-n_cores // _MOST_WORKERS) if shares else n_cores
     return Workers(max(1, min(n_cores // n_threads, n_batches)), n_threads, 0)
 
 

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from transferkit.extract.certifying import SampledRows
 from transferkit.spec import FeatureSpec
 from transferkit.store import FeatureStore, encoding
 
@@ -18,15 +19,28 @@ SHARD_SECONDS = 10.0
 
 
 class ShardWriter:
-    """Gathers rows, and writes a shard when there are enough or some time has passed."""
+    """Gathers rows, and writes a shard when there are enough or some time has passed.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Where they go.
+    specs : dict of str to FeatureSpec
+        What they are, by name.
+    provenance : dict of str
+        Whence they come.
+    sample : SampledRows, optional
+        Measures what the storage class costs; what it finds is added to the provenance.
+    """
 
     def __init__(
         self,
         store: FeatureStore,
         specs: dict[str, FeatureSpec],
         provenance: dict[str, str],
+        sample: SampledRows | None = None,
     ) -> None:
-        self.store, self.specs, self.provenance = store, specs, provenance
+        self.store, self.specs, self.provenance, self.sample = store, specs, provenance, sample
         self.ids: list[bytes] = []
         self.rows: dict[str, list[np.ndarray]] = {name: [] for name in specs}
         self.n_bytes = 0
@@ -45,7 +59,10 @@ class ShardWriter:
             encoded[name] = encoding.encode(given, spec.storage)
             faults |= _faults(ids, given, encoded[name], spec)
         good = np.array([row not in faults for row in ids], dtype=bool)
-        self.ids += [row for row in ids if row not in faults]
+        stored = [row for row in ids if row not in faults]
+        self.ids += stored
+        if self.sample is not None:
+            self.sample.add(stored, {name: rows[name][: len(ids)][good] for name in self.specs})
         for name in self.specs:
             self.rows[name].append(encoded[name] if good.all() else encoded[name][good])
             self.n_bytes += self.rows[name][-1].nbytes
@@ -54,7 +71,7 @@ class ShardWriter:
             self.flush()
         return faults
 
-    def flush(self) -> None:
+    def flush(self, *, is_last: bool = False) -> None:
         """Write the gathered rows, except for those that the store has by now."""
         ids = np.array(self.ids, dtype=object)
         for name, spec in self.specs.items():
@@ -62,7 +79,10 @@ class ShardWriter:
             chosen = np.array([row in missing for row in self.ids], dtype=bool)
             if chosen.any():
                 rows = np.concatenate(self.rows[name])[chosen]
-                self.store.write(spec, list(ids[chosen]), rows, provenance=self.provenance)
+                whence = self.provenance
+                if self.sample is not None:
+                    whence = whence | self.sample.provenance(name, is_last=is_last)
+                self.store.write(spec, list(ids[chosen]), rows, provenance=whence)
             self.rows[name] = []
         self.ids, self.n_bytes, self.last = [], 0, time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import platform
 import threading
@@ -243,6 +244,12 @@ class Forward:
             "engine": self._engine.name,
             "threads": str(self.n_threads),
             "torch": torch.__version__,
-            "timm": version("timm"),
+            "timm": _timm_version(),
             **self.agreement,
         }
+
+
+@functools.cache
+def _timm_version() -> str:
+    # It is read from a file, which takes as long as a small network does of an image.
+    return version("timm")

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from transferkit.solvers.standardize import unit_rows
 
-__all__ = ["NEIGHBOURS", "Neighbourhoods", "nearest_others", "nearest_rows"]
+__all__ = [
+    "NEIGHBOURS",
+    "Neighbourhoods",
+    "nearest_of_candidates",
+    "nearest_others",
+    "nearest_rows",
+]
 
 Array = NDArray[Any]
 NEIGHBOURS = 10
@@ -130,10 +136,54 @@ def nearest_rows(
         part = np.asarray(queries[start : start + _QUERIES], dtype=np.float32)
         omitted = None if left_out is None else left_out[start : start + _QUERIES]
         near, closeness = _nearest_of_part(part, sources, k, metric, omitted)
-        for i in range(len(part)):
-            at = near[i][np.isfinite(closeness[i])]
-            exact = _scores(part[i], _rows_at(sources, at), metric)
-            best = np.lexsort((at, -exact if metric == "cosine" else exact))
+        chosen = [at[np.isfinite(close)] for at, close in zip(near, closeness, strict=True)]
+        found = nearest_of_candidates(part, sources, chosen, k, metric=metric)
+        positions += found[0]
+        scores += found[1]
+    return positions, scores
+
+
+def nearest_of_candidates(
+    queries: Array,
+    sources: Sequence[Any],
+    candidates: Sequence[Array],
+    k: int,
+    *,
+    metric: str = "cosine",
+    left_out: Sequence[Array] | None = None,
+) -> tuple[list[Array], list[Array]]:
+    """Find the nearest rows of each query among some; only these are read.
+
+    Parameters
+    ----------
+    queries, sources, k, metric, left_out
+        As for `nearest_rows`.
+    candidates : sequence of ndarray of int
+        Of each query the positions of the rows to compare.
+
+    Returns
+    -------
+    positions, scores : list of ndarray
+        As of `nearest_rows`.
+    """
+    positions: list[Array] = []
+    scores: list[Array] = []
+    width = sum(source.shape[1] for source in sources)
+    most = max((len(at) for at in candidates), default=0)
+    step = max(1, _BLOCK // max(1, width * most))
+    for start in range(0, len(queries), step):
+        part = [np.asarray(at, dtype=np.intp) for at in candidates[start : start + step]]
+        if left_out is not None:
+            own = left_out[start : start + step]
+            part = [np.setdiff1d(at, out) for at, out in zip(part, own, strict=True)]
+        # The rows that several queries want, and those that lie side by side, are read at once.
+        wanted, places = np.unique(np.concatenate(part), return_inverse=True)
+        rows, begin = _rows_at(sources, wanted), 0
+        for query, at in zip(queries[start : start + step], part, strict=True):
+            chosen = rows[places[begin : begin + len(at)]].astype(np.float64)
+            begin += len(at)
+            exact = _scores(query, chosen, metric)
+            best = np.lexsort((at, -exact if metric == "cosine" else exact))[:k]
             positions.append(at[best])
             scores.append(exact[best])
     return positions, scores
@@ -192,7 +242,7 @@ def _closeness(queries: Array, rows: Array, metric: str) -> Array:
 
 
 def _rows_at(sources: Sequence[Any], positions: Array) -> Array:
-    return np.concatenate([one[positions] for one in sources], axis=1).astype(np.float64)
+    return np.concatenate([one[positions] for one in sources], axis=1)
 
 
 def _scores(query: Array, rows: Array, metric: str) -> Array:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.digests import ID_BYTES
 from transferkit.estimators import FeatureExtractor
 from transferkit.estimators.extractor import check_vectors
 from transferkit.extract.identities import Identities
 from transferkit.images import Failure, ImageSet, list_images
 from transferkit.inspection.neighbors import nearest_rows
+from transferkit.inspection.product_index import MIN_ROWS, open_index
+from transferkit.spec import FeatureSpec
 from transferkit.store import CorruptRows
 
 __all__ = ["METRICS", "Hit", "Search", "search"]
@@ -62,6 +66,8 @@ class Search:
         How many images were compared.
     failures, query_failures : tuple of Failure
         Images and queries that couldn't be read.
+    method : str, default="exact"
+        How they were found.
     """
 
     queries: ImageSet
@@ -71,6 +77,7 @@ class Search:
     n_searched: int
     failures: tuple[Failure, ...] = ()
     query_failures: tuple[Failure, ...] = ()
+    method: str = "exact"
 
     @property
     def score_name(self) -> str:
@@ -132,6 +139,7 @@ def search(
     only_others: bool = False,
     only_stored: bool = False,
     on_error: str = "raise",
+    index: str | Path | None = None,
 ) -> Search:
     """Find the images of a data set whose features are nearest to those of some queries.
 
@@ -154,6 +162,10 @@ def search(
         Whether only images are searched whose features the store has; no other is extracted.
     on_error : {"raise", "skip"}, default="raise"
         Whether unreadable images raise or are left out.
+    index : path, optional
+        File of a `ProductIndex` (extra ``faiss``), which finds candidates by short codes in
+        memory. It is made if there is none, and completed if it lacks images. Of fewer than
+        10,000 images all are compared, as they are without an index.
 
     Returns
     -------
@@ -180,7 +192,8 @@ def search(
         raise ValueError(f"k is {k}; give a whole number above 0")
     check_vectors(extractor.feature_names)
     asked, listed = list_images(queries), list_images(images)
-    options = (extractor, k, metric, only_others, only_stored, on_error)
+    file = None if index is None else Path(index).expanduser()
+    options = (extractor, k, metric, only_others, only_stored, on_error, file)
     try:
         return _found(asked, listed, *options)
     except CorruptRows as error:
@@ -201,6 +214,7 @@ def _found(
     only_others: bool,
     only_stored: bool,
     on_error: str,
+    index: Path | None,
 ) -> Search:
     """Extract what is missing, and compare."""
     wanted = extractor.extract(asked, on_error=on_error)
@@ -208,13 +222,23 @@ def _found(
     sources, kept, ids, failures = _rows_to_search(listed, extractor, on_error, only_stored)
     same = _positions_of(wanted.ids, ids)
     left_out = same if only_others else None
-    near, scores = nearest_rows(rows, sources, k, metric=metric, left_out=left_out)
+    method = "exact"
+    if index is None or len(ids) < MIN_ROWS:
+        near, scores = nearest_rows(rows, sources, k, metric=metric, left_out=left_out)
+        if index is not None:
+            method += f", because an index needs {MIN_ROWS:,} images"
+    else:
+        row_ids = np.frombuffer(b"".join(ids), f"S{ID_BYTES}")
+        keys = [spec.key for spec in _specs(extractor)]
+        opened = open_index(index, keys, metric, sources, row_ids)
+        near, scores = opened.search(rows, sources, row_ids, k, left_out=left_out)
+        method = opened.told()
     hits: list[tuple[Hit, ...]] = [()] * len(asked)
     for i, at, values, own in zip(wanted.kept.tolist(), near, scores, same, strict=True):
         is_same = np.isin(at, own).tolist()
         found = zip(kept[at].tolist(), values.tolist(), is_same, strict=True)
         hits[i] = tuple(Hit(*one) for one in found)
-    return Search(asked, listed, tuple(hits), metric, len(kept), failures, wanted.failures)
+    return Search(asked, listed, tuple(hits), metric, len(kept), failures, wanted.failures, method)
 
 
 def _rows_to_search(
@@ -238,12 +262,8 @@ def _stored_rows(
         raise ValueError("the extractor keeps no features; give it a store, or extract the images")
     if (images.n_images > 1).any():
         raise ValueError("the store has no rows of items of several images; search without it")
-    backbone = extractor.resolve()
-    specs = [
-        backbone.feature_spec(name, precision=extractor.precision, storage=extractor.storage)
-        for name in extractor.feature_names
-    ]
-    identities = Identities(images, exif=backbone.preprocess.exif)
+    specs = _specs(extractor)
+    identities = Identities(images, exif=specs[0].preprocess.exif)
     identities.check(on_error)
     missing = {row for spec in specs for row in store.missing(spec, identities.readable_ids)}
     kept = [i for i, row in enumerate(identities.ids) if row is not None and row not in missing]
@@ -255,6 +275,14 @@ def _stored_rows(
         )
     failures = tuple(identities.failures[i] for i in sorted(identities.failures))
     return [store.open(spec, ids) for spec in specs], np.array(kept), ids, failures
+
+
+def _specs(extractor: FeatureExtractor) -> list[FeatureSpec]:
+    backbone = extractor.resolve()
+    return [
+        backbone.feature_spec(name, precision=extractor.precision, storage=extractor.storage)
+        for name in extractor.feature_names
+    ]
 
 
 def _positions_of(wanted: Sequence[bytes], ids: Sequence[bytes]) -> list[Array]:

@@ -10,6 +10,7 @@ and that is all the store relies on: no lock, no appending, no order of times. W
 coordinate, a row that stands twice does no harm, and a row whose checksum fails counts as missing.
 """
 
+from transferkit.store.certificates import Certificate
 from transferkit.store.compacting import Compaction
 from transferkit.store.directory import FeatureStore
 from transferkit.store.exporting import FORMATS, export
@@ -22,6 +23,7 @@ from transferkit.store.verifying import Fault
 
 __all__ = [
     "FORMATS",
+    "Certificate",
     "Compaction",
     "CorruptRows",
     "Fault",

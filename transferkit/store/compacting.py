@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import files, shards
+from transferkit.store.certificates import PROVENANCE_NAMES, best
 from transferkit.store.index import KeyIndex
 from transferkit.store.removing import rank, remove, spare_shards
 from transferkit.store.shards import BadShard, Shard
@@ -65,6 +66,8 @@ def compact(index: KeyIndex) -> list[Compaction]:
             # Another compaction took a shard away, or it was damaged just now: look again.
             if attempt == ATTEMPTS - 1:
                 raise
+    if done:
+        index.remove_catalogue()
     return done
 
 
@@ -87,18 +90,20 @@ def _compactions(index: KeyIndex) -> Iterator[Compaction]:
 
 
 def _kind(shard: Shard) -> list[tuple[str, str]]:
-    """Provenance without the date. Shards are only merged if this is the same."""
-    return sorted((k, v) for k, v in shard.metadata.items() if k != "date")
+    """Provenance without date and certificate. Shards are only merged if this is the same."""
+    return sorted((k, v) for k, v in shard.metadata.items() if k not in {"date", *PROVENANCE_NAMES})
 
 
 def _bins(found: Iterator[Checked]) -> Iterator[list[Checked]]:
     """Split shards into runs of at most the target's size."""
     current: list[Checked] = []
+    n_bytes = 0
     for checked in found:
-        if current and sum(c.shard.n_bytes for c in [*current, checked]) > TARGET_BYTES:
+        if current and n_bytes + checked.shard.n_bytes > TARGET_BYTES:
             yield current
-            current = []
+            current, n_bytes = [], 0
         current.append(checked)
+        n_bytes += checked.shard.n_bytes
     if current:
         yield current
 
@@ -157,8 +162,10 @@ def _write_merged(index: KeyIndex, sources: list[Checked], is_kept: NDArray[np.b
 
 
 def _joint_provenance(sources: list[Shard]) -> dict[str, str]:
-    """Provenance that the shards share, and the range of their dates."""
-    metadata = dict(sources[0].metadata)
+    """Provenance that the shards share, the range of their dates, and their best certificate."""
+    metadata = dict(_kind(sources[0]))
+    if certificate := best(shard.metadata for shard in sources):
+        metadata |= certificate.to_provenance()
     # ISO dates sort as texts; a range came from an earlier merge.
     dates = sorted({d for s in sources for d in s.metadata.get("date", "").split(DATE_RANGE) if d})
     if dates:

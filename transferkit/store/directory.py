@@ -46,7 +46,7 @@ class FeatureStore:
 
     Parameters
     ----------
-    path : str or Path, optional
+    path : str, Path or StorePlace, optional
         The directory, or a URL such as ``s3://bucket/prefix`` (as text; ``gs://``, ``az://``,
         ``memory://`` and ``file://`` too). By default ``$TRANSFERKIT_STORE``, otherwise
         ``store`` in ``$TRANSFERKIT_CACHE`` or in the user's cache directory of transferkit.
@@ -90,7 +90,14 @@ class FeatureStore:
      [0. 1.]]
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    place: StorePlace
+    path: Path | str
+
+    def __init__(self, path: str | Path | StorePlace | None = None) -> None:
+        self._indexes: dict[str, KeyIndex] = {}
+        if isinstance(path, StorePlace):
+            self.place, self.path = path, path.where()
+            return
         chosen = files.default_path() if path is None else path
         name = str(chosen if path is None else path)
         if name.strip().lower() in _NO_FOLDERS:
@@ -99,16 +106,15 @@ class FeatureStore:
                 f"False keeps nothing and None is the default place; a folder of that name is "
                 f"given by its whole path, {str(Path(chosen).absolute())!r}"
             )
-        self.place: StorePlace = open_place(chosen)
-        self.path: Path | str = self.place.where()
-        self._indexes: dict[str, KeyIndex] = {}
+        self.place = open_place(chosen)
+        self.path = self.place.where()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path | str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[StorePlace]]:
         # Copies read the place themselves.
-        return type(self), (self.path,)
+        return type(self), (self.place,)
 
     def missing(self, spec: FeatureSpec, ids: Sequence[bytes]) -> list[bytes]:
         """Return the ids that have no row in the store. Only ids are read, no rows.
@@ -146,7 +152,8 @@ class FeatureStore:
         ids : sequence of bytes
             Row ids of 16 bytes.
         rows : array of shape (len(ids), ...)
-            The rows; cast to ``spec.storage``. For int8 they are maps ``(len(ids), D, H, W)``.
+            The rows; cast to ``spec.storage``. For int8 they are vectors ``(len(ids), d)`` or
+            maps ``(len(ids), D, H, W)``.
         provenance : dict of str, optional
             Whence they come: versions, device, engine, batch size, ``date``.
 
@@ -183,6 +190,7 @@ class FeatureStore:
         )
         # A damaged shard may just have been replaced by its own content.
         index.forget(name.rpartition("/")[2])
+        index.save()
         return self.place.where(name)
 
     def read(self, spec: FeatureSpec, ids: Sequence[bytes]) -> NDArray[Any]:
@@ -436,7 +444,7 @@ class FeatureStore:
     def _opened(self, key: str) -> tuple[FeatureSpec, KeyIndex]:
         """Return what a key stands for and its shards, read afresh; raises as `_spec` does."""
         spec = self._spec(key)
-        index = self._fresh_index(spec)
+        index = self._fresh_index(spec, reads_all=True)
         try:
             index.snapshot()
         except OSError as error:
@@ -459,9 +467,9 @@ class FeatureStore:
             return self._fresh_index(spec)
         return self._indexes[key]
 
-    def _fresh_index(self, spec: FeatureSpec) -> KeyIndex:
+    def _fresh_index(self, spec: FeatureSpec, *, reads_all: bool = False) -> KeyIndex:
         """Return an index that remembers nothing, for those who must read everything."""
-        index = KeyIndex(self.place, key=spec.key, storage=spec.storage)
+        index = KeyIndex(self.place, key=spec.key, storage=spec.storage, reads_all=reads_all)
         self._indexes[spec.key] = index
         return index
 

@@ -1,13 +1,15 @@
-"""How rows stand in a shard: as floats, or as int8 with a scale for each channel.
+"""How rows stand in a shard: as floats, or as int8 with scales.
 
-A map of ``int8`` storage is two tensors. ``scales`` holds one float32 per channel and image, the
-channel's largest absolute value over 127; ``rows`` holds the values over their channel's scale,
-rounded to whole numbers. Read, they are float32: that is exact, has no largest value that a map
-could exceed, is what heads compute in, and takes an eighth of the time that NumPy needs to make
-float16. In memory, rows that are moved from one shard to another as they are have a structured
-type of the two, so that no value is rounded twice.
+A row of ``int8`` storage is two tensors. ``scales`` holds float32 numbers, one per channel of a
+map, or one per `BLOCK` values of a vector: the largest absolute value of the channel or block over
+127. ``rows`` holds the values over their scale, rounded to whole numbers. Read, they are float32:
+that is exact, has no largest value that a row could exceed, is what heads compute in, and takes an
+eighth of the time that NumPy needs to make float16. In memory, rows that are moved from one shard
+to another as they are have a structured type of the two, so that no value is rounded twice.
 
-A value comes back within half a scale, 1/254 of its channel's largest absolute value.
+A value comes back within half a scale, 1/254 of the largest absolute value of its channel or block.
+A vector has several scales because a few of its values may be a hundred times as large as the
+others: these cost the digits of their own block, and not those of the whole row.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BLOCK",
     "TENSORS",
     "VALUE_TYPES",
     "are_finite",
@@ -26,6 +29,8 @@ __all__ = [
     "largest",
     "row_shape",
     "row_type",
+    "scales_shape",
+    "stored_values",
 ]
 
 TENSORS: Mapping[str, Mapping[str, tuple[str, np.dtype[Any]]]] = {
@@ -45,16 +50,32 @@ VALUE_TYPES: Mapping[str, np.dtype[Any]] = {
 }
 """Type of the rows of each storage class once they are read."""
 
+BLOCK = 64
+"""Values of a vector that share a scale in int8."""
+
 _LEVELS = np.float32(127)
 # -128, which isn't written but may be read, times this is still a number.
 _LARGEST_SCALE = np.finfo(np.float32).max / np.float32(128)
-# A channel whose largest absolute value is below this is stored as zeros: the scales of smaller
-# ones have too few digits.
+# A channel or block whose largest absolute value is below this is stored as zeros: the scales of
+# smaller ones have too few digits.
 _SMALLEST = np.float32(1e-35)
 # Bits of float16 that are all set in what is no finite number.
 _EXPONENT = np.uint16(0x7C00)
 # Rows are encoded so many bytes at a time, to keep what is computed on the way small.
 _BLOCK_BYTES = 1 << 24
+# And vectors are decoded in pieces that stay in a core's cache.
+_PIECE_BYTES = 1 << 20
+
+
+def scales_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the scales of one row of int8 storage.
+
+    Examples
+    --------
+    >>> scales_shape((3, 2, 2)), scales_shape((130,))
+    ((3,), (3,))
+    """
+    return (-(-shape[0] // BLOCK),) if len(shape) == 1 else shape[:1]
 
 
 def row_type(storage: str, shape: tuple[int, ...]) -> np.dtype[Any]:
@@ -65,7 +86,7 @@ def row_type(storage: str, shape: tuple[int, ...]) -> np.dtype[Any]:
     storage : str
         Storage class, a name of `TENSORS`.
     shape : tuple of int
-        Shape of a row once it is read; ``(D, H, W)`` for int8.
+        Shape of a row once it is read; ``(D, H, W)`` or ``(d,)`` for int8.
 
     Returns
     -------
@@ -82,7 +103,7 @@ def row_type(storage: str, shape: tuple[int, ...]) -> np.dtype[Any]:
     kinds = TENSORS[storage]
     if "scales" not in kinds:
         return np.dtype((kinds["rows"][1], shape))
-    shapes = {"scales": shape[:1], "rows": shape}
+    shapes = {"scales": scales_shape(shape), "rows": shape}
     return np.dtype([(name, kind, shapes[name]) for name, (_, kind) in kinds.items()])
 
 
@@ -102,7 +123,7 @@ def encode(rows: NDArray[Any], storage: str) -> NDArray[Any]:
     Parameters
     ----------
     rows : array of shape (n, ...)
-        Real numbers; maps ``(n, D, H, W)`` for int8.
+        Real numbers; maps ``(n, D, H, W)`` or vectors ``(n, d)`` for int8.
     storage : str
         Storage class.
 
@@ -122,14 +143,23 @@ def encode(rows: NDArray[Any], storage: str) -> NDArray[Any]:
     return encoded
 
 
-def _quantise(maps: NDArray[np.float32], out: NDArray[Any]) -> None:
-    n, channels = maps.shape[:2]
-    highest = np.abs(maps).reshape(n, channels, -1).max(axis=2)
+def _quantise(rows: NDArray[np.float32], out: NDArray[Any]) -> None:
+    grouped = _grouped(rows)
+    highest = np.abs(grouped).max(axis=2)
     highest[highest < _SMALLEST] = 0
     scales = highest / _LEVELS
     out["scales"] = scales
-    quotients = maps / np.where(scales == 0, np.float32(np.inf), scales)[..., None, None]
-    out["rows"] = np.rint(quotients, out=quotients)
+    quotients = grouped / np.where(scales == 0, np.float32(np.inf), scales)[..., None]
+    levels = np.rint(quotients, out=quotients).reshape(len(rows), -1)
+    out["rows"] = levels[:, : rows[0].size].reshape(rows.shape)
+
+
+def _grouped(rows: NDArray[Any]) -> NDArray[Any]:
+    """Values that share a scale, ``(n, n_scales, …)``; zeros fill the last block of a vector."""
+    n, n_scales = len(rows), scales_shape(rows.shape[1:])[0]
+    if rows.ndim == 2 and rows.shape[1] % BLOCK:
+        rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % BLOCK)))
+    return rows.reshape(n, n_scales, -1)
 
 
 def decode_into(
@@ -151,11 +181,25 @@ def decode_into(
             out[name][places] = tensors[name]
     elif "scales" not in tensors:
         out[places] = tensors["rows"]
+    elif tensors["rows"].ndim == 2:
+        _decode_vectors(out, places, tensors["rows"], tensors["scales"])
     else:
         scales = tensors["scales"][..., None, None]
         # Each straight into its place: a map is large enough to be worth a call.
         for place, values, scale in zip(places.tolist(), tensors["rows"], scales, strict=True):
             np.multiply(values, scale, out=out[place], casting="unsafe")
+
+
+def _decode_vectors(
+    out: NDArray[Any], places: NDArray[np.intp], levels: NDArray[Any], scales: NDArray[Any]
+) -> None:
+    n, width = levels.shape
+    step = max(1, _PIECE_BYTES // (4 * width))
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        values = _grouped(levels[part].astype(np.float32))
+        values *= scales[part, :, None]
+        out[places[part]] = values.reshape(len(values), -1)[:, :width]
 
 
 def are_finite(rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -171,8 +215,8 @@ def are_finite(rows: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray((scales <= _LARGEST_SCALE).all(axis=1))
 
 
-def cosines(rows: NDArray[Any], storage: str) -> NDArray[np.float64]:
-    """Cosine of each row to what comes back of it from the store.
+def stored_values(rows: NDArray[Any], storage: str) -> NDArray[Any]:
+    """What comes back of some rows from the store, of shape (n, ...).
 
     Parameters
     ----------
@@ -183,11 +227,23 @@ def cosines(rows: NDArray[Any], storage: str) -> NDArray[np.float64]:
     """
     stored = encode(rows, storage)
     names = stored.dtype.names
-    found = np.empty((len(rows), *rows.shape[1:]), VALUE_TYPES[storage])
+    found = np.empty(rows.shape, VALUE_TYPES[storage])
     tensors = {name: stored[name] for name in names} if names else {"rows": stored}
     decode_into(found, np.arange(len(rows)), tensors)
-    given = rows.reshape(len(rows), -1).astype(np.float64)
-    flat = found.reshape(len(rows), -1).astype(np.float64)
-    norms = np.linalg.norm(given, axis=1) * np.linalg.norm(flat, axis=1)
-    # A row of zeros comes back as it was.
-    return np.where(norms > 0, (given * flat).sum(axis=1) / np.where(norms > 0, norms, 1), 1.0)
+    return found
+
+
+def cosines(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Cosine of each row to another, such as what comes back of it from the store.
+
+    Parameters
+    ----------
+    rows, others : array of shape (n, ...)
+        The rows. Of two rows of zeros it is 1.
+    """
+    found = np.ones(len(rows))
+    for i, (one, other) in enumerate(zip(rows, others, strict=True)):
+        a, b = one.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+        if norms := np.sqrt((a @ a) * (b @ b)):
+            found[i] = a @ b / norms
+    return found

@@ -4,14 +4,15 @@ The file may come from a stranger. Nothing in it is executed, and no size that i
 believed before it agrees with the size of the file.
 """
 
+import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from transferkit.digests import ID_BYTES
-from transferkit.store.encoding import TENSORS, VALUE_TYPES
+from transferkit.store.encoding import TENSORS, VALUE_TYPES, scales_shape
 from transferkit.store.places import StoredFile
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MAX_ROW_BYTES",
     "BadShard",
     "Header",
+    "check_header",
     "encode_header",
     "read_at",
     "read_header",
@@ -50,12 +52,15 @@ class Header:
         Where each tensor begins, bytes from the file's start.
     metadata : dict
         Provenance, without the key.
+    text : bytes
+        The JSON text.
     """
 
     n_rows: int
     row_shape: tuple[int, ...]
     begins: Mapping[str, int]
     metadata: Mapping[str, str]
+    text: bytes
 
 
 def _kinds(storage: str) -> dict[str, tuple[str, int]]:
@@ -65,10 +70,12 @@ def _kinds(storage: str) -> dict[str, tuple[str, int]]:
     return {"ids": ("U8", 1), "crc": ("U32", 4), **own}
 
 
-def _shapes(names: Iterable[str], shape: list[int]) -> dict[str, list[int]]:
+def _shapes(names: Collection[str], shape: list[int]) -> dict[str, list[int]]:
     """Shape of each tensor, if that of the rows is `shape`."""
-    n_rows = shape[0]
-    known = {"ids": [n_rows, ID_BYTES], "crc": [n_rows], "scales": shape[:2], "rows": shape}
+    n_rows, *row_shape = shape
+    known = {"ids": [n_rows, ID_BYTES], "crc": [n_rows], "rows": shape}
+    if "scales" in names:
+        known["scales"] = [n_rows, *scales_shape(tuple(row_shape))]
     return {name: known[name] for name in names}
 
 
@@ -130,7 +137,29 @@ def read_header(file: StoredFile, n_bytes: int, *, key: str, storage: str) -> He
     BadShard
         If the header isn't that of a whole shard of this key.
     """
-    header, data_at = _parse(file, n_bytes)
+    length = int.from_bytes(read_at(file, 0, 8), "little") if n_bytes >= 8 else 0
+    if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):
+        raise BadShard(f"its header can't be {length} bytes long in a file of {n_bytes}")
+    return check_header(read_at(file, 8, length), n_bytes, key=key, storage=storage)
+
+
+@functools.lru_cache(maxsize=1024)  # the shards of a run have few different headers
+def check_header(text: bytes, n_bytes: int, *, key: str, storage: str) -> Header:
+    """Check a header's text as `read_header` does.
+
+    Parameters
+    ----------
+    text : bytes
+        The JSON text.
+    n_bytes, key, storage
+        As for `read_header`.
+
+    Raises
+    ------
+    BadShard
+        If it isn't that of a whole shard of this key.
+    """
+    header, data_at = _parse(text), 8 + len(text)
     metadata = _metadata(header.pop("__metadata__", None))
     if metadata.pop("key", None) != key:
         raise BadShard("it doesn't name the key of its folder")
@@ -140,6 +169,7 @@ def read_header(file: StoredFile, n_bytes: int, *, key: str, storage: str) -> He
         row_shape=row_shape,
         begins={name: data_at + begin for name, begin in begins.items()},
         metadata=metadata,
+        text=text,
     )
 
 
@@ -158,12 +188,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _parse(file: StoredFile, n_bytes: int) -> tuple[dict[str, Any], int]:
-    """Return the JSON header and where the data begins."""
-    length = int.from_bytes(read_at(file, 0, 8), "little") if n_bytes >= 8 else 0
-    if not 2 <= length <= min(MAX_HEADER_BYTES, n_bytes - 8):
-        raise BadShard(f"its header can't be {length} bytes long in a file of {n_bytes}")
-    text = read_at(file, 8, length)
+def _parse(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text.decode(), object_pairs_hook=_no_twins)
     except BadShard:
@@ -172,7 +197,7 @@ def _parse(file: StoredFile, n_bytes: int) -> tuple[dict[str, Any], int]:
         raise BadShard(f"its header isn't JSON ({type(error).__name__})") from error
     if not isinstance(header, dict):
         raise BadShard("its header isn't a JSON object")
-    return header, 8 + length
+    return header
 
 
 def _metadata(values: object) -> dict[str, str]:
@@ -213,10 +238,8 @@ def _sizes(
     if begins != [0, *ends[:-1]] or ends[-1] != n_data:
         raise BadShard("its tensors don't fill the file without gap or overlap")
     n_rows, *row_shape = shape = header["rows"]["shape"]
-    is_map = len(row_shape) == 3
-    shapes = _shapes(kinds, shape)
-    if not (is_map if "scales" in kinds else row_shape) or any(
-        header[name]["shape"] != wanted for name, wanted in shapes.items()
+    if not (len(row_shape) in (1, 3) if "scales" in kinds else row_shape) or any(
+        header[name]["shape"] != wanted for name, wanted in _shapes(kinds, shape).items()
     ):
         raise BadShard(f"{', '.join(kinds)} don't belong together")
     row_bytes = math.prod(row_shape) * VALUE_TYPES[storage].itemsize

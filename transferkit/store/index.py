@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.store import shards
+from transferkit.store.catalogue import MANY, Catalogue
 from transferkit.store.places import Stamp, StorePlace
 from transferkit.store.shards import BadShard, Shard
 
@@ -85,15 +86,21 @@ class KeyIndex:
         The key; its folder of shards need not exist.
     storage : str
         Storage type of its rows.
+    reads_all : bool, default=False
+        Whether each shard's own header is read, even where the catalogue has it.
     """
 
-    def __init__(self, place: StorePlace, *, key: str, storage: str) -> None:
+    def __init__(
+        self, place: StorePlace, *, key: str, storage: str, reads_all: bool = False
+    ) -> None:
         self.place = place
         self.folder = shards_folder(key)
         self.key = key
         self.storage = storage
+        self.reads_all = reads_all
+        self._catalogue = Catalogue(place, key=key, storage=storage)
         self._shards: dict[str, Shard] = {}
-        self._unreadable: dict[str, tuple[Stamp | None, str]] = {}
+        self._unreadable: dict[str, tuple[Stamp, str]] = {}
         self._bad: dict[str, set[int]] = {}
         self._state: object = None
         self._snapshot = _snapshot((), {}, {})
@@ -108,9 +115,16 @@ class KeyIndex:
         now: dict[str, Shard] = {}
         unreadable: dict[str, str] = {}
         listed = self._listing()
-        current = {name: self._current(name) for name in listed}
+        current = {name: self._current(name, stamp) for name, (_, stamp) in listed.items()}
         new = [name for name, shard in current.items() if shard is None]
-        current |= dict(zip(new, self.place.each(self._load, new), strict=True))
+        if len(new) >= MANY and not self.reads_all:
+            held = self._catalogue.find(self.folder, listed)
+            for name in held.keys() & new:
+                self.forget(name)
+                current[name] = held[name]
+            new = [name for name in new if name not in held]
+        loaded = self.place.each(lambda name: self._load(name, listed[name]), new)
+        current |= dict(zip(new, loaded, strict=True))
         for name, shard in current.items():
             if shard is not None:
                 now[name] = shard
@@ -144,11 +158,20 @@ class KeyIndex:
         self._unreadable.pop(name, None)
         self._bad.pop(name, None)
 
-    def _listing(self) -> list[str]:
-        names = self.place.names(self.folder)
-        return [name for name in names if name.endswith(shards.SUFFIX) and name[0] != "."]
+    def save(self) -> None:
+        """Put the shards that are known into the catalogue, if it lacks many."""
+        self._catalogue.save(self.folder, self._shards)
 
-    def _current(self, name: str) -> Shard | None:
+    def remove_catalogue(self) -> None:
+        """Remove the catalogue, whose shards are no longer there."""
+        self.place.remove(self._catalogue.name)
+
+    def _listing(self) -> dict[str, tuple[int, Stamp]]:
+        """Size and stamp of each file that should be a shard, by name."""
+        files = self.place.files(self.folder)
+        return {n: known for n, known in files.items() if n.endswith(shards.SUFFIX) and n[0] != "."}
+
+    def _current(self, name: str, stamp: Stamp) -> Shard | None:
         """Return the shard as loaded before, unless it was bad and has been replaced since.
 
         A recomputed row can give the very same content and so the very same name.
@@ -156,20 +179,10 @@ class KeyIndex:
         shard = self._shards.get(name)
         if shard is None or name not in self._bad:
             return shard
-        known = self._known(name)
-        return shard if known is not None and shard.stamp == known[1] else None
+        return shard if shard.stamp == stamp else None
 
-    def _known(self, name: str) -> tuple[int, Stamp] | None:
-        """Size and stamp of a shard; None if there is nothing of that name to be looked at."""
-        try:
-            return self.place.size_and_stamp(f"{self.folder}/{name}")
-        except OSError:
-            return None
-
-    def _load(self, name: str) -> Shard | None:
-        known = self._known(name)
-        now = known and known[1]
-        if name in self._unreadable and self._unreadable[name][0] == now:
+    def _load(self, name: str, known: tuple[int, Stamp]) -> Shard | None:
+        if name in self._unreadable and self._unreadable[name][0] == known[1]:
             return None
         self.forget(name)
         path = f"{self.folder}/{name}"
@@ -180,7 +193,7 @@ class KeyIndex:
         except (BadShard, OSError) as error:
             shown = self.place.where(path)
             logger.warning("shard %s can't be read: %s; its rows count as missing", shown, error)
-            self._unreadable[name] = (now, str(error))
+            self._unreadable[name] = (known[1], str(error))
             return None
 
 

@@ -64,10 +64,10 @@ def _check_shape(rows: NDArray[Any], n_ids: int, storage: str) -> None:
         )
     if len(shape) > MAX_DIMENSIONS:
         raise ValueError(f"the rows have shape {shape}; give at most {MAX_DIMENSIONS} dimensions")
-    if storage == "int8" and len(shape) != 4:
+    if storage == "int8" and len(shape) not in (2, 4):
         raise ValueError(
-            f"the rows have shape {shape}, and storage int8 is for maps (number of ids, D, H, W), "
-            "which have a scale for each channel; choose a spec whose storage is float16"
+            f"the rows have shape {shape}, and storage int8 is for vectors (number of ids, d) and "
+            "for maps (number of ids, D, H, W); choose a spec whose storage is float16"
         )
     row_bytes = math.prod(shape[1:]) * encoding.VALUE_TYPES[storage].itemsize
     if row_bytes > MAX_ROW_BYTES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transferkit import registry
 from transferkit.spec import FeatureSpec
+from transferkit.store.certificates import Certificate, best
 from transferkit.store.index import Snapshot
 from transferkit.store.places import StorePlace
 
@@ -47,6 +48,9 @@ class KeyInfo:
         Storage type.
     provenance : dict of str, or None
         Of the first shard by name; None if there is no row.
+    certificate : Certificate, optional
+        What storing the rows in a compressed class has cost, as it was measured on the largest
+        sample; None if no shard tells.
     """
 
     key: str
@@ -57,6 +61,7 @@ class KeyInfo:
     row_shape: tuple[int, ...] | None
     dtype: str
     provenance: Mapping[str, str] | None
+    certificate: Certificate | None = None
 
 
 def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
@@ -70,6 +75,7 @@ def key_info(spec: FeatureSpec, snapshot: Snapshot) -> KeyInfo:
         row_shape=snapshot.row_shape,
         dtype=spec.storage,
         provenance=dict(snapshot.shards[0].metadata) if snapshot.shards else None,
+        certificate=best(shard.metadata for shard in snapshot.shards),
     )
 
 

@@ -110,8 +110,10 @@ class StoredRows:
         self.dtype = encoding.VALUE_TYPES[index.storage]
         self._index = index
         self._query = id_array(self.ids)
-        self._located: tuple[Snapshot, NDArray[np.intp]] | None = None
-        row_shape = index.snapshot().row_shape
+        snapshot = index.snapshot()
+        self._located: tuple[Snapshot, NDArray[np.intp]] | None
+        self._located = snapshot, snapshot.find(self._query)
+        row_shape = snapshot.row_shape
         self.shape = (len(self.ids), *((0,) if row_shape is None else row_shape))
         self._lookup(np.arange(len(self.ids)))
 
@@ -252,22 +254,23 @@ def _fill(
     numbers, rows = snapshot.shard[where], snapshot.row[where]
     order = np.lexsort((rows, numbers))
     cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-    empty = [np.empty(0, np.intp)]
-    for part in np.split(order, cuts) if len(order) else []:
+    parts = np.split(order, cuts) if len(order) else []
+
+    def gathered(part: NDArray[np.intp]) -> NDArray[np.intp]:
         shard = snapshot.shards[numbers[part[0]]]
         try:
             good = shards.gather(shard, rows[part], out, places[part])
         except FileNotFoundError:
             index.forget(shard.file_name)
-            empty.append(places[part])
-            continue
+            return places[part]
         except OSError as error:
             logger.warning("shard %s can't be read: %s", shard.path, error)
             good = np.zeros(len(part), np.bool_)
         if not good.all():
             index.mark(shard, np.unique(rows[part][~good]))
-            empty.append(places[part][~good])
-    return np.concatenate(empty)
+        return places[part][~good]
+
+    return np.concatenate([np.empty(0, np.intp), *index.place.each(gathered, parts)])
 
 
 def _lookup_error(

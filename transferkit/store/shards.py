@@ -2,9 +2,10 @@
 
 Three tensors, whichever order they stand in: ``ids`` (n x 16, U8), ``crc`` (n, U32: CRC-32
 of the id's bytes followed by the row's bytes) and ``rows`` (n x row shape, F32, F16 or I8).
-Where rows are I8 there is a fourth, ``scales`` (n x D, F32), and a row's bytes are its scales
-followed by its values; see `transferkit.store.encoding`. ``__metadata__`` holds the key and the
-provenance; `transferkit.store.header` says what is believed of a header.
+Where rows are I8 there is a fourth, ``scales`` (n x D of maps, n x blocks of vectors, F32), and a
+row's bytes are its scales followed by its values; see `transferkit.store.encoding`.
+``__metadata__`` holds the key and the provenance; `transferkit.store.header` says what is believed
+of a header.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from transferkit.store import encoding
 from transferkit.store.header import (
     ID_BYTES,
     BadShard,
+    Header,
     encode_header,
     read_at,
     read_header,
@@ -48,6 +50,9 @@ SUFFIX = ".safetensors"
 ID_TYPE = np.dtype(f"S{ID_BYTES}")
 # Rows are read in blocks of at most this size; nearer rows than the place's gap share a block.
 BLOCK_BYTES = 1 << 24
+# What is read of a shard at first: header and ids of the shards of an extraction, and of others
+# what a second request costs as much as.
+_BEGINNING_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +67,38 @@ class Shard:
         Its name there.
     ids : array of shape (n,), S16
         Row ids, in the file's order.
-    row_shape : tuple of int
-        Shape of one row.
+    header : Header
+        What its header says.
     storage : str
         Storage class of the rows.
-    begins : dict of str to int
-        Where each tensor begins, bytes from the file's start.
     n_bytes : int
         Size of the file.
     stamp : tuple
         What the place told of the file before it was loaded.
-    metadata : dict
-        Provenance, without the key.
     """
 
     place: StorePlace
     name: str
     ids: NDArray[np.bytes_]
-    row_shape: tuple[int, ...]
+    header: Header
     storage: str
-    begins: Mapping[str, int]
     n_bytes: int
     stamp: Stamp
-    metadata: Mapping[str, str]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.header.row_shape
+
+    @property
+    def begins(self) -> Mapping[str, int]:
+        """Where each tensor begins, bytes from the file's start."""
+        return self.header.begins
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Provenance, without the key."""
+        return self.header.metadata
 
     @property
     def path(self) -> Path | str:
@@ -203,22 +217,12 @@ def load(
     n_bytes, stamp = place.size_and_stamp(name) if known is None else known
     with place.open(name) as file:
         # Where requests are dear, one brings the header and, of most shards, all ids.
-        begun = file.fetched([(0, min(n_bytes, place.gap_bytes))])
+        begun = file.fetched([(0, min(n_bytes, _BEGINNING_BYTES))])
         header = read_header(begun, n_bytes, key=key, storage=storage)
         if file.has_hole(header.begins["ids"], header.n_rows * ID_BYTES):
             raise BadShard("its ids aren't there: it is a sparse file")
         ids = read_at(begun, header.begins["ids"], header.n_rows * ID_BYTES)
-    return Shard(
-        place=place,
-        name=name,
-        ids=np.frombuffer(ids, ID_TYPE),
-        row_shape=header.row_shape,
-        storage=storage,
-        begins=header.begins,
-        n_bytes=n_bytes,
-        stamp=stamp,
-        metadata=header.metadata,
-    )
+    return Shard(place, name, np.frombuffer(ids, ID_TYPE), header, storage, n_bytes, stamp)
 
 
 def gather(
@@ -297,7 +301,7 @@ def _checked(
     first, n = int(rows[0]), int(rows[-1] - rows[0]) + 1
     kinds = {"crc": np.dtype("<u4")}
     kinds |= {name: kind for name, (_, kind) in encoding.TENSORS[shard.storage].items()}
-    shapes = {"crc": (), "scales": shard.row_shape[:1], "rows": shard.row_shape}
+    shapes = {"crc": (), "scales": encoding.scales_shape(shard.row_shape), "rows": shard.row_shape}
     sizes = {name: math.prod(shapes[name]) * kind.itemsize for name, kind in kinds.items()}
     spans = {name: (shard.begins[name] + first * size, n * size) for name, size in sizes.items()}
     parts = file.fetched(list(spans.values()))

@@ -21,7 +21,7 @@ def place() -> str:
 
 
 @pytest.fixture
-def storage() -> str:
+def stored_as() -> str:
     return "float32"
 
 

@@ -3,18 +3,25 @@
 import errno
 import pickle
 import pkgutil
+import threading
 
 import pytest
 
 from tests.store.conftest import PLACES
 from transferkit.store import places
-from transferkit.store.places import LocalPlace, ObjectPlace, is_url, open_place
+from transferkit.store.places import LocalPlace, MemoryPlace, ObjectPlace, is_url, open_place
 from transferkit.store.places.place import StorePlace, _joined
 
 
 @pytest.fixture
-def storage() -> str:
+def stored_as() -> str:
     return "float32"
+
+
+@pytest.fixture(params=(*PLACES, "process"))
+def place(request: pytest.FixtureRequest) -> str:
+    """A place in memory has no name, so what is about paths and URLs isn't tried on it."""
+    return request.param
 
 
 @pytest.fixture
@@ -25,11 +32,12 @@ def there(store) -> StorePlace:
 def test_every_kind_of_place_is_a_subject(there, place):
     """A new file in the folder of places needs a place in the common suite."""
     kinds = {name for _, name, _ in pkgutil.iter_modules(places.__path__)} - {"place"}
-    assert kinds == {"local", "fsspec"}
+    assert kinds == {"local", "fsspec", "memory"}
     assert PLACES == ("local", "memory", "file")
-    assert {LocalPlace, ObjectPlace} == set(StorePlace.__subclasses__())
-    assert isinstance(there, ObjectPlace if place == "memory" else LocalPlace)
-    assert len(StorePlace.__abstractmethods__) == 9  # the five verbs, and four that follow the kind
+    assert {LocalPlace, MemoryPlace, ObjectPlace} == set(StorePlace.__subclasses__())
+    expected = {"memory": ObjectPlace, "process": MemoryPlace}
+    assert isinstance(there, expected.get(place, LocalPlace))
+    assert len(StorePlace.__abstractmethods__) == 10  # six verbs, and four that follow the kind
 
 
 def test_a_file_is_there_whole(there):
@@ -61,6 +69,38 @@ def test_names_are_those_of_one_folder(there):
     assert there.names("") == ["other"]
 
 
+def test_files_come_with_sizes_and_stamps(there):
+    assert there.files("key") == {}
+    for name, content in {"key/b": b"12", "key/a": b"", "other/c": b"x"}.items():
+        there.write_whole(name, [content])
+    before = there.files("key")
+    assert {name: size for name, (size, _) in before.items()} == {"a": 0, "b": 2}
+    assert list(before) == ["a", "b"]
+    assert there.files("key") == before
+    there.write_whole("key/b", [b"21"])
+    assert there.files("key")["a"] == before["a"]
+    assert there.files("key")["b"] != before["b"]
+
+
+@pytest.mark.parametrize("place", ["memory"])
+def test_work_within_work_is_done_one_after_the_other(there, monkeypatch):
+    monkeypatch.setattr(type(there), "at_once", 4)
+
+    def names(n):
+        return [threading.current_thread().name, *there.each(lambda _: named(), range(n))]
+
+    def named():
+        return threading.current_thread().name
+
+    found = list(there.each(names, [0, 3, 3, 3]))
+    assert [len(one) for one in found] == [1, 4, 4, 4]
+    assert all(set(one) == {one[0]} for one in found)
+    assert threading.current_thread().name not in {one[0] for one in found}
+    # Afterwards this thread may ask for many again, and one item is no reason for threads.
+    assert set(there.each(lambda _: named(), range(9))) != {named()}
+    assert list(there.each(lambda _: named(), [0])) == [named()]
+
+
 def test_what_is_not_there_is_said_to_be_so(there, place):
     there.write_whole("key/a", [b"x"])
     for name in ("key/b", "nothing/at/all"):
@@ -82,8 +122,12 @@ def test_a_stamp_tells_files_apart(there):
     assert there.size_and_stamp("a") != stamp
 
 
-def test_a_copy_is_the_same_place(there):
+def test_a_copy_is_the_same_place(there, place):
     there.write_whole("a", [b"one"])
+    if place == "process":
+        with pytest.raises(TypeError, match="can't be sent to another process"):
+            pickle.dumps(there)
+        return
     copy = pickle.loads(pickle.dumps(there))
     assert copy.where("a") == there.where("a")
     assert copy.read("a", 0, 3) == b"one"

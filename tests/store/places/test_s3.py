@@ -42,7 +42,7 @@ def place() -> str:
 
 
 @pytest.fixture
-def storage() -> str:
+def stored_as() -> str:
     return "float32"
 
 

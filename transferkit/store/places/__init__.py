@@ -12,10 +12,12 @@ from urllib.request import url2pathname
 
 from transferkit.store.places.fsspec import LIBRARIES, ObjectPlace
 from transferkit.store.places.local import LocalPlace
+from transferkit.store.places.memory import MemoryPlace
 from transferkit.store.places.place import PlaceError, Stamp, StoredFile, StorePlace
 
 __all__ = [
     "LocalPlace",
+    "MemoryPlace",
     "ObjectPlace",
     "PlaceError",
     "Stamp",

@@ -100,15 +100,26 @@ class ObjectPlace(StorePlace):
         others = (name.rstrip("/") for name in found if name.strip("/") != path.strip("/"))
         return sorted({name.rpartition("/")[2] for name in others})
 
+    def files(self, folder: str) -> dict[str, tuple[int, Stamp]]:
+        """List the files in a folder by name, each with its bytes and its stamp."""
+        path = self._path(folder)
+        try:
+            found = self._ask("list", folder, lambda: self._system().ls(path, detail=True))
+        except FileNotFoundError:
+            return {}
+        told = {
+            info["name"].rpartition("/")[2]: _size_and_stamp(info)
+            for info in found
+            if info["type"] == "file" and info["name"].strip("/") != path.strip("/")
+        }
+        return dict(sorted(told.items()))
+
     def size_and_stamp(self, name: str) -> tuple[int, Stamp]:
         """Return a file's bytes, and its ETag, or what this kind of place has instead."""
         info = self._ask("look at", name, lambda: self._system().info(self._path(name)))
         if info["type"] != "file":
             raise self._absent(name)
-        tag = next((info[key] for key in ("ETag", "etag", "generation") if info.get(key)), None)
-        dates = ("LastModified", "last_modified", "updated", "created")
-        date = next((info[key] for key in dates if info.get(key)), None)
-        return info["size"], (tag, str(date), info["size"])
+        return _size_and_stamp(info)
 
     def read(self, name: str, at: int, n: int) -> bytes:
         """Return `n` bytes at `at`; fewer if the file ends before."""
@@ -235,6 +246,13 @@ class ObjectPlace(StorePlace):
 
     def _absent(self, name: str) -> FileNotFoundError:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.where(name))
+
+
+def _size_and_stamp(info: Mapping[str, Any]) -> tuple[int, Stamp]:
+    tag = next((info[key] for key in ("ETag", "etag", "generation") if info.get(key)), None)
+    dates = ("LastModified", "last_modified", "updated", "created")
+    date = next((info[key] for key in dates if info.get(key)), None)
+    return info["size"], (tag, str(date), info["size"])
 
 
 def _check_url(url: str) -> None:

@@ -56,6 +56,10 @@ class _LocalFile(StoredFile):
             os.lseek(handle, before, os.SEEK_SET)
 
 
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class LocalPlace(StorePlace):
     """A folder. A file is written to a temporary one, flushed to the disk, then renamed.
 
@@ -85,10 +89,28 @@ class LocalPlace(StorePlace):
         except FileNotFoundError:
             return []
 
+    def files(self, folder: str) -> dict[str, tuple[int, Stamp]]:
+        """List the files in a folder by name, each with its bytes and its stamp."""
+        found: dict[str, tuple[int, Stamp]] = {}
+        try:
+            with os.scandir(self.path(folder)) as entries:
+                for entry in entries:
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:  # it went meanwhile, or is a link to nothing
+                        continue
+                    except OSError:  # it can't be read either, which is told then
+                        found[entry.name] = 0, ()
+                    else:
+                        found[entry.name] = status.st_size, _stamp(status)
+        except FileNotFoundError:
+            return {}
+        return dict(sorted(found.items()))
+
     def size_and_stamp(self, name: str) -> tuple[int, Stamp]:
         """Return a file's bytes, and its inode, size and modification time (ns)."""
         status = self.path(name).stat()
-        return status.st_size, (status.st_ino, status.st_size, status.st_mtime_ns)
+        return status.st_size, _stamp(status)
 
     def open(self, name: str) -> StoredFile:
         """Open a regular file for reading several parts of it."""

@@ -1,5 +1,6 @@
 """What a store asks of the place where its files are."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,7 @@ def _joined(spans: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]
 class StorePlace(ABC):
     """A tree of files by names such as ``key/shards/file``, each there whole or not at all.
 
-    The five abstract methods are what a store needs; the others are built on them, or look
+    The first six abstract methods are what a store needs; the others are built on them, or look
     after what only one kind of place has.
 
     Attributes
@@ -116,6 +117,14 @@ class StorePlace(ABC):
     @abstractmethod
     def names(self, folder: str) -> list[str]:
         """List the names in a folder, sorted; none if there is no such folder."""
+
+    @abstractmethod
+    def files(self, folder: str) -> dict[str, tuple[int, Stamp]]:
+        """List the files in a folder by name, sorted, each with its bytes and its stamp.
+
+        Folders of a disk are among them. Stamps are compared with those of other lists alone:
+        `size_and_stamp` may tell less.
+        """
 
     @abstractmethod
     def size_and_stamp(self, name: str) -> tuple[int, Stamp]:
@@ -188,9 +197,20 @@ class StorePlace(ABC):
         return True
 
     def each(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-        """Do the same for each item, as many at a time as are worth it; results in their order."""
-        if self.at_once == 1:
+        """Do the same for each item, as many at a time as are worth it; results in their order.
+
+        Within such work, what is done for each of other items is done one after the other.
+        """
+        items = list(items)
+        if self.at_once == 1 or len(items) < 2 or getattr(_THREAD, "is_one_of_many", False):
             yield from map(work, items)
             return
-        with ThreadPoolExecutor(self.at_once) as pool:
+        with ThreadPoolExecutor(self.at_once, initializer=_mark_thread) as pool:
             yield from pool.map(work, items)
+
+
+_THREAD = threading.local()
+
+
+def _mark_thread() -> None:
+    _THREAD.is_one_of_many = True

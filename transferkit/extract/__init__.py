@@ -127,7 +127,7 @@ def extract(
     with contextlib.ExitStack() as stack:
         is_kept = store is not None
         if store is None:
-            store = stack.enter_context(_passing_store(len(images), is_alone=runner.is_alone))
+            store = stack.enter_context(_passing_store(len(images), device))
         exif = next(iter(specs.values())).preprocess.exif
         stack.enter_context(runner)
         job = ExtractionJob(
@@ -153,9 +153,9 @@ def extract(
 
 
 @contextlib.contextmanager
-def _passing_store(n_images: int, *, is_alone: bool) -> Iterator[FeatureStore]:
-    """Store for a while: of few images in memory, else in a temporary folder."""
-    if is_alone and n_images <= _FEW:
+def _passing_store(n_images: int, device: str) -> Iterator[FeatureStore]:
+    """Store for a while: of few images in memory, else in a folder that processes can share."""
+    if n_images <= _FEW and "," not in device:
         yield FeatureStore(MemoryPlace())
         return
     with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:

@@ -21,12 +21,9 @@ class Runner(abc.ABC):
     ----------
     device : str
         What the network runs on: one name, as for `choose_device`.
-    is_alone : bool
-        Whether nothing is computed in other processes.
     """
 
     device: str
-    is_alone = False
 
     def __enter__(self) -> Self:
         return self

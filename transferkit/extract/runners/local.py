@@ -48,7 +48,6 @@ class LocalRunner(Runner):
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = devices
         self.device = devices[0]
-        self.is_alone = len(devices) == 1
 
     def check_store(self, store: FeatureStore | None) -> None:
         """Raise a ValueError if several processes can't write into a store."""
@@ -76,7 +75,7 @@ class LocalRunner(Runner):
             If a process fails. The others stop then, and what is done is kept. Where an image
             has ended it, that one is set aside as unreadable, and all go on.
         """
-        if self.is_alone:
+        if len(self.devices) == 1:
             return
         _check_sendable(job.view)
         while True:

@@ -120,6 +120,7 @@ def kill_a_worker(cache):
     raise AssertionError("no worker was found")
 
 
+@pytest.mark.timeout(600)
 def test_the_rows_of_this_process(cluster, files, spec, store, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(module, "_FEW_FILES", 8)  # so that they are digested there
     files[7].write_bytes(b"no picture")
@@ -142,6 +143,7 @@ def test_the_rows_of_this_process(cluster, files, spec, store, tmp_path, caplog,
     assert (again.n_read, again.n_computed) == (0, 0)  # the digests are remembered here
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_kills_and_an_image_that_ends_its_worker(cluster, tmp_path, spec, store, monkeypatch):
     files = write_pictures(tmp_path / "many", range(200))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -53,13 +54,17 @@ _CREATE = """
     ) WITHOUT ROWID
 """
 
-HashFiles = Callable[[Mapping[str, str]], Sequence[tuple[bytes | OSError, bool]]]
-"""Digests files, here or elsewhere; see `hash_files`."""
-
 _logger = logging.getLogger(__name__)
 
 # For each memory that was found locked, the time (`time.monotonic`) until which it is left alone.
 _paused: dict[Path, float] = {}
+
+
+class HashFiles(Protocol):
+    """Digests files, here or elsewhere, as `hash_files` does."""
+
+    def __call__(self, stamps: Mapping[str, str], /) -> Sequence[tuple[bytes | OSError, bool]]:
+        """Digest files, by their paths and stamps."""
 
 
 def file_digest(path: str | Path) -> bytes:

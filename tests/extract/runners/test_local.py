@@ -197,9 +197,9 @@ def test_a_plan_of_several(files, spec, store, monkeypatch):
     seen = []
     workers_for = module.workers_for
 
-    def spied(device, n_batches, n_sharing=1):
+    def spied(device, n_batches, n_sharing=1, **options):
         seen.append(n_sharing)
-        return workers_for(device, n_batches, n_sharing)
+        return workers_for(device, n_batches, n_sharing, **options)
 
     monkeypatch.setattr(module, "workers_for", spied)
     images = list_images(files)

@@ -39,27 +39,6 @@ def test_help_of_every_command_explains_every_option(name: str) -> None:
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("given", ["", "ACTIVE"])
-def test_threads_wait_without_taking_a_core_unless_the_user_says_so(given: str) -> None:
-    script = (
-        "import os\n"
-        "import transferkit\n"
-        "print(os.environ.get('OMP_WAIT_POLICY', ''))\n"
-        "from transferkit.cli import main\n"
-        "try: main(['--version'])\n"
-        "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    if given:
-        environment["OMP_WAIT_POLICY"] = given
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
-    )
-    # Who only imports the package has the settings that were there.
-    before, _, after = done.stdout.split("\n")[:3]
-    assert (before, after) == (given, given or "PASSIVE")
-
-
 def test_help_and_light_commands_import_no_torch(tmp_path: Path) -> None:
     for args in (["--help"], ["fit", "--help"], ["heads"], ["store", "ls"]):
         script = (

@@ -6,7 +6,6 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done; 1 fai
 
 import io
 import logging
-import os
 import sys
 from typing import Any
 
@@ -85,10 +84,6 @@ class _Once(logging.Filter):
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the ``transferkit`` command."""
-    # Threads of OpenMP wait for one another in a loop that takes a whole core. Where other
-    # programs have the cores, that multiplies the time of everything. The libraries read this
-    # once, when they are loaded; a Python program that imports us keeps its own choice.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a character shows the character's number instead of failing.

@@ -132,6 +132,7 @@ def measured(place: str, n_shards: int, n_rows: int) -> dict[str, Any]:
 def on_s3(n_shards: int, n_rows: int) -> dict[str, Any]:
     """Moto's server on this machine."""
     import boto3
+    from botocore.exceptions import EndpointConnectionError
 
     secret = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     port = 5600 + os.getpid() % 1000
@@ -149,8 +150,10 @@ def on_s3(n_shards: int, n_rows: int) -> dict[str, Any]:
             try:
                 boto3.client("s3").create_bucket(Bucket="bucket")
                 break
-            except Exception:
+            except EndpointConnectionError:  # it hasn't started yet
                 time.sleep(0.3)
+        else:
+            raise RuntimeError("the server of S3 doesn't start")
         return measured("s3://bucket/store", n_shards, n_rows)
     finally:
         server.terminate()

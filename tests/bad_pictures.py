@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from tests.pictures import picture
 
-__all__ = ["BAD", "Bad"]
+__all__ = ["BAD", "FRAGILE", "Bad"]
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9"/></svg>'
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
@@ -22,6 +22,21 @@ HTML = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body></b
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(256)) * 4
 AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(range(256)) * 4
+
+# Whatever process starts with this in its path has a decoder that some bytes end.
+FRAGILE = """
+import ctypes
+from PIL import Image
+
+opened = Image.open
+
+def fragile(file, *args, **options):
+    if file.getvalue().endswith(b"end of the process"):
+        ctypes.string_at(0)
+    return opened(file, *args, **options)
+
+Image.open = fragile
+"""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 """`FineTuneDetector`, on small pictures of squares whose boxes are known."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.estimators.test_detector import annotated, overlap, picture
+from tests.launched import run_in_two
 from transferkit.dense.recipe import DetectionRecipe
 from transferkit.estimators import (
     FeatureExtractor,
@@ -23,7 +19,6 @@ from transferkit.training import TrainingLoop
 
 pytestmark = pytest.mark.finetuning
 
-ROOT = Path(__file__).parents[2]
 N = 12
 SMALL = {"neck_options": {"width": 16}, "head_options": {"width": 16}}
 
@@ -192,33 +187,8 @@ if int(os.environ["RANK"]) == 0:
 """
 
 
-def start(folder, rank, port):
-    environment = {
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 def test_two_processes_compute_what_one_does(data, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(tmp_path / "two", rank, port) for rank in range(2)]
-    outputs = [process.communicate(timeout=250) for process in processes]
-    assert [p.returncode for p in processes] == [0, 0], outputs[0][1][-2000:]
+    outputs = run_in_two("-c", SCRIPT, tmp_path / "two")
     two = np.array(json.loads(outputs[0][0]))
     # A loss is a mean over the objects of a part: the parts are the same ones in both runs.
     model = tuner(tmp_path, "full", mosaic=0.3, accumulate=2)

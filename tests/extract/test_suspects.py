@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bad_pictures import FRAGILE
 from tests.pictures import write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import extract, suspects
@@ -21,20 +22,6 @@ from transferkit.store import FeatureStore
 ROOT = Path(__file__).parents[2]
 PREPROCESS = Preprocess((64, 64), "bicubic", 1.0, "center", (0.5,) * 3, (0.5,) * 3)
 REASON = "decoding it ends the process (SIGSEGV); save it anew with another program"
-# Whatever process starts with this in its path has a decoder that some bytes end.
-FRAGILE = """
-import ctypes
-from PIL import Image
-
-opened = Image.open
-
-def fragile(file, *args, **options):
-    if file.getvalue().endswith(b"end of the process"):
-        ctypes.string_at(0)
-    return opened(file, *args, **options)
-
-Image.open = fragile
-"""
 
 pytestmark = [
     pytest.mark.kills,

@@ -1,8 +1,12 @@
-"""Nearest rows by a plain comparison of all."""
+"""Nearest rows by a plain comparison of all, and a network that makes some."""
+
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["by_hand"]
+from transferkit import FeatureExtractor
+
+__all__ = ["by_hand", "extractor_in"]
 
 
 def by_hand(query: np.ndarray, rows: np.ndarray, k: int, metric: str) -> tuple[list, list]:
@@ -16,3 +20,9 @@ def by_hand(query: np.ndarray, rows: np.ndarray, k: int, metric: str) -> tuple[l
             scores.append(float(row @ query / length) if length else 0.0)
     order = sorted(range(len(rows)), key=lambda i: (scores[i] * (-1) ** (metric == "cosine"), i))
     return order[:k], [scores[i] for i in order[:k]]
+
+
+def extractor_in(store: Path | bool, **options) -> FeatureExtractor:
+    """A small network whose rows are in a store."""
+    options = {"image_size": 32, "pretrained": False, "store": store, **options}
+    return FeatureExtractor("test_resnet", **options)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.inspection.plain_search import by_hand
-from tests.inspection.test_search import extractor_in, folder  # noqa: F401 (a fixture)
+from tests.inspection.plain_search import by_hand, extractor_in
 from transferkit.inspection import product_index
 from transferkit.inspection import search as searching
 from transferkit.inspection.neighbors import nearest_rows
@@ -138,7 +137,7 @@ def test_files_of_strangers(tmp_path, name):
     assert path.read_bytes() == before
 
 
-def test_search_by_it_finds_what_search_finds(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_search_by_it_finds_what_search_finds(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(product_index, "_BITS", 3)  # of thirteen images
     extractor, path = extractor_in(tmp_path / "store"), tmp_path / "index"
     queries = [folder / "dark/00.png", folder / "light/03.png"]
@@ -154,7 +153,7 @@ def test_search_by_it_finds_what_search_finds(folder, tmp_path, monkeypatch):  #
     assert not (tmp_path / "none").exists()
 
 
-def test_without_the_library_it_says_what_to_install(folder, tmp_path, monkeypatch):  # noqa: F811
+def test_without_the_library_it_says_what_to_install(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     message = re.escape("run pip install 'transferkit[faiss]'")
     with pytest.raises(ImportError, match=message):

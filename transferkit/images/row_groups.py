@@ -190,6 +190,7 @@ class ParquetImage(BlobImage):
         self.group = group
         self.row = row
 
+    # A field of others, and here it follows from the groups: nobody sets it.
     @property
     def blob(self) -> Blob:  # type: ignore[override]
         """The file."""

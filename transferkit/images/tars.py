@@ -45,6 +45,7 @@ class TarReader:
         """
         n, end = 0, 0
         try:
+            # It asks for no more than `read`, `seek` and `tell`; its stubs ask for all of a file.
             archive = tarfile.TarFile(fileobj=self, mode="r", errors="surrogateescape")  # type: ignore[arg-type]
             while (member := archive.next()) is not None:
                 if member.size < 0 or archive.offset <= end:
@@ -53,7 +54,7 @@ class TarReader:
                 yield member
                 if end > self.blob.size:
                     return
-                # A million of them would take a gigabyte.
+                # A million of them would take a gigabyte. The stubs don't know the attribute.
                 archive.members.clear()  # type: ignore[attr-defined]
                 self._left = _MOST_HEADER_BYTES
             rest = self.content(archive.offset, min(512, max(0, self.blob.size - archive.offset)))

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bad_pictures import FRAGILE
 from tests.pictures import write_pictures
 from transferkit.backbones import resolve_backbone
 from transferkit.extract import extract
 from transferkit.extract.runners import open_runner
+from transferkit.extract.runners import ray as module
 from transferkit.images import list_images
 from transferkit.store import FeatureStore
 
 ray = pytest.importorskip("ray")
-module = pytest.importorskip("transferkit.extract.runners.ray")
 
 ROOT = Path(__file__).parents[3]
 MEMORY = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -32,21 +33,6 @@ RAYS_OWN = [
     r"ignore::DeprecationWarning:ray\..*",
 ]
 pytestmark = [pytest.mark.kills, *(pytest.mark.filterwarnings(text) for text in RAYS_OWN)]
-
-# Every process that starts with this in its path has a decoder that some bytes end.
-FRAGILE = """
-import ctypes
-from PIL import Image
-
-opened = Image.open
-
-def fragile(file, *args, **options):
-    if file.getvalue().endswith(b"end of the process"):
-        ctypes.string_at(0)
-    return opened(file, *args, **options)
-
-Image.open = fragile
-"""
 
 
 @pytest.fixture(scope="module")

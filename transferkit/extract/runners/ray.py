@@ -344,6 +344,8 @@ class _Round:
         )
 
 
+# What is pickled here goes between processes of one run, as all that Ray sends does: whoever can
+# put another's message there can run code on the cluster anyway. No file is read so.
 class ShareWorker:
     """Computes shares of images, one after the other, with one network. Each actor has one."""
 
